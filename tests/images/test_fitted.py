@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.special import logsumexp
 
 import pushforward as pf
@@ -140,3 +141,16 @@ def test_an_odd_pixel_is_blamed(fitted: pf.ImageDensity) -> None:
 def test_what_cannot_be_is_refused_in_one_sentence(call: Any, said: str, cnn: pf.ImageDensity) -> None:
     with pytest.raises(InputError, match=said):
         call(cnn)
+
+
+def test_masks_in_broken_files_are_refused(cnn: pf.ImageDensity, tmp_path: Path) -> None:
+    np.savez(tmp_path / "empty.npz")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)).save(tmp_path / "whole.png")
+    content = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[:100])
+    at = content.index(b"IDAT") - 4  # where the length of the pixels is
+    (tmp_path / "chunks.png").write_bytes(content[:at] + (10).to_bytes(4, "big") + content[at + 4 :])
+    for name in ("empty.npz", "cut.png", "chunks.png"):
+        with pytest.raises(InputError, match="not a readable picture or NumPy file") as error:
+            cnn.impute(IMAGES, mask=tmp_path / name)
+        assert error.value.argument == "mask"

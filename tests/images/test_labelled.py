@@ -99,6 +99,7 @@ def test_wrong_archives_are_named(tmp_path):
         "which": ({"a": PIXELS, "b": PIXELS}, "arrays a, b: name the one with the images 'images'"),
         "sizes": ({"train": PIXELS, "test": PIXELS[:, :2]}, "'test' are 1 x 2 x 6, but those of 'train' 1 x 4 x 6"),
         "float": ({"images": PIXELS / 255}, "holds float64"),
+        "empty": ({}, "holds no arrays"),
     }
     for name, (arrays, words) in cases.items():
         path = tmp_path / f"{name}.npz"

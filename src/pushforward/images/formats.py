@@ -123,16 +123,19 @@ def arrays_of(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a NumPy file by name; that of a ``.npy`` is ``images``.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or holds none.
     """
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"images": loaded}
         with loaded:
-            return {name: loaded[name] for name in loaded.files}
+            arrays = {name: loaded[name] for name in loaded.files}
     except UNREADABLE as error:
         raise InputError(f"{path} cannot be read as a NumPy file: {error}") from None
+    if not arrays:
+        raise InputError(f"{path} holds no arrays")
+    return arrays
 
 
 def channels_first(array: np.ndarray, path: Path) -> Tensor:

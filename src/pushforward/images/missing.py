@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError
@@ -110,5 +110,5 @@ def _mask_file(path: Path) -> np.ndarray:
             with Image.open(path) as picture:
                 return np.array(picture.convert("L"))
         return next(iter(arrays_of(path).values()))
-    except (OSError, InputError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken pictures, and our own
         raise InputError(f"is not a readable picture or NumPy file ({error})", "mask", str(path)) from None
