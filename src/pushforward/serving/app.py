@@ -123,8 +123,9 @@ class Server:
         return _json(jsonable(found))
 
     def _remember(self, rows: Any, found: Sequence[Score]) -> None:
-        """Keeps the last rows and their scores; those sent as Arrow if their types are the table's."""
-        with contextlib.suppress(TypeError, pl.exceptions.PolarsError):
+        """Keeps the last rows and their scores; those sent as Arrow if their types are the table's, and their moments
+        those of Python."""
+        with contextlib.suppress(TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
             if isinstance(rows, pl.DataFrame):
                 rows, found = self.answers.cells.frame(rows.tail(ROWS).to_dicts()).to_dicts(), found[-ROWS:]
             self.metrics.window.add(rows, found)
