@@ -230,6 +230,14 @@ def test_draws_are_as_wide_as_the_joint() -> None:
     assert max(spreads) - min(spreads) < 0.2  # 0.32, if every fourth candidate is taken
 
 
+def test_few_draws_of_one_value_are_spread_as_many_are() -> None:
+    torch.manual_seed(0)
+    joint, guide = pf.gmm(2, components=1), pf.anyorder(2, hidden=(8,), layers=1)
+    drawn, _ = Guided(joint, guide).fill(torch.tensor([[0.0, NAN]]).expand(200, 2), draws=20)
+    assert float(drawn[..., 1].mean(0).std()) < 0.6 / 20**0.5  # of independent draws 1 / 20**0.5
+    assert abs(float(drawn[0, :, 1].mean() - drawn[..., 1].mean())) < 4 / 200**0.5  # whatever their place
+
+
 def test_first_categories_have_exact_marginals() -> None:
     density = model(context=1)
     x = torch.full((6, 4), NAN, dtype=torch.float64)

@@ -273,12 +273,15 @@ class Guided(Density):
     @staticmethod
     def _taken(rows: RowsWithHoles, found: Tensor, log_w: Tensor, draws: int) -> Tensor:
         """Resamples ``(draws, n, features)`` of the filled rows ``(K, n, features)`` in proportion to their weights, in
-        random order, mirrored: of even weights, systematic resampling would else take every fourth, and so either half
-        of its draws or none from those whose noise is wide."""
-        half = torch.randperm(len(log_w) // 2, generator=torch.Generator().manual_seed(rows.seed)).to(log_w.device)
-        order = torch.cat([half, len(log_w) - 1 - half.flip(0)])
-        taken = resampled(log_w[order], rows.uniform(1, stream=99)[0, :, 0], draws)
-        return torch.where(rows.x.isnan(), picked(found[order], taken), rows.x)
+        random order. They are taken evenly from those sorted by their first hole, equal ones in random order: a few
+        draws of one missing value are spread as many are."""
+        random = torch.randperm(len(log_w), generator=torch.Generator().manual_seed(rows.seed))
+        found, log_w = found[random], log_w[random]
+        first = rows.x.isnan().int().argmax(1).expand(len(found), -1)
+        order = found.gather(2, first[..., None])[..., 0].argsort(dim=0, stable=True)
+        taken = resampled(log_w.gather(0, order), rows.uniform(1, stream=99)[0, :, 0], draws)
+        taken = taken.gather(0, rows.uniform(draws, stream=98)[..., 0].argsort(dim=0))
+        return torch.where(rows.x.isnan(), picked(found, order.gather(0, taken)), rows.x)
 
     def _draws(self, rows: RowsWithHoles, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Draws of the guide ``(K, n, features)`` and their log-weights ``(K, n)``."""
