@@ -118,8 +118,9 @@ def _times(some: list[Term], others: list[Term]) -> list[Term]:
 
 
 def _power(terms: list[Term], power: float) -> list[Term]:
-    """The power of a single product without logarithms."""
+    """The power of a single product without logarithms; that with a fraction of a square would be of an amount."""
     ((weight, factors),) = terms
-    if any(p == LOGARITHM for _, p in factors) or weight < 0 < power % 1 or not power:
+    squares = any(p % 2 == 0 for _, p in factors)
+    if any(p == LOGARITHM for _, p in factors) or (power % 1 and (weight < 0 or squares)) or not power:
         raise ValueError
     return [(weight**power, tuple((name, p * power) for name, p in factors))]
