@@ -218,6 +218,9 @@ TRANSFORMS: dict[str, Entry] = {
     "Diagonal": Entry(lambda m, c: T.Diagonal(m), "diagonal"),
     "Permutation": Entry(lambda m, c: T.Permutation(order(m)), "diagonal"),
     "Remainder": Entry(lambda m, c: T.Remainder(m - 1, product(m), 0.5), "triangular"),
+    "Remainder of cells": Entry(
+        lambda m, c: T.Remainder(m - 1, product(m), cells=[(0, [(0.0, -0.5, 1.0), (2.0, -0.5, 0.75)])]), "triangular"
+    ),
     "Remainder of logarithms": Entry(
         lambda m, c: T.Remainder(m - 1, logarithms(m), floors=[(j, 1e-3) for j in range(m)]), "triangular", "positive"
     ),

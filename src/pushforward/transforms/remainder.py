@@ -10,6 +10,7 @@ from torch import Tensor
 from .base import Transform
 
 Term = tuple[float, Sequence[tuple[int, float]]]  # w and the (feature, power) of its factors
+Cell = tuple[float, float, float]  # value, low and width
 
 
 class Remainder(Transform):
@@ -18,14 +19,16 @@ class Remainder(Transform):
     .. math:: m(x) = b + \sum_k w_k \prod_i c_i(x_i)^{p_{ki}}, \quad\text{where } c^0 \text{ stands for } \log c
 
     m may be any function of the other features, since :math:`\log|\det| = 0`. That c replaces a number on a grid by the
-    grid's nearest value, so that all points of a row's cell share one m, and keeps numbers above a floor, below which
-    logarithms and negative powers are not defined.
+    grid's nearest value, and one in a cell by the value that the cell stands for, so that all points of a row's cell
+    share one m; and keeps numbers above a floor, below which logarithms and negative powers are not defined.
 
     Args:
         feature: j.
         terms: The terms of m, each a weight w and its factors, pairs of a feature and a power p.
         offset: b.
         grids: For features on a grid, (feature, origin, step).
+        cells: For features with cells, (feature, the value, low and width of each, increasing): a number in value + low
+            + [0, width) counts as the value.
         floors: For features with a floor, (feature, floor).
 
     Raises:
@@ -42,6 +45,7 @@ class Remainder(Transform):
         offset: float = 0.0,
         *,
         grids: Sequence[tuple[int, float, float]] = (),
+        cells: Sequence[tuple[int, Sequence[Cell]]] = (),
         floors: Sequence[tuple[int, float]] = (),
     ) -> None:
         super().__init__()
@@ -50,6 +54,10 @@ class Remainder(Transform):
         if any(i == self.feature for _, factors in self.terms for i, _ in factors):
             raise ValueError(f"feature {feature} is computed from itself: leave it out of terms")
         self.grids = {int(i): (float(origin), float(step)) for i, origin, step in grids}
+        self.celled = [int(i) for i, _ in cells]
+        for i, all_of in cells:  # value, and ends
+            table = torch.tensor([(v, v + low, v + low + width) for v, low, width in all_of], dtype=torch.float64)
+            self.register_buffer(f"cells_{int(i)}", table.t().contiguous(), persistent=False)
         self.floors = {int(i): float(floor) for i, floor in floors}
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -73,6 +81,10 @@ class Remainder(Transform):
         if i in self.grids:
             origin, step = self.grids[i]
             c = ((c - origin) / step).round() * step + origin
+        if i in self.celled:
+            value, low, high = getattr(self, f"cells_{i}").to(c.dtype)
+            place = (torch.searchsorted(low, c.contiguous(), right=True) - 1).clamp_min(0)
+            c = torch.where((c >= low[place]) & (c < high[place]), value[place], c)
         if i in self.floors:
             c = c.clamp_min(self.floors[i])
         return c if power == 1 else c.log() if power == 0 else c.pow(power)

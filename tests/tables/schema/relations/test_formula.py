@@ -91,6 +91,16 @@ def independent(rng: np.random.Generator) -> pl.DataFrame:
     return pl.DataFrame({f"c{j}": rng.permutation(columns[j % 5]) * (j + 1) for j in rng.permutation(8)[:5]})
 
 
+def test_values_that_stand_out_in_what_is_nearly_equal_do_not_end_a_fit():
+    rng = np.random.default_rng(3)
+    first = np.where(rng.random(600) < 0.15, 68.0, (1000 * rng.exponential(1, 600)).round(1) + 0.7)
+    last = first + np.where(rng.random(600) < 0.75, 0.0, (400 * rng.exponential(1, 600)).round() + 1)
+    frame = pl.DataFrame({"first": first, "last": last})
+    model = pf.TableDensity(**QUICK).fit(frame)
+    assert np.isfinite(model.score_samples(frame)).all()
+    assert (model.sample(500, random_state=0).select(pl.col("last") - pl.col("first")).to_series() >= 0).all()
+
+
 def test_nothing_is_found_among_independent_columns():
     rng = np.random.default_rng(2)
     for _ in range(12):

@@ -14,7 +14,7 @@ import torch
 from ....numerics.robust import pursuit
 from ....transforms.remainder import Remainder
 from ..columns import Column
-from ..kinds.base import Hints, Numbers
+from ..kinds.base import Atom, Hints, Numbers
 from ..kinds.number import Number
 from ..kinds.numeric import Numeric
 from ..kinds.quantity import numbers_kind
@@ -121,6 +121,7 @@ class Near(Relation):
             [(w, [(places[name], p) for name, p in factors]) for w, factors in self.formula.terms],
             self.formula.offset,
             grids=[(places[c.name], c.kind.origin, c.kind.step) for c in inputs if c.kind.step],
+            cells=[(places[c.name], sorted(c.kind.atoms)) for c in inputs if c.kind.atoms],
             floors=[(places[c.name], 0.5 * c.kind.ends[0]) for c in inputs if c.name in bent],
         )
 
@@ -275,6 +276,8 @@ def _near(column: Column, formula: Formula, columns: Sequence[Column], values: R
     if not step and np.ptp(rest[there]) == 0:  # a point, which has no density
         return None
     kind = _kind(column, rest[there])
+    if not _reaches(kind, column.kind.atoms, y[there], rest[there]):
+        return None
     known_inputs = np.stack([mapped(kinds[name], x[there])[0] for name, x in amounts.items()])
     if not stated and not _gains(column, y[there], rest[there], known_inputs):
         return None
@@ -291,6 +294,12 @@ def _kind(column: Column, x: Numbers) -> Numeric:
     found = kind.shaped(x, np.ones(len(x)))
     assert isinstance(found, Numeric)
     return found
+
+
+def _reaches(kind: Numeric, atoms: Sequence[Atom], y: Numbers, rest: Numbers) -> bool:
+    """Whether the remainder's first map has a place for the cells of the column's values that stand out."""
+    ends = [rest[y == value][:, None] + [low, low + 0.999 * width] for value, low, width in atoms]
+    return all(bool(kind.first_map()(torch.from_numpy(end))[0].isfinite().all()) for end in ends)
 
 
 def _gains(column: Column, y: Numbers, rest: Numbers, mapped: np.ndarray) -> bool:
