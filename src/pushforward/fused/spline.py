@@ -90,9 +90,8 @@ def _find(v: Tensor, params: Tensor, bound: float, floor: float, search: int) ->
     raw, inner = params.split([2 * bins, bins - 1], 1)
     shares = raw.view(features, 2, bins, n).softmax(2)
     sums, (least, unit) = _summed(shares), _sizes(bins, bound, floor, v)
-    ratio = (
-        floor if search else spline.FLOOR
-    ) / bins  # v >= end_k if (v + bound) / unit - sum_k >= (k + 1) least / unit
+    # A point lies beyond bin k if (v + bound) / unit - sum_k >= (k + 1) ratio, where ratio is least / unit.
+    ratio = (floor if search else spline.FLOOR) / bins
     ratio /= 1 - bins * ratio
     ends = torch.linspace(ratio, (bins - 1) * ratio, bins - 1, dtype=v.dtype, device=v.device).unsqueeze(1)
     goal = (v + bound).div_(unit[search]).unsqueeze(1)

@@ -65,12 +65,9 @@ class Weights:
     def add(self, rows: Tensor, log_w: Tensor) -> None:
         """Adds the log-weights ``(K, n)`` of some rows; K is a multiple of EVERY draws of each replicate, if there are
         several."""
-        replicates = len(self.first)
-        turns = (
-            log_w[None]
-            if replicates == 1
-            else log_w.unflatten(0, (-1, replicates, EVERY)).transpose(0, 1).flatten(1, 2)
-        )
+        replicates, turns = len(self.first), log_w[None]
+        if replicates > 1:
+            turns = log_w.unflatten(0, (-1, replicates, EVERY)).transpose(0, 1).flatten(1, 2)
         self.first[:, rows] = torch.logaddexp(self.first[:, rows], turns.logsumexp(1))
         self.second[rows] = torch.logaddexp(self.second[rows], (2 * log_w).logsumexp(0))
         self.count[rows] += len(log_w)

@@ -189,10 +189,8 @@ def _intervals(column: Column, expression: pl.Expr, part: str, argument: str, te
     parts = [some for some in parts if some.size]
     whole = union(parts) if parts else np.empty((2, 0))
     for point in (low for (low, high, _), holds in zip(pieces, held, strict=True) if low == high and not holds):
-        cell = column.kind.between(
-            point, point
-        )  # of a value with a probability of its own, it reaches beyond the point
-        whole = both(whole, others(cell))
+        # The cell of a value with a probability of its own reaches beyond the point.
+        whole = both(whole, others(column.kind.between(point, point)))
     return whole
 
 
