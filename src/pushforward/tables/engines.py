@@ -128,8 +128,7 @@ class DistributedTable:
     ) -> tuple[Work, pa.Schema]:
         """Work that appends columns to rows, whose types are those of one held-out row."""
         held, schema = self.model.saved_held_out().rows[:1], self.model.schema
-        given = [column.written(values.numpy()) for column, values in schema.values_of(held.context)]
-        row = schema.decode(held.x).hstack(given).select(name for name in columns.names if name in schema.table_names)
+        row = schema.frame(held.x, held.context).select(name for name in columns.names if name in schema.table_names)
         new = _plain(found(self.model, row))
         if twice := sorted({*new.names} & {*columns.names}):
             raise InputError(f"the table has a column {twice[0]!r} already, as the {called} would be called")

@@ -18,7 +18,6 @@ import polars as pl
 
 from ..errors import InputError, listed
 from ..models.console import Console
-from ..models.train import Rows
 from ..recipes.by_name import learning_rate
 from .fit import is_average, options_as_fitted
 from .io.table import Table
@@ -148,8 +147,8 @@ def _divided(model: FittedTable, new: pl.DataFrame, known: int, anew: bool) -> d
     random = np.random.default_rng([model.seed, known])
     held = model.saved_held_out().rows
     part = max(min(round(len(held) * new.height / known), new.height // 4), 1)
-    rows, old = _read_alike(model, new)[random.permutation(new.height)], _frame_of(model, held)
-    saved = [] if "kept" not in model.facts else [_frame_of(model, model.saved_rows("kept"))]
+    rows, old = _read_alike(model, new)[random.permutation(new.height)], model.schema.frame(held.x, held.context)
+    saved = [] if "kept" not in model.facts else [_saved(model)]
     share = min(DRAWS / known, 1.0)
     count = TIMES * max(round(share * known) - sum(each.height for each in saved), 1)
     drawn = _drawn(model, old, count + old.height, known)
@@ -172,17 +171,17 @@ def _kept(model: FittedTable, new: pl.DataFrame, known: int) -> pl.DataFrame | N
     """As many rows to save as there are, old and new ones in proportion."""
     if "kept" not in model.facts:
         return None
-    random, old = np.random.default_rng([model.seed, known, 1]), _frame_of(model, model.saved_rows("kept"))
+    random, old = np.random.default_rng([model.seed, known, 1]), _saved(model)
     rows = _read_alike(model, new).select(old.columns)
     share = min(round(old.height * new.height / (known + new.height)), new.height)
     parts = [frame[random.permutation(frame.height)[:n]] for frame, n in ((old, old.height - share), (rows, share))]
     return pl.concat(parts, how="vertical_relaxed")
 
 
-def _frame_of(model: FittedTable, rows: Rows) -> pl.DataFrame:
-    """Encoded rows as the table has them."""
-    given = [column.written(values.numpy()) for column, values in model.schema.values_of(rows.context)]
-    return pl.concat([model.schema.decode(rows.x), pl.DataFrame(given)], how="horizontal")
+def _saved(model: FittedTable) -> pl.DataFrame:
+    """The rows that were saved with the model on request."""
+    rows = model.saved_rows("kept")
+    return model.schema.frame(rows.x, rows.context)
 
 
 def _read_alike(model: FittedTable, frame: pl.DataFrame) -> pl.DataFrame:

@@ -430,6 +430,11 @@ class Schema(Saved):
             values[name] = np.where(x[:, flag] > 0.5, np.nan, values[name])
         return values
 
+    def frame(self, x: Tensor, context: Tensor | None) -> pl.DataFrame:
+        """Encoded rows as the table has them, with the given columns last."""
+        given = [column.written(values.numpy()) for column, values in self.values_of(context)]
+        return self.decode(x).hstack(given)
+
     def decode(self, x: Tensor, recorded: bool = True) -> pl.DataFrame:
         """Samples as a table: snapped to grids, whole numbers as integers, categories by name, holes empty.
 
