@@ -71,10 +71,10 @@ class GuideFill:
         self.circles = [(j, low, high - low) for j, low, high in windows]
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, x: Tensor, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x with every NaN replaced by a draw computed from u, and -log q of the draws, summed over the row."""
         z = torch.special.ndtri(u.clamp(1e-7, 1 - 1e-7)).to(self.guide.loc)
-        filled, log_q = self.guide.fill(as_if_seen(x, self.tell), z)
+        filled, log_q = self.guide.fill(as_if_seen(x, self.tell), z, context)
         low, high = self.ends.to(filled)
         far = (x.isnan() & ~((low <= filled) & (filled <= high))).any(-1) | ~log_q.isfinite()
         if bool(far.any()):

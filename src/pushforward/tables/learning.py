@@ -65,10 +65,11 @@ def learn(task: Task) -> Learned:
     schema, earlier = task.rows.schema, task.earlier
     asks = task.options.queries and len(schema.columns) > 1 and (earlier is None or earlier.guided is not None)
     in_part = schema.missingness.in_part
-    if in_part and (schema.given or not first_candidate(task).takes_fill):
-        raise InputError("numbers known in part need one flow of all columns: no `given=`, and no average or mixture")
+    fills = first_candidate(task).takes_fill
+    if in_part and not fills:
+        raise InputError("numbers known in part need one flow: no average and no mixture")
     asks |= in_part
-    if asks and schema.missingness.occurs and not schema.given and first_candidate(task).takes_fill:
+    if asks and schema.missingness.occurs and (in_part or not schema.given) and fills:
         learned = _learn_with_holes(task)
     else:
         fitted = _chosen(task.within(BESIDE_GUIDE if asks else ALONE))

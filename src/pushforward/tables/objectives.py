@@ -68,7 +68,7 @@ class DequantisedKL(Objective):
         """-log p of every row at one point of its cell, of shape ``(*batch,)``, in nats."""
         if self.proposes:
             return -self._log_seen(x, context)
-        spread, weight = self.cells.weighted(x, torch.rand_like(x))
+        spread, weight = self.cells.weighted(x, torch.rand_like(x), context=context)
         return -self.flow(spread, context) - weight
 
     def memory(self) -> dict[str, Tensor]:
@@ -80,7 +80,7 @@ class DequantisedKL(Objective):
     def _taken(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Rows with holes at one point of their cells, filled in one of several ways, and log q of the filling."""
         self.fillings = self.fillings or Fillings(x)
-        new, last = self._proposals(x, PROPOSALS), self.fillings.last(x)
+        new, last = self._proposals(x, PROPOSALS, context), self.fillings.last(x)
         points, log_q = (torch.cat([proposed, before[None]]) for proposed, before in zip(new, last, strict=True))
         log_w = self._log_weights(points, log_q, context)
         noise = -torch.empty_like(log_w).exponential_().log()
@@ -94,16 +94,17 @@ class DequantisedKL(Objective):
         for rows, count in ((holed, JUDGED), (~holed, 1)):
             if rows.any():
                 given = None if context is None else context[rows]
-                log_w = self._log_weights(*self._proposals(x[rows], count), given)
+                log_w = self._log_weights(*self._proposals(x[rows], count, given), given)
                 found[rows] = (log_w.logsumexp(0) - math.log(count)).to(found)
         return found
 
     @torch.no_grad()
-    def _proposals(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def _proposals(self, x: Tensor, count: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """The rows at one point of their cells with their holes filled in ``count`` ways, ``(K, n, features)``, and log
         q of the filled values, ``(K, n)``."""
         u = torch.where(x.isnan(), torch.rand(count, *x.shape, dtype=x.dtype, device=x.device), torch.rand_like(x))
-        points, weight = self.cells.weighted(x.expand(u.shape), u, holes=True)
+        given = None if context is None else context.expand(count, *context.shape)
+        points, weight = self.cells.weighted(x.expand(u.shape), u, True, given)
         return points, -torch.as_tensor(weight)
 
     @torch.no_grad()

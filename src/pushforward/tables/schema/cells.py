@@ -26,7 +26,7 @@ from ...numerics.hashed import row_shifts
 from ...numerics.partly_known import Parts, partly_known, parts_of
 from .schema import Schema
 
-Fill = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Fill = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
 class MarginalFill(nn.Module):
@@ -46,7 +46,7 @@ class MarginalFill(nn.Module):
         for j, column in enumerate(schema.columns):
             self.register_buffer(f"fill_{j}", torch.tensor(column.filling(), dtype=torch.float64))
 
-    def forward(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x with every NaN replaced by a draw computed from u, and -log q of the draws, summed over the row."""
         hole = x.isnan()
         log_weight = torch.zeros_like(x[..., 0])
@@ -94,7 +94,7 @@ class Cells(nn.Module):
 
     Args:
         schema: The columns.
-        fill: The sampler of missing values: ``(x with NaN, u) -> (x, -log of the density of the draws)``.
+        fill: The sampler of missing values: ``(x with NaN, u, context) -> (x, -log of the density of the draws)``.
     """
 
     low: Tensor
@@ -117,13 +117,16 @@ class Cells(nn.Module):
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
         return self.weighted(x, u)[0]
 
-    def weighted(self, x: Tensor, u: Tensor, holes: bool | None = None) -> tuple[Tensor, Tensor | float]:
+    def weighted(
+        self, x: Tensor, u: Tensor, holes: bool | None = None, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | float]:
         """The spread rows, and the change of their log-densities from filled holes: minus the log-density of the draws.
 
         Args:
             x: Rows, NaN where a value is missing.
             u: Numbers in [0, 1) of the same shape.
             holes: Whether values may be missing; by default, whether the schema's training rows have missing values.
+            context: Features of the given columns, of the same batch shape, which holes are filled by.
         """
         low, width = self.low, self.width
         if self.inflated:
@@ -138,7 +141,7 @@ class Cells(nn.Module):
         for j in self.stand_ins:
             code = torch.searchsorted(getattr(self, f"stand_ins_{j}"), u[..., j].contiguous().double(), right=True)
             spread[..., j] = torch.where(x[..., j] == -1, code.to(x.dtype), spread[..., j])
-        return self.fill(spread, u) if (self.may_miss if holes is None else holes) else (spread, 0.0)
+        return self.fill(spread, u, context) if (self.may_miss if holes is None else holes) else (spread, 0.0)
 
     @torch.no_grad()
     def log_density(
@@ -175,8 +178,8 @@ class Cells(nn.Module):
         for start in range(0, len(x), rows := max(batch // points, 1)):
             part = x[start : start + rows]
             u = _shifted(part, sobol, seed)
-            spread, weight = self.weighted(part, u, holes) if points > 1 else (part[None], 0.0)  # (K, rows, features)
             given = None if context is None else context[start : start + rows].expand(points, -1, -1)
+            spread, weight = (part[None], 0.0) if points == 1 else self.weighted(part.expand(u.shape), u, holes, given)
             log_p = log_prob(spread, given).double() + weight
             log_p = torch.where(log_p.isnan(), -math.inf, log_p)  # outside a first transform's support: no density
             value, error = _log_mean(log_p)
