@@ -10,7 +10,7 @@ from .shared import cost, likelihood, limits, overview, training
 from .tables.checks import calibration, latents, ranks
 from .tables.conditionals import conditionals
 from .tables.journey import journey
-from .tables.marginals import columns, marginals, pairs
+from .tables.marginals import columns, marginals, pairs, remainders
 from .tables.rows import sampled_rows, unlikely_rows
 
 SECTIONS: tuple[Section, ...] = (
@@ -20,6 +20,7 @@ SECTIONS: tuple[Section, ...] = (
     training,
     likelihood,
     marginals,
+    remainders,
     pairs,
     conditionals,
     sampled_images,

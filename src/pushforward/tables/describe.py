@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from ..diagnostics.repairs import LogProb
 from ..errors import listed
 from ..models.console import aligned
-from ..report.tables.columns import ReportedColumns
+from ..report.tables.columns import ReportedColumns, ReportedRemainder
 from .io.table import Table
 from .schema.cells import Cells, Fill
 from .schema.schema import Schema
@@ -102,6 +103,10 @@ def reported_columns(schema: Schema, rows: Tensor) -> ReportedColumns:
         flags=schema.missingness.flags,
         typical=[column.typical for column in schema.columns],
         write=lambda j, value: schema.columns[j].shown(value) if schema.columns[j].speaks else None,
+        remainders=[
+            ReportedRemainder(each.name, str(each), partial(each.left, columns=schema.columns), each.remainder.step)
+            for each in schema.near
+        ],
         notes=schema.notes,
         width=len(schema.table_names),
     )

@@ -16,6 +16,23 @@ from ..words import decimals_of, fixed, number, step_decimals
 
 
 @dataclass(frozen=True)
+class ReportedRemainder:
+    """What a formula of other columns leaves of a column.
+
+    Args:
+        name: The column.
+        formula: In words.
+        of: The remainders of encoded rows ``(n, features)``.
+        step: Their spacing, 0 if they have none.
+    """
+
+    name: str
+    formula: str
+    of: Callable[[Tensor], Tensor]
+    step: float
+
+
+@dataclass(frozen=True)
 class ReportedColumns:
     """The columns of encoded rows (n, features); NaN where a value is missing.
 
@@ -28,6 +45,7 @@ class ReportedColumns:
         flags: For columns of numbers with missing values, the column that says which are missing.
         typical: Typical values of each column; quantiles of rows where there are none.
         write: Writes a value of a column as text if it is no plain number, such as a date; else None.
+        remainders: What formulas leave of columns.
         notes: What was decided about the table, in sentences.
         width: How many columns the table has, with those that are given, or follow from others.
     """
@@ -40,6 +58,7 @@ class ReportedColumns:
     flags: Mapping[int, int] = field(default_factory=dict)
     typical: Sequence[Sequence[float]] = ()
     write: Callable[[int, float], str | None] = lambda column, value: None
+    remainders: Sequence[ReportedRemainder] = ()
     notes: Sequence[str] = ()
     width: int = 0
 

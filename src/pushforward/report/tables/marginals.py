@@ -74,6 +74,25 @@ def marginals(e: RowEvidence) -> Blocks:
     )
 
 
+@section("remainders", "What formulas leave", RowEvidence)
+def remainders(e: RowEvidence) -> Blocks:
+    """The histogram of what each column is beside its formula of others, data and flow."""
+    shown = e.columns.remainders[:SHOWN_MARGINALS]
+    if not shown:
+        return
+    data, own = (torch.stack([each.of(x) for each in shown], 1) for x in (e.data, e.own.data))
+    steps = {j: each.step for j, each in enumerate(shown) if each.step}
+    figure = plot.marginals(data, own, columns=[each.name for each in shown], steps=steps)
+    formulas = "; ".join(each.formula for each in shown)
+    alt = f"Histograms of {count(len(shown), 'remainder')}: held-out rows filled, rows of the flow as outlines."
+    yield Text(
+        "Some columns nearly follow from others by a formula; what is left of each should be as it is in real rows."
+    )
+    yield Figure(
+        to_svg(figure, "remainders", alt), f"Filled: held-out rows. Outline: rows drawn from the flow. {formulas}."
+    )
+
+
 @section("pairs", "Columns together", RowEvidence)
 def pairs(e: RowEvidence) -> Blocks:
     """The corner plot of the first few columns."""

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from ....numerics.robust import pursuit
 from ....transforms.remainder import Remainder
@@ -124,6 +125,11 @@ class Near(Relation):
             cells=[(places[c.name], sorted(c.kind.atoms)) for c in inputs if c.kind.atoms],
             floors=[(places[c.name], 0.5 * c.kind.ends[0]) for c in inputs if c.name in bent],
         )
+
+    def left(self, x: Tensor, columns: Sequence[Column]) -> Tensor:
+        """The remainders of encoded rows ``(n, features)``."""
+        transform = self.transform(columns)
+        return transform(x)[0][:, transform.feature]
 
     def __str__(self) -> str:
         exactly = f", exactly so in {self.share:.0%} of the rows" if self.share > HOLDS else ""
