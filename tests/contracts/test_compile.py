@@ -19,7 +19,7 @@ def realnvp(layers):
 
 def around_a_continuous_one():
     """The middle one compiles itself, by doing nothing."""
-    parts = [realnvp(2).transform, pf.ffjord(5, hidden=(8,)).transform, realnvp(2).transform]
+    parts = [realnvp(1).transform, pf.ffjord(5, hidden=(8,)).transform, realnvp(1).transform]
     return pf.Flow(pf.transforms.Compose(parts), 5)
 
 
@@ -32,8 +32,7 @@ FLOWS = {
     "residual": residual,
     "realnvp": lambda: realnvp(9),
     "nsf-coupling": lambda: pf.nsf(5, layers=1, hidden=(8,), coupling=True, context=2),
-    "nsf-linear": lambda: pf.nsf(5, layers=2, hidden=(8,), linear=True, context=2),
-    "maf": lambda: pf.maf(5, layers=3, hidden=(8,)),
+    "maf": lambda: pf.maf(5, layers=2, hidden=(8,)),
     "iaf": lambda: pf.iaf(5, layers=2, hidden=(8,)),
     "around a continuous one": around_a_continuous_one,
 }
@@ -64,7 +63,8 @@ def test_same_values_and_gradients(name):
 
     eager = results()
     keys = list(flow.state_dict())
-    assert flow.compile(backend="aot_eager") is flow
+    backend = "aot_eager" if name in ("residual", "nsf-coupling") else "eager"  # which traces gradients as well, slowly
+    assert flow.compile(backend=backend) is flow
     torch.testing.assert_close(results(), eager, rtol=1e-4, atol=1e-5)
     assert list(flow.state_dict()) == keys
 
@@ -96,7 +96,7 @@ def test_many_flows_of_a_process_are_compiled(monkeypatch):
     torch.compiler.reset()
     with config.patch({name: True}):
         for features in range(2, 13):
-            flow = pf.realnvp(features, layers=2, hidden=(4,)).compile(backend="eager")
+            flow = pf.realnvp(features, layers=1, hidden=(4,)).compile(backend="eager")
             flow.log_prob(torch.randn(3, features)).sum().backward()
 
 

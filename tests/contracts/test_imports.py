@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import statistics
 import subprocess
@@ -47,11 +48,16 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text())
+
+
 def rooms_imported_by(path: Path) -> set[str]:
     """The first folders or files of the package that a file imports from, wherever in it the import stands."""
     package = ("pushforward", *path.parent.parts)
     rooms: set[str] = set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom) and node.level:
             parts = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
             parts = [part for part in parts[1:] if part]
@@ -67,12 +73,12 @@ def room_of(parts: Sequence[str]) -> str:
     return inner if inner in LEVEL else parts[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_no_file_imports_from_a_floor_above(path: Path) -> None:
-    here = room_of(path.with_suffix("").parts)
-    assert here in LEVEL, f"{path}: which floor is this on? Add it to FLOORS"
-    above = {room for room in rooms_imported_by(path) if LEVEL.get(room, len(FLOORS)) > LEVEL[here]}
-    assert not above, f"{path} imports from {sorted(above)}, which live above it"
+def test_no_file_imports_from_a_floor_above() -> None:
+    for path in FILES:
+        here = room_of(path.with_suffix("").parts)
+        assert here in LEVEL, f"{path}: which floor is this on? Add it to FLOORS"
+        above = {room for room in rooms_imported_by(path) if LEVEL.get(room, len(FLOORS)) > LEVEL[here]}
+        assert not above, f"{path} imports from {sorted(above)}, which live above it"
 
 
 @pytest.mark.parametrize("below", ["models", "report", "posterior", "training", "diagnostics"])
@@ -84,7 +90,7 @@ def test_tables_are_not_known_by_what_they_are_made_of(below: str) -> None:
 
 def files_imported_by(path: Path) -> Iterator[Path]:
     """The files of the package that a file imports, but for those that only its types need."""
-    nodes: list[ast.AST] = [ast.parse((ROOT / path).read_text())]
+    nodes: list[ast.AST] = [tree(path)]
     while nodes:
         node = nodes.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -105,7 +111,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 
 def test_functions_stay_short() -> None:
     lengths = []
-    for node in (node for path in FILES for node in ast.walk(ast.parse((ROOT / path).read_text()))):
+    for node in (node for path in FILES for node in ast.walk(tree(path))):
         if isinstance(node, ast.FunctionDef):
             body = node.body[ast.get_docstring(node) is not None :] or node.body
             lengths.append((body[-1].end_lineno or 0) - body[0].lineno + 1)
