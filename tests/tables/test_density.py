@@ -231,7 +231,7 @@ def test_a_column_of_weights_that_cannot_be(column: Any, said: str, tmp_path: Pa
 
 REFUSED: dict[str, Any] = {
     "no table": (lambda m: m.fit([1, 2]), "table: expected a frame .* got list"),
-    "no rows": (lambda m: m.fit(TABLE[:0]), "table: has column names but no rows"),
+    "no rows": (lambda m: m.fit(TABLE[:0]), "table: has 0 usable rows"),
     "no columns": (lambda m: m.fit(pl.DataFrame()), "table: has no columns"),
     "objects": (lambda m: pf.TableDensity(strict=True).fit(TABLE.with_columns(x=pl.lit([1]))), "column 'x'"),
     "types": (lambda m: m.fit(pd.DataFrame({"a": [1, "x", {}] * 30})), "column 'a'"),

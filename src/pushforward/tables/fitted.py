@@ -108,6 +108,8 @@ class FittedTable(TableModel):
     def score(self, table: Any, sample_weight: Any = None) -> float:
         """The mean log-density of the rows, in nats."""
         values = self.score_samples(table)
+        if not len(values):
+            raise InputError("the table: has no rows, and so no mean")
         weights = np.ones(len(values)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
         return float(np.average(values, weights=weights))
 

@@ -57,6 +57,31 @@ def test_frames_as_they_come_can_be_given(model: pf.TableDensity) -> None:
     )
 
 
+def test_no_rows_have_no_answers(model: pf.TableDensity) -> None:
+    none = TABLE.head(0)
+    given = none.select("bill", "day")
+    for answers, shape in (
+        (model.score_samples(none), (0,)),
+        (model.score_samples(none, given=["day"]), (0,)),
+        (model.sample(3, given=given), (0, len(model.schema.table_names))),
+        (model.impute(none, draws=2), none.shape),
+        (model.explain(none).select("gain"), (0, 1)),
+        (model.outliers(none, level=0.5), (0, 7)),
+        (model.predict(none, "tip"), (0,)),
+        (model.predict(none, "day", "proba"), (0, 2)),
+        (model.predict(none, "tip", "interval"), (0, 2)),
+        (model.quantile("tip", [0.1, 0.9], given=given), (0, 2)),
+        (model.probability({"tip": (0, 5)}, given=given), (0,)),
+    ):
+        assert answers.shape == shape
+    with pytest.raises(InputError, match="no mean"):
+        model.score(none)
+
+
+def test_rows_of_which_nothing_is_known_are_drawn(model: pf.TableDensity) -> None:
+    assert model.sample(2, given=pl.DataFrame({"bill": [None] * 3})).height == 6
+
+
 def test_given_values_that_contradict_a_relation_are_refused(model: pf.TableDensity) -> None:
     rows = TABLE.head(3).drop("tip").with_columns(place=pl.Series(["here", "here", "there"]))
     with pytest.raises(InputError, match="row 3"):

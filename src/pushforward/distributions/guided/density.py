@@ -251,11 +251,8 @@ class Guided(Density):
             Filled rows ``(K, n, features)``, and ``(K, n)`` in nats.
         """
         rows = self._holed(x, context, seed, spread, region)
-        everything = torch.ones(len(rows), dtype=torch.bool, device=x.device)
-        parts = [
-            self._weigh(rows[some], *rows[some].draws(0, draws), whole=True)
-            for some in pieces(everything, BATCH // draws)
-        ]
+        places = torch.arange(len(rows), device=x.device).split(max(BATCH // draws, 1))
+        parts = [self._weigh(rows[some], *rows[some].draws(0, draws), whole=True) for some in places]
         filled, log_w = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         return filled, log_w
 

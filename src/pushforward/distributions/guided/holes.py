@@ -83,7 +83,8 @@ class RowsWithHoles:
         first = int(place[0])
         engine = torch.quasirandom.SobolEngine(2 * features, scramble=True, seed=self.seed).fast_forward(first)
         u = engine.draw(int(place.max()) + 1 - first, dtype=torch.float64)[place - first].to(self.x.device)
-        shifts = self._tensor(uniforms(self.keys, 2 * features * self.replicates)).view(len(self), -1, 2 * features)
+        shifts = self._tensor(uniforms(self.keys, 2 * features * self.replicates))
+        shifts = shifts.view(len(self), self.replicates, 2 * features)
         u = (u[:, None] + shifts.transpose(0, 1)[turn % self.replicates]) % 1.0
         z = _normal(u[..., features:])
         wide = (number % EVERY == EVERY - 1).to(z.device)

@@ -86,7 +86,9 @@ class Conditionals(NamedTuple):
 
     def number_noise(self, v: Tensor, params: Tensor, standard: Standard | None = None) -> tuple[Tensor, Tensor]:
         """The standard normal noise of standardised numbers, and the log-slopes, both ``(numbers, n)``."""
-        params = params.view(len(v), -1, v.shape[1]).movedim(0, -1)  # (parameters, n, numbers)
+        params = params.view(len(v), len(params) // max(len(v), 1), v.shape[1]).movedim(
+            0, -1
+        )  # (parameters, n, numbers)
         t, slope = affine.log_tails(v.t(), TAILS, self.far)
         if standard is not None:
             mean, deviation = (part.t() for part in standard)

@@ -40,7 +40,7 @@ def from_frame(table: Any, name: str = "the table") -> tuple[pl.DataFrame, str]:
 
     Raises:
         TypeError: it is no frame.
-        InputError: it has no rows, or a column of lists, dicts or other objects; says which.
+        InputError: it has no columns, or one of lists, dicts or other objects; says which.
     """
     if isinstance(table, pl.DataFrame) and pl.Object not in table.dtypes:
         frame, kind = table, "polars"
@@ -49,7 +49,7 @@ def from_frame(table: Any, name: str = "the table") -> tuple[pl.DataFrame, str]:
         frame = _made([(str(called), values) for called, values in found], name)
     frame = with_missing(frame)
     _refuse_nested(frame, name)
-    refuse_empty(frame, name)
+    refuse_no_columns(frame, name)
     return frame, kind
 
 
@@ -136,14 +136,19 @@ def _refuse_nested(frame: pl.DataFrame, source: str) -> None:
             raise no_values(name, DESCRIBED.get(type(dtype), f"{dtype} values"), source)
 
 
+def refuse_no_columns(frame: pl.DataFrame, source: str) -> None:
+    """Refuses a table without columns."""
+    if frame.width == 0:
+        raise InputError(f"{source}: has no columns")
+
+
 def refuse_empty(frame: pl.DataFrame, source: str) -> None:
     """Refuses a table without columns or rows.
 
     Raises:
         InputError: says which of them it lacks.
     """
-    if frame.width == 0:
-        raise InputError(f"{source}: has no columns")
+    refuse_no_columns(frame, source)
     if frame.height == 0:
         raise InputError(f"{source}: has column names but no rows")
 

@@ -20,7 +20,7 @@ from ..model import TableModel
 from ..schema.columns import Column
 from .known import Known
 from .probability import log_masses
-from .query import spread_for
+from .query import most_draws, spread_for
 from .region import Region, stacked
 
 FEWEST, MOST, POINTS = 128, 16_384, 32_000  # draws for each row, and for all rows together
@@ -68,10 +68,10 @@ class DrawnColumn:
         logs, errors = torch.stack([one.value for one in found]), torch.stack([one.error for one in found])
         weights = logs.softmax(0)
         spread = weights * ((1 - 2 * weights) * errors.square() + (weights.square() * errors.square()).sum(0)).sqrt()
-        codes = torch.arange(float(classes), dtype=torch.float64)[:, None].expand(weights.shape)
-        amounts = torch.from_numpy(model.schema.columns[j].kind.amounts(codes[:, 0].numpy()))
+        codes = torch.arange(float(classes), dtype=torch.float64)
+        amounts = torch.from_numpy(model.schema.columns[j].kind.amounts(codes.numpy()))
         order = amounts.argsort(stable=True) if not amounts.isnan().any() else slice(None)
-        return codes[order], weights[order], spread[order]
+        return codes[order, None].expand(weights.shape), weights[order], spread[order]
 
     @staticmethod
     def _of_numbers(model: TableModel, known: Known, j: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,7 +85,7 @@ class DrawnColumn:
         filled, log_w = model.guide_for("cannot tell one column from others").weighted(
             x.to(model.device),
             known.rows.to(model.device).context,
-            draws=max(FEWEST, min(MOST, POINTS // n)),
+            draws=most_draws(n, FEWEST, MOST, POINTS),
             seed=seed,
             spread=spread_for(model),
             region=stacked(regions, schema),
@@ -122,7 +122,7 @@ class DrawnColumn:
         Raises:
             InputError: the column's values have no order.
         """
-        self._amounts(self.values[:, 0])
+        self._amounts(self.values[:, :1])
         asked = torch.as_tensor(q, dtype=torch.float64).expand(self.values.shape[1], -1).contiguous()
         reached = self.weights.cumsum(0)
         if not self.column.classes:  # a draw stands for what lies half-way to its neighbours

@@ -20,7 +20,7 @@ from ..model import TableModel
 from .known import Known
 from .predict import calibrated_level, column_of
 from .probability import log_masses
-from .query import encode_partly, marginal
+from .query import encode_partly, marginal, most_draws
 from .sample import drawn
 
 FEWEST, MOST, POINTS = 99, 499, 15_000  # draws for each row, and for all together
@@ -102,7 +102,7 @@ class Conditional:
         """log p of draws of the columns, largest first, ``(n, K)``; how many of them have a value; and how many lack
         none that is missing at random, which p leaves out, ``(n,)`` each."""
         n, schema = len(self.known), self.model.schema
-        draws = max(FEWEST, min(MOST, POINTS // n))
+        draws = most_draws(n, FEWEST, MOST, POINTS)
         x = drawn(self.model, draws, replace(self.known, one=True), self.seed).flatten(0, 1).cpu().double()
         value = self.log_prob(x, torch.arange(n).repeat_interleave(draws)).view(n, draws)
         at_random = [c.name for c in schema.fields if c.name in self.columns and c.holes.at_random]

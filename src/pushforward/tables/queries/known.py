@@ -95,7 +95,7 @@ class Known:
         schema = model.schema
         if cells.width or schema.given:
             check_known(model, cells.columns)
-        n = max(cells.height, 1)
+        n = cells.height if cells.width else 1
         if not set(cells.columns) <= set(schema.given_names):
             encoded = encode_partly(model, cells, "given")
             _refuse_broken(model, encoded)

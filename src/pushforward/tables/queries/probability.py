@@ -26,7 +26,7 @@ from ...models.train import Rows
 from ..model import TableModel
 from .known import Known
 from .one_column import OneColumn, has_one_column
-from .query import spread_for
+from .query import most_draws, spread_for
 from .region import Region, stacked
 from .where import Where
 
@@ -177,7 +177,7 @@ def _log_mass(
         widths += [log_width] * len(own)
         rest += [other] * len(own)
     at, found = torch.cat([own for own, _ in parts]), torch.cat(x)
-    most = max(FEWEST, min(MOST, POINTS // len(found)))
+    most = most_draws(len(found), FEWEST, MOST, POINTS)
     most -= most % FIRST if most > FIRST else 0
     context = rows.to(model.device).context
     answer = model.guide_for("answers no such question").marginal(
@@ -219,7 +219,7 @@ def _counted(model: TableModel, rows: Rows, wheres: Sequence[Where], seed: int, 
     """The share of rows for which the rest of a condition holds, among those in its region, by weighted draws; if not
     ``inside``, the share of those in the region as well, by draws of the density itself."""
     values, errors = [], []
-    draws = max(FEWEST, min(COUNTED, POINTS // len(rows)))
+    draws = most_draws(len(rows), FEWEST, COUNTED, POINTS)
     for place in range(len(rows)):  # one at a time: conditions differ, and are decided on cells as they are written
         where, one = wheres[min(place, len(wheres) - 1)], rows[place : place + 1]
         region = where.region if inside else Region({})

@@ -300,9 +300,9 @@ def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: in
     return dataclasses.replace(rows, x=rows.x.masked_fill(schema.features_of(absent) & gone, torch.nan))
 
 
-def most_draws(n: int) -> int:
+def most_draws(n: int, fewest: int = FEWEST, most: int = MOST, points: int = POINTS) -> int:
     """Draws from the guide per row, in a question for n rows: 100,000 rows take minutes, and the errors reflect it."""
-    return min(MOST, POINTS // max(n, 1))
+    return max(fewest, min(most, points // max(n, 1)))
 
 
 def spread_for(model: TableModel) -> Any:

@@ -22,7 +22,7 @@ from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.schema import Schema
 from .known import Known
-from .query import FEWEST, Query, most_draws
+from .query import Query, most_draws
 from .score_file import listing
 from .where import Where
 
@@ -70,7 +70,7 @@ def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float
         return _drawn_given(model, n, known, seed)
     context = known.rows.context
     generator = torch.Generator(model.device).manual_seed(seed)
-    whole = torch.empty(n, 0) if context is None else context.to(model.device).repeat_interleave(n, 0)
+    whole = torch.empty(n * len(known), 0) if context is None else context.to(model.device).repeat_interleave(n, 0)
     x = torch.cat([_drawn(model, part, generator, temperature) for part in whole.split(BATCH)])
     return model.schema.missingness.drawn(x, generator).view(len(known.rows.x), n, x.shape[1])
 
@@ -99,7 +99,7 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
         rows = Rows(schema.missingness.forgotten(rows.x, 0.0), rows.context)
     rest = [w for w in known.wheres if w.rest]
     held = None if not rest else partial(_held, schema, rest[0])
-    most = max(FEWEST, most_draws(len(rows)))
+    most = most_draws(len(rows))
     drawn = Query.holes(rows).draw(model, n, seed, missing=known.one, region=region, held=held, candidates=most)
     filled = drawn
     if known.one:

@@ -175,7 +175,7 @@ class Cells(nn.Module):
         self.to(x.device)
         sobol, other, x = _sobol(points, x, seed), schema.log_of_unseen(x), schema.seen(x)
         values, errors = [], []
-        for start in range(0, len(x), rows := max(batch // points, 1)):
+        for start in range(0, max(len(x), 1), rows := max(batch // points, 1)):  # of no rows, one empty part
             part = x[start : start + rows]
             u = _shifted(part, sobol, seed)
             given = None if context is None else context[start : start + rows].expand(points, -1, -1)
