@@ -1,6 +1,6 @@
 """A table that grows: five updates against one fit of all rows, in nats of rows that nothing saw, and in CPU seconds.
 
-    python benchmarks/update.py FOLDER [--tables 10] [--steps 400] [--keep 0]
+    python benchmarks/update.py FOLDER [--tables 10] [--flow auto] [--steps N] [--keep 0]
 
 Half of each table's training rows are fitted, and the rest comes in five updates, each with a fifth of as many rows.
 ``behind`` is by how many nats the last update is behind one fit of all, and ``lost`` by how many behind the first fit,
@@ -42,14 +42,14 @@ def seconds(job: Callable[[], Any]) -> float:
     return time.process_time() - started
 
 
-def measured(file: Path, steps: int, keep: int) -> dict[str, Any]:
+def measured(file: Path, flow: str, steps: int | None, keep: int) -> dict[str, Any]:
     frame = pl.read_csv(file, infer_schema_length=None, ignore_errors=True)
     frame = frame[np.random.default_rng(0).permutation(frame.height)]
     test, rest = frame[: frame.height // 5], frame[frame.height // 5 :]
     half, part = rest.height // 2, rest.height // 2 // UPDATES
 
     def new(keep: int = 0) -> pf.TableDensity:
-        return pf.TableDensity("nsf", steps=steps, queries=False, relations="none", keep=keep)
+        return pf.TableDensity(flow, steps=steps, queries=False, keep=keep)
 
     one, grown = new(), new(keep)
     alone = seconds(lambda: one.fit(rest))
@@ -80,13 +80,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tables", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--flow", default="auto")
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--keep", type=int, default=0)
     asked = parser.parse_args()
     found = []
     for file in tables(asked.folder, asked.tables):
         try:
-            found.append(measured(file, asked.steps, asked.keep))
+            found.append(measured(file, asked.flow, asked.steps, asked.keep))
         except Exception as error:
             print(file.stem, type(error).__name__, str(error)[:300], flush=True)
             continue

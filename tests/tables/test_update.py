@@ -79,9 +79,13 @@ def test_what_is_new_is_taken_in_with_a_note(fitted):
 
 
 def test_an_average_and_a_conditional_model_are_updated():
-    few = rows(120, 11)
-    model = pf.TableDensity(members=2, steps=20, queries=False).fit(few)
+    few, fresh = rows(120, 11), rows(1000, 17)
+    model = pf.TableDensity(members=2, steps=20, queries=False, keep=1000).fit(few)
+    before, saved = model.score(fresh), len(model.saved_rows("kept"))
     assert "average" in model.update(rows(60, 12)).summary_
+    assert model.score(fresh) > before - 0.05
+    assert saved + 30 <= len(model.saved_rows("kept")) <= saved + 60  # there is room for all that are trained on
+    assert [each["anew"] for each in model.update(rows(60, 18)).facts["updates"]] == [False, True]  # twice as many
     given = pf.TableDensity("maf", given=["kind"], steps=20, queries=False).fit(few)
     assert np.isfinite(given.update(rows(60, 13)).score(rows(50, 14)))
     assert given.schema.given_names == ["kind"]

@@ -7,6 +7,7 @@ the density in ``selection/``.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -14,9 +15,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..models.console import Console
-from ..models.train import Rows
 from .calibration import calibrated
-from .fit import fit_table
+from .fit import fit_rows, fit_table
 from .fitted import FittedTable
 from .io.read import read_any
 from .io.table import WEIGHTS, Table
@@ -196,10 +196,11 @@ class TableDensity(FittedTable):
     def update(self, table: Any, budget: float | str | None = None, *, progress: bool = False) -> Self:
         """Goes on from the fitted model with new rows; the old ones are not needed.
 
-        What the model knew is kept by draws of itself, by the held-out rows that were saved with it, and by training
-        rows if ``keep`` was asked for. A flow is trained further, for a third of the steps of its fit. New categories,
-        impossible values and values missing as in no row before are taken in with a note; the density is then fitted
-        anew to draws and new rows, as an average always is. ``facts["updates"]`` records how the rows differed.
+        What the model knew is kept by draws of itself, and by training rows if ``keep`` was asked for. The density is
+        trained further, for a third of the steps of its fit. New categories, impossible values and values missing as in
+        no row before are taken in with a note, and found relations that rows break are let go; the density is then
+        fitted anew to draws and new rows, as it is once a table of which ``keep`` holds all rows has grown to twice its
+        size. ``facts["updates"]`` records how the rows differed.
 
         Args:
             table: The new rows, at least 10.
@@ -223,9 +224,9 @@ class TableDensity(FittedTable):
         Raises:
             InputError: it cannot be used; says why.
         """
-        training = dataclasses.replace(self.options.training, budget=budget)
+        started, training = time.monotonic(), dataclasses.replace(self.options.training, budget=budget)
         plan = plan_update(self, read, dataclasses.replace(self.options, training=training), console)
-        fitted = fit_table(plan.table, None, plan.options, console, None if plan.anew else self)
+        fitted = fit_rows(plan.table, plan.rows, plan.options, console, plan.earlier, started)
         self.notes_ = console.notes
         if fitted is not None:
             learned, facts = fitted
@@ -233,6 +234,5 @@ class TableDensity(FittedTable):
             self._hold(learned.whole, {**facts, **plan.record, "frame": read.kind, "command": command})
             self.facts |= calibrated(self, learned)
             if plan.kept is not None:
-                kept = self.schema.encode(plan.kept, "the saved rows")
-                self.facts["kept"] = saved(Rows(kept.x, kept.context), np.arange(len(kept.x)))
+                self.facts |= {"kept": saved(plan.kept, np.arange(len(plan.kept))), "keep": plan.keep}
         return self

@@ -56,15 +56,28 @@ def fit_table(
         InputError: the table or an option cannot be used; says why.
     """
     device_named(options.training.device)
-    started, budget = time.perf_counter(), options.training.budget
-    ends = math.inf if budget is None else time.monotonic() + budget
+    started = time.monotonic()
     for note in table.notes:
         console.note(note)
     in_part = _in_part(table, options, earlier)
     rows, options = _prepared(_joined(table, in_part), source, options, console, earlier, in_part)
+    return fit_rows(table, rows, options, console, earlier, started)
+
+
+def fit_rows(
+    table: Table,
+    rows: TableSplits,
+    options: TableOptions,
+    console: Console,
+    earlier: FittedTable | None,
+    started: float,
+) -> tuple[Learned, dict[str, Any]] | None:
+    """Fits rows that are encoded and divided, and measures: the second half of :func:`fit_table`, which began at a
+    time, by :func:`time.monotonic`."""
     for line in describe_data(table, rows) if console.talks else []:
         console.say(line)
-    learned = learn(Task(rows, options, console, earlier, ends=ends))
+    budget = options.training.budget
+    learned = learn(Task(rows, options, console, earlier, ends=started + (math.inf if budget is None else budget)))
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
     return learned, _measured(table, learned, options, console, started)
@@ -83,7 +96,7 @@ def _measured(
         facts = facts_of(table, rows, fitted.history, options)
         drawn = drawn_beside_held_out(fitted.density, rows, seed)
     summary["sampling"] = {**drawn.to_json(), "text": ". ".join(drawn.sentences())}
-    summary["seconds"] = round(time.perf_counter() - started, 1)
+    summary["seconds"] = round(time.monotonic() - started, 1)
     for line in [*describe_held_out(summary["held_out"]), *drawn.sentences()]:
         console.say(line)
     console.say(f"{options.flow}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")

@@ -62,6 +62,7 @@ def facts_of(
         "samples": options.samples,
         "held_out": _kept(rows.test, rows.test_numbers, KEPT_ROWS, options.training.seed),
         **({"kept": _kept(rows.train, rows.split[0], options.keep, options.training.seed)} if options.keep else {}),
+        "keep": options.keep,
         "rows": len(rows.rows) if rows.complete else None,
         "fingerprint": fingerprint(rows.rows) if rows.complete else None,
         "torch": torch.__version__,

@@ -1,23 +1,25 @@
 """New rows for a fitted table: the model goes on from what it knows, and the old rows are not needed.
 
-What it knew is kept by draws of the model itself, some for each row that it has seen, and by rows that were saved on
-request (``keep=``); draws and new rows also tell when to stop. The held-out rows that every model saves stay unseen,
-and are in the figures beside new rows in proportion, however many updates there are. A flow goes on from its weights.
-Where new categories, impossible values or new missing cells change what a column is, and for averages, the density is
-fitted anew to the same rows.
+What it knew is kept by draws of the model itself in the place of old rows, by rows that were saved on request
+(``keep=``), and by the schema, which stays as it was decided and takes in what is new. The density goes on from its
+weights, since one that is fitted to draws loses much of what few rows have taught: held-out rows, which every model
+saves, and some of the new ones tell when to stop. It is fitted anew where what a column is has changed, and where the
+saved rows are still all that there were and have come to twice as many as at the last fit, which on average costs no
+more than a fit.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import torch
 
-from ..errors import InputError, listed
+from ..errors import InputError
 from ..models.console import Console
+from ..models.train import Rows
 from ..recipes.by_name import learning_rate
 from .fit import is_average, options_as_fitted
 from .io.table import Table
@@ -25,18 +27,18 @@ from .options import TableOptions
 from .queries.drift import FEWEST, drift
 from .queries.known import Known
 from .queries.sample import draw
-from .schema.columns import Column
-from .schema.kinds.unseen import is_unseen
-from .schema.numbers import missing
+from .schema.schema import Schema
+from .schema.widening import widened
+from .splits import TableSplits
 
 if TYPE_CHECKING:
     from .fitted import FittedTable
 
+GROWN = 2  # times as many rows as the last fit had, all of them saved: the density is fitted anew
 DRAWS = 50_000  # old rows, at most, in whose place draws are
-TIMES = 4  # draws in the place of a row, and so often each new row: what is learnt again of draws loses the less
-SHORTER = 3  # times: the training of an update, beside that of the fit
+TIMES = 4  # draws in the place of a row, for a flow: what is learnt again of draws loses the less
+SHORTER, LEAST = 3, 20  # times: the training of an update, beside that of the fit; steps, at least
 SLOWER = 2  # times: its learning rate
-RARE = 0.01  # share of rows with numbers beside the few that a column had, which count as the nearest of these
 ANOTHER = 1.0  # nats by which every column of another table has moved
 
 
@@ -45,23 +47,27 @@ class Plan:
     """What an update trains on, and how.
 
     Attributes:
-        table: Old and new rows, divided.
+        table: The new rows.
+        rows: Old and new rows, encoded and divided.
         options: How to train.
-        anew: Whether the density is fitted anew.
+        earlier: The model, if its density is trained further, and not fitted anew.
         record: What the model remembers of the update.
         kept: The rows to save for later updates, if any are saved.
+        keep: How many to save at most.
     """
 
     table: Table
+    rows: TableSplits
     options: TableOptions
-    anew: bool
+    earlier: FittedTable | None
     record: dict[str, Any]
-    kept: pl.DataFrame | None
+    kept: Rows | None
+    keep: int
 
     @property
     def training_rows(self) -> int:
         """How many rows have been trained on, from the first fit on."""
-        return int(self.record["updates"][-1]["known"]) - self.table.splits["test"].height
+        return int(self.record["updates"][-1]["known"]) - len(self.rows.test)
 
 
 def plan_update(model: FittedTable, new: Table, options: TableOptions, console: Console) -> Plan:
@@ -76,35 +82,45 @@ def plan_update(model: FittedTable, new: Table, options: TableOptions, console: 
     Raises:
         InputError: it is another table, or has too few rows.
     """
-    schema, source = model.schema, str(new.path)
+    source = str(new.path)
     frame = pl.concat(new.splits.values()) if new.splits else new.frame
-    schema.check(frame, source)
-    if schema.in_part:
+    model.schema.check(frame, source)
+    if model.schema.in_part:
         raise InputError(f"{source}: cells are known in part (`limits=`, `censored=`, `noise=`); fit all rows again")
+    if options.drop_missing:
+        frame = frame.filter(pl.Series(model.schema.usable(frame)))
     if frame.height < FEWEST:
         raise InputError(f"{source}: has {frame.height} rows, and an update needs at least {FEWEST}")
-    moved = drift(model, Table(new.path, frame), Console(quiet=True))
+    table = replace(new, frame=frame, splits={})
+    moved = drift(model, table, Console(quiet=True))
     if len(moved.columns) > 1 and bool((moved.measures["nats"] > ANOTHER).all()):
         raise InputError(f"{source}: is another table: {moved.verdict}; fit it by itself")
     console.note(f"{source}: {moved.verdict}")
-    notes = [note for column in schema.fields for note in _news(column, frame[column.name])]
+    old, summary = _Old(model), model.facts["summary"]
+    schema, notes = widened(model.schema, frame, lambda: old.drawn(min(old.known, DRAWS)), old.known)
     for note in notes:
         console.note(note)
-    known, summary = _known_rows(model), model.facts["summary"]
-    steps, anew = int(model.facts.get("first_steps", summary["training"]["steps"])), is_average(summary) or bool(notes)
+    anew = bool(notes) or (old.complete and old.known + frame.height >= GROWN * old.fitted)
+    steps = int(model.facts.get("first_steps", summary["training"]["steps"]))
     record = {
         "data": new.path.name,
         "rows": frame.height,
-        "known": known + frame.height,
+        "known": old.known + frame.height,
         "notes": notes,
+        "anew": anew,
         **{name: getattr(moved, name) for name in ("p_value", "effect", "verdict", "columns")},
     }
+    rows, kept = old.joined(schema, frame, 1 if anew else TIMES)
+    if anew:
+        rows = replace(rows, schema=schema.shaped(rows.train.x, rows.train.weights, again=True))
     return Plan(
-        Table(new.path, frame, _divided(model, frame, known, anew), kind=new.kind, decimal=new.decimal),
+        table,
+        rows,
         _as_it_was(model, options, anew, steps),
-        anew,
-        {"updates": [*model.facts.get("updates", ()), record], "first_steps": steps},
-        _kept(model, frame, known),
+        None if anew else model,
+        {"updates": [*model.facts.get("updates", ()), record], "first_steps": steps, "first_rows": old.first},
+        kept,
+        old.keep,
     )
 
 
@@ -112,90 +128,83 @@ def _as_it_was(model: FittedTable, options: TableOptions, anew: bool, steps: int
     """The options of the fit, and how long to train: as told, or for a third of its steps with smaller ones."""
     options = replace(options_as_fitted(model, options), queries=model.guided is not None, weights=None, keep=0)
     training = replace(options.training, epochs=None, steps=None, limit=None)
-    if training.budget is None:
-        training = replace(training, steps=steps if anew else max(steps // SHORTER, 1))
+    if training.budget is None and not (anew and is_average(model.facts["summary"])):
+        training = replace(training, steps=steps if anew else max(steps // SHORTER, LEAST))
     if not anew and training.lr is None:
         training = replace(training, lr=learning_rate(options.flow) / SLOWER)
     return replace(options, training=training)
 
 
-def _news(column: Column, cells: pl.Series) -> list[str]:
-    """What the new rows have in a column that the model has no place for, a sentence each: values that it cannot hold,
-    missing ones if none was, and numbers that none of few was, unless they are as rare as those that are expected."""
-    values, there = column.read(cells), ~missing(cells)
-    between = is_unseen(values) & (values > 0) & (column.kind.classes > 0)
-    odd = there & ~column.kind.can(values) & ~(between & (between.mean() <= RARE))
-    gone, found = ~there & (column.holes.share == 0), []
-    if odd.any():
-        names = cells.filter(pl.Series(odd)).unique(maintain_order=True).cast(pl.String).to_list()
-        found.append(f"column {column.name!r}: {listed(map(repr, names), 5)} in {int(odd.sum()):,} rows: taken in")
-    if gone.any():
-        found.append(f"column {column.name!r}: missing in {int(gone.sum()):,} rows, as in none before: taken in")
-    return found
+class _Old:
+    """What a model has of the rows that it has seen: their number, some that it holds out, some saved on request, and
+    draws in the place of the others."""
+
+    def __init__(self, model: FittedTable) -> None:
+        self.model, self.held = model, model.saved_held_out().rows
+        self.saved = model.saved_rows("kept") if "kept" in model.facts else None
+        self.keep = 0 if self.saved is None else int(model.facts.get("keep", len(self.saved)))
+        self.complete = self.saved is not None and len(self.saved) < self.keep
+        summary, updates = model.facts["summary"], model.facts.get("updates", ())
+        first = model.facts.get("first_rows", summary["training_rows"] + 2 * summary["validation_rows"])
+        self.known, self.first = int(updates[-1]["known"] if updates else first), int(first)
+        self.fitted = max([self.first, *(each["known"] for each in updates if each.get("anew"))])
+
+    def drawn(self, n: int) -> pl.DataFrame:
+        """Draws of the model; given what held-out rows are, if it is conditioned on columns."""
+        model, seed = self.model, self.model.seed + self.known
+        if not model.schema.given:
+            return draw(model, n, Known.of(model), seed)
+        some = np.random.default_rng(seed).integers(0, len(self.held), n)
+        fixed = self._frame(self.held[torch.from_numpy(some)]).select(model.schema.given_names)
+        return draw(model, 1, Known.of(model, fixed), seed)
+
+    def _frame(self, rows: Rows) -> pl.DataFrame:
+        return self.model.schema.frame(rows.x, rows.context)
+
+    def joined(self, schema: Schema, new: pl.DataFrame, times: int) -> tuple[TableSplits, Rows | None]:
+        """Old and new rows to train on, to stop by and to report on, of which the last were seen by nothing; and as
+        many of those to train on as were saved before, old and new ones in proportion.
+
+        Args:
+            schema: Encodes them.
+            new: The new rows.
+            times: How many draws there are in the place of a row.
+        """
+
+        def rows(frame: pl.DataFrame) -> Rows:
+            encoded = schema.encode(frame, "rows")
+            return Rows(schema.seen(encoded.x), encoded.context)
+
+        def again(old: Rows) -> Rows:
+            return old if schema is self.model.schema else rows(self._frame(old))
+
+        random, held = np.random.default_rng([self.model.seed, self.known]), again(self.held)
+        fresh = rows(new[random.permutation(new.height)])
+        part = max(min(round(len(held) * new.height / self.known), new.height // 4), 1)
+        saved = [] if self.saved is None else [again(self.saved)]
+        left = 0 if self.complete else max(self.known - sum(map(len, saved)), 1)
+        count = times * min(left, DRAWS)
+        train = [fresh[2 * part :], *saved, *([rows(self.drawn(count))] if count else [])]
+        parts = [*train, fresh[:part], held, fresh[part : 2 * part], held]
+        weights = torch.ones(sum(map(len, parts)), dtype=torch.float64)
+        ends = np.cumsum([0, sum(map(len, train)), part + len(held), part + len(held)])
+        weights[ends[1] - count : ends[1]] = left / max(count, 1)
+        whole = replace(_stacked(parts), weights=None if left == count else weights)
+        train_at, val_at, test_at = np.split(np.arange(ends[-1]), ends[1:-1])
+        divided = TableSplits(schema, whole, (train_at, val_at, test_at), np.arange(len(test_at)), False)
+        return divided, self._kept(saved, train[0], new.height / (self.known + new.height))
+
+    def _kept(self, saved: list[Rows], fresh: Rows, share: float) -> Rows | None:
+        """The rows to save, a share of which is new: more if there is room."""
+        if not saved:
+            return None
+        random, new = np.random.default_rng([self.model.seed, self.known, 1]), round(self.keep * share)
+        new = min(max(new, self.keep - len(saved[0])), len(fresh))
+        pairs = ((saved[0], self.keep - new), (fresh, new))
+        return _stacked([rows[torch.from_numpy(random.permutation(len(rows))[:n])] for rows, n in pairs])
 
 
-def _known_rows(model: FittedTable) -> int:
-    """How many rows the model has been told of."""
-    if updates := model.facts.get("updates"):
-        return int(updates[-1]["known"])
-    summary = model.facts["summary"]
-    return int(summary["training_rows"] + 2 * summary["validation_rows"])
-
-
-def _divided(model: FittedTable, new: pl.DataFrame, known: int, anew: bool) -> dict[str, pl.DataFrame]:
-    """Old and new rows to train on, to stop by and to report on; these are rows that were seen by nothing."""
-    random = np.random.default_rng([model.seed, known])
-    held = model.saved_held_out().rows
-    part = max(min(round(len(held) * new.height / known), new.height // 4), 1)
-    rows, old = _read_alike(model, new)[random.permutation(new.height)], model.schema.frame(held.x, held.context)
-    saved = [] if "kept" not in model.facts else [_saved(model)]
-    share = min(DRAWS / known, 1.0)
-    count = TIMES * max(round(share * known) - sum(each.height for each in saved), 1)
-    drawn = _drawn(model, old, count + old.height, known)
-    columns, near = rows.columns, rows if anew else rows.with_columns(_nearest(model, rows))
-    parts = {
-        "train": [*TIMES * [near[2 * part :][: math.ceil(share * new.height)], *saved], drawn[:count]],
-        "val": [near[:part], drawn[count:]],
-        "test": [rows[part : 2 * part], old],
-    }
-    return {name: pl.concat([p.select(columns) for p in some], how="vertical_relaxed") for name, some in parts.items()}
-
-
-def _nearest(model: FittedTable, rows: pl.DataFrame) -> list[pl.Series]:
-    """The columns with numbers beside the few that they had, as the nearest of these."""
-    named = [column for column in model.schema.fields if column.classes]
-    return [column.written(np.floor(column.read(rows[column.name]))) for column in named]
-
-
-def _kept(model: FittedTable, new: pl.DataFrame, known: int) -> pl.DataFrame | None:
-    """As many rows to save as there are, old and new ones in proportion."""
-    if "kept" not in model.facts:
-        return None
-    random, old = np.random.default_rng([model.seed, known, 1]), _saved(model)
-    rows = _read_alike(model, new).select(old.columns)
-    share = min(round(old.height * new.height / (known + new.height)), new.height)
-    parts = [frame[random.permutation(frame.height)[:n]] for frame, n in ((old, old.height - share), (rows, share))]
-    return pl.concat(parts, how="vertical_relaxed")
-
-
-def _saved(model: FittedTable) -> pl.DataFrame:
-    """The rows that were saved with the model on request."""
-    rows = model.saved_rows("kept")
-    return model.schema.frame(rows.x, rows.context)
-
-
-def _read_alike(model: FittedTable, frame: pl.DataFrame) -> pl.DataFrame:
-    """New rows with their values written as the model writes its own."""
-    schema = model.schema
-    known = [*schema.fields, *(given.column for given in schema.given), *schema.dependencies.columns]
-    there = [column for column in known if column.name in frame.columns]
-    return pl.DataFrame([c.reading.cells(c.name, c.reading.values(frame[c.name])) for c in there])
-
-
-def _drawn(model: FittedTable, old: pl.DataFrame, n: int, seed: int) -> pl.DataFrame:
-    """Draws of the model in the place of old rows; given what held-out rows are, if it is conditioned on columns."""
-    names = model.schema.given_names
-    if not names:
-        return draw(model, n, Known.of(model), model.seed + seed)
-    fixed = old.select(names)[np.random.default_rng(model.seed + seed).integers(0, old.height, n)]
-    return draw(model, 1, Known.of(model, fixed), model.seed + seed)
+def _stacked(parts: list[Rows]) -> Rows:
+    """The rows of several, one below the other."""
+    contexts = [part.context for part in parts if part.context is not None]
+    return Rows(torch.cat([part.x for part in parts]), torch.cat(contexts) if contexts else None)

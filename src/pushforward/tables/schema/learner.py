@@ -65,6 +65,11 @@ class ColumnChoices(Protocol):
     def strict(self) -> bool: ...
 
 
+def kind_of(values: pl.Series, hints: Hints, kinds: Sequence[type[Kind]] = KINDS) -> Kind:
+    """The first of some kinds that values are of."""
+    return next(found for kind in kinds if (found := kind.fits(values, hints)) is not None)
+
+
 def said_of(schema: Schema) -> dict[str, Any]:
     """What a user would say of a table's columns so that they are again what a schema says; see
     :class:`ColumnChoices`."""
@@ -122,7 +127,7 @@ class Learner:
             self.decisions.add(
                 name, "infinite values are treated as missing", "`drop_missing=True` leaves such rows out"
             )
-        kind = next(found for kind in KINDS if (found := kind.fits(values, hints)) is not None)
+        kind = kind_of(values, hints)
         return self._made(column, kind, reading.naming(kind.labels), values)
 
     def learn_given(self, column: pl.Series) -> ContextColumn | None:

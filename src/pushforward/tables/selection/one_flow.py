@@ -57,6 +57,9 @@ class OneFlow(Candidate):
         release(flow)
         history = result.history if earlier is None else joined(earlier.facts.get("history", ()), result.history)
         facts = training_facts(result, rows.stream is not None)
+        if earlier is not None:
+            name = earlier.facts["summary"]["flow"]
+            facts |= {key: earlier.facts["summary"][key] for key in ("average",) if key in earlier.facts["summary"]}
         return Fitted("flow", "the flow", flow, name, facts, history, [(flow, rows.held_out)])
 
 

@@ -85,6 +85,10 @@ class Kind(Saved, ABC):
     def read(self, values: pl.Series) -> Numbers:
         """Encodes values: NaN for missing ones, -1 for those that have no class."""
 
+    def widened(self, values: pl.Series, known: int) -> Kind:
+        """The kind with places for values that have none, placed after the others, ``known`` rows of these."""
+        return self
+
     def nearest(self, values: pl.Series) -> Numbers:
         """Encodes values; those without a class as the nearest that has one, if they are amounts."""
         return self.read(values)

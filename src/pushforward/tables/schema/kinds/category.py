@@ -50,8 +50,10 @@ class Category(Named):
     @classmethod
     def of(cls, values: pl.Series) -> Self:
         kind = super().of(values)
-        counts = np.round(np.array(kind.fill) * (len(values) - values.null_count()))
-        return kind if kind.grouped else replace(kind, unseen=_shares_of_new_names(counts))
+        return kind.expecting(np.round(np.array(kind.fill) * (len(values) - values.null_count())))
+
+    def expecting(self, counts: np.ndarray) -> Self:
+        return replace(self, unseen=() if self.grouped else _shares_of_new_names(counts))
 
     @property
     def stands_in(self) -> tuple[float, ...]:

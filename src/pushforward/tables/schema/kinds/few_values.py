@@ -43,7 +43,11 @@ class FewValues(Named):
     def of(cls, values: pl.Series) -> Self:
         kind = super().of(values)
         counts = np.array(kind.fill) * (len(values) - np.isnan(numbers_of(values)).sum())
-        return replace(kind, unseen=unseen_shares([float(name) for name in kind.values], counts.round()))
+        return kind.expecting(counts.round())
+
+    def expecting(self, counts: np.ndarray) -> Self:
+        numbers = [float(name) for name in self.values]
+        return replace(self, unseen=unseen_shares(numbers, counts) if numbers == sorted(numbers) else ())
 
     def read(self, values: pl.Series) -> Numbers:
         codes = super().read(values)

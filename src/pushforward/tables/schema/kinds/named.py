@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -49,6 +49,20 @@ class Named(Kind):
             grouped=len(names) - len(often),
             fill=tuple((counts / counts.sum()).tolist()),
         )
+
+    def widened(self, values: pl.Series, known: int) -> Self:
+        new = value_names(values.filter(pl.Series(self.read(values) == -1)))
+        kind = replace(self, values=(*self.values, *new))
+        if len(kind.values) > MOST and new:
+            kind = replace(self, values=(*self.values, OTHER), grouped=len(new))
+        codes = np.floor(kind.read(values))
+        counts = np.bincount(codes[codes >= 0].astype(np.int64), minlength=len(kind.values)).astype(float)
+        counts[: len(self.fill)] += np.round(np.array(self.fill) * known)
+        return replace(kind, fill=tuple((counts / counts.sum()).tolist())).expecting(counts)
+
+    def expecting(self, counts: NDArray[Any]) -> Self:
+        """The kind with the shares of values that no row had, from how many rows hold each."""
+        return self
 
     @property
     def labels(self) -> tuple[str, ...]:

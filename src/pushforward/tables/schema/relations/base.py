@@ -64,6 +64,10 @@ class Dependency(Relation):
         there = ~np.isnan(found) & ~np.isnan(computed) & self.known(values)
         return there & (np.abs(found - computed) > self._slack)
 
+    def widened(self, found: Numbers, values: Rows, columns: Columns) -> Dependency:
+        """The relation with what new rows tell of inputs that it does not know."""
+        return self
+
     def amounts(self, values: Rows, columns: Columns) -> Numbers:
         """The inputs as amounts, ``(inputs, rows)``."""
         return np.stack([columns[name].kind.amounts(values[name]) for name in self.inputs])

@@ -73,9 +73,11 @@ class Determined(Dependency):
 
     Args:
         formula: m.
+        stated: Whether the user stated it: it then stays, whatever later rows say.
     """
 
     formula: Formula = Formula(())
+    stated: bool = False
 
     def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
         return self.column.kind.snap(self.formula(_amounts(self.formula.inputs, values, columns)))

@@ -50,6 +50,15 @@ class LookUp(Dependency):
     def known(self, values: Rows) -> np.ndarray | bool:
         return np.isin(self.looked_at(values), self.at) if self.at else True
 
+    def widened(self, found: Numbers, values: Rows, columns: Columns) -> LookUp:
+        if self.at:
+            return self
+        codes, table = self.looked_at(values), np.full(columns[self.inputs[0]].classes, np.nan)
+        table[: len(self.implied)] = self.implied
+        new = (codes >= len(self.implied)) & ~np.isnan(found)
+        table[codes[new].astype(np.int64)] = found[new]
+        return replace(self, implied=tuple(table.tolist()))
+
     def through(self, found: LookUp) -> LookUp:
         """The relation with its input replaced, if that was itself found to follow from another column."""
         if self.inputs != (found.column.name,):

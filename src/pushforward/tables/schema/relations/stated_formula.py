@@ -49,7 +49,9 @@ def holding(formulas: Mapping[str, Formula], columns: Sequence[Column], values: 
         values: Their encoded rows.
     """
     known = {column.name: column for column in columns}
-    relations = {name: Determined(known[name], formula.inputs, formula) for name, formula in formulas.items()}
+    relations = {
+        name: Determined(known[name], formula.inputs, formula, stated=True) for name, formula in formulas.items()
+    }
     held = [name for name, relation in relations.items() if relation.holds(values, known)]
     needed = {each for name, formula in formulas.items() if name not in held for each in formula.inputs}
     found: dict[str, Determined] = {}

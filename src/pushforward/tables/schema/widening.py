@@ -1,0 +1,112 @@
+"""A schema that takes in what new rows have and it has no place for; all else of it stays as it was decided.
+
+New names are placed after the others, so that codes keep their meaning, with the counts of old and new rows together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import polars as pl
+
+from ...errors import listed
+from .columns import Column
+from .kinds.base import Hints, Numbers
+from .kinds.flag import Flag
+from .kinds.unseen import is_unseen
+from .learner import KINDS, kind_of
+from .numbers import missing
+from .relations.base import Dependency, Relation
+from .schema import Schema
+
+RARE = 0.01  # share of rows with numbers beside the few that a column had, which count as the nearest of these
+
+
+def widened(schema: Schema, new: pl.DataFrame, old: Callable[[], pl.DataFrame], known: int) -> tuple[Schema, list[str]]:
+    """The schema with places for new names, values that were impossible and missing ones, and without relations that
+    new rows break; and a sentence for each.
+
+    Args:
+        schema: The schema.
+        new: The new rows.
+        old: Returns rows in the place of those that were there before.
+        known: How many those were.
+    """
+    notes: list[str] = []
+
+    def wider(column: Column) -> Column:
+        if column.name not in new.columns or not (said := _news(column, new[column.name])):
+            return column
+        notes.extend(said)
+        return _taking_in(column, new[column.name], old, known)
+
+    fields = [wider(column) for column in schema.fields]
+    flags = [column for column in schema.columns if column.kind.flags]
+    flags += [
+        Column(f"{now.name} is missing", Flag(flags=now.name))
+        for now, was in zip(fields, schema.fields, strict=True)
+        if now.holes.share and not was.holes.share and not now.kind.classes
+    ]
+    relations = [replace(r, column=wider(r.column)) if isinstance(r, Dependency) else r for r in schema.relations]
+    found = replace(schema, columns=(*fields, *flags), relations=tuple(relations))
+    kept, broken = _holding(found, new)
+    notes += [f"{relation}, which new rows break: {relation.column.name!r} is modelled" for relation in broken]
+    freed = [_taking_in(each.column, new[each.column.name], old, known, True) for each in broken]
+    return replace(found, columns=(*fields, *freed, *flags), relations=tuple(kept)) if notes else schema, notes
+
+
+def _news(column: Column, cells: pl.Series) -> list[str]:
+    """What new rows have in a column that it has no place for, a sentence each: values that it cannot hold, missing
+    ones if none was, and numbers that none of few was, unless they are as rare as those that are expected."""
+    values, there = column.read(cells), ~missing(cells)
+    between = is_unseen(values) & (values > 0) & (column.kind.classes > 0)
+    odd = there & ~column.kind.can(values) & ~(between & (between.mean() <= RARE))
+    gone, found = ~there & (column.holes.share == 0), []
+    if odd.any():
+        names = cells.filter(pl.Series(odd)).unique(maintain_order=True).cast(pl.String).to_list()
+        found.append(f"column {column.name!r}: {listed(map(repr, names), 5)} in {int(odd.sum()):,} rows: taken in")
+    if gone.any():
+        found.append(f"column {column.name!r}: missing in {int(gone.sum()):,} rows, as in none before: taken in")
+    return found
+
+
+def _taking_in(
+    column: Column, new: pl.Series, old: Callable[[], pl.DataFrame], known: int, again: bool = False
+) -> Column:
+    """The column with places for the cells of new rows, beside those of old ones; numbers may be described again."""
+    kind, values = column.kind, column.reading.values(new)
+    if kind.classes:
+        kind = kind.widened(values, known)
+    elif again or not kind.can(kind.read(values))[~missing(new)].all():
+        before = column.reading.values(old()[column.name])
+        both = pl.concat([before.cast(values.dtype), values])
+        hints = Hints(name=column.name, scale=True, moment=column.reading.moment)
+        kind = kind_of(both, hints, [type(kind)] if kind.contents else KINDS)
+    share = missing(new).sum() / (known + len(new))
+    return replace(column, kind=kind, holes=replace(column.holes, share=max(column.holes.share, float(share))))
+
+
+def _holding(schema: Schema, new: pl.DataFrame) -> tuple[list[Relation], list[Dependency]]:
+    """The relations, those that are tables with what new rows add; and those that new rows break, if none stated them.
+    A weekday that tells dates apart stays."""
+    rows, kept, gone = schema.encode(new, "table"), list(schema.relations), list[Dependency]()
+    values: dict[str, Numbers] = dict(zip((c.name for c in schema.columns), rows.x.T.numpy().copy(), strict=True))
+    fixed = [each.column.name for each in schema.dependencies if getattr(each, "stated", False)]
+    if schema.weeks is not None:
+        schema.weeks.joined(values)
+        fixed.append(schema.weeks.weekday)
+    columns: Mapping[str, Column] = schema.dependencies.known
+    for relation in schema.dependencies:
+        name, told = relation.column.name, rows.follow.get(relation.column.name)
+        if told is None:
+            values[name] = relation.computed(values, columns, len(rows.x))
+            continue
+        wider = relation.widened(told, values, columns)
+        place, values[name] = kept.index(relation), told
+        if wider.broken(told, values, columns).any() and name not in fixed:
+            gone.append(relation)
+            kept.remove(relation)
+        else:
+            kept[place] = wider
+    return kept, gone

@@ -1,0 +1,77 @@
+"""A schema takes in what new rows have and it has no place for, and stays as it was decided in all else."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from pushforward.tables.options import TableOptions
+from pushforward.tables.schema.decide import learn_schema
+from pushforward.tables.schema.schema import Schema
+from pushforward.tables.schema.widening import widened
+
+
+def rows(n: int, seed: int) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    town = rng.integers(0, 20, n)
+    size, weight = rng.gamma(3.0, size=n), rng.gamma(3.0, size=n)
+    return pl.DataFrame({
+        "town": [f"t{k:02}" for k in town], "region": [f"r{k % 5}" for k in town], "size": size, "weight": weight,
+        "total": size + weight, "stars": rng.choice([1, 2, 3], n),
+    })  # fmt: skip
+
+
+OLD = rows(400, 0)
+
+
+def learnt(**said) -> Schema:
+    return learn_schema(OLD, TableOptions(columns=OLD.columns, **said), "old")
+
+
+def taking(schema: Schema, new: pl.DataFrame) -> tuple[Schema, list[str]]:
+    return widened(schema, new, lambda: OLD, OLD.height)
+
+
+def test_nothing_new_changes_nothing():
+    schema = learnt()
+    assert {"region", "total"} <= {*schema.follow_names}
+    assert taking(schema, rows(100, 1)) == (schema, [])
+
+
+def test_new_names_come_after_the_others_and_tables_of_names_grow():
+    schema, new = learnt(), rows(100, 2).with_columns(town=pl.lit("a new one"), region=pl.lit("r3"))
+    found, notes = taking(schema, new)
+    town = next(column for column in found.fields if column.name == "town")
+    assert town.labels == (*schema.fields[0].labels, "a new one")
+    assert town.kind.fill[-1] == 100 / 500
+    assert len(notes) == 1
+    assert "region" in found.follow_names
+    encoded = found.encode(new, "new")
+    assert found.decode(encoded.x)["region"].unique().to_list() == ["r3"]
+    assert np.array_equal(found.encode(OLD, "old").x, schema.encode(OLD, "old").x)
+
+
+def test_impossible_and_missing_values_get_a_place():
+    new = rows(100, 3).with_columns(
+        size=pl.col("size") - 5, stars=pl.lit(7), weight=pl.when(pl.int_range(100) > 3).then("weight")
+    )
+    new = new.with_columns(total=pl.col("size") + pl.col("weight"))
+    found, notes = taking(learnt(), new)
+    size, weight = (next(c for c in found.fields if c.name == name) for name in ("size", "weight"))
+    assert size.kind.can(new["size"].to_numpy()).all()
+    assert 0 < weight.holes.share < 0.02
+    assert "weight is missing" in [column.name for column in found.columns]
+    assert len(notes) >= 3
+    assert (found.encode(new, "new").x[:, found.names.index("stars")] == 3).all()
+
+
+def test_a_relation_that_new_rows_break_is_let_go_unless_it_was_stated():
+    new = rows(100, 4).with_columns(total=pl.col("total") + pl.int_range(100))
+    found, notes = taking(learnt(), new)
+    assert "total" not in found.follow_names
+    assert "total" in found.names
+    assert len(notes) == 1
+    assert "region" in found.follow_names
+    assert found.decode(found.encode(new, "new").x).columns == OLD.columns
+    stated = learnt(relations="total = size + weight")
+    assert "total" in taking(stated, new)[0].follow_names
