@@ -10,8 +10,9 @@ import pytest
 import torch
 
 pytest.importorskip("sklearn")
-from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import pushforward as pf
@@ -72,6 +73,19 @@ def test_of_the_other_half_of_a_table_few_rows_are_called_odd(load: Callable[[],
         half, other = X[order[::2]], X[order[1::2]]
         shares.append((pf.FlowOutlier(contamination=0.05, flow="gmm").fit(half).predict(other) == -1).mean())
     assert np.mean(shares) == pytest.approx(0.05, abs=0.025 + 2 * np.sqrt(0.05 * 0.95 / (3 * len(other))))
+
+
+def test_classes_that_the_fit_did_not_see_are_told_better_than_by_neighbours_alone() -> None:
+    ours, theirs = [], []
+    for load, kind in ((load_wine, 0), (load_wine, 1), (load_wine, 2), (load_breast_cancer, 0), (load_digits, 8)):
+        X, y = load(return_X_y=True)
+        others = np.random.default_rng(0).permutation(np.flatnonzero(y != kind))
+        rows, test = X[others[::2]], np.r_[others[1::2], np.flatnonzero(y == kind)]
+        rows, tested = ((some - rows.mean(0)) / rows.std(0).clip(1e-9) for some in (rows, X[test]))
+        near = NearestNeighbors(n_neighbors=5).fit(rows).kneighbors(tested)[0][:, -1]
+        ours.append(roc_auc_score(y[test] == kind, -pf.FlowOutlier(flow="gmm").fit(rows).score_samples(tested)))
+        theirs.append(roc_auc_score(y[test] == kind, near))
+    assert np.mean(ours) > np.mean(theirs) + 0.01
 
 
 def test_contamination_moves_the_cut_and_nothing_else() -> None:

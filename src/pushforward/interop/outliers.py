@@ -28,9 +28,9 @@ except ImportError:
 MIXTURES = (1, 3, 8, 20)  # numbers of components
 CLOSE = 1e-3  # standard deviations; anything nearer is the row itself
 COPIES = 8  # of each row: the original, and noisy ones
-NEAR_ROWS = 20_000  # searched for the nearest one
+NEAR_ROWS = 20_000  # searched for the nearest ones
 LEAST_ROWS = 4
-LOCAL = 0.25  # weight of the neighbour; mixtures and flows have 1 each
+NEIGHBOURS = 3
 LEAST = -1e30  # log-density, in nats, of rows too far away to be represented
 
 
@@ -39,13 +39,13 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
 
     The score is a weighted mean of three views of the log-density, each of which finds anomalies that the others miss:
 
-    .. math:: s(x) = \tfrac19 \Big(4\, \overline{\log p}_{\text{mixtures}}(x)
-              + 4\, \overline{\log p}_{\text{flows}}(x) - d \log\big(r(x) + \epsilon\big)\Big)
+    .. math:: s(x) = \tfrac14 \overline{\log p}_{\text{mixtures}}(x) + \tfrac14 \overline{\log p}_{\text{flows}}(x)
+              - \tfrac d2 \, \overline{\log\big(r_k(x) + \epsilon\big)}
 
     Mixtures of 3 to 20 Gaussians capture clusters; a Gaussian copula, and flows that start as one, capture how columns
-    of any shape depend on each other; the last view, up to a constant the log-density of the nearest neighbour with r
-    the distance to the closest of the rows in d columns (for one of these rows, to another), captures local structure.
-    It has a quarter of the weight, because an outlier among the training rows vouches there for all rows like it.
+    of any shape depend on each other; the last view, up to a constant the log-density by nearest neighbours with r_k
+    the distances to the three closest rows in d columns (a training row is not its own), captures local structure.
+    These are three, because an outlier among the training rows vouches alone for all rows like it.
     Within a view the members' *log*-densities are averaged, not their densities: a row is ordinary if all members say
     so, and a member that overrates rounded values or a few copies cannot vouch for it alone. All are fitted to rows
     with a little noise. A low density alone is no verdict (``docs/limits.md``).
@@ -67,7 +67,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
     Attributes:
         density_: The fitted mixtures, copula and flows, or the copula alone, of standardised rows, in float64, as an
             :class:`~pushforward.distributions.average.Average`; the score uses its members one by one.
-        neighbours_: Finds the closest row.
+        neighbours_: Finds the closest rows.
         decision_scores_: The score of every training row, from fits that did not see it; lower is more unusual.
         held_out_: The same, sorted.
         offset_: The score below which a row is an outlier: that which a share of ``contamination`` of fresh rows has
@@ -110,7 +110,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
 
     def fit(self, X: ArrayLike, y: Any = None) -> FlowOutlier:
         """Learns from the rows of X what is ordinary; y is ignored. If there are many rows, the densities are fitted to
-        3,000 random ones, and the neighbour is one of 20,000.
+        3,000 random ones, and the neighbours are among 20,000.
 
         Raises:
             ValueError: X is no finite table with at least 4 different rows, or a parameter does not fit.
@@ -183,14 +183,14 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
 
     def _learn(self, z: Tensor, seed: int) -> NDArray[np.float64]:
         """Fits all views to rows, or the copula alone; returns every row's score from fits that did not see it."""
-        self.neighbours_ = NearestNeighbors(n_neighbors=2).fit(z.numpy())
+        self.neighbours_ = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(z.numpy())
         few = z[:FEW_ROWS]
         members = min(MEMBERS, len(few) // 2)
         options = self._copula(members, seed) if self.trimmed_ else self._views(members, seed)
         judged = cross_fit(Points.of(self._copies(few, seed)), options)
         self.density_: Average = judged.density.double().eval()
         log_p = torch.stack([judged.weights[kind] * values for kind, values in judged.held_out.items()]).sum(0)
-        return np.concatenate([self._joined(log_p.numpy(), few.float().double().numpy()), self._score(z[FEW_ROWS:])])
+        return np.concatenate([self._joined(log_p.numpy(), few.numpy()), self._score(z[FEW_ROWS:])])
 
     def _copies(self, z: Tensor, seed: int) -> Tensor:
         """The rows, at most FEW_ROWS of them, unchanged and with noise, ``(copies, n, d)``."""
@@ -219,16 +219,14 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         return self._joined(np.concatenate(parts), z.numpy()) if parts else np.zeros(0)
 
     def _joined(self, log_p: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The score: two views of the density and one of the neighbour; if rows are trimmed, the copula's alone."""
-        if self.trimmed_:
-            return log_p
-        return (2 * log_p + LOCAL * self._local(z)) / (2 + LOCAL)
+        """The score: half of it the density's, half the neighbours'; if rows are trimmed, the copula's alone."""
+        return log_p if self.trimmed_ else (log_p + self._local(z)) / 2
 
     def _local(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The log-density of the nearest neighbour, up to a constant."""
+        """The log-density by the nearest neighbours, up to a constant."""
         near = self.neighbours_.kneighbors(z)[0]
-        r = np.where(near[:, 0] > CLOSE, near[:, 0], near[:, 1])
-        return -z.shape[1] * np.log(r + CLOSE)  # type: ignore[no-any-return]
+        r = np.where(near[:, :1] > CLOSE, near[:, :-1], near[:, 1:])
+        return -z.shape[1] * np.log(r + CLOSE).mean(1)  # type: ignore[no-any-return]
 
     def _standardised(self, rows: NDArray[np.float64]) -> Tensor:
         return torch.from_numpy((rows - self.loc_) / self.scale_)
