@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -136,23 +137,39 @@ def test_a_probe_needs_no_token(server: tuple[str, int]) -> None:
     assert asked(server, "/info", authorization="")[0] == 401
 
 
-def test_jobs_of_clients_that_hung_up_are_left_out(fitted: Path) -> None:
-    rows = [{"group": "a"}] * 100
-    body = json.dumps({"rows": rows, "draws": 5, "seed": 0}).encode()
-    head = f"POST /impute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-    with process(str(fitted)) as (url, _):
-        host, port = url.removeprefix("http://").split(":")
-        address = host, int(port)
-        started = time.monotonic()
-        asked(address, "/impute", {"rows": rows, "draws": 5, "seed": 0})
-        alone = time.monotonic() - started
-        for _ in range(12):
-            with socket.create_connection(address, timeout=30) as one:
-                one.sendall(f"{head}\r\n\r\n".encode() + body)
-                time.sleep(0.02)
-        started = time.monotonic()
-        assert asked(address, "/sample", {"n": 1})[0] == 200
-        assert time.monotonic() - started < 5 * alone  # the one that has begun, not all twelve
+def test_jobs_of_clients_that_hung_up_are_left_out_or_stopped() -> None:
+    from pushforward.serving.batching import Jobs
+    from pushforward.serving.requests import Refused
+
+    begun: list[int] = []
+
+    def long(number: int) -> None:
+        begun.append(number)
+        for _ in range(3000):
+            time.sleep(0.01)
+
+    class HangsUp:
+        async def receive(self) -> dict[str, str]:
+            await asyncio.sleep(0.2)
+            return {"type": "http.disconnect"}
+
+    class Stays:
+        async def receive(self) -> dict[str, str]:
+            await asyncio.sleep(60)
+            return {"type": "http.disconnect"}
+
+    async def asked_of(jobs: Jobs) -> tuple[list[Any], list[int]]:
+        left: Any = [jobs.run(HangsUp(), long, k) for k in range(5)]  # type: ignore[arg-type]
+        found = await asyncio.gather(*left, return_exceptions=True)
+        return found, [await jobs.run(Stays(), abs, -k) for k in range(3)]  # type: ignore[arg-type]
+
+    jobs, started = Jobs(), time.monotonic()
+    found, answers = asyncio.run(asked_of(jobs))
+    jobs.close()
+    assert [type(each) for each in found] == 5 * [Refused]
+    assert answers == [0, 1, 2]
+    assert len(begun) == 1
+    assert time.monotonic() - started < 20  # the one that has begun takes 30 s
 
 
 def test_it_ends_when_it_is_told_and_answers_first(fitted: Path) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -134,16 +133,19 @@ def _deliver(batch: Sequence[_Ask], answers: Sequence[Any]) -> None:
             (one.answer.set_exception if isinstance(answer, Exception) else one.answer.set_result)(answer)
 
 
+class Abandoned(BaseException):
+    """Raised in a job whose client has hung up, wherever it is."""
+
+
 class Jobs:
     """Long jobs, one after another on a separate thread, so that single rows need not wait for them."""
 
     def __init__(self) -> None:
-        self.queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self.waiting = 0
-        threading.Thread(target=self._run, name="jobs", daemon=True).start()
+        self.thread, self.waiting = ThreadPoolExecutor(1, "jobs"), 0
+        self.lock, self.at = threading.Lock(), (object(), 0)  # the job that is running, and its thread
 
     async def run(self, request: Request, job: Callable[..., T], *arguments: Any) -> T:
-        """Runs a job and returns its result; a job whose client hangs up before it begins is left out.
+        """Runs a job and returns its result; a job whose client hangs up is left out, or stopped.
 
         The body of the request has to be read before.
 
@@ -152,11 +154,10 @@ class Jobs:
         """
         if self.waiting >= JOBS:
             raise busy()
-        found: Future[T] = Future()
-        result: asyncio.Future[T] = asyncio.wrap_future(found)
+        mark = object()
+        result = asyncio.wrap_future(self.thread.submit(self._do, mark, job, arguments))
         gone: asyncio.Future[None] = asyncio.ensure_future(_hung_up(request))
         self.waiting += 1
-        self.queue.put(partial(_do, found, job, arguments))
         try:
             await asyncio.wait((result, gone), return_when=asyncio.FIRST_COMPLETED)
             if not result.done():
@@ -166,27 +167,31 @@ class Jobs:
             self.waiting -= 1
             gone.cancel()
             result.cancel()
-            del result, found  # an error refers to this frame, and would keep itself and all that was sent
+            self._stop(mark)
+            del result  # an error refers to this frame, and would keep itself and all that was sent
 
-    def _run(self) -> None:
-        while (work := self.queue.get()) is not None:
-            work()
-            del work
+    def _do(self, mark: object, job: Callable[..., T], arguments: Sequence[Any]) -> T:
+        try:
+            with self.lock:
+                self.at = mark, threading.get_ident()
+            return job(*arguments)
+        finally:
+            with self.lock:
+                self.at = object(), 0
+            threading.get_ident()  # what was raised before arrives with a call
+
+    def _stop(self, mark: object) -> None:
+        """Ends a job if it is running. Python has no other way to end a thread, and the job no handle; like an
+        interrupt from the keyboard, this arrives between two steps of Python."""
+        with self.lock:
+            running, thread = self.at
+            if running is mark:
+                raised = ctypes.py_object(Abandoned)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
 
     def close(self) -> None:
         """Ends the thread after the job that it is at; those that wait are left out."""
-        self.queue.put(None)
-
-
-def _do(found: Future[Any], job: Callable[..., Any], arguments: Sequence[Any]) -> None:
-    if not found.set_running_or_notify_cancel():
-        return
-    try:
-        found.set_result(job(*arguments))
-    except Exception as error:
-        found.set_exception(error)
-    finally:
-        del found  # as above
+        self.thread.shutdown(wait=False, cancel_futures=True)
 
 
 async def _hung_up(request: Request) -> None:
