@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 
 from ...errors import listed
@@ -20,7 +21,7 @@ from .numbers import missing
 from .relations.base import Dependency, Relation
 from .schema import Schema
 
-RARE = 0.01  # share of rows with numbers beside the few that a column had, which count as the nearest of these
+RARE, FEW = 0.01, 3  # share of rows, and rows, up to which a number beside the few that a column had is the nearest
 
 
 def widened(schema: Schema, new: pl.DataFrame, old: Callable[[], pl.DataFrame], known: int) -> tuple[Schema, list[str]]:
@@ -58,10 +59,11 @@ def widened(schema: Schema, new: pl.DataFrame, old: Callable[[], pl.DataFrame], 
 
 def _news(column: Column, cells: pl.Series) -> list[str]:
     """What new rows have in a column that it has no place for, a sentence each: values that it cannot hold, missing
-    ones if none was, and numbers that none of few was, unless they are as rare as those that are expected."""
+    ones if none was, and numbers that none of few was, of which some are expected, unless all of them are rare."""
     values, there = column.read(cells), ~missing(cells)
     between = is_unseen(values) & (values > 0) & (column.kind.classes > 0)
-    odd = there & ~column.kind.can(values) & ~(between & (between.mean() <= RARE))
+    most = np.unique(values[between], return_counts=True)[1].max(initial=0)
+    odd = there & ~column.kind.can(values) & ~(between & (most <= max(RARE * len(cells), FEW)))
     gone, found = ~there & (column.holes.share == 0), []
     if odd.any():
         names = cells.filter(pl.Series(odd)).unique(maintain_order=True).cast(pl.String).to_list()
