@@ -134,7 +134,7 @@ IMAGES = {
     "tarflow": lambda: pf.tarflow((1, 4, 4), width=16, heads=2),
     "glow": lambda: pf.glow((1, 4, 4), levels=1, steps=1, hidden=4),
 }
-RECIPES = ("maf", "nsf", "realnvp", "iaf", "residual", "bnaf", "gf", "nice")
+RECIPES = ("maf", "nsf", "realnvp", "iaf", "residual", "bnaf", "gf", "nice", "ffjord")
 
 
 @pytest.mark.parametrize("name", [*RECIPES, *IMAGES])

@@ -51,7 +51,7 @@ class MLPField(Configurable):
             raise ValueError(f"features and hidden must be at least 1, got features={features}, hidden={tuple(hidden)}")
         if not scale > 0:
             raise ValueError(f"scale must be positive, got scale={scale}")
-        self.features = features
+        self.features, self.event_shape = features, (features,)
         self.closed_form = len(hidden) <= 2
         widths = [features + 1, *hidden, features]
         pairs = list(pairwise(widths))
@@ -110,6 +110,7 @@ class ResidualField(Configurable):
         super().__init__()
         if min(features, hidden, blocks) < 1:
             raise ValueError(f"sizes must be at least 1, got features={features}, hidden={hidden}, blocks={blocks}")
+        self.event_shape = (features,)
         self.first = nn.Linear(features + 1, hidden)
         self.context_weight = uniform(hidden, context) if has_context(context) else None
         self.inner = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(blocks))
@@ -146,6 +147,7 @@ class SquashField(Configurable):
         super().__init__()
         if min(features, *hidden, 1) < 1:
             raise ValueError(f"features and hidden must be at least 1, got features={features}, hidden={tuple(hidden)}")
+        self.event_shape = (features,)
         pairs = list(pairwise([features, *hidden, features]))
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
         self.gates = nn.ModuleList(nn.Linear(1 + context, b) for _, b in pairs)
@@ -205,6 +207,7 @@ class FourierField(Configurable):
             raise ValueError(f"features, frequencies and hidden must be at least 1, got {got}")
         if not scale > 0:
             raise ValueError(f"scale must be positive, got scale={scale}")
+        self.event_shape = (features,)
         self.directions = nn.Parameter(scale * torch.randn(frequencies, features))
         self.register_buffer("turns", math.pi * torch.arange(1.0, self.TIMES + 1))
         widths = [features + 1 + 2 * (frequencies + self.TIMES), *hidden, features]

@@ -20,7 +20,7 @@ from ..numerics.ode.method import Outcome, Status
 from ..numerics.ode.solve import Solver, doubling_error
 from ..numerics.ode.tableau import TABLEAUS
 from ..numerics.torch_internals import transformed
-from .base import Transform
+from .base import Transform, check_event
 from .seam import field_solve
 from .solution import Solution
 
@@ -96,6 +96,7 @@ class Continuous(Transform):
         self.field: Any = field
         self.time = time
         self.event_dim = getattr(field, "event_dim", 1) if event_dim is None else event_dim
+        self.event_shape = getattr(field, "event_shape", None)
         self.solver = Solver(TABLEAUS[solver], rtol, atol, max_steps, steps)
         self.trace, self.probes, self.noise = trace, probes, noise
         self.gradient, self.checkpoint = gradient, checkpoint
@@ -156,10 +157,11 @@ class Continuous(Transform):
             generator: Source of the noise; PyTorch's default generator if None.
 
         Raises:
-            ValueError: ``error`` is requested with adaptive steps.
+            ValueError: the field is for events of another shape, or ``error`` is requested with adaptive steps.
         """
         if error and self.solver.steps is None:
             raise ValueError("error=True is for equal steps (steps=...): adaptive ones keep theirs below rtol and atol")
+        check_event(x, self.event_shape)
         batch, event = x.shape[: x.dim() - self.event_dim], x.shape[x.dim() - self.event_dim :]
         n, features = math.prod(batch), math.prod(event)
         z = x.reshape(n, features)
