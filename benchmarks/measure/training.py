@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pushforward.training.loop import AVERAGED
+
 from .clock import clock
 from .held_out import Rows
 from .jax_peers import JaxModel
@@ -60,7 +62,7 @@ class Protocol:
     seed: int = 0
     steps: int | None = None  # the run's length instead of the budget
     decay: float = 0.0  # weight decay, as in AdamW
-    average: float = 0.0  # decay of a moving average of the weights, which is then validated and tested
+    average: float = 0.0  # decay of a moving average of the weights, which is then validated and tested; 1: pf.fit's
     noise: float = 0.0  # standard deviation of noise added to the rows of a batch
     gradients: float = 0.0  # initial variance of noise added to gradients; it falls with (1 + step)^0.55
     warm: float = WARMUP  # steps
@@ -88,7 +90,14 @@ def train_torch(model: TorchModel, rows: Rows, protocol: Protocol) -> Trained:
     parameters = list(module.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=protocol.lr, weight_decay=protocol.decay, fused=True)
     count = itertools.count()
-    average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(protocol.average)) if protocol.average else None
+
+    @torch.no_grad()
+    def follow(averaged: Any, current: Any, count: Tensor) -> None:
+        heat = optimizer.param_groups[0]["lr"] / protocol.lr
+        torch._foreach_lerp_([*averaged], [*current], (AVERAGED / (float(count) + AVERAGED)) ** heat)
+
+    way = follow if protocol.average == 1 else get_ema_multi_avg_fn(protocol.average)
+    average = AveragedModel(module, multi_avg_fn=way) if protocol.average else None
 
     @torch.no_grad()
     def evaluate(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from sklearn.datasets import load_breast_cancer
 
 import pushforward as pf
 from pushforward.objectives.divergences import Objective
@@ -141,6 +142,20 @@ def test_epochs_are_passes_through_the_rows():
     result = pf.fit(small_flow(), rows(1000), epochs=3, batch_size=300)  # 900 rows in batches of 300
     assert result.steps == 9
     assert result.history[-1]["epoch"] == 3
+
+
+def test_unseen_rows_are_likelier_under_averaged_weights(monkeypatch):
+    table = torch.tensor(load_breast_cancer().data[:, :6], dtype=torch.float32)
+    train, held_out, unseen = ((table - table.mean(0)) / table.std(0)).split([120, 180, 269])
+    found = []
+    for share in (loop.Training._newest, lambda run: 1.0):  # 1: the current weights
+        monkeypatch.setattr(loop.Training, "_newest", share)
+        torch.manual_seed(0)
+        flow = pf.nsf(6, layers=2, hidden=(64, 64))
+        pf.fit(flow, train, validation=held_out, steps=400, lr=1e-2, batch_size=64, patience=5)
+        with torch.no_grad():
+            found.append(float(flow.log_prob(unseen).mean()))
+    assert found[0] > found[1] + 0.1
 
 
 def test_averaged_weights_are_the_ones_that_are_kept():

@@ -131,8 +131,8 @@ def fit(
         initialize: Set data-dependent parameters from the first rows; False to continue from trained weights.
         clip: The maximum norm of a gradient; larger ones are scaled down.
         ema: Decay of an exponential moving average of the weights, which is validated and kept in their place: 0.999
-            averages about a thousand steps. 0 for no average, except over the last tenth of the steps if the run ends
-            by itself.
+            averages about a thousand steps. 0 for an average over the last tenth of the steps while the rate is high
+            and over ever fewer as it falls, or without held-out rows for none.
         validate_every: StepOptions between validations; by default once an epoch or more often, in a tenth of the time.
         checkpoint: A directory for checkpoints; a run that was killed resumes from there bit for bit.
         checkpoint_every: StepOptions between checkpoints; the last two are kept.

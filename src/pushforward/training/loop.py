@@ -33,7 +33,7 @@ from .threads import StepThreads
 WATCH = 10  # steps between inspections of the losses
 SKIPS = 10  # consecutive non-finite steps after which the weights are rolled back
 ROLLBACKS = 3  # roll-backs after which training gives up
-AVERAGED = 10  # averages over the last 1/10 of the steps
+AVERAGED = 10  # at the peak rate, weights are averaged over the last 1/10 of the steps
 
 
 class TrainingError(RuntimeError):
@@ -128,9 +128,9 @@ class Training:
             self._start_average()
 
     def _newest(self) -> float:
-        """The weight of the current parameters in the average: over the last tenth of the steps, or by ``ema``."""
-        steps = self.at.step - self.at.start
-        return 1 - self.settings.ema if self.settings.ema else AVERAGED / (steps + AVERAGED)
+        """The weight of the current parameters in the average: ever more as the rate falls, or by ``ema``."""
+        steps, heat = self.at.step - self.at.start, self.optimizer.rate / self.settings.lr
+        return 1 - self.settings.ema if self.settings.ema else (AVERAGED / (steps + AVERAGED)) ** heat
 
     def _watch(self, monitor: Monitor) -> None:
         """Inspects the losses; returns to the best weights if none was finite recently."""
@@ -222,8 +222,8 @@ class Training:
         return {name: tensor.detach().clone() for name, tensor in self.objective.state_dict().items()}
 
     def _start_average(self) -> None:
-        """A run that ends by itself is judged, and kept, by averaged weights: raw ones are noisy at a constant rate."""
-        averages = self.settings.ema or isinstance(self.schedule, OpenEnded)
+        """Averaged weights are judged by held-out rows: the current ones are noisy as long as the rate is high."""
+        averages = self.settings.ema or self.source.held_out
         self.average = [p.detach().clone() for p in self.parameters] if averages else []
 
     def _seed(self, step: int) -> None:
