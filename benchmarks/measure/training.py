@@ -96,7 +96,7 @@ def train_torch(model: TorchModel, rows: Rows, protocol: Protocol) -> Trained:
         heat = optimizer.param_groups[0]["lr"] / protocol.lr
         torch._foreach_lerp_([*averaged], [*current], (AVERAGED / (float(count) + AVERAGED)) ** heat)
 
-    way = follow if protocol.average == 1 else get_ema_multi_avg_fn(protocol.average)
+    way: Any = follow if protocol.average == 1 else get_ema_multi_avg_fn(protocol.average)
     average = AveragedModel(module, multi_avg_fn=way) if protocol.average else None
 
     @torch.no_grad()
