@@ -30,22 +30,22 @@ CLOSE = 1e-3  # standard deviations; anything nearer is the row itself
 COPIES = 8  # of each row: the original, and noisy ones
 NEAR_ROWS = 20_000  # searched for the nearest ones
 LEAST_ROWS = 4
-NEIGHBOURS = 3
+NEIGHBOUR = 2  # the nearest is the first
 LEAST = -1e30  # log-density, in nats, of rows too far away to be represented
 
 
 class FlowOutlier(OutlierMixin, BaseEstimator):
     r"""Detects unlikely rows, with p-values from rows that the density did not see.
 
-    The score is a weighted mean of three views of the log-density, each of which finds anomalies that the others miss:
+    The score is a weighted mean of four views of the log-density, each of which finds anomalies that the others miss:
 
-    .. math:: s(x) = \tfrac14 \overline{\log p}_{\text{mixtures}}(x) + \tfrac14 \overline{\log p}_{\text{flows}}(x)
-              - \tfrac d2 \, \overline{\log\big(r_k(x) + \epsilon\big)}
+    .. math:: s(x) = \tfrac16 \Big(\overline{\log p}_{\text{mixtures}}(x) + \log p_{\text{copula}}(x)
+              + \overline{\log p}_{\text{flows}}(x) - 3\, d \log\big(r(x) + \epsilon\big)\Big)
 
     Mixtures of 3 to 20 Gaussians capture clusters; a Gaussian copula, and flows that start as one, capture how columns
-    of any shape depend on each other; the last view, up to a constant the log-density by nearest neighbours with r_k
-    the distances to the three closest rows in d columns (a training row is not its own), captures local structure.
-    These are three, because an outlier among the training rows vouches alone for all rows like it.
+    of any shape depend on each other; the last view, up to a constant the log-density by nearest neighbours with r the
+    distance to the second closest of the rows in d columns (of the other rows, for one of these), captures local
+    structure. It is the second, because an outlier among the training rows would vouch alone for all rows like it.
     Within a view the members' *log*-densities are averaged, not their densities: a row is ordinary if all members say
     so, and a member that overrates rounded values or a few copies cannot vouch for it alone. All are fitted to rows
     with a little noise. A low density alone is no verdict (``docs/limits.md``).
@@ -183,7 +183,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
 
     def _learn(self, z: Tensor, seed: int) -> NDArray[np.float64]:
         """Fits all views to rows, or the copula alone; returns every row's score from fits that did not see it."""
-        self.neighbours_ = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(z.numpy())
+        self.neighbours_ = NearestNeighbors(n_neighbors=NEIGHBOUR + 1).fit(z.numpy())
         few = z[:FEW_ROWS]
         members = min(MEMBERS, len(few) // 2)
         options = self._copula(members, seed) if self.trimmed_ else self._views(members, seed)
@@ -219,25 +219,25 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         return self._joined(np.concatenate(parts), z.numpy()) if parts else np.zeros(0)
 
     def _joined(self, log_p: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The score: half of it the density's, half the neighbours'; if rows are trimmed, the copula's alone."""
+        """The score: half of it the densities', half the neighbour's; if rows are trimmed, the copula's alone."""
         return log_p if self.trimmed_ else (log_p + self._local(z)) / 2
 
     def _local(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The log-density by the nearest neighbours, up to a constant."""
+        """The log-density by a near neighbour, up to a constant."""
         near = self.neighbours_.kneighbors(z)[0]
-        r = np.where(near[:, :1] > CLOSE, near[:, :-1], near[:, 1:])
-        return -z.shape[1] * np.log(r + CLOSE).mean(1)  # type: ignore[no-any-return]
+        r = np.where(near[:, 0] > CLOSE, near[:, NEIGHBOUR - 1], near[:, NEIGHBOUR])
+        return -z.shape[1] * np.log(r + CLOSE)  # type: ignore[no-any-return]
 
     def _standardised(self, rows: NDArray[np.float64]) -> Tensor:
         return torch.from_numpy((rows - self.loc_) / self.scale_)
 
 
 def alike(held_out: Mapping[str, Tensor]) -> Tensor:
-    """Equal weight for mixtures and for copula and flows, and within each group for its kinds; a single Gaussian gets
-    weight only if there is no larger mixture: the copula captures the same, and better."""
+    """Equal weight for mixtures, copula and flows, and among mixtures for their sizes; a single Gaussian gets weight
+    only if there is no larger mixture: the copula captures the same, and better."""
     mixtures = [kind for kind in held_out if kind.startswith("mixture")]
-    others = [kind for kind in held_out if kind not in mixtures]
-    views = [view for view in (mixtures[1:] or mixtures, others) if view]
+    others = [[kind] for kind in held_out if kind not in mixtures]
+    views = [view for view in (mixtures[1:] or mixtures, *others) if view]
     weights = {kind: 1 / (len(view) * len(views)) for view in views for kind in view}
     return torch.tensor([weights.get(kind, 0.0) for kind in held_out])
 
