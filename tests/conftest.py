@@ -28,9 +28,10 @@ LONGEST = (
     "test_engines.py",
     "test_docs.py",
     "test_pages.py",
+    "test_compiled.py",
     "test_compile.py",
     "test_distributed.py",
-    "test_score_stream.py",
+    "test_mutations.py",
 )
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
