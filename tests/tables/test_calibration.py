@@ -23,7 +23,7 @@ FRESH = table(3000, 9)
 
 @pytest.fixture(scope="module")
 def few() -> pf.TableDensity:
-    return pf.TableDensity(budget=3.0, queries=False).fit(table(84, 0))
+    return pf.TableDensity(budget=1.5, queries=False).fit(table(84, 0))
 
 
 def shares(model: pf.TableDensity) -> tuple[float, float]:
@@ -66,7 +66,7 @@ def test_rows_do_not_count_in_the_histograms_that_judge_them(seed: int) -> None:
 
 
 def test_a_flow_that_overfits_is_judged_by_its_held_out_rows() -> None:
-    model = pf.TableDensity("nsf", steps=400, lr=3e-3, queries=False).fit(table(600, 1))
+    model = pf.TableDensity("nsf", layers=2, hidden=(96, 96), steps=300, lr=5e-3, queries=False).fit(table(600, 1))
     assert len(model.usual()[0]) == 120
     below, flagged = shares(model)
     assert below < 0.05

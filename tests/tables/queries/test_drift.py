@@ -27,14 +27,15 @@ def model() -> pf.TableDensity:
     return pf.TableDensity("maf", steps=60, random_state=0, relations="none").fit(rows(1000, 0))
 
 
-def test_false_alarms_are_as_rare_as_promised_on_rows_never_seen(model):
+def test_false_alarms_are_as_rare_as_promised_on_rows_never_seen(model, monkeypatch):
+    monkeypatch.setattr("pushforward.tables.queries.drift._least_likely", lambda *_: pl.DataFrame())
     kept, alarms = model.facts["held_out"], []
-    for seed in range(40):  # also what stands for the old rows is drawn anew
+    for seed in range(30):  # also what stands for the old rows is drawn anew
         fresh = model.schema.encode(rows(120, 1000 + seed), "table").x
         model.facts["held_out"] = {"x": fresh.tolist(), "context": None, "numbers": list(range(120))}
         alarms.append(model.drift(rows(150, 5000 + seed)).p_value <= 0.1)
     model.facts["held_out"] = kept
-    assert np.mean(alarms) <= 0.1 + 3 * np.sqrt(0.09 / 40)
+    assert np.mean(alarms) <= 0.1 + 3 * np.sqrt(0.09 / 30)
 
 
 SHIFTS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ def table() -> pl.DataFrame:
     )
 
 
+@functools.cache
 def fitted(column: str, **options: Any) -> pf.TableDensity:
     options = {"flow": "nsf", "steps": 20, "queries": False, "layers": 2, "hidden": (32,), **options}
     return pf.TableDensity(columns=[column], given=["x", "g"], **options).fit(table())

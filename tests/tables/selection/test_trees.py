@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 import pushforward as pf
+from pushforward.tables.selection.members import MemberOptions
 
 
 def table(n: int, seed: int) -> pl.DataFrame:
@@ -58,7 +59,9 @@ def test_scores_do_not_depend_on_the_other_rows(model: pf.TableDensity) -> None:
     np.testing.assert_allclose(model.score_samples(FRESH[7:9]), together[7:9], atol=1e-4)
 
 
-def test_without_given_columns_or_with_several_there_are_none() -> None:
+def test_without_given_columns_or_with_several_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = MemberOptions(steps=20, every=10)
+    monkeypatch.setattr("pushforward.tables.selection.cross_fitting.member_options", lambda *_: short)
     for options in ({"columns": ["z"]}, {"columns": ["z", "y"], "given": ["x"]}):
         found = pf.TableDensity(**options, queries=False).fit(TABLE[:24])
         assert not any("trees" in name for name in found.summary_["average"]["weights"])

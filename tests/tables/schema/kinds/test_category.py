@@ -25,7 +25,7 @@ TRAIN, FRESH = publishers(200, 0), publishers(2000, 1)
 
 @pytest.fixture(scope="module")
 def model() -> pf.TableDensity:
-    return pf.TableDensity(budget=8.0).fit(TRAIN)
+    return pf.TableDensity(budget=4.0).fit(TRAIN)
 
 
 def test_about_as_many_rows_are_left_to_new_names_as_hold_names_of_their_own() -> None:
