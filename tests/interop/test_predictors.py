@@ -20,7 +20,7 @@ import pushforward as pf
 QUICK = {"flow": "nsf", "layers": 1, "hidden": (32,), "steps": 60}
 
 
-@parametrize_with_checks([pf.FlowRegressor("gmm"), pf.FlowClassifier(**QUICK)])
+@parametrize_with_checks([pf.FlowRegressor("gmm", members=2), pf.FlowClassifier(**{**QUICK, "steps": 25})])
 def test_the_estimator_contract(estimator, check) -> None:
     check(estimator)
 
