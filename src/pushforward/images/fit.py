@@ -95,7 +95,7 @@ def fit_images(
         "held_out": held,
         "seconds": round(time.perf_counter() - started, 1),
     }
-    for line in describe_held_out(held):
+    for line in [str(summary["verdict"]), *describe_held_out(held)]:
         console.say(line)
     console.say(f"{name}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
     history = joined(() if earlier is None else earlier.facts["history"], result.history)

@@ -15,7 +15,7 @@ from ..training.stream import Stream
 from .console import Console
 from .options import TrainingOptions
 
-GO_ON, LONGER = "`more='2m'`", "a longer `budget=`, from the start"  # of a fit, and of one whose rows are in pieces
+GO_ON, LONGER = "`more='2m'`", "a longer `budget=`, from the start"  # of a fit, and of one that cannot be gone on with
 
 
 def train_on(
@@ -80,7 +80,6 @@ def train_on(
         console.note("stopped by Ctrl-C: the best weights so far are saved")
     if result.skipped_steps:
         console.note(f"{result.skipped_steps} batches were skipped because their loss was not finite")
-    console.say(result.verdict.with_advice(LONGER if isinstance(rows, Stream) else GO_ON))
     return result
 
 

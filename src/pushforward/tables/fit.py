@@ -97,7 +97,7 @@ def _measured(
         drawn = drawn_beside_held_out(fitted.density, rows, seed)
     summary["sampling"] = {**drawn.to_json(), "text": ". ".join(drawn.sentences())}
     summary["seconds"] = round(time.monotonic() - started, 1)
-    for line in [*describe_held_out(summary["held_out"]), *drawn.sentences()]:
+    for line in [summary["verdict"], *describe_held_out(summary["held_out"]), *drawn.sentences()]:
         console.say(line)
     console.say(f"{options.flow}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
     if learned.guide:

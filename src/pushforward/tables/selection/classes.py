@@ -82,7 +82,6 @@ class AverageOfClasses(Candidate):
         unseen = [(part.to(here).eval(), seen[fold]) for part, fold in zip(found.without, found.folds, strict=True)]
         seconds, name = time.perf_counter() - started, f"average of {len(found.density.members)}"
         verdict = verdict_of_average(budget is not None and seconds > budget)
-        task.console.say(verdict.text)
         task.console.say(shares_in_words(found))
         facts = facts_of_average(found, verdict, seconds)
         return Fitted(name, f"an {name} densities", density, "auto", facts, [], [*unseen, (density, rows.split[2])])

@@ -37,7 +37,8 @@ from ...distributions.flow import Flow
 from ...distributions.merging import merged
 from ...distributions.mixed import Mixed
 from ...distributions.mixture import GaussianMixture
-from ...models.train import Rows
+from ...models.train import LONGER, Rows
+from ...training.verdict import Verdict
 from ...transforms.compose import Compose
 from ..schema.cells import Cells
 from ..schema.preprocessing import preprocessing
@@ -99,11 +100,12 @@ class OneMixture(Candidate):
         flow, rows, generator = best.density, task.rows, torch.Generator().manual_seed(task.seed)
         train, judged = (_spread(flow, part, rows, generator) for part in (rows.train, rows.val[:JUDGED]))
         trial = _best_of_all_sizes(rows.schema.numeric, train, judged, task.seed)
+        facts = best.facts | {"verdict": Verdict(**best.facts["training"]["verdict"]).with_advice(LONGER)}
 
         def fitted(trial: Trial, unseen: list[tuple[Density, np.ndarray]]) -> Fitted:
             name, density = f"mixture of {len(trial.mixture.logits)}", _whole(flow, rows, trial.flow)
             unseen = [*unseen, (density, rows.split[2] if unseen else rows.held_out)]
-            return Fitted(name, f"a {name} Gaussians", density, "gmm", best.facts, best.history, unseen)
+            return Fitted(name, f"a {name} Gaussians", density, "gmm", facts, best.history, unseen)
 
         @torch.no_grad()
         def for_good() -> Fitted:

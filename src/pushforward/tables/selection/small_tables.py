@@ -130,7 +130,6 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
     ]
     seconds, count = time.perf_counter() - started, len(found.density.members)
     verdict = verdict_of_average(training.budget is not None and seconds > training.budget)
-    console.say(verdict.text)
     console.say(shares_in_words(found))
     name, facts = f"average of {count}", facts_of_average(found, verdict, seconds)
     return Fitted(name, f"an {name} densities", density, options.flow, facts, [], [*unseen, (density, rows.split[2])])
