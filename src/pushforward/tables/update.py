@@ -97,7 +97,7 @@ def plan_update(model: FittedTable, new: Table, options: TableOptions, console: 
         raise InputError(f"{source}: is another table: {moved.verdict}; fit it by itself")
     console.note(f"{source}: {moved.verdict}")
     old, summary = _Old(model), model.facts["summary"]
-    schema, notes = widened(model.schema, frame, lambda: old.drawn(min(old.known, DRAWS)), old.known)
+    schema, notes = widened(model.schema, frame, lambda: old.drawn(min(old.known, DRAWS)), old.known, old.complete)
     for note in notes:
         console.note(note)
     anew = bool(notes) or (old.complete and old.known + frame.height >= GROWN * old.fitted)
@@ -110,6 +110,8 @@ def plan_update(model: FittedTable, new: Table, options: TableOptions, console: 
         "anew": anew,
         **{name: getattr(moved, name) for name in ("p_value", "effect", "verdict", "columns")},
     }
+    if left_out := int(schema.unplaced(schema.encode(frame, source).x).sum()):
+        console.note(f"{source}: {left_out:,} rows have new names, as rare as those that are expected: left out")
     rows, kept = old.joined(schema, frame, 1 if anew else TIMES)
     if anew:
         rows = replace(rows, schema=schema.shaped(rows.train.x, rows.train.weights, again=True))
@@ -180,16 +182,17 @@ class _Old:
 
         random, held = np.random.default_rng([self.model.seed, self.known]), again(self.held)
         fresh = rows(new[random.permutation(new.height)])
-        part = max(min(round(len(held) * new.height / self.known), new.height // 4), 1)
+        fresh = fresh[~schema.unplaced(fresh.x)]
+        part = max(min(round(len(held) * len(fresh) / self.known), len(fresh) // 4), 1)
         saved = [] if self.saved is None else [again(self.saved)]
         left = 0 if self.complete else max(self.known - sum(map(len, saved)), 1)
         count = times * min(left, DRAWS)
         train = [fresh[2 * part :], *saved, *([rows(self.drawn(count))] if count else [])]
-        parts = [*train, fresh[:part], held, fresh[part : 2 * part], held]
-        weights = torch.ones(sum(map(len, parts)), dtype=torch.float64)
-        ends = np.cumsum([0, sum(map(len, train)), part + len(held), part + len(held)])
+        val, test = [fresh[:part], held], [fresh[part : 2 * part], held]
+        ends = np.cumsum([0, *(sum(map(len, parts)) for parts in (train, val, test))])
+        weights = torch.ones(int(ends[-1]), dtype=torch.float64)
         weights[ends[1] - count : ends[1]] = left / max(count, 1)
-        whole = replace(_stacked(parts), weights=None if left == count else weights)
+        whole = replace(_stacked([*train, *val, *test]), weights=None if left == count else weights)
         train_at, val_at, test_at = np.split(np.arange(ends[-1]), ends[1:-1])
         divided = TableSplits(schema, whole, (train_at, val_at, test_at), np.arange(len(test_at)), False)
         return divided, self._kept(saved, train[0], new.height / (self.known + new.height))

@@ -75,3 +75,17 @@ def test_a_relation_that_new_rows_break_is_let_go_unless_it_was_stated():
     assert found.decode(found.encode(new, "new").x).columns == OLD.columns
     stated = learnt(relations="total = size + weight")
     assert "total" in taking(stated, new)[0].follow_names
+
+
+def test_names_that_are_expected_wait_until_they_are_common_unless_rows_are_saved():
+    names = pl.DataFrame({"who": [f"p{k}" for k in range(60)] * 2 + [f"q{k}" for k in range(9)], "x": range(129)})
+    schema = learn_schema(names, TableOptions(columns=names.columns, categories=("who",)), "old")
+    some = pl.DataFrame({"who": ["p1"] * 97 + ["new"] * 3, "x": range(100)})
+    assert widened(schema, some, lambda: names, 129) == (schema, [])
+    assert int(schema.unplaced(schema.encode(some, "new").x).sum()) == 3
+    common = pl.concat([some, some[-1:]])
+    for new, eager in ((some, True), (common, False)):
+        found, notes = widened(schema, new, lambda: names, 129, eager)
+        assert found.fields[0].labels[-1] == "new"
+        assert len(notes) == 1
+        assert not found.unplaced(found.encode(new, "new").x).any()

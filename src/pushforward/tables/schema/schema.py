@@ -352,6 +352,10 @@ class Schema(Saved):
             possible[column.name] = unseen + new - impossible[column.name]
         return _counted(impossible), _counted(possible)
 
+    def unplaced(self, x: Tensor) -> Tensor:
+        """Which encoded rows have a value without a class, ``(n,)``."""
+        return (x[:, self._named] < 0).any(1)
+
     def unheard_of(self, x: Tensor) -> list[str]:
         """Which columns of encoded rows have missing values although no training row does, in the same words."""
         gone = zip(self.columns, x.isnan().sum(0).tolist(), strict=True)

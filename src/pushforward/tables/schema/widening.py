@@ -21,10 +21,13 @@ from .numbers import missing
 from .relations.base import Dependency, Relation
 from .schema import Schema
 
-RARE, FEW = 0.01, 3  # share of rows, and rows, up to which a number beside the few that a column had is the nearest
+RARE, FEW = 0.01, 3  # share of rows, and rows, up to which a value that is possible, but was never seen, is rare
+TOGETHER = 0.1  # share of rows that may have such values
 
 
-def widened(schema: Schema, new: pl.DataFrame, old: Callable[[], pl.DataFrame], known: int) -> tuple[Schema, list[str]]:
+def widened(
+    schema: Schema, new: pl.DataFrame, old: Callable[[], pl.DataFrame], known: int, rare_names: bool = False
+) -> tuple[Schema, list[str]]:
     """The schema with places for new names, values that were impossible and missing ones, and without relations that
     new rows break; and a sentence for each.
 
@@ -33,11 +36,12 @@ def widened(schema: Schema, new: pl.DataFrame, old: Callable[[], pl.DataFrame], 
         new: The new rows.
         old: Returns rows in the place of those that were there before.
         known: How many those were.
+        rare_names: Whether names that were expected, as some are where many are rare, get places however few they are.
     """
     notes: list[str] = []
 
     def wider(column: Column) -> Column:
-        if column.name not in new.columns or not (said := _news(column, new[column.name])):
+        if column.name not in new.columns or not (said := _news(column, new[column.name], rare_names)):
             return column
         notes.extend(said)
         return _taking_in(column, new[column.name], old, known)
@@ -57,14 +61,18 @@ def widened(schema: Schema, new: pl.DataFrame, old: Callable[[], pl.DataFrame], 
     return replace(found, columns=(*fields, *freed, *flags), relations=tuple(kept)) if notes else schema, notes
 
 
-def _news(column: Column, cells: pl.Series) -> list[str]:
+def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
     """What new rows have in a column that it has no place for, a sentence each: values that it cannot hold, missing
-    ones if none was, and numbers that none of few was, of which some are expected, unless all of them are rare."""
-    values, there = column.read(cells), ~missing(cells)
-    between = is_unseen(values) & (values > 0) & (column.kind.classes > 0)
-    most = np.unique(values[between], return_counts=True)[1].max(initial=0)
-    odd = there & ~column.kind.can(values) & ~(between & (most <= max(RARE * len(cells), FEW)))
-    gone, found = ~there & (column.holes.share == 0), []
+    ones if none was, and those that none had, of which some are expected, unless all of them are rare."""
+    values, there, kind = column.read(cells), ~missing(cells), column.kind
+    expected = is_unseen(values) & (values > 0) & (kind.classes > 0)
+    if kind.stands_in and not rare_names:
+        expected |= values == -1
+    most = np.unique(cells.filter(pl.Series(expected)).cast(pl.String), return_counts=True)[1].max(initial=0)
+    odd = (
+        there & ~kind.can(values) & ~(expected & (most <= max(RARE * len(cells), FEW)) & (expected.mean() <= TOGETHER))
+    )
+    gone, found = ~there & (column.holes.share == 0), list[str]()
     if odd.any():
         names = cells.filter(pl.Series(odd)).unique(maintain_order=True).cast(pl.String).to_list()
         found.append(f"column {column.name!r}: {listed(map(repr, names), 5)} in {int(odd.sum()):,} rows: taken in")
