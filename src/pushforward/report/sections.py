@@ -9,6 +9,7 @@ from .section import Section
 from .shared import cost, likelihood, limits, overview, training
 from .tables.checks import calibration, latents, ranks
 from .tables.conditionals import conditionals
+from .tables.drift import drift
 from .tables.journey import journey
 from .tables.marginals import columns, marginals, pairs, remainders
 from .tables.rows import sampled_rows, unlikely_rows
@@ -16,6 +17,7 @@ from .tables.rows import sampled_rows, unlikely_rows
 SECTIONS: tuple[Section, ...] = (
     overview,
     columns,
+    drift,
     pictures,
     training,
     likelihood,

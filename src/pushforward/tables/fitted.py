@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..models.base import HeldOut
 from ..models.compare import compare
 from ..models.console import Console
 from ..models.train import Rows
@@ -26,7 +27,7 @@ from .latents import latents
 from .model import TableModel
 from .queries.ask import ask, predict_file
 from .queries.conditions import check_asked
-from .queries.drift import Drift, drift, drift_file
+from .queries.drift import FEWEST, Drift, drift, drift_file
 from .queries.explain import cells_given_others, explain
 from .queries.follow import follow
 from .queries.highest_density import HighestDensityRegion, highest_density_region
@@ -39,6 +40,10 @@ from .queries.query import Query
 from .queries.sample import draw, sample_file
 from .queries.score_file import score_file
 from .queries.where import Where
+from .splits import fingerprint
+
+if TYPE_CHECKING:
+    from ..report.tables.evidence import ReportedDrift
 
 SOURCE = "table"  # what messages call the rows
 
@@ -316,6 +321,17 @@ class FittedTable(TableModel):
         found = drift(self, self._table(table), console, by)
         self._tell(console.notes)
         return found
+
+    def drifted(self, held: HeldOut) -> ReportedDrift | None:
+        from ..report.tables.evidence import ReportedDrift  # imports matplotlib
+
+        others = self.saved_held_out().rows
+        new = held.train is None and fingerprint(held.rows) != fingerprint(others)
+        if not new or min(len(held.rows), len(others)) < FEWEST:
+            return None
+        rows = Table(Path("the rows"), self.schema.frame(held.rows.x, held.rows.context))
+        found = drift(self, rows, Console(quiet=True))
+        return ReportedDrift(found.verdict, others.x, found.measures.rows())
 
     def compare(self, other: FittedTable, table: Any) -> dict[str, Any]:
         """Which of two models gives the same rows the higher log-likelihood: the paired difference with its standard

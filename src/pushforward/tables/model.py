@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from .schema.cells import Cells
 from .schema.schema import Schema
 from .splits import HELD_OUT, fingerprint, held_out_order
 from .targets import describe_target
+
+if TYPE_CHECKING:
+    from ..report.tables.evidence import ReportedDrift
 
 
 class TableModel(FittedDensity):
@@ -144,6 +147,10 @@ class TableModel(FittedDensity):
     def caveat(self, samples: int | None) -> dict[str, Any]:
         return {"cell_samples": (samples or 16) if self.schema.has_cells else None}
 
+    def drifted(self, held: HeldOut) -> ReportedDrift | None:
+        """How rows differ from those that were held out at the fit; None if they are of the fitted table."""
+        return None
+
     def evidence(self, held: HeldOut, page: Page) -> Evidence:
         from ..report.tables.evidence import RowEvidence  # matplotlib takes longer to import than most models to answer
 
@@ -158,6 +165,7 @@ class TableModel(FittedDensity):
             gaussian=None if known is None else LinearGaussian.from_json(known),
             percentile=self.percentile,
             others=self.others,
+            drift=self.drifted(held),
         )
 
     def about(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -50,6 +50,21 @@ class DrawnRows(Drawn):
     denser: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class ReportedDrift:
+    """How the rows of a report differ from others, which a model did not see at its fit.
+
+    Attributes:
+        verdict: In a sentence.
+        others: These rows (m, features).
+        moved: Columns, the most moved first: name, p-value, divergence in nats, and the change in words.
+    """
+
+    verdict: str
+    others: Tensor
+    moved: Sequence[tuple[str, float, float, str]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RowEvidence(Evidence):
     """A density of rows judged by held-out rows; float64 on the CPU.
@@ -58,6 +73,7 @@ class RowEvidence(Evidence):
         columns: What the rows consist of.
         gaussian: Log-densities of a Gaussian fitted to the training rows, if these are no longer at hand.
         samples: How many rows are drawn.
+        drift: How they differ from the rows that were held out at the fit, if they are others.
     """
 
     noun: ClassVar[str] = "row"
@@ -72,6 +88,7 @@ class RowEvidence(Evidence):
     columns: ReportedColumns
     gaussian: LogProb | None = None
     samples: int = 4000
+    drift: ReportedDrift | None = None
 
     def measure(self, log_prob: Tensor) -> Tensor:
         return log_prob
