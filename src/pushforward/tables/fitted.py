@@ -287,7 +287,7 @@ class FittedTable(TableModel):
 
         Returns:
             A frame of ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit``
-            and ``gain`` in nats.
+            and ``gain`` in nats. ``notes_`` says if these are the rows of the fit, which are flagged less often.
 
         Raises:
             InputError: ``level`` is no probability, or the model has too few held-out rows for it.
@@ -295,7 +295,9 @@ class FittedTable(TableModel):
         Reference:
             Bates, Candès, Lei, Romano, Sesia (2023), Testing for outliers with conformal p-values, arXiv:2104.08279.
         """
-        return to_frame(outliers(self, self._rows(table), level), self.facts.get("frame", "polars"))
+        found, notes = outliers(self, self._rows(table), level)
+        self._tell(notes)
+        return to_frame(found, self.facts.get("frame", "polars"))
 
     def drift(self, table: Any, by: str | None = None) -> Drift:
         """Whether new rows are still of the table that was fitted, and what has moved.

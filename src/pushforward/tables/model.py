@@ -109,13 +109,17 @@ class TableModel(FittedDensity):
         if data.splits:
             train, _ = self._encoded(Table(data.path, data.splits["train"]), console, True)
             return HeldOut(rows, numbers, train if fingerprint(train) == known else None)
-        if len(rows) == self.facts.get("rows") and fingerprint(rows) == known:
+        if self.was_fitted_to(rows):
             train_rows, _, chosen = held_out_order(len(rows), self.seed, float(self.facts.get("validation", HELD_OUT)))
             console.note(
                 f"{data.path}: {self.called} was fitted to this file; its {len(chosen):,} held-out rows are used"
             )
             return HeldOut(rows[chosen], numbers[chosen], rows[train_rows])
         return HeldOut(rows, numbers)
+
+    def was_fitted_to(self, rows: Rows) -> bool:
+        """Whether these are the rows that it was fitted to, with those that were held out."""
+        return len(rows) == self.facts.get("rows") and fingerprint(rows) == self.facts.get("fingerprint")
 
     def saved_held_out(self) -> HeldOut:
         return HeldOut(self.saved_rows("held_out"), np.asarray(self.facts["held_out"]["numbers"]))

@@ -42,6 +42,14 @@ def test_of_usual_rows_a_share_of_the_level_is_flagged(model: pf.TableDensity) -
     assert (found["unlikely_because"].is_not_null() == found["outlier"]).all()
 
 
+def test_rows_of_the_fit_are_said_to_be_such(model: pf.TableDensity) -> None:
+    before = len(model.notes_)
+    model.outliers(TABLE[:-1])
+    assert len(model.notes_) == before
+    model.outliers(TABLE)
+    assert "fitted to" in model.notes_[-1]
+
+
 def test_the_oddest_row_comes_first_with_the_cell_to_blame(model: pf.TableDensity) -> None:
     rows = pl.concat([TABLE[:50], pl.DataFrame({"x": [0.0], "y": [6.0], "k": ["a"]})])
     first = model.outliers(rows).row(0, named=True)

@@ -42,7 +42,7 @@ def test_a_mixture_is_found_again(seed: int, components: int, spread: float) -> 
     loss = (log_prob[ROWS:] - model.score_samples(frame[ROWS:])).mean()
     assert model.summary_["flow"] == "gmm"
     assert loss < 1.15 * numbers / (2 * learnt)  # Wilks (1938)
-    assert "more=" not in model.summary_["verdict"]  # a mixture is not trained further
+    assert "more=" not in model.summary_["verdict"]  # the flow that was still improving is gone
 
 
 def test_bounds_and_logarithms_are_kept_on_both_scales() -> None:

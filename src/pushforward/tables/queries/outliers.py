@@ -24,9 +24,12 @@ from .score_file import listing
 LEVEL = 0.05
 STEADY = 3  # unseen rows within the level, from which the share of fresh ones that is flagged varies by half or less
 SHOWN = 5
+SEEN = "the model was fitted to most of these rows, which may look more usual than fresh ones do"
 
 
-def outliers(model: TableModel, frame: pl.DataFrame, level: float = LEVEL, source: str = "table") -> pl.DataFrame:
+def outliers(
+    model: TableModel, frame: pl.DataFrame, level: float = LEVEL, source: str = "table"
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
     r"""Every row's conformal p-value, most unusual first, with the cell to blame if it is at most ``level``.
 
     With n rows that the model did not see (:mod:`~pushforward.tables.calibration`), k of which are at least as odd as
@@ -37,7 +40,7 @@ def outliers(model: TableModel, frame: pl.DataFrame, level: float = LEVEL, sourc
 
     Returns:
         ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit`` and ``gain``
-        (the surprise of that cell, in nats); the last three are null for ordinary rows.
+        (the surprise of that cell, in nats); the last three are null for ordinary rows. And notes on the rows.
 
     Raises:
         InputError: the level is no probability, or there are too few such rows for it; or the table does not fit.
@@ -66,7 +69,8 @@ def outliers(model: TableModel, frame: pl.DataFrame, level: float = LEVEL, sourc
             "gain": why.select(pl.max_horizontal(f"gain_{name}" for name in model.schema.names)).to_series(),
         }
     )
-    return found[np.lexsort((score.numpy(), p_value))]  # NaN last
+    notes = (f"{source}: {SEEN}",) if model.was_fitted_to(query.rows) else ()
+    return found[np.lexsort((score.numpy(), p_value))], notes  # NaN last
 
 
 def _allows(rows: int, level: float) -> bool:
@@ -115,7 +119,9 @@ def outliers_file(
     table: Table = read_table(data, model.read_options)
     for note in table.notes:
         console.note(note)
-    found = outliers(model, table.frame, level, str(data))
+    found, notes = outliers(model, table.frame, level, str(data))
+    for note in notes:
+        console.note(note)
     with delivered(output) as path:
         write_table(found, path)
     odd = int(found["outlier"].sum())
