@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, TypedDict, TypeVar, get_args, get_type_hints
+from typing import Any, TypedDict, TypeVar, Unpack, get_args, get_type_hints
 
 import torch
 from torch import nn
@@ -126,18 +126,11 @@ class Networks:
     dtype: torch.dtype | None = None
 
     @classmethod
-    def small(
-        cls,
-        hidden: Sequence[int] = (),
-        /,
-        *,
-        context: int = 0,
-        encoder: nn.Module | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Networks:
+    def small(cls, hidden: Sequence[int] = (), /, **options: Unpack[ContextOptions]) -> Networks:
         """Those of recipes with :class:`ContextOptions` alone: any other option is a TypeError."""
-        return cls(context, hidden, encoder=encoder, device=device, dtype=dtype)
+        if others := options.keys() - ContextOptions.__annotations__.keys():
+            raise TypeError(f"unexpected keyword argument {min(others)!r}")
+        return cls(hidden=hidden, **options)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "context", context_features(self.context, self.encoder))
