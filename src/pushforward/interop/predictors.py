@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..tables.density import TableDensity
 from ..tables.io.frames import from_frame
-from ..tables.queries.one_column import OneColumn
+from ..tables.queries.one_column import only_column
 from ..tables.queries.predict import central_level
+from ..tables.queries.weighted_column import ColumnDistribution
 from .estimator import check_is_fitted, seed_of, validate_data
 
 try:
@@ -104,9 +105,9 @@ class Predictor(BaseEstimator):
             return from_frame(X, "X")[0].select(self._names)
         return pl.DataFrame(validate_data(self, X, dtype=np.float64, reset=False), schema=self._names)
 
-    def _distribution(self, X: Any) -> OneColumn:
+    def _distribution(self, X: Any) -> ColumnDistribution:
         check_is_fitted(self)
-        return OneColumn.of(self.table_, self._framed(X), "X")
+        return only_column(self.table_, self.table_.schema.context(self._framed(X), "X"))
 
     def _log_density(self, X: Any, y: pl.Series) -> NDArray[np.float64]:
         return self.table_.score_samples(self._framed(X).with_columns(y))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..tables.io.frames import from_frame
 from ..tables.queries.known import Known
-from ..tables.queries.one_column import OneColumn, has_one_column
+from ..tables.queries.one_column import has_one_column, only_column
 from ..tables.queries.sample import draw
 from .estimator import (
     FlowEstimator,
@@ -161,7 +161,8 @@ class ConditionalFlowDensity(FlowEstimator):
         DRAWS draws."""
         check_is_fitted(self)
         if self.table_ is not None and has_one_column(self.table_):
-            mean = OneColumn.of(self.table_, from_frame(X, "X")[0], "X").mean().numpy()[:, None]
+            context = self.table_.schema.context(from_frame(X, "X")[0], "X")
+            mean = only_column(self.table_, context).mean().numpy()[:, None]
         elif self.table_ is None and self.flow_.event_shape == (1,):
             rows = as_tensor(validate_data(self, X, dtype=np.float64, reset=False, **self._shapes()))
             parts = [self.flow_.quadrature(part) for part in self._context(rows).split(1024)]

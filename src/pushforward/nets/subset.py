@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,8 @@ from torch import Tensor, nn
 
 from ..saving.config import Configurable
 from .mlp import has_context, uniform
+
+PART = 1024  # columns whose hidden units are held at once, without gradients: they stay in the processor's cache
 
 
 class SubsetNet(Configurable):
@@ -71,14 +75,22 @@ class SubsetNet(Configurable):
             read: The entries as network inputs, zero where unknown, ``(sum of inputs, n)``.
             context: ``(n, context features)`` or None.
         """
-        h = torch.addmm(self.biases[0][:, None], self.weights[0], read)
+        if read.shape[1] <= PART or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._units(read, context, self.weights, self.biases)
+        given = repeat(None) if context is None else context.split(PART)
+        matrices = list(self.weights), list(self.biases)  # of which each look-up would take as long as an operator
+        parts = zip(read.split(PART, 1), given, strict=False)
+        return torch.cat([self._units(*part, *matrices) for part in parts], 1)
+
+    def _units(self, read: Tensor, context: Tensor | None, weights: Any, biases: Any) -> Tensor:
+        h = torch.addmm(biases[0][:, None], weights[0], read)
         if self.context_weight is not None and context is not None:
             h = torch.addmm(h, self.context_weight, context.t())
         k = 1
         for sizes in self.blocks:
             change = h
             for _ in sizes:
-                change = torch.addmm(self.biases[k][:, None], self.weights[k], change.relu())
+                change = torch.addmm(biases[k][:, None], weights[k], change.relu())
                 k += 1
             h = h + change
         return F.relu(h)

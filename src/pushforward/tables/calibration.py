@@ -26,7 +26,7 @@ from ..models.train import Rows
 from .learning import Learned
 from .model import TableModel
 from .queries.oddness import log_tails
-from .queries.one_column import OneColumn, has_one_column
+from .queries.one_column import has_one_column, only_column
 from .queries.query import marginal
 
 MOST, MOST_HOLED = 10_000, 1_000  # rows; of those with unknown cells, whose marginals take draws
@@ -72,16 +72,14 @@ def _sorted(score: Tensor, weight: Tensor | None) -> tuple[np.ndarray, np.ndarra
 
 
 def _central(model: TableModel, rows: Rows) -> Tensor:
-    """What calibrates the intervals of a model of one column of amounts: see :meth:`OneColumn.central`."""
+    """What calibrates the intervals of a model of one column of amounts: see :meth:`ColumnDistribution.central`."""
     column, there = model.schema.columns[0], ~model.schema.missingness.found(rows.x)[:, 0]
     if not has_one_column(model) or not there.any():
         return torch.empty(0, dtype=torch.float64)
     some = rows[there]
-    codes = some.x[:, 0].numpy()
-    amounts = column.kind.amounts(codes)
-    if np.isnan(amounts).any():
+    if np.isnan(column.kind.amounts(some.x[:, 0].numpy())).any():
         return torch.empty(0, dtype=torch.float64)
-    return OneColumn.at(model, some.context).central(torch.from_numpy(amounts))
+    return only_column(model, some.context).central(some.x[:, 0])
 
 
 def _holding(model: TableModel, density: Any) -> TableModel:

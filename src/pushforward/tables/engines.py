@@ -117,7 +117,7 @@ class DistributedTable:
 
         def found(model: TableModel, frame: pl.DataFrame) -> pl.DataFrame:
             known = Known.of(model, frame.select(given))
-            return pl.DataFrame(probability(model, Where.of(model, where), known, model.seed)._asdict()).rename(
+            return pl.DataFrame(probability(model, [Where.of(model, where)], known, model.seed)._asdict()).rename(
                 {"value": "probability", "error": "standard_error"}
             )
 

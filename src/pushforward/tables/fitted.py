@@ -155,20 +155,23 @@ class FittedTable(TableModel):
         range.
 
         Args:
-            where: The condition.
+            where: The condition; or a list of them, each asked of the same row, or one of each row of a frame, in about
+                the time of one.
             given: What is known: as ``where``; or a frame, in which each row has its own answer.
             errors: Whether to return standard errors as well.
 
         Returns:
-            A number, or ``(n,)`` float64 for a frame; with errors a pair of these. NaN given a category that no
-            training row had, as ``notes_`` then says.
+            A number, or ``(n,)`` float64 for a frame or a list; with errors a pair of these. NaN given a category that
+            no training row had, as ``notes_`` then says.
 
         Raises:
             InputError: a column is unknown, or a value or a range cannot be; or the model has no guide and needs one.
         """
         self._require_fit()
-        known = Known.of(self, given)
-        found = probability(self, Where.of(self, where), known, self.seed)
+        known, several = Known.of(self, given), isinstance(where, list)
+        asked = [Where.of(self, one) for one in (where if several else [where])]
+        known = known.repeated(len(asked), "where") if several else known
+        found = probability(self, asked, known, self.seed)
         self._tell(known.notes)
         if not found.value.any():
             self._tell([f"{where}: no draw of the model lies there"])

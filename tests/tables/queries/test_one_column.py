@@ -12,7 +12,8 @@ import torch
 
 import pushforward as pf
 from pushforward.errors import InputError
-from pushforward.tables.queries.one_column import OneColumn, has_one_column
+from pushforward.tables.queries.one_column import has_one_column, only_column
+from pushforward.tables.queries.weighted_column import ColumnDistribution
 
 DRAWS = 5000
 GIVEN = pl.DataFrame({"x": [-1.0, 0.0, 1.5], "g": ["a", "b", "a"]})
@@ -43,6 +44,10 @@ def fitted(column: str, **options: Any) -> pf.TableDensity:
     return pf.TableDensity(columns=[column], given=["x", "g"], **options).fit(table())
 
 
+def of(model: pf.TableDensity) -> ColumnDistribution:
+    return only_column(model, model.schema.context(GIVEN, "given"))
+
+
 def drawn(model: pf.TableDensity) -> torch.Tensor:
     """Encoded draws for every row of GIVEN, ``(3, DRAWS)``; NaN where they are missing."""
     column = model.schema.columns[0]
@@ -53,7 +58,7 @@ def drawn(model: pf.TableDensity) -> torch.Tensor:
 @pytest.mark.parametrize("column", ["plain", "spiked", "whole", "holed"])
 def test_numbers_agree_with_draws(column: str) -> None:
     model = fitted(column)
-    found, draws = OneColumn.of(model, GIVEN), drawn(model)
+    found, draws = of(model), drawn(model)
     there = ~draws.isnan()
     for value in (-0.5, 0.0, 3.0, 14.0):
         for closed in (True, False):
@@ -72,20 +77,20 @@ def test_numbers_agree_with_draws(column: str) -> None:
 @pytest.mark.parametrize("column", ["few", "name"])
 def test_classes_agree_with_draws(column: str) -> None:
     model = fitted(column)
-    found, draws = OneColumn.of(model, GIVEN), drawn(model)
+    found, draws = of(model), drawn(model)
     each = torch.stack([(draws == k).double().mean(1) for k in range(found.probabilities.shape[1])], 1)
     torch.testing.assert_close(found.probabilities.double(), each, atol=0.03, rtol=0)
     assert found.mode().tolist() == found.probabilities.argmax(1).tolist()
 
 
 def test_few_numbers_have_quantiles_and_names_have_none() -> None:
-    few = OneColumn.of(fitted("few"), GIVEN)
+    few = of(fitted("few"))
     expected = few.probabilities.double() @ torch.arange(4.0, dtype=torch.float64)
     torch.testing.assert_close(few.mean(), expected)
     at_most = few.probabilities.double().cumsum(1).gather(1, few.quantile([0.5]).long())[:, 0]
     assert bool((at_most >= 0.5).all())
     with pytest.raises(InputError):
-        OneColumn.of(fitted("name"), GIVEN).mean()
+        of(fitted("name")).mean()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +100,7 @@ def test_few_numbers_have_quantiles_and_names_have_none() -> None:
 )
 def test_averages_agree_with_draws_and_with_their_own_density(options: dict[str, Any]) -> None:
     model = fitted("plain", **options)
-    found, draws = OneColumn.of(model, GIVEN), drawn(model)
+    found, draws = of(model), drawn(model)
     asked = torch.tensor([-1.0, 0.3, 1.0])
     torch.testing.assert_close(found.cdf(asked), (draws <= asked[:, None]).double().mean(1), atol=0.03, rtol=0)
     torch.testing.assert_close(

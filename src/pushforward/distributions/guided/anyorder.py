@@ -29,6 +29,11 @@ NODES = 8  # of the integral over a measurement's error
 LEAST = -1e4  # nats, of a point outside of the support
 
 
+def _alike(x: Tensor) -> bool:
+    """Whether several draws of rows, the first dimension, have the same entries so far."""
+    return x.dim() > 2 and torch.equal(x.nan_to_num(torch.inf), x[:1].nan_to_num(torch.inf).expand_as(x))
+
+
 class AnyOrder(Density):
     r"""p(any entries | any others): one network reads the known entries and which they are.
 
@@ -304,7 +309,8 @@ class AnyOrder(Density):
         leave: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """``new``: every entry of every row is missing, so no search for holes, which would synchronise."""
-        batch, x = x.shape[:-1], x.reshape(-1, len(self.classes)).clone()
+        batch, alike = x.shape[:-1], not new and _alike(x) and (context is None or context.dim() < x.dim())
+        x = x.reshape(-1, len(self.classes)).clone()
         z, context = z.reshape(x.shape), self._rows(context, batch)
         known, log_q = ~x.isnan(), z.new_zeros(len(x))
         holes = ~known if leave is None else ~(known | leave.reshape(known.shape))
@@ -315,7 +321,9 @@ class AnyOrder(Density):
             if not len(rows):
                 continue
             some = slice(None) if len(rows) == len(x) else rows
-            params = self.net.params(self.net(read[:, some], None if context is None else context[some]), j)
+            asked = slice(len(x) // batch[0]) if alike else some  # the first entry of all draws from the same network
+            params = self.net.params(self.net(read[:, asked], None if context is None else context[asked]), j)
+            params, alike = params.repeat(1, batch[0])[:, some] if alike else params, False
             standard = None if along is None else along.at(j, read[self._first_read][:, some], some)
             if inside is not None and j in inside.region.entries:
                 v, log_p = inside.draw(self, j, some, params, standard)

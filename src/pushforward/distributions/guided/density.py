@@ -98,6 +98,7 @@ class Guided(Density):
         spread: Spread | None = None,
         region: Region | None = None,
         precise: float = LARGE_ERROR,
+        points: float = math.inf,
         replicates: int = 1,
     ) -> Answer:
         """log p(the entries that are not NaN | context) of every row; with a region, that the others are in it, too.
@@ -116,6 +117,7 @@ class Guided(Density):
                 rows stand for cells; the answer is then the logarithm of the mean over the cell.
             region: Where the entries that are NaN may lie; None for anywhere.
             precise: The standard error, in nats, from which a row gets no more draws.
+            points: Draws for all rows together, from which none gets more: what some do not need is left to others.
             replicates: With :data:`~.weights.REPLICATES`, standard errors are those of draws that are spread evenly;
                 ``draws`` and ``most`` are then multiples of 8 for each.
 
@@ -127,7 +129,7 @@ class Guided(Density):
         holes = rows.x.isnan()
         closed = ~holes.any(1) | (self.joint.exact(rows.x) & ~partly_known(rows.x).any(1))
         if region is not None:
-            closed &= ~holes[:, region.entries].any(1)
+            closed &= ~(holes & region.named(rows.x)).any(1)
         plain, unit = closed & rows.still, 1 if replicates == 1 else EVERY * replicates  # known without any draw
         for some in pieces(plain, BATCH):
             weights.add(some, self._closed(rows[some], rows[some].x[None]).expand(unit, -1))
@@ -137,8 +139,11 @@ class Guided(Density):
                 weights.add(some, self._closed(rows[some], rows[some].draws(start, stop)[0]))
             for some in pieces(asked & ~closed, BATCH // (stop - start)):
                 weights.add(some, self._draws(rows[some], start, stop)[1])
+            points -= (stop - start) * int(asked.sum())
             asked &= self._poor(weights, precise)
             start, stop = stop, min((4 if replicates == 1 else 2) * stop, most)
+            if (stop - start) * int(asked.sum()) > points:
+                break
         value, error, count = weights.answer()
         asked &= (count < FEW) & path & ~closed  # closed forms need no path
         for some in pieces(asked, BATCH // PARTICLES):
@@ -314,7 +319,8 @@ class Guided(Density):
         log_q: Tensor | float = 0.0
         if rows.region is not None:
             inside = Inside(rows.region, z, z.new_ones(len(z)) if scale is None else scale, (1.0, WIDE))
-            filled, log_q = self.guide.fill(filled, z, context, order=rows.region.entries, inside=inside)
+            order, leave = rows.region.entries, ~rows.region.named(filled)
+            filled, log_q = self.guide.fill(filled, z, context, order=order, inside=inside, leave=leave)
             z, log_mass = inside.z.view(z.shape), inside.log_mass.view(log_mass.shape)
         closed = not whole and inside is not None and bool(self.joint.exact(filled).all())
         if not closed:

@@ -21,8 +21,9 @@ class Region:
     """Where entries of rows may lie, for every row on its own; entries that are not named may be anything.
 
     Args:
-        numbers: For entries that are numbers, ends of disjoint intervals, ``(2, intervals, n)``, float64.
-        codes: For entries that are categories, which codes are allowed, ``(classes, n)``.
+        numbers: For entries that are numbers, ends of disjoint intervals, ``(2, intervals, n)``, float64; NaN in rows
+            that do not name the entry.
+        codes: For entries that are categories, which codes are allowed, ``(classes, n)``; none in such rows.
     """
 
     numbers: Mapping[int, Tensor]
@@ -30,6 +31,15 @@ class Region:
 
     def __getitem__(self, rows: Tensor) -> Region:
         return Region(*({j: part[..., rows] for j, part in some.items()} for some in (self.numbers, self.codes)))
+
+    def named(self, x: Tensor) -> Tensor:
+        """Which entries of rows ``(*batch, n, features)`` are named, bool of that shape."""
+        named = torch.zeros_like(x, dtype=torch.bool)
+        for j, ends in self.numbers.items():
+            named[..., j] = ~ends[0, 0].isnan().to(x.device)
+        for j, allowed in self.codes.items():
+            named[..., j] = allowed.any(0).to(x.device)
+        return named
 
     @property
     def entries(self) -> list[int]:

@@ -36,7 +36,7 @@ def ask(
         InputError: the question cannot be answered; says why.
     """
     known = Known.of(model, given, within)
-    value, error = (float(part[0]) for part in probability(model, Where.of(model, where), known, seed))
+    value, error = (float(part[0]) for part in probability(model, [Where.of(model, where)], known, seed))
     for note in known.notes:
         console.note(note)
     condition = " AND ".join([*(f"{name} = {value}" for name, value in given.items()), *([within] if within else [])])

@@ -121,7 +121,7 @@ class Conditional:
         regions = [where.region for where in self.known.wheres]
         if not any(region.parts for region in regions):
             return marginal(self.model, rows, self.model.samples, self.seed).value
-        return log_masses(self.model, rows, regions if len(regions) == 1 else [regions[i] for i in at], self.seed).value
+        return log_masses(self.model, rows, [[one] for one in regions], at % len(regions), self.seed).value
 
 
 def highest_density_region(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -126,6 +126,17 @@ class Known:
         x = schema.missingness.forgotten(schema.seen(held.x), torch.nan)
         rows = Rows(x.masked_fill(~schema.features_of(names), torch.nan), held.context)
         return cls(pl.DataFrame(), rows, (ANYWHERE,), torch.zeros(len(x), dtype=torch.bool), False), x
+
+    def repeated(self, n: int, argument: str) -> Known:
+        """What is known, n times if it is of one row.
+
+        Raises:
+            InputError: it is of another number of rows.
+        """
+        if not n or (not self.one and len(self) != n):
+            raise InputError(f"{n} conditions, but {len(self)} rows are given", argument)
+        at = torch.zeros(n, dtype=torch.long) if self.one else torch.arange(n)
+        return replace(self, rows=self.rows[at], strange=self.strange[at], one=False)
 
     @property
     def nothing(self) -> bool:

@@ -17,30 +17,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import polars as pl
 import torch
 from torch import Tensor
 
 from ...distributions.base import Density
 from ...distributions.mixed import Mixed
-from ...errors import InputError
 from ..model import TableModel
 from ..schema.cells import Cells
 from ..schema.columns import Column
 from ..schema.schema import Schema
+from .weighted_column import ColumnDistribution, WeightedColumn
 
 BATCH = 2048  # rows that are answered at once
 SEARCHED = 32  # nodes of each row among which the likeliest value is searched
 
 
 @dataclass(frozen=True, eq=False)
-class OneColumn:
-    """p(column | given) in some rows; all values, asked and answered, are encoded as by the column.
+class OneColumn(ColumnDistribution):
+    """p(column | given) in some rows, of a column with a density.
 
     Args:
         column: The column.
-        density: The density of its encoded values, if there is one.
+        density: The density of its encoded values.
         cells: The cells of these values.
         context: Context features of each row, ``(n, features)``; None for a model without, which then has one row.
     """
@@ -50,93 +48,22 @@ class OneColumn:
     cells: Cells
     context: Tensor | None
 
-    @classmethod
-    def of(cls, model: TableModel, given: pl.DataFrame, source: str = "given") -> OneColumn:
-        """The distribution in every row of a frame with the columns that the model is conditioned on.
-
-        Args:
-            model: A model of one column; see :func:`has_one_column`.
-            given: The rows.
-            source: Where they come from, for error messages.
-
-        Raises:
-            InputError: a given column is missing, or a value cannot be.
-        """
-        return cls.at(model, model.schema.context(given, source))
-
-    @classmethod
-    def at(cls, model: TableModel, context: Tensor | None) -> OneColumn:
-        """The same for encoded contexts ``(n, features)``."""
-        density: Any = model.density
-        context = None if context is None else context.to(next(density.parameters()))
-        if isinstance(density, Mixed):  # a number, and whether it is missing: it is asked for where it is there
-            x = torch.zeros(1 if context is None else len(context), 2, device=model.device)
-            density, context = density.numbers, density.divide(x, context)[2]
-        column, *_ = model.schema.columns
-        return cls(column, density, Cells(Schema(columns=(column,))).to(model.device), context)
-
     def __len__(self) -> int:
         return 1 if self.context is None else len(self.context)
-
-    @property
-    def probabilities(self) -> Tensor:
-        """The probability of each of the column's values given that it is not missing, ``(n, classes)``.
-
-        Raises:
-            InputError: the column has a density.
-        """
-        classes = self.column.kind.classes
-        if not classes:
-            raise InputError(f"column {self.column.name!r} has a density, not a probability for each of its values")
-        codes = torch.arange(classes, dtype=torch.float32)[:, None, None]
-        return self._by_rows(lambda context: self._log_prob(codes, context).double().softmax(0)).t()
 
     def cdf(self, values: Tensor, *, closed: bool = True) -> Tensor:
         """P(Y <= each value), or P(Y < it) if not closed, for values ``(n,)`` or ``(n, k)``, or one for all rows."""
         values = values.double() if values.dim() else values.double().expand(len(self))
-        if self.column.kind.classes:
-            amounts = self._amounts()
-            least = amounts <= values[..., None] if closed else amounts < values[..., None]
-            shares = self.probabilities
-            return (least * (shares if values.dim() == 1 else shares[:, None])).sum(-1)
         edges = self._edges(values.reshape(len(self), -1), closed)
         below = self._by_rows(lambda context, x: self.density.cdf(x[..., None], context), edges.t()).t().double()
         below = torch.where(edges.isinf(), (edges > 0).double(), below)
         return below.reshape(values.shape)
 
-    def between(self, low: Tensor, high: Tensor) -> Tensor:
-        """P(low <= Y <= high), ``(n,)``."""
-        return (self.cdf(high) - self.cdf(low, closed=False)).clamp(0, 1)
-
-    def central(self, values: Tensor) -> Tensor:
-        """The smallest probability between two quantiles, equally far from the median, that hold each row's value, for
-        values ``(n,)``."""
-        return torch.maximum(1 - 2 * self.cdf(values), 2 * self.cdf(values, closed=False) - 1).clamp_min(0.0)
-
     def quantile(self, q: Sequence[float]) -> Tensor:
-        """The quantiles at some probabilities, ``(n, len(q))``, encoded.
-
-        Raises:
-            InputError: the column's values have no order.
-        """
-        asked = torch.as_tensor(q, dtype=torch.float64)
-        if self.column.kind.classes:
-            order = self._amounts().argsort()
-            reached = self.probabilities[:, order].cumsum(1)
-            place = (reached[:, None] < asked[:, None] - 1e-9).sum(-1).clamp_max(len(order) - 1)
-            return order[place].double()
-        each = asked[:, None].expand(-1, len(self))
+        each = torch.as_tensor(q, dtype=torch.float64)[:, None].expand(-1, len(self))
         return self._snapped(self._by_rows(lambda context, q: self.density.icdf(q, context)[..., 0], each)).t()
 
     def mean(self) -> Tensor:
-        """The expectation of the column as an amount, ``(n,)``.
-
-        Raises:
-            InputError: the column's values are no amounts.
-        """
-        if self.column.kind.classes:
-            return self.probabilities @ self._amounts()
-
         def one(context: Tensor | None) -> Tensor:
             x, weight = self.density.quadrature(context)
             x = self._snapped(x[..., 0])
@@ -145,9 +72,7 @@ class OneColumn:
         return self._by_rows(one)
 
     def mode(self) -> Tensor:
-        """The likeliest value, ``(n,)``, encoded; of numbers with cells, that of the highest mean density."""
-        if self.column.kind.classes:
-            return self.probabilities.argmax(1).double()
+        """The likeliest value, ``(n,)``; of numbers with cells, that of the highest mean density."""
 
         def one(context: Tensor | None) -> Tensor:
             x = self._spread(*self.density.quadrature(context))
@@ -195,18 +120,6 @@ class OneColumn:
         x = x.double().cpu()
         return torch.from_numpy(self.column.kind.snap(x.flatten().numpy())).reshape(x.shape)
 
-    def _amounts(self) -> Tensor:
-        kind = self.column.kind
-        amounts = kind.amounts(np.arange(kind.classes, dtype=float))
-        if np.isnan(amounts).any():
-            raise InputError(f"the values of column {self.column.name!r} are names, which have no order and no mean")
-        return torch.from_numpy(amounts)
-
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        n = 1 if context is None else len(context)
-        given = None if context is None else context.expand(len(x), *context.shape)
-        return self.density.log_prob(x.expand(-1, n, -1).to(self.cells.low.device), given)
-
     @torch.no_grad()
     def _by_rows(self, answer: Callable[..., Tensor], *values: Tensor) -> Tensor:
         """What a function of contexts, and of values whose last dimension is that of rows, says of all rows."""
@@ -217,6 +130,28 @@ class OneColumn:
             for start, context in zip(range(0, len(self), BATCH), self.context.split(BATCH), strict=True)
         ]
         return torch.cat(parts, -1)
+
+
+def only_column(model: TableModel, context: Tensor | None) -> ColumnDistribution:
+    """The distribution of a model's only column, for encoded contexts ``(n, features)``; see :func:`has_one_column`."""
+    density: Any = model.density
+    context = None if context is None else context.to(next(density.parameters()))
+    if isinstance(density, Mixed):  # a number, and whether it is missing: it is asked for where it is there
+        x = torch.zeros(1 if context is None else len(context), 2, device=model.device)
+        density, context = density.numbers, density.divide(x, context)[2]
+    column, *_ = model.schema.columns
+    found = OneColumn(column, density, Cells(Schema(columns=(column,))).to(model.device), context)
+    if not (classes := column.kind.classes):
+        return found
+    codes = torch.arange(classes, dtype=torch.float32, device=model.device)[:, None, None]
+
+    def log_prob(context: Tensor | None) -> Tensor:
+        if context is None:
+            return density.log_prob(codes)
+        return density.log_prob(codes.expand(-1, len(context), -1), context.expand(classes, *context.shape))
+
+    weights = found._by_rows(log_prob).double().softmax(0)
+    return WeightedColumn.of_codes(column, weights, torch.zeros_like(weights))
 
 
 def has_one_column(model: TableModel) -> bool:

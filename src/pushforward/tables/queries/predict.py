@@ -14,16 +14,16 @@ from torch import Tensor
 from ...errors import InputError, listed
 from ..model import TableModel
 from ..schema.columns import Column
-from .drawn_column import DrawnColumn
+from .drawn_column import drawn_column
 from .known import Known
-from .one_column import OneColumn, has_one_column
+from .one_column import has_one_column, only_column
+from .weighted_column import ColumnDistribution
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
-Distribution = DrawnColumn | OneColumn
 CALIBRATED = 500  # rows by which intervals are calibrated, at most
 
 
-def distribution_of(model: TableModel, name: str, known: Known, seed: int) -> Distribution:
+def distribution_of(model: TableModel, name: str, known: Known, seed: int) -> ColumnDistribution:
     """The distribution of a column given what is known of rows.
 
     Raises:
@@ -31,8 +31,8 @@ def distribution_of(model: TableModel, name: str, known: Known, seed: int) -> Di
     """
     column_of(model, name)
     if has_one_column(model) and known.nothing:
-        return OneColumn.at(model, known.rows.context)
-    return DrawnColumn.of(model, known, name, seed)
+        return only_column(model, known.rows.context)
+    return drawn_column(model, known, name, seed)
 
 
 def column_of(model: TableModel, name: str, argument: str = "column") -> Column:
@@ -64,8 +64,6 @@ def quantiles(
     found = distribution_of(model, name, known, seed)
     values = found.quantile(list(q))
     written = _written(found.column, values.flatten()).reshape(values.shape)
-    if isinstance(found, OneColumn):
-        return written, np.zeros(values.shape)
     return written, found.errors_of_quantiles(list(q)).numpy()
 
 
@@ -91,7 +89,7 @@ def predict(
     return pl.DataFrame({"low": _written(column, low), "high": _written(column, high)}), (*known.notes, *notes)
 
 
-def _predicted(column: Column, found: Distribution, kind: PredictionKind) -> pl.DataFrame:
+def _predicted(column: Column, found: ColumnDistribution, kind: PredictionKind) -> pl.DataFrame:
     name = column.name
     if kind == "proba":
         return pl.DataFrame(dict(zip(column.kind.labels, found.probabilities.t().numpy(), strict=True)))

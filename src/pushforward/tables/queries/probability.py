@@ -13,8 +13,8 @@ the two is 1, and their estimates are averaged by their precision.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,16 +25,16 @@ from ...distributions.guided.weights import REPLICATES
 from ...models.train import Rows
 from ..model import TableModel
 from .known import Known
-from .one_column import OneColumn, has_one_column
+from .one_column import has_one_column, only_column
 from .query import most_draws, spread_for
 from .region import Region, stacked
 from .where import Where
 
+A = TypeVar("A")
 FIRST, MOST = EVERY * REPLICATES, 8192  # draws from the guide for each region
-FEWEST, POINTS = 64, 250_000  # if asked of many rows: for each, and for all together
+FEWEST, POINTS = 64, 500_000  # if asked of many rows: for each, and for all together
 COUNTED = 20_000  # draws among which other conditions are counted
-PRECISE, CLOSE = (0.05, 0.005), 0.0015  # relative errors, and the absolute one from which the first is small enough
-SMALL = 0.05
+PRECISE, CLOSE = (0.04, 0.005), 0.0015  # relative errors, and the absolute one from which the first is small enough
 COMBINATIONS = 64  # of codes that are added up, if each has a closed form
 BOUND = 3.0  # if none of n draws has any weight, 3 / n bounds the share of those that would, at 95 %
 
@@ -59,97 +59,134 @@ class Share(NamedTuple):
         return torch.where(self.value > 0, self.error / self.value, 0.0)
 
 
-def probability(model: TableModel, where: Where, known: Known, seed: int) -> Share:
-    """P(where | what is known), of every row; NaN given a category that no training row had.
+class Asked(NamedTuple):
+    """One question: what is asked, and what is known beside the values of rows."""
+
+    where: Where
+    given: Where
+
+
+def probability(model: TableModel, wheres: Sequence[Where], known: Known, seed: int) -> Share:
+    """P(where | what is known) of every row; NaN given a category that no training row had.
+
+    Args:
+        model: The fitted table.
+        wheres: A condition for all rows, or one for each.
+        known: What is known of them.
+        seed: Seed of all draws.
 
     Raises:
         InputError: the question needs a guide, and the model has none.
     """
-    some = ~known.strange
-    rows, wheres = known.rows[some], [known.where(row) for row in some.nonzero()[:, 0].tolist()]
-    if len(known.wheres) == 1:
-        wheres = wheres[:1]
+    some, each, n = ~known.strange, (wheres, known.wheres), max(len(wheres), len(known.wheres))
+    asked = [Asked(*(part[place % len(part)] for part in each)) for place in range(n)]
     found = Share(*(torch.full((len(known),), math.nan, dtype=torch.float64) for _ in "ve"))
-    if len(rows):
-        for whole, part in zip(found, _probability(model, where, rows, wheres, seed), strict=True):
+    if some.any():
+        which = torch.arange(len(known)) % n
+        for whole, part in zip(found, _probability(model, known.rows[some], asked, which[some], seed), strict=True):
             whole[some] = part
     return found
 
 
-def _probability(model: TableModel, where: Where, rows: Rows, wheres: Sequence[Where], seed: int) -> Share:
-    asked, given = [w & where for w in wheres], [w.region for w in wheres]
-    if _is_exact(model, rows, asked, given):
-        value = _of_one_column(OneColumn.at(model, rows.context), where.region)
-        return Share(value, torch.zeros_like(value))
-    if model.guided is None and all(not region.parts for region in given) and bool(rows.x.isnan().all()):
-        return _counted(model, rows, asked, seed, inside=False)
+def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int) -> Share:
+    """The same for some rows, with which of the questions each has, ``(n,)``."""
+    both, alone = [each.given & each.where for each in asked], not any(each.given.region.parts for each in asked)
+    alone = alone and bool(rows.x.isnan().all())
+    if alone and _is_exact(model, both):
+        return _of_one_column(model, rows, asked, which)
+    if alone and model.guided is None:
+        return _counted(model, rows, both, which, seed, inside=False)
     found = Share(torch.ones(len(rows), dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64))
-    if where.region.parts:
-        found = _in_region(model, where.region, rows, given, seed).times(_present(model, where.region, rows, given))
-    if any(w.rest for w in asked):
-        found = found.times(_counted(model, rows, asked, seed))
-    if any(w.rest for w in wheres):
-        found = found.of(_counted(model, rows, wheres, seed))
+    if any(each.where.region.parts for each in asked):
+        found = _in_region(model, rows, asked, which, seed).times(_present(model, rows, asked, which))
+    if any(each.rest for each in both):
+        found = found.times(_counted(model, rows, both, which, seed))
+    if any(each.given.rest for each in asked):
+        found = found.of(_counted(model, rows, [each.given for each in asked], which, seed))
     return found
 
 
-def _is_exact(model: TableModel, rows: Rows, asked: Sequence[Where], given: Sequence[Region]) -> bool:
-    """Whether a question is one about a model's only column, of which nothing else is known."""
-    alone = has_one_column(model) and len(model.schema.columns) == 1 and bool(rows.x.isnan().all())
-    known = any(w.rest for w in asked) or any(region.parts for region in given)
-    return alone and not known and not model.schema.columns[0].holes.share
+def _is_exact(model: TableModel, asked: Sequence[Where]) -> bool:
+    """Whether questions are about a model's only column, and nothing else."""
+    alone = has_one_column(model) and len(model.schema.columns) == 1 and not model.schema.columns[0].holes.share
+    return alone and not any(where.rest for where in asked)
 
 
-def _of_one_column(one: OneColumn, region: Region) -> Tensor:
+def _of_one_column(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor) -> Share:
     """The probability of a part of a model's only column in each row."""
-    part = torch.from_numpy(region.parts[0])
-    if part.dtype == torch.bool:
-        return one.probabilities.double()[:, part].sum(1)
-    low, high = (one.cdf(ends.expand(len(one), -1)) for ends in part)
-    return (high - low).sum(1).clamp(0, 1)
+    value = torch.ones(len(rows), dtype=torch.float64)
+    for own, each in _groups(asked, which):
+        found = only_column(model, rows[own].context)
+        for part in map(torch.from_numpy, each.where.region.parts.values()):
+            if part.dtype == torch.bool:
+                value[own] = found.probabilities.double()[:, part].sum(1)
+            else:
+                low, high = (found.cdf(ends.expand(len(own), -1)) for ends in part)
+                value[own] = (high - low).sum(1).clamp(0, 1)
+    return Share(value, torch.zeros_like(value))
 
 
-def _in_region(model: TableModel, region: Region, rows: Rows, given: Sequence[Region], seed: int) -> Share:
-    """P(region | the values of rows, the regions that are given), with more draws if few leave too large an error."""
+def _groups(each: Sequence[A], which: Tensor) -> Iterator[tuple[Tensor, A]]:
+    """The rows of each thing, and the thing, of those that rows have."""
+    rows = which.argsort(stable=True).split(which.bincount(minlength=len(each)).tolist())
+    return ((own, one) for own, one in zip(rows, each, strict=True) if len(own))
+
+
+def _in_region(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int) -> Share:
+    """P(region | the values of rows, the regions that are given), with more draws where few leave too large an
+    error."""
+    found, some = Share(*(torch.zeros(len(rows), dtype=torch.float64) for _ in "ve")), torch.arange(len(rows))
     for precise in PRECISE:
-        found = _precisely(model, region, rows, given, seed, precise)
-        if bool((found.error <= CLOSE).all()):
+        for whole, part in zip(found, _precisely(model, rows[some], asked, which[some], seed, precise), strict=True):
+            whole[some] = part
+        some = (found.error > CLOSE).nonzero()[:, 0]
+        if not len(some):
             break
     return found
 
 
 def _precisely(
-    model: TableModel, region: Region, rows: Rows, given: Sequence[Region], seed: int, precise: float
+    model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, precise: float
 ) -> Share:
-    alone = bool(rows.x.isnan().all()) and not any(some.parts for some in given)
-    inside = log_masses(model, rows, [region & some for some in given], seed, precise)
-    value = inside.value.exp()
-    if alone and bool((value <= SMALL).all()):  # the complement would add nothing
-        return Share(value, value * inside.error)
-    outside = [log_masses(model, rows, [part & some for some in given], seed, precise) for part in region.complement()]
-    logs, errors = (torch.stack(part) for part in zip(*[(one.value, one.error) for one in outside], strict=True))
-    log_rest = logs.logsumexp(0)
-    error = ((logs - log_rest).exp().nan_to_num(0.0) * errors).square().sum(0).sqrt()
-    if not alone:
-        value = (inside.value - log_rest).sigmoid()
-        return Share(value, value * (1 - value) * inside.error.hypot(error))
-    rest = log_rest.exp()
-    one, other = (value * inside.error).square(), (rest * error).square()
-    weight = torch.where(one + other > 0, other / (one + other), 0.5)
-    value = (weight * value + (1 - weight) * (1 - rest)).clamp(0, 1)
-    return Share(value, (weight * one.sqrt()).hypot((1 - weight) * other.sqrt()))
+    alone = rows.x.isnan().all(1) & torch.tensor([not each.given.region.parts for each in asked])[which]
+    regions = [[each.where.region & each.given.region] for each in asked]
+    inside = log_masses(model, rows, regions, which, seed, precise)
+    value, error = inside.value.exp(), inside.value.exp() * inside.error
+    if bool((alone & (error <= CLOSE)).all()):  # the complement would add nothing
+        return Share(value, error)
+    regions = [[part & each.given.region for part in each.where.region.complement()] for each in asked]
+    outside = log_masses(model, rows, regions, which, seed, precise)
+    rest, other = outside.value.exp(), outside.value.exp() * outside.error
+    weight = torch.where(error + other > 0, other.square() / (error.square() + other.square()), 0.5)
+    share = (inside.value - outside.value).sigmoid()
+    both = (weight * value + (1 - weight) * (1 - rest)).clamp(0, 1), (weight * error).hypot((1 - weight) * other)
+    ratio = share, share * (1 - share) * inside.error.hypot(outside.error)
+    return Share(*(torch.where(alone, *each) for each in zip(both, ratio, strict=True)))
 
 
 def log_masses(
-    model: TableModel, rows: Rows, regions: Sequence[Region], seed: int, precise: float = PRECISE[0]
+    model: TableModel,
+    rows: Rows,
+    unions: Sequence[Sequence[Region]],
+    which: Tensor,
+    seed: int,
+    precise: float = PRECISE[0],
 ) -> Answer:
-    """log p(what is known, and that the rest lies in its region) of every row: one region for each, or one for all."""
-    owner = torch.zeros(len(rows), dtype=torch.long) if len(regions) == 1 else torch.arange(len(rows))
+    """log p(what is known, and that the rest lies in a union of regions that have no row in common) of every row.
+
+    Args:
+        model: The fitted table.
+        rows: What is known.
+        unions: The regions of some unions.
+        which: The union of each row, ``(n,)``.
+        seed: Seed of all draws.
+        precise: The standard error, in nats, from which a region gets no more draws.
+    """
     parts: list[tuple[Tensor, Region]] = []  # rows, and one of the regions that make up theirs
-    for place, region in enumerate(regions):
-        own = (owner == place).nonzero()[:, 0]
-        most = COMBINATIONS if _closed(model, rows[own], region) else 1
-        parts += [] if region.empty else [(own, part) for part in region.of_codes(most)]
+    for own, union in _groups(unions, which):
+        for region in union:
+            most = COMBINATIONS if _closed(model, rows[own], region) else 1
+            parts += [] if region.empty else [(own, part) for part in region.of_codes(most)]
     value = torch.full((len(rows),), -math.inf, dtype=torch.float64)
     answer = Answer(value, torch.zeros_like(value), torch.full_like(value, math.inf))
     if not parts:
@@ -177,16 +214,16 @@ def _log_mass(
         widths += [log_width] * len(own)
         rest += [other] * len(own)
     at, found = torch.cat([own for own, _ in parts]), torch.cat(x)
-    most = most_draws(len(found), FEWEST, MOST, POINTS)
-    most -= most % FIRST if most > FIRST else 0
+    draws = most_draws(len(found), FEWEST, FIRST, POINTS)
     context = rows.to(model.device).context
     answer = model.guide_for("answers no such question").marginal(
         found.to(model.device),
         None if context is None else context[at.to(context.device)],
-        draws=min(FIRST, most),
-        most=most,
+        draws=draws,
+        most=MOST if draws == FIRST else draws,
         precise=precise,
-        replicates=REPLICATES if most >= FIRST else 1,
+        points=POINTS,
+        replicates=REPLICATES if draws == FIRST else 1,
         path=False,
         seed=seed,
         spread=spread_for(model),
@@ -205,23 +242,29 @@ def _closed(model: TableModel, rows: Rows, region: Region) -> bool:
     return bool((model.density.exact(x.to(model.device)).cpu() | ~x.isnan().any(1)).all())
 
 
-def _present(model: TableModel, region: Region, rows: Rows, given: Sequence[Region]) -> Share:
+def _present(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor) -> Share:
     """The probability that the cells a region speaks of are there, of columns whose missing values are ignored; 1 for
     cells that are known."""
     value = torch.ones(len(rows), dtype=torch.float64)
     for j, share in model.schema.missingness.ignored.items():
-        if j in region.parts and not all(j in some.parts for some in given):
-            value = torch.where(rows.x[:, j].isnan(), value * (1 - share), value)
+        spoken = torch.tensor([j in each.where.region.parts and j not in each.given.region.parts for each in asked])
+        value = torch.where(spoken[which] & rows.x[:, j].isnan(), value * (1 - share), value)
     return Share(value, torch.zeros_like(value))
 
 
-def _counted(model: TableModel, rows: Rows, wheres: Sequence[Where], seed: int, inside: bool = True) -> Share:
+def _counted(
+    model: TableModel, rows: Rows, wheres: Sequence[Where], which: Tensor, seed: int, inside: bool = True
+) -> Share:
     """The share of rows for which the rest of a condition holds, among those in its region, by weighted draws; if not
     ``inside``, the share of those in the region as well, by draws of the density itself."""
     values, errors = [], []
     draws = most_draws(len(rows), FEWEST, COUNTED, POINTS)
     for place in range(len(rows)):  # one at a time: conditions differ, and are decided on cells as they are written
-        where, one = wheres[min(place, len(wheres) - 1)], rows[place : place + 1]
+        where, one = wheres[int(which[place])], rows[place : place + 1]
+        if inside and not where.rest:
+            values.append(torch.tensor(1.0, dtype=torch.float64))
+            errors.append(torch.tensor(0.0, dtype=torch.float64))
+            continue
         region = where.region if inside else Region({})
         x, weight = weighted_rows(model, one, region, draws, seed)
         x = _with_gaps(model, x, one, region, seed)

@@ -105,8 +105,8 @@ def stacked(regions: Sequence[Region], schema: Schema) -> RegionOfDraws:
     codes: dict[int, torch.Tensor] = {}
     for j in sorted({j for region in regions for j in region.parts}):
         classes = schema.classes[j]
-        everything = np.ones(classes, bool) if classes else np.array([[-np.inf], [np.inf]])
-        parts = [region.parts.get(j, everything) for region in regions]
+        unnamed = np.zeros(classes, bool) if classes else np.full((2, 1), np.nan)
+        parts = [region.parts.get(j, unnamed) for region in regions]
         if classes:
             codes[j] = torch.from_numpy(np.stack(parts, -1))
         else:
