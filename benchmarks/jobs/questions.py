@@ -58,24 +58,30 @@ def errors(difference: float, *around: float) -> float:
 
 def run(files: dict[str, Path], case: str) -> list[Row]:
     warnings.simplefilter("ignore")
-    model, random = pf.TableDensity(steps=STEPS).fit(files[case]), np.random.default_rng(0)
-    drawn, ask = model.sample(DRAWN, random_state=1), partial(model.probability, errors=True)
-    named, found = set(model.schema.names), []
-    for _ in range(ASKED):
-        asked = parts(drawn.select(name for name in drawn.columns if name in named), random)
-        value, error = ask({name: what for name, what, _, _ in asked})
+    return compared(pf.TableDensity(steps=STEPS).fit(files[case]), case)
+
+
+def compared(model: pf.TableDensity, case: str) -> list[Row]:
+    random, drawn = np.random.default_rng(0), model.sample(DRAWN, random_state=1)
+    named, ask = set(model.schema.names), partial(model.probability, errors=True)
+    asked = [parts(drawn.select(name for name in drawn.columns if name in named), random) for _ in range(ASKED)]
+    both = zip(*ask([{name: what for name, what, _, _ in each} for each in asked]), strict=True)
+    ones = zip(*ask([{each[0][0]: each[0][1]} for each in asked]), strict=True)
+    found = []
+    for each, (value, error), (one, one_error) in zip(asked, both, ones, strict=True):
         held = np.logical_and.reduce(
-            [drawn.select(is_so.fill_null(False)).to_series().to_numpy() for *_, is_so, _ in asked]
+            [drawn.select(is_so.fill_null(False)).to_series().to_numpy() for *_, is_so, _ in each]
         )
         far = {"draws": errors(value - held.mean(), error, float(np.sqrt(held.var() / DRAWN)), 0.5 / DRAWN)}
-        first, other = asked[0], asked[-1]
-        one, one_error = ask({first[0]: first[1]})
+        first, other = each[0], each[-1]
         if first is not other and one > 0:
             then, then_error = ask({other[0]: other[1]}, {first[0]: first[1]})
             far["chain"] = errors(value - one * then, error, one * then_error, then * one_error)
         elif not drawn[first[0]].null_count():
             rest, rest_error = ask(first[3])
             far["not"] = errors(one + rest - 1, one_error, rest_error)
+        if max(far.values()) > FAR:
+            print(case, far, [part[:2] for part in each], value, error, held.mean(), one, one_error, file=sys.stderr)
         found.append(far)
     return [_told(case, what, [far[what] for far in found if what in far]) for what in ("draws", "chain", "not")]
 

@@ -119,6 +119,8 @@ def test_ray(ray: Any, model: pf.TableDensity, table: pl.DataFrame, shell: pl.Da
     engine, data = model.for_ray(), ray.data.from_arrow(numbered(table).to_arrow()).repartition(3)
     check_scores(back(engine.score(data)), table, shell)  # each job starts a worker of its own, which imports PyTorch
     check_rows(back(engine.sample(BATCH + 10)), table)
+    check_answers(back(engine.predict(data, "size")), back(engine.ask(data, "size > 3", ["colour"])), table)
+    assert engine.drift(data).rows.height > 0
 
 
 def check_answers(predicted: pl.DataFrame, asked: pl.DataFrame, table: pl.DataFrame) -> None:
@@ -176,9 +178,10 @@ def test_what_cannot_be_scored_is_refused_at_once(
 ) -> None:
     import pyarrow as pa
 
-    schema = pa.schema([(name, pa.float64()) for name in columns])
+    engine = model.for_spark()
+    engine._columns = lambda data: pa.schema([(name, pa.float64()) for name in columns])
     with pytest.raises(InputError) as raised:
-        model.for_spark()._scores(schema, given)
+        engine.score(None, given)
     assert raised.value.argument == argument
 
 
@@ -189,7 +192,7 @@ def test_what_is_not_fitted_has_no_engine() -> None:
 
 def test_no_rows_are_refused(model: pf.TableDensity) -> None:
     with pytest.raises(InputError, match="n=0: expected at least 1 row"):
-        model.for_ray()._drawn(0, None, None)
+        model.for_ray().sample(0)
 
 
 def test_without_a_folder_beside(model: pf.TableDensity, tmp_path: Path) -> None:

@@ -220,8 +220,8 @@ class FlowClassifier(ClassifierMixin, Predictor):
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """The probability of each class in every row, ``(n, classes)``."""
         found = self._distribution(X)
-        order = torch.tensor([int(name) for name in found.column.kind.labels])
-        return torch.zeros(len(found), len(self.classes_)).double().index_copy(1, order, found.probabilities).numpy()
+        order, shares = torch.tensor([int(name) for name in found.column.kind.labels]), found.probabilities
+        return shares.new_zeros(len(shares), len(self.classes_)).index_copy(1, order, shares).numpy()
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The likeliest class of every row, ``(n,)``."""

@@ -61,7 +61,7 @@ def unpack(kind: type[TableModel], content: bytes) -> TableModel:
 
 
 class DistributedTable:
-    """The code shared by the engines: the work on one batch, and the columns of the result.
+    """What a fitted table does on an engine; an engine says how work reaches its rows.
 
     Args:
         model: The fitted table.
@@ -75,25 +75,38 @@ class DistributedTable:
         """The model as sent to workers."""
         return pack(self.model)
 
-    def _scores(self, columns: pa.Schema, given: Sequence[str]) -> tuple[Work, pa.Schema]:
+    def score(self, data: Any, given: Sequence[str] = ()) -> Any:
+        """The rows with the columns of ``pushforward score`` appended: log_density, percentile, …
+
+        Args:
+            data: Rows on the engine; columns are found by name.
+            given: Columns to condition on, as in ``TableDensity.score_samples``.
+
+        Raises:
+            InputError: a column is missing, or is called as one of the scores.
+        """
+        columns = self._columns(data)
         refuse_scores_name(columns.names)
         self._require(columns)
         scoring = Scoring(self.model, given=tuple(given))
         scoring.check(columns.names)
         names = list(scoring.columns)
 
-        def work(model: TableModel, rows: pa.Table) -> pa.Table:
-            scores = Scoring(model, given=tuple(given)).piece(Piece(from_frame(rows)[0], "table", 0)).to_arrow()
-            for name in names:
-                rows = rows.append_column(name, scores[name])
-            return rows
+        def scores(model: TableModel, frame: pl.DataFrame) -> pl.DataFrame:
+            return Scoring(model, given=tuple(given)).piece(Piece(frame, "table", 0)).select(names)
 
-        return work, pa.schema([*columns, *(pa.field(name, pa.float64()) for name in names)])
+        return self._map(data, _appending(scores), pa.schema([*columns, *((name, pa.float64()) for name in names)]))
 
-    def _filled(self, columns: pa.Schema, seed: int | None) -> tuple[Work, pa.Schema]:
+    def impute(self, data: Any, random_state: int | None = None) -> Any:
+        """The rows with their missing cells drawn from p(missing | observed) of their own.
+
+        Raises:
+            InputError: the model has no guide, or the rows lack what it needs.
+        """
+        columns = self._columns(data)
         self._require(columns)
         self.model.guide_for("cannot draw missing cells")
-        own = self.model.seed if seed is None else seed
+        own = self.model.seed if random_state is None else random_state
         drawn = _plain(self.model.schema.decode(torch.zeros(1, len(self.model.schema.columns), dtype=torch.float64)))
         kept = [drawn.field(field.name) if _needs_fractions(field, drawn) else field for field in columns]
         absent = [name for name in self.model.schema.names if name not in columns.names]
@@ -103,59 +116,73 @@ class DistributedTable:
             batch = int(frame.hash_rows(seed=own % 2**32).sum()) % 2**31  # so that equal rows of two batches differ
             return impute(model, frame, 1, batch).to_arrow()
 
-        return work, pa.schema([*kept, *(drawn.field(name) for name in absent)])
+        return self._map(data, work, pa.schema([*kept, *(drawn.field(name) for name in absent)]))
 
-    def _predicted(self, columns: pa.Schema, column: str, kind: PredictionKind, level: float) -> tuple[Work, pa.Schema]:
+    def predict(self, data: Any, column: str, kind: PredictionKind = "mean", level: float = 0.9) -> Any:
+        """The rows with what :meth:`~pushforward.TableDensity.predict` says of a column appended, under its name or
+        ``predicted_`` and its name.
+
+        Raises:
+            InputError: the column is unknown or has no such prediction.
+        """
+        names = self._columns(data).names
+
         def found(model: TableModel, frame: pl.DataFrame) -> pl.DataFrame:
             rows = predict(model, frame, column, kind, level, model.seed)[0]
-            return rows.rename({name: f"predicted_{name}" for name in rows.columns if name in columns.names})
+            return rows.rename({name: f"predicted_{name}" for name in rows.columns if name in names})
 
-        return self._appended(columns, found, "prediction")
+        return self._answered(data, found, "prediction")
 
-    def _asked(self, columns: pa.Schema, where: Any, given: Sequence[str]) -> tuple[Work, pa.Schema]:
-        Where.of(self.model, where)
+    def ask(self, data: Any, where: Any, given: Sequence[str]) -> Any:
+        """The rows with P(where | their own values of the given columns) appended: probability and standard_error.
+
+        Raises:
+            InputError: a column is unknown, or the condition is none.
+        """
 
         def found(model: TableModel, frame: pl.DataFrame) -> pl.DataFrame:
             known = Known.of(model, frame.select(given))
-            return pl.DataFrame(probability(model, [Where.of(model, where)], known, model.seed)._asdict()).rename(
-                {"value": "probability", "error": "standard_error"}
-            )
+            value, error = probability(model, [Where.of(model, where)], known, model.seed)
+            return pl.DataFrame({"probability": value.numpy(), "standard_error": error.numpy()})
 
-        return self._appended(columns, found, "answer")
+        return self._answered(data, found, "answer")
 
-    def _appended(
-        self, columns: pa.Schema, found: Callable[[TableModel, pl.DataFrame], pl.DataFrame], called: str
-    ) -> tuple[Work, pa.Schema]:
-        """Work that appends columns to rows, whose types are those of one held-out row."""
-        held, schema = self.model.saved_held_out().rows[:1], self.model.schema
-        row = schema.frame(held.x, held.context).select(name for name in columns.names if name in schema.table_names)
-        new = _plain(found(self.model, row))
-        if twice := sorted({*new.names} & {*columns.names}):
-            raise InputError(f"the table has a column {twice[0]!r} already, as the {called} would be called")
+    def drift(self, data: Any) -> Drift:
+        """Whether the rows are still of the table that was fitted, as :meth:`~pushforward.TableDensity.drift` says: of
+        as many of them, at random, as it compares.
 
-        def work(model: TableModel, rows: pa.Table) -> pa.Table:
-            more = found(model, from_frame(rows)[0]).to_arrow()
-            for name in more.column_names:
-                rows = rows.append_column(name, more[name])
-            return rows
+        Raises:
+            InputError: the rows do not fit the model, or are too few.
+        """
+        return drift(self.model, read_any(self._some(data, COMPARED)), Console(quiet=True))
 
-        return work, pa.schema([*columns, *new])
+    def sample(self, n: int, given: Mapping[str, Any] | None = None, random_state: int | None = None) -> Any:
+        """n new rows, drawn by the workers in numbered blocks, each with its own seed: the same rows however many
+        workers there are.
 
-    def _moved(self, rows: pa.Table) -> Drift:
-        return drift(self.model, read_any(rows), Console(quiet=True))
-
-    def _drawn(self, n: int, given: Mapping[str, Any] | None, seed: int | None) -> tuple[Work, pa.Schema]:
-        """Work on numbered blocks of rows: block k has its own seed, however blocks are distributed over workers."""
+        Raises:
+            InputError: ``n`` is below 1, or a given column is unknown.
+        """
         if n < 1:
             raise InputError("expected at least 1 row", "n", n)
-        own = self.model.seed if seed is None else seed
+        own = self.model.seed if random_state is None else random_state
 
         def work(model: TableModel, blocks: pa.Table) -> pa.Table:
             numbers, known = blocks["id"].to_pylist(), Known.of(model, given)
             parts = [draw(model, min(BATCH, n - k * BATCH), known, own ^ (k * MIXED % 2**62)) for k in numbers]
             return pl.concat(parts).to_arrow()
 
-        return work, _plain(draw(self.model, 1, Known.of(self.model, given), own))
+        columns = _plain(draw(self.model, 1, Known.of(self.model, given), own))
+        return self._map(self._numbers(-(-n // BATCH)), work, columns, batch=8)
+
+    def _answered(self, data: Any, found: Callable[[TableModel, pl.DataFrame], pl.DataFrame], called: str) -> Any:
+        """The rows with columns appended, whose types are those of one held-out row."""
+        columns, held, schema = self._columns(data), self.model.saved_held_out().rows[:1], self.model.schema
+        row = schema.frame(held.x, held.context).select(name for name in columns.names if name in schema.table_names)
+        new = _plain(found(self.model, row))
+        if twice := sorted({*new.names} & {*columns.names}):
+            raise InputError(f"the table has a column {twice[0]!r} already, as the {called} would be called")
+        return self._map(data, _appending(found), pa.schema([*columns, *new]))
 
     def _require(self, columns: pa.Schema) -> None:
         """Checks up front, and not in a worker, that the model can read a table."""
@@ -167,75 +194,46 @@ class DistributedTable:
                 f"the table has no column {lacks[0]!r}, which the model needs; it has {listed(columns.names)}"
             )
 
+    def _columns(self, data: Any) -> pa.Schema:
+        """The columns of rows on the engine."""
+        raise NotImplementedError
+
+    def _numbers(self, n: int) -> Any:
+        """The numbers 0 to n - 1 as rows of a column ``id``."""
+        raise NotImplementedError
+
+    def _some(self, data: Any, n: int) -> pa.Table:
+        """At most n of the rows, at random, here."""
+        raise NotImplementedError
+
+    def _map(self, data: Any, work: Work, columns: pa.Schema, batch: int = BATCH) -> Any:
+        """The rows that work makes of batches of rows, with these columns."""
+        raise NotImplementedError
+
 
 class SparkTable(DistributedTable):
     """:meth:`pushforward.TableDensity.for_spark`: works on Spark data frames, by ``mapInArrow``."""
 
-    def score(self, frame: Any, given: Sequence[str] = ()) -> Any:
-        """The frame with the columns of ``pushforward score`` appended: log_density, percentile, …
+    def _columns(self, data: Any) -> pa.Schema:
+        from pyspark.sql.pandas.types import to_arrow_schema
 
-        Args:
-            frame: A Spark data frame; columns are found by name.
-            given: Columns to condition on, as in ``TableDensity.score_samples``.
+        return to_arrow_schema(data.schema)
 
-        Raises:
-            InputError: a column is missing, or is called as one of the scores.
-        """
-        return self._map(frame, *self._scores(_columns_of(frame), given))
-
-    def impute(self, frame: Any, random_state: int | None = None) -> Any:
-        """The frame with its missing cells drawn from p(missing | observed) row by row.
-
-        Raises:
-            InputError: the model has no guide, or the frame lacks what it needs.
-        """
-        return self._map(frame, *self._filled(_columns_of(frame), random_state))
-
-    def predict(self, frame: Any, column: str, kind: PredictionKind = "mean", level: float = 0.9) -> Any:
-        """The frame with what :meth:`~pushforward.TableDensity.predict` says of a column appended, under its name or
-        ``predicted_`` and its name.
-
-        Raises:
-            InputError: the column is unknown or has no such prediction.
-        """
-        return self._map(frame, *self._predicted(_columns_of(frame), column, kind, level))
-
-    def ask(self, frame: Any, where: Any, given: Sequence[str]) -> Any:
-        """The frame with P(where | its own values of the given columns) appended: probability and standard_error.
-
-        Raises:
-            InputError: a column is unknown, or the condition is none.
-        """
-        return self._map(frame, *self._asked(_columns_of(frame), where, given))
-
-    def drift(self, frame: Any) -> Drift:
-        """Whether the frame's rows are still of the table that was fitted, as :meth:`~pushforward.TableDensity.drift`
-        says: of as many of them, at random, as it compares.
-
-        Raises:
-            InputError: the frame does not fit the model, or has too few rows.
-        """
-        from pyspark.sql.functions import rand
-
-        return self._moved(frame.orderBy(rand(self.model.seed)).limit(COMPARED).toArrow())
-
-    def sample(self, n: int, given: Mapping[str, Any] | None = None, random_state: int | None = None) -> Any:
-        """n new rows, drawn by the workers of the active session; the same rows however many workers there are.
-
-        Raises:
-            InputError: ``n`` is below 1, or a given column is unknown.
-        """
+    def _numbers(self, n: int) -> Any:
         from pyspark.sql import SparkSession
 
-        session, work = SparkSession.active(), self._drawn(n, given, random_state)
-        blocks = -(-n // BATCH)
-        numbers = session.range(0, blocks, 1, min(blocks, session.sparkContext.defaultParallelism))
-        return self._map(numbers, *work)
+        session = SparkSession.active()
+        return session.range(0, n, 1, min(n, session.sparkContext.defaultParallelism))
 
-    def _map(self, frame: Any, work: Work, columns: pa.Schema) -> Any:
+    def _some(self, data: Any, n: int) -> pa.Table:
+        from pyspark.sql.functions import rand
+
+        return data.orderBy(rand(self.model.seed)).limit(n).toArrow()
+
+    def _map(self, data: Any, work: Work, columns: pa.Schema, batch: int = BATCH) -> Any:
         from pyspark.sql.pandas.types import from_arrow_schema
 
-        content, kind = frame.sparkSession.sparkContext.broadcast(self.content), self.kind
+        content, kind = data.sparkSession.sparkContext.broadcast(self.content), self.kind
 
         def batches(parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for part in parts:
@@ -243,7 +241,7 @@ class SparkTable(DistributedTable):
                     rows = work(unpack(kind, content.value), pa.Table.from_batches([part]))
                     yield from rows.select(columns.names).cast(columns).to_batches()
 
-        return frame.mapInArrow(batches, from_arrow_schema(columns))
+        return data.mapInArrow(batches, from_arrow_schema(columns))
 
 
 class RayTable(DistributedTable):
@@ -258,26 +256,23 @@ class RayTable(DistributedTable):
         super().__init__(model)
         self.workers = workers
 
-    def score(self, data: Any, given: Sequence[str] = ()) -> Any:
-        """Like :meth:`SparkTable.score`, for a dataset."""
-        return self._map(data, *self._scores(data.schema().base_schema, given))
+    def _columns(self, data: Any) -> pa.Schema:
+        return data.schema().base_schema
 
-    def impute(self, data: Any, random_state: int | None = None) -> Any:
-        """Like :meth:`SparkTable.impute`, for a dataset."""
-        return self._map(data, *self._filled(data.schema().base_schema, random_state))
-
-    def sample(self, n: int, given: Mapping[str, Any] | None = None, random_state: int | None = None) -> Any:
-        """Like :meth:`SparkTable.sample`: the same rows."""
+    def _numbers(self, n: int) -> Any:
         import ray
 
-        work = self._drawn(n, given, random_state)
-        return self._map(ray.data.range(-(-n // BATCH)), *work, batch_size=8)
+        return ray.data.range(n)
 
-    def _map(self, data: Any, work: Work, columns: pa.Schema, batch_size: int = BATCH) -> Any:
+    def _some(self, data: Any, n: int) -> pa.Table:
+        rows = data.random_shuffle(seed=self.model.seed).limit(n)
+        return pa.concat_tables(list(rows.iter_batches(batch_format="pyarrow", batch_size=n)))
+
+    def _map(self, data: Any, work: Work, columns: pa.Schema, batch: int = BATCH) -> Any:
         import ray
 
         made = (self.kind, ray.put(self.content), work, columns)
-        options: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": batch_size, "concurrency": self.workers}
+        options: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": batch, "concurrency": self.workers}
         return data.map_batches(RayWorker, fn_constructor_args=made, **options)
 
 
@@ -294,10 +289,16 @@ class RayWorker:
         return rows.select(self.columns.names).cast(self.columns)
 
 
-def _columns_of(frame: Any) -> pa.Schema:
-    from pyspark.sql.pandas.types import to_arrow_schema
+def _appending(found: Callable[[TableModel, pl.DataFrame], pl.DataFrame]) -> Work:
+    """Work that appends the columns that are found of rows to them."""
 
-    return to_arrow_schema(frame.schema)
+    def work(model: TableModel, rows: pa.Table) -> pa.Table:
+        more = found(model, from_frame(rows)[0]).to_arrow()
+        for name in more.column_names:
+            rows = rows.append_column(name, more[name])
+        return rows
+
+    return work
 
 
 def _plain(rows: pl.DataFrame) -> pa.Schema:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +17,22 @@ CENTRE = 0.25  # share of the draws whose shortest range holds the mode
 
 
 class ColumnDistribution:
-    """p(column | what is known) in n rows; all values, asked and answered, are encoded as by the column."""
+    """p(column | what is known) in n rows; all values, asked and answered, are encoded as by the column. An
+    ``InputError`` says of a column of names that it has no order and no mean.
+
+    Attributes:
+        column: The column.
+        cdf: P(Y <= value of each row) of ``cdf(values)``, or P(Y < it) if ``closed=False``, ``(n,)``.
+        quantile: The quantiles at some probabilities, ``(n, len(q))``, of ``quantile(q)``.
+        mean: The expectation of the column as an amount, ``(n,)``, of ``mean()``.
+        mode: The likeliest value, ``(n,)``, of ``mode()``.
+    """
 
     column: Column
-
-    def __len__(self) -> int:
-        raise NotImplementedError
+    cdf: Callable[..., Tensor]
+    quantile: Callable[..., Tensor]
+    mean: Callable[[], Tensor]
+    mode: Callable[[], Tensor]
 
     @property
     def probabilities(self) -> Tensor:
@@ -33,38 +43,14 @@ class ColumnDistribution:
         """
         raise InputError(f"column {self.column.name!r} has a density, not a probability for each of its values")
 
-    def cdf(self, values: Tensor, *, closed: bool = True) -> Tensor:
-        """P(Y <= value of each row), or P(Y < it) if not closed, ``(n,)``.
-
-        Raises:
-            InputError: the column's values have no order.
-        """
-        raise NotImplementedError
-
     def central(self, values: Tensor) -> Tensor:
         """The smallest probability between two quantiles, equally far from the median, that hold each row's value, for
         values ``(n,)``."""
         return torch.maximum(1 - 2 * self.cdf(values), 2 * self.cdf(values, closed=False) - 1).clamp_min(0.0)
 
-    def quantile(self, q: Sequence[float]) -> Tensor:
-        """The quantiles at some probabilities, ``(n, len(q))``; likewise."""
-        raise NotImplementedError
-
     def errors_of_quantiles(self, q: Sequence[float]) -> Tensor:
         """Their standard errors, as amounts, ``(n, len(q))``; none of a closed form."""
         return torch.zeros_like(self.quantile(q))
-
-    def mean(self) -> Tensor:
-        """The expectation of the column as an amount, ``(n,)``.
-
-        Raises:
-            InputError: the column's values are no amounts.
-        """
-        raise NotImplementedError
-
-    def mode(self) -> Tensor:
-        """The likeliest value, ``(n,)``."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +76,6 @@ class WeightedColumn(ColumnDistribution):
         amounts = torch.from_numpy(column.kind.amounts(codes.numpy()))
         order = codes.long() if amounts.isnan().any() else amounts.argsort(stable=True)
         return cls(column, codes[order, None].expand(weights.shape), weights[order], errors[order])
-
-    def __len__(self) -> int:
-        return self.values.shape[1]
 
     @property
     def probabilities(self) -> Tensor:
