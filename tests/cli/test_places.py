@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -22,6 +23,7 @@ Run = Callable[..., Any]
 
 
 def test_scores_through_pipes_in_a_process_of_its_own(workshop: Path, tmp_path: Path, run: Run) -> None:
+    """Whose locale has no signs beyond ASCII."""
     run("score", workshop / "plain", workshop / "table.csv", "-o", tmp_path / "s.csv", "--keep", "colour,size")
     expected = pl.read_csv(tmp_path / "s.csv")
     assert expected.columns[:3] == ["colour", "size", "log_density"]
@@ -29,7 +31,8 @@ def test_scores_through_pipes_in_a_process_of_its_own(workshop: Path, tmp_path: 
     pl.read_csv(workshop / "table.csv").write_parquet(table)
     arguments = ["score", str(workshop / "plain"), "-", "-o", "-", "--keep", "colour,size"]
     command = [sys.executable, "-m", "pushforward", *arguments]
-    done = subprocess.run(command, input=table.getvalue(), capture_output=True, check=False)
+    plain = {**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(command, input=table.getvalue(), env=plain, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert pl.read_csv(done.stdout).equals(expected)
     assert b"standard input: 600 rows" in done.stderr  # lines for people go beside
