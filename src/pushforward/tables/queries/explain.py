@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,8 +49,10 @@ def explain(model: TableModel, rows: Rows, chosen: np.ndarray, seed: int = 0) ->
     ]
     found = {"unlikely_because": [columns[j].name for j in top.tolist()], "would_fit": values}
     found |= {f"gain_{column.name}": gain.tolist() for column, gain in zip(columns, gains.T, strict=True)}
-    everywhere = {name: _placed(len(rows), chosen, values) for name, values in found.items()}
-    return pl.DataFrame(everywhere, schema=explained_columns(model.schema))
+    everywhere = np.full(len(rows), np.nan)
+    everywhere[chosen] = np.arange(len(chosen))
+    place = pl.Series(everywhere, nan_to_null=True).cast(pl.UInt32)
+    return pl.DataFrame(found, schema=explained_columns(model.schema)).select(pl.all().gather(place))
 
 
 def _expected(model: TableModel, rows: Rows, top: Tensor) -> Tensor:
@@ -88,10 +89,3 @@ def explained_columns(schema: Schema) -> dict[str, type[pl.DataType]]:
     value = pl.String if schema.speaks else pl.Float64
     gains = {f"gain_{name}": pl.Float64 for name in schema.names}
     return {"unlikely_because": pl.String, "would_fit": value, **gains}
-
-
-def _placed(length: int, rows: np.ndarray, values: Sequence[Any]) -> list[Any]:
-    filled: list[Any] = [None] * length
-    for row, value in zip(rows, values, strict=True):
-        filled[row] = value
-    return filled

@@ -13,7 +13,6 @@ from ...errors import InputError
 from ...models.console import Console
 from ..io.place import Location
 from ..io.read import read_table
-from ..io.table import Table
 from ..io.write import check_output, delivered, write_table
 from ..model import TableModel
 from .explain import explain
@@ -116,7 +115,7 @@ def outliers_file(
         InputError: the table, the output or the level cannot be used; says why.
     """
     check_output(output)
-    table: Table = read_table(data, model.read_options)
+    table = read_table(data, model.read_options)
     for note in table.notes:
         console.note(note)
     found, notes = outliers(model, table.frame, level, str(data))
