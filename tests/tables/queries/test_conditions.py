@@ -69,6 +69,7 @@ def test_no_rows_have_no_answers(model: pf.TableDensity) -> None:
         (model.outliers(none, level=0.5), (0, 7)),
         (model.predict(none, "tip"), (0,)),
         (model.predict(none, "day", "proba"), (0, 2)),
+        (model.predict(none, "size", "median"), (0,)),
         (model.predict(none, "tip", "interval"), (0, 2)),
         (model.quantile("tip", [0.1, 0.9], given=given), (0, 2)),
         (model.probability({"tip": (0, 5)}, given=given), (0,)),

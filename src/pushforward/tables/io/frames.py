@@ -49,7 +49,8 @@ def from_frame(table: Any, name: str = "the table") -> tuple[pl.DataFrame, str]:
         frame = _made([(str(called), values) for called, values in found], name)
     frame = with_missing(frame)
     _refuse_nested(frame, name)
-    refuse_no_columns(frame, name)
+    if frame.width == 0:
+        raise InputError(f"{name}: has no columns")
     return frame, kind
 
 
@@ -136,19 +137,14 @@ def _refuse_nested(frame: pl.DataFrame, source: str) -> None:
             raise no_values(name, DESCRIBED.get(type(dtype), f"{dtype} values"), source)
 
 
-def refuse_no_columns(frame: pl.DataFrame, source: str) -> None:
-    """Refuses a table without columns."""
-    if frame.width == 0:
-        raise InputError(f"{source}: has no columns")
-
-
 def refuse_empty(frame: pl.DataFrame, source: str) -> None:
     """Refuses a table without columns or rows.
 
     Raises:
         InputError: says which of them it lacks.
     """
-    refuse_no_columns(frame, source)
+    if frame.width == 0:
+        raise InputError(f"{source}: has no columns")
     if frame.height == 0:
         raise InputError(f"{source}: has column names but no rows")
 

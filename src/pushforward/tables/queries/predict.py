@@ -97,7 +97,7 @@ def _predicted(column: Column, found: ColumnDistribution, kind: PredictionKind) 
         mean = found.mean()
         return pl.DataFrame({name: mean.numpy() if not column.reading.moment else _written(column, mean)})
     value = found.mode() if kind == "mode" else found.quantile([0.5])[:, 0]
-    return pl.DataFrame([_series(column, value)])
+    return pl.DataFrame([column.written(value.numpy())])
 
 
 def central_level(model: TableModel, name: str, level: float, seed: int) -> tuple[float, tuple[str, ...]]:
@@ -132,11 +132,6 @@ def calibrated_level(unseen: Tensor, level: float) -> tuple[float, tuple[str, ..
     if place <= len(unseen):
         return float(unseen[place - 1]), ()
     return level, (f"level={level} is the model's own: {len(unseen)} held-out rows are too few to calibrate it",)
-
-
-def _series(column: Column, values: Tensor) -> pl.Series:
-    """Encoded values as in the table; nothing where there is no answer."""
-    return column.written(values.numpy())
 
 
 def _written(column: Column, values: Tensor) -> Any:

@@ -130,6 +130,6 @@ class WeightedColumn(ColumnDistribution):
             InputError: they are names.
         """
         amounts = np.asarray(self.column.kind.amounts(values.flatten().numpy()), dtype=float)
-        if self.column.classes and np.isnan(amounts).all():
+        if self.column.classes and len(amounts) and np.isnan(amounts).all():
             raise InputError(f"the values of column {self.column.name!r} are names, which have no order and no mean")
         return torch.from_numpy(amounts).view(values.shape)
