@@ -361,8 +361,8 @@ class FittedTable(TableModel):
         write(self, whole, Path(path), Console(quiet=True), seed=self.seed, against=list(against or ()))
 
     def for_spark(self) -> Any:
-        """This model for rows on a Spark cluster: an object with ``score(frame)``, ``impute(frame)`` and ``sample(n)``
-        on Spark frames; see :class:`~pushforward.tables.engines.SparkTable`."""
+        """This model for rows on a Spark cluster: an object with ``score``, ``impute``, ``predict``, ``ask`` and
+        ``drift`` of Spark frames and ``sample(n)``; see :class:`~pushforward.tables.engines.DistributedTable`."""
         self._require_fit()
         return SparkTable(self)
 

@@ -98,7 +98,8 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
         return _counted(model, rows, both, which, seed, inside=False)
     found = Share(torch.ones(len(rows), dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64))
     if any(each.where.region.parts for each in asked):
-        found = _in_region(model, rows, asked, which, seed).times(_present(model, rows, asked, which))
+        present = _present(model, rows, asked, which)
+        found = Share(*(part * present for part in _in_region(model, rows, asked, which, seed)))
     if any(each.rest for each in both):
         found = found.times(_counted(model, rows, both, which, seed))
     if any(each.given.rest for each in asked):
@@ -242,14 +243,14 @@ def _closed(model: TableModel, rows: Rows, region: Region) -> bool:
     return bool((model.density.exact(x.to(model.device)).cpu() | ~x.isnan().any(1)).all())
 
 
-def _present(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor) -> Share:
+def _present(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor) -> Tensor:
     """The probability that the cells a region speaks of are there, of columns whose missing values are ignored; 1 for
     cells that are known."""
     value = torch.ones(len(rows), dtype=torch.float64)
     for j, share in model.schema.missingness.ignored.items():
         spoken = torch.tensor([j in each.where.region.parts and j not in each.given.region.parts for each in asked])
         value = torch.where(spoken[which] & rows.x[:, j].isnan(), value * (1 - share), value)
-    return Share(value, torch.zeros_like(value))
+    return value
 
 
 def _counted(
