@@ -45,6 +45,20 @@ def test_planted_ages_and_tenfold_earnings_are_found_and_blamed(model: pf.TableD
         assert fits.is_between(rows[name].min(), people(0)[name].quantile(0.99)).mean() > 0.5  # type: ignore[arg-type]
 
 
+def test_a_broken_relation_is_blamed_on_the_column_that_breaks_it() -> None:
+    housing = pl.from_pandas(pytest.importorskip("plotnine.data").txhousing)
+    houses = housing.select("sales", "volume", "median").drop_nulls().sample(fraction=1, shuffle=True, seed=0)
+    rows, fresh = houses[:600], houses[600:1200]  # volume: sales times the mean price, which is near the median
+    model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=150, lr=0.02, random_state=0).fit(rows)
+    assert model.outliers(fresh)["outlier"].mean() == pytest.approx(0.05, abs=0.04)
+    for name in houses.columns:
+        true = fresh.filter(pl.col(name) > houses[name].median()).head(20)
+        found = model.outliers(true.with_columns(pl.col(name) * 10)).sort("row")
+        assert found["outlier"].mean() > 0.9
+        assert (found["unlikely_because"] == name).mean() > 0.8
+        assert (found["would_fit"].cast(pl.Float64) / true[name]).is_between(0.5, 2).mean() > 0.8  # type: ignore[operator]
+
+
 def test_of_ordinary_rows_a_share_of_the_level_is_flagged(model: pf.TableDensity) -> None:
     assert model.outliers(people(2))["outlier"].mean() == pytest.approx(0.05, abs=0.05)
 

@@ -13,15 +13,15 @@ from ...diagnostics.repairs import POINTS, repairs, typical_values
 from ...models.train import Rows
 from ..model import TableModel
 from ..schema.schema import Schema
-from .oddness import expected, surprises
+from .oddness import expected, gains_without
 from .query import Query
 
 
 def explain(model: TableModel, rows: Rows, chosen: np.ndarray, seed: int = 0) -> pl.DataFrame:
     """For the chosen rows: the column with the largest gain, the value that would fit, and every column's gain.
 
-    With a guide, a gain is the surprise of a cell given the others (:mod:`.oddness`): so much likelier would be a value
-    from the middle, which is the one that would fit. Without, it is that in the log-density by the best typical value.
+    With a guide, a gain is by how much less odd the row is without a cell (:mod:`.oddness`), and a value that would fit
+    is one near the middle given the others. Without, it is that in the log-density by the best typical value.
 
     Args:
         model: The fitted table.
@@ -39,7 +39,7 @@ def explain(model: TableModel, rows: Rows, chosen: np.ndarray, seed: int = 0) ->
     elif model.guided is None:
         gains, fits = _repaired(model, some, rows.x, seed)
     else:
-        gains = surprises(model, some)
+        gains = gains_without(model, some)
         fits = _expected(model, some, gains.argmax(1))
     top = gains.argmax(1)
     pairs = zip(top.tolist(), fits.gather(1, top[:, None])[:, 0].tolist(), strict=True)

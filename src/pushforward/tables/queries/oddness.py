@@ -6,8 +6,9 @@ so 20 nats more than their neighbours, which hides an age of 150. A tail probabi
 .. math:: s(x) = \sum_j \log t_j,\qquad t_j = 2 \min\{F_j(x_j \mid x_{-j}),\; 1 - F_j(x_j \mid x_{-j})\}
 
 by the guide's one-dimensional conditionals F, at the middle of the row's cells; for a category, t is the probability of
-all that are no likelier. The row's oddness is Fisher's combination, and the smallest t tells the cell to blame: a value
-that the others make unlikely, rather than those that make it so.
+all that are no likelier. The row's oddness is Fisher's combination, and the cell to blame is the one without which the
+row is least odd. (All cells of a broken relation have small t given the others, but without the one that breaks it the
+others agree.)
 
 Reference:
     Fisher (1932), Statistical methods for research workers, section 21.1.
@@ -25,18 +26,26 @@ from ...models.train import Rows
 from ..guide import spread_seen
 from ..model import TableModel
 
+LEAST = -1e4  # log tail probability, in nats, of what cannot be
 
-def log_tails(model: TableModel, rows: Rows) -> Tensor:
-    """log t of every entry, ``(n, features)``, for a model with a guide; 0 where there is no value."""
+
+def log_tails(model: TableModel, rows: Rows, without: Tensor | None = None) -> Tensor:
+    """log t of every entry, ``(n, features)``, for a model with a guide; 0 where there is no value. Features that are
+    left out are as if they had not been observed."""
     guide = model.guide_for("has no conditionals").guide
     rows = rows.to(model.device)
-    return guide.tails(_middles(model, rows), rows.context).cpu()
+    x = _middles(model, rows)
+    if without is not None:
+        x[:, without.to(x.device)] = math.nan
+    return guide.tails(x, rows.context).cpu()
 
 
-def surprises(model: TableModel, rows: Rows) -> Tensor:
-    """-log t of every column's cell, ``(n, names)``, in nats; whether it is missing counts as well."""
-    tails = log_tails(model, rows)
-    return torch.stack([-tails[:, model.schema.features_of([name])].amin(1) for name in model.schema.names], 1)
+def gains_without(model: TableModel, rows: Rows) -> Tensor:
+    """By how much less odd every row is without each column's cell, ``(n, names)``, in nats; whether the cell is
+    missing counts as well."""
+    whole, schema = log_tails(model, rows).clamp_min(LEAST).sum(1), model.schema
+    rest = [log_tails(model, rows, without=schema.features_of([name])) for name in schema.names]
+    return torch.stack([tails.clamp_min(LEAST).sum(1) - whole for tails in rest], 1)
 
 
 def expected(model: TableModel, rows: Rows, j: int) -> Tensor:

@@ -39,7 +39,8 @@ def outliers(
 
     Returns:
         ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit`` and ``gain``
-        (the surprise of that cell, in nats); the last three are null for ordinary rows. And notes on the rows.
+        (by how much less odd the row is without that cell, in nats); the last three are null for ordinary rows. And
+        notes on the rows.
 
     Raises:
         InputError: the level is no probability, or there are too few such rows for it; or the table does not fit.
