@@ -197,10 +197,10 @@ class TableDensity(FittedTable):
         """Goes on from the fitted model with new rows; the old ones are not needed.
 
         What the model knew is kept by draws of itself, and by training rows if ``keep`` was asked for. The density is
-        trained further, for a third of the steps of its fit. New categories, impossible values and values missing as in
-        no row before are taken in with a note, and found relations that rows break are let go; the density is then
-        fitted anew to draws and new rows, as it is once a table of which ``keep`` holds all rows has grown to twice its
-        size. ``facts["updates"]`` records how the rows differed.
+        trained further, for a third of the steps of its fit, an average for half. New categories, impossible values and
+        values missing as in no row before are taken in with a note, and found relations that rows break are let go; the
+        density is then fitted anew to draws and new rows, as it is once a table of which ``keep`` holds all rows has
+        grown to twice its size. ``facts["updates"]`` records how the rows differed.
 
         Args:
             table: The new rows, at least 10.

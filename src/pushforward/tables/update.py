@@ -29,6 +29,7 @@ from .queries.known import Known
 from .queries.sample import draw
 from .schema.schema import Schema
 from .schema.widening import widened
+from .selection.cross_fitting import BATCH
 from .splits import TableSplits
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ GROWN = 2  # times as many rows as the last fit had, all of them saved: the dens
 DRAWS = 50_000  # old rows, at most, in whose place draws are
 TIMES = 4  # draws in the place of a row, for a flow: what is learnt again of draws loses the less
 SHORTER, LEAST = 3, 20  # times: the training of an update, beside that of the fit; steps, at least
-SLOWER = 2  # times: its learning rate
+HALF = 2  # the same of an average
+SLOWER = 2  # times: the learning rate of one flow
 ANOTHER = 1.0  # nats by which every column of another table has moved
 
 
@@ -127,13 +129,17 @@ def plan_update(model: FittedTable, new: Table, options: TableOptions, console: 
 
 
 def _as_it_was(model: FittedTable, options: TableOptions, anew: bool, steps: int) -> TableOptions:
-    """The options of the fit, and how long to train: as told, or for a third of its steps with smaller ones."""
+    """The options of the fit, and how long to train: as told, or for a part of its steps; an average, whose flows were
+    each trained on small batches, on such."""
+    average = is_average(model.facts["summary"])
     options = replace(options_as_fitted(model, options), queries=model.guided is not None, weights=None, keep=0)
     training = replace(options.training, epochs=None, steps=None, limit=None)
-    if training.budget is None and not (anew and is_average(model.facts["summary"])):
-        training = replace(training, steps=steps if anew else max(steps // SHORTER, LEAST))
+    if training.budget is None and not (anew and average):
+        training = replace(training, steps=steps if anew else max(steps // (HALF if average else SHORTER), LEAST))
     if not anew and training.lr is None:
-        training = replace(training, lr=learning_rate(options.flow) / SLOWER)
+        training = replace(training, lr=learning_rate(options.flow) / (1 if average else SLOWER))
+    if not anew and average:
+        training = replace(training, batch_size=training.batch_size or BATCH)
     return replace(options, training=training)
 
 
