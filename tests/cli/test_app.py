@@ -165,7 +165,6 @@ MODEL_CASES = {
     "lacking": ("score {model} {}/t.csv -o {}/s.csv", "has no column 'size', 'price', 'count', 'colour'"),
     "samples": ("score {model} {}/t.csv -o {}/s.csv --samples 0", "--samples 0"),
     "below": ("score {model} {}/t.csv -o {}/s.csv --explain-below 500", "expected a percentile"),
-    "unseen": ("score {model} {}/odd.csv -o {}/s.csv", "row 2: 'pink' was not among the training rows"),
     "no rows": ("sample {model} -n 0 -o {}/s.csv", "-n 0"),
     "no value": ("sample {model} -n 5 -o {}/s.csv", "as in --given colour=blue"),
     "odd value": ("sample {model} -n 5 -o {}/s.csv --given colour=pink", "the model knows blue, green, red"),

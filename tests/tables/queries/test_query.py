@@ -305,6 +305,26 @@ def test_holes_at_random_are_integrated_out(holed_model: pf.TableDensity) -> Non
     np.testing.assert_allclose(imputed["twice"], test["twice"])
 
 
+def test_what_no_row_had_in_a_given_column_touches_its_own_rows_alone() -> None:
+    model = pf.TableDensity(**{**QUICK, "steps": 60}, columns=["y"], given=["group", "x"], queries=False).fit(TABLE)
+    rows = TABLE[:3].with_columns(group=pl.Series(["a", "z", "b"]), x=pl.Series([0.0, 0.0, None]))
+    given = rows[["group", "x"]]
+    answers: list[Any] = [
+        model.score_samples(rows),
+        model.probability({"y": (0, None)}, given),
+        model.quantile("y", 0.5, given),
+        model.predict(rows, "y"),
+        model.predict(rows, "y", "interval")["low"],
+        model.sample(1, given=given, random_state=0)["y"].fill_null(np.nan),
+    ]
+    for answer in answers:
+        assert np.isfinite(np.asarray(answer)).tolist() == [True, False, False]
+    np.testing.assert_allclose(answers[0][:1], model.score_samples(rows[:1]), rtol=1e-6)
+    assert sum("'z' was not among the training rows" in note for note in model.notes_) == 2  # of the table, and given
+    with pytest.raises(InputError, match="'z'"):
+        model.sample(5, given={"group": "z", "x": 0.0})
+
+
 def test_a_guide_that_has_learnt_nothing_fills_within_reach() -> None:
     rng = np.random.default_rng(0)
     wages = np.exp(rng.normal(size=(1500, 3)) * 4)

@@ -15,17 +15,18 @@ from ..io.values import series
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.numbers import missing
+from ..schema.schema import Encoded
 
 
 def condition_on(
-    model: TableModel, x: Tensor, names: Sequence[str], frame: pl.DataFrame, source: str, first: int
+    model: TableModel, rows: Encoded, names: Sequence[str], frame: pl.DataFrame, source: str, first: int
 ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """The rows as far as they can be conditioned on, which cannot, ``(n,)``, and notes on these: those of a category
     that no training row had. A number that none of few was is taken for the nearest.
 
     Args:
         model: The fitted table.
-        x: Encoded rows.
+        rows: Encoded rows.
         names: The columns to condition on.
         frame: The rows as they are in the table.
         source, first: Where they come from, and the number of the first row there, for error messages.
@@ -33,7 +34,7 @@ def condition_on(
     Raises:
         InputError: a number cannot be; names the column, the row and the number.
     """
-    x, strange, notes = x.clone(), torch.zeros(len(x), dtype=torch.bool), []
+    x, strange, notes = rows.x.clone(), rows.strange.clone(), list(rows.notes)
     for j, column in enumerate(model.schema.columns):
         if column.name not in names or column.name not in frame.columns:
             continue

@@ -29,6 +29,8 @@ def impute(model: TableModel, frame: pl.DataFrame, draws: int, seed: int, source
         raise InputError("expected at least 1", "draws", draws)
     schema = model.schema
     found = encode_partly(model, frame, source)
+    if found.notes:
+        raise InputError(found.notes[0])
     rows = Rows(schema.missingness.forgotten(found.x, 0.0), found.context)  # once drawn, the values are present
     filled = Query.holes(rows).draw(model, draws, seed)
     written = schema.decode(filled.flatten(0, 1), recorded=False)

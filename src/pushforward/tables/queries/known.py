@@ -99,12 +99,12 @@ class Known:
         if not set(cells.columns) <= set(schema.given_names):
             encoded = encode_partly(model, cells, "given")
             _refuse_broken(model, encoded)
-            x, strange, notes = condition_on(model, encoded.x, cells.columns, cells, "given", 0)
+            x, strange, notes = condition_on(model, encoded, cells.columns, cells, "given", 0)
             rows = Rows(schema.missingness.forgotten(schema.seen(x), torch.nan), encoded.context)
             return cls(cells, rows, wheres, strange, one, notes)
         x = torch.full((n, len(schema.columns)), torch.nan, dtype=torch.float64)
-        context = schema.context(cells, "given") if schema.given else None
-        return cls(cells, Rows(x, context), wheres, torch.zeros(n, dtype=torch.bool), one)
+        context, strange, notes = schema.context(cells, "given") if schema.given else (None, torch.zeros(n) > 0, ())
+        return cls(cells, Rows(x, context), wheres, strange, one, notes)
 
     @classmethod
     def of_held_out(

@@ -78,21 +78,16 @@ class Query:
         """
         encoded = encode_partly(model, frame, source, first)
         broken = model.schema.broken(encoded) if model.schema.follow_names else None
-        if not given:
-            asked, conditions = _all_asked(encoded.x.shape[1])
-            return cls(Rows(encoded.x, encoded.context), asked, conditions, broken, encoded)
-        x, strange, notes = condition_on(model, encoded.x, given, frame, source, first)
-        rows, conditions = (
-            Rows(x.masked_fill(strange[:, None], math.nan), encoded.context),
-            model.schema.features_of(given),
-        )
+        x, strange, notes = condition_on(model, encoded, given, frame, source, first)
+        rows = Rows(x.masked_fill(strange[:, None], math.nan), encoded.context)
+        conditions = model.schema.features_of(given)
         return cls(rows, ~conditions, conditions, broken, encoded, notes)
 
     @classmethod
     def holes(cls, rows: Rows) -> Query:
         """Everything that encoded rows lack, given what they have."""
-        given, asked = _all_asked(rows.x.shape[1])
-        return cls(rows, asked, given)
+        given = torch.ones(rows.x.shape[1], dtype=torch.bool)
+        return cls(rows, ~given, given)
 
     def answer(self, model: TableModel, *, samples: int | None = None, seed: int | None = None) -> Answer:
         """The log-densities in nats: NaN for rows without a value that is asked for, or given what cannot be.
@@ -276,11 +271,6 @@ def unknown(model: TableModel, x: Tensor) -> Tensor:
     return model.schema.missingness.unknown(x) if holes.any() else holes
 
 
-def _all_asked(features: int) -> tuple[Tensor, Tensor]:
-    """All features asked for, and none given."""
-    return torch.ones(features, dtype=torch.bool), torch.zeros(features, dtype=torch.bool)
-
-
 def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: int = 0) -> Encoded:
     """Rows of a table that may lack columns and cells: NaN for everything absent.
 
@@ -290,12 +280,12 @@ def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: in
     schema, frame = model.schema, model.schema.joined(frame, source)
     absent = [name for name in schema.names if name not in frame.columns]
     if not absent:
-        return schema.encode(frame, source, first)
+        return schema.encode(frame, source, first, strict=False)
     if len(absent) == len(schema.names):
         lacks = [*absent, *(name for name in schema.given_names if name not in frame.columns)]
         raise InputError(f"{source}: has no column {listed(map(repr, lacks))}, which the model needs")
     model.guide_for(f"needs the column {absent[0]!r}, which {source} lacks")
-    rows = schema.encode(frame.with_columns(pl.lit(None).alias(name) for name in absent), source, first)
+    rows = schema.encode(frame.with_columns(pl.lit(None).alias(name) for name in absent), source, first, strict=False)
     gone = schema.missingness.found(rows.x)  # except what sums imply
     return dataclasses.replace(rows, x=rows.x.masked_fill(schema.features_of(absent) & gone, torch.nan))
 

@@ -66,13 +66,16 @@ def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float
     Raises:
         InputError: all values are unknown, or the model has no guide.
     """
+    if known.strange.all():
+        raise InputError(known.notes[-1].removeprefix("given: "), "given")
     if not known.nothing:
         return _drawn_given(model, n, known, seed)
     context = known.rows.context
     generator = torch.Generator(model.device).manual_seed(seed)
     whole = torch.empty(n * len(known), 0) if context is None else context.to(model.device).repeat_interleave(n, 0)
     x = torch.cat([_drawn(model, part, generator, temperature) for part in whole.split(BATCH)])
-    return model.schema.missingness.drawn(x, generator).view(len(known.rows.x), n, x.shape[1])
+    x = model.schema.missingness.drawn(x, generator).view(len(known.rows.x), n, x.shape[1])
+    return x.masked_fill(known.strange[:, None, None].to(x.device), torch.nan)
 
 
 def _drawn(model: TableModel, context: Tensor, generator: torch.Generator, temperature: float) -> Tensor:
@@ -92,8 +95,6 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     """n rows for each of those known, whose cells are kept; ranges and missing cells are drawn, as are all other
     columns; beside one row's, other cells may be missing, but in rows of a table none is."""
     schema, strange = model.schema, known.strange
-    if strange.all():
-        raise InputError(known.notes[-1].removeprefix("given: "), "given")
     rows, region = known.within(schema)
     if not known.one:
         rows = Rows(schema.missingness.forgotten(rows.x, 0.0), rows.context)

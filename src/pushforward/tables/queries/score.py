@@ -144,7 +144,9 @@ def score_table(scoring: Scoring, table: Table, console: Console) -> pl.DataFram
     if unscored == frame.height or query is None:
         raise InputError(f"{source}: no row has a value in every column of the model")
     if unscored:
-        console.note(f"{source}: {unscored:,} rows with missing or infinite values get no score")
+        console.note(
+            f"{source}: {unscored:,} rows get no score: values are missing or infinite, or given as in no training row"
+        )
     _note_values(scoring, query, np.flatnonzero(usable), frame.columns, source, console)
     return scores
 
@@ -165,6 +167,8 @@ def _note_values(
     """Says which values no training row had, and which rows, by their places, violate a relation between columns."""
     assert query.encoded is not None
     schema, x = scoring.model.schema, query.encoded.x
+    for note in query.notes:
+        console.note(note)
     whole = set(schema.names) <= set(columns)
     if gaps := schema.unheard_of(x) if whole and not scoring.drop_missing else []:
         console.note(f"{source}: {listed(gaps)}: missing there but in no training row, so it is integrated out")

@@ -201,30 +201,33 @@ class ContextColumn(Saved):
         """Number of context features: one more if training rows have missing values."""
         return self.column.classes or 1 + (self.column.holes.share > 0)
 
-    def features(self, column: pl.Series, source: str, first: int = 0) -> Numbers:
-        """The table's column as context features, ``(rows, width)``; ``first`` is the number of its first row.
+    def features(self, column: pl.Series, source: str, first: int = 0) -> tuple[Numbers, np.ndarray]:
+        """The table's column as context features, ``(rows, width)``, and in which rows it has a category that no
+        training row had, or is missing as in none; ``first`` is the number of its first row.
 
         Raises:
-            InputError: a value has no class, text is no date, or a value is missing that is in all training rows.
+            InputError: text is no date.
         """
-        values, rows, known = self.column.read(column), first + np.arange(len(column)), self.column
+        values, known = self.column.read(column), self.column
         known.refuse(column, values, source, first)
         hole = known.missing(values)
-        if hole.any() and not known.holes.share:
-            raise InputError(
-                f"{source}: column {self.name!r}, row {rows[hole.argmax()] + 1}: a missing value, but no training row "
-                "has one in this column, which the model is conditioned on; `drop_missing=True` leaves such rows out"
-            )
+        strange = hole & (known.holes.share == 0)
         if known.classes:
-            unseen = np.flatnonzero(~known.kind.can(values) & ~hole)
-            if len(unseen):
-                raise InputError(
-                    f"{source}: column {self.name!r}, row {rows[unseen[0]] + 1}: {column[int(unseen[0])]!r} was not "
-                    f"among the training rows; the model knows {listed(known.kind.labels)}"
-                )
-            return (values[:, None] == np.arange(self.width)).astype(np.float64)
+            return (values[:, None] == np.arange(self.width)).astype(np.float64), strange | ~(
+                known.kind.can(values) | hole
+            )
         features = np.where(hole, 0.0, (values - self.mean) / self.scale)
-        return np.column_stack([features, hole] if known.holes.share else [features])
+        return np.column_stack([features, hole] if known.holes.share else [features]), strange
+
+    def strange_in(self, column: pl.Series, rows: np.ndarray, source: str, first: int) -> str:
+        """What is said of such rows: the first of them, and how many more there are."""
+        row, more = int(rows.argmax()), int(rows.sum()) - 1
+        here = f"{source}: column {self.name!r}, row {first + row + 1}"
+        others = f" (and in {more:,} more rows)" if more else ""
+        if self.column.classes and column[row] is not None:
+            labels = listed(self.column.kind.labels)
+            return f"{here}{others}: {column[row]!r} was not among the training rows; the model knows {labels}"
+        return f"{here}{others}: a missing value, but no training row has one in this column, which the model is given"
 
     def values(self, features: Tensor) -> Tensor:
         """What context features ``(rows, width)`` stand for: encoded values, NaN where one is missing."""

@@ -13,6 +13,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from ...errors import InputError
 from ...numerics.in_order import InOrder
 from .columns import Column, ContextColumn
 from .kinds.base import Numbers
@@ -38,11 +39,15 @@ class Encoded:
         x: ``(rows, features)``, float64; NaN where a value is missing, unless a column has a class for that.
         context: ``(rows, context features)``; None if the model has no given columns.
         follow: The columns that follow from others, as far as the table has them.
+        strange: Which rows have a given value of which nothing is known, ``(rows,)``: there is no answer given it.
+        notes: What is said of these.
     """
 
     x: Tensor
     context: Tensor | None
     follow: Mapping[str, Numbers]
+    strange: Tensor
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -293,16 +298,17 @@ class Schema(Saved):
         frame = self.joined(frame, "table")
         return usable_rows(frame, [*self.names, *self.given_names])
 
-    def encode(self, frame: pl.DataFrame, source: str, first: int = 0) -> Encoded:
+    def encode(self, frame: pl.DataFrame, source: str, first: int = 0, *, strict: bool = True) -> Encoded:
         """Rows of a table as the model sees them.
 
         Args:
             frame: The rows.
             source: Their file, for error messages.
             first: The number of the first row in the file, from 0, for error messages.
+            strict: Whether rows with a given value of which nothing is known are refused.
 
         Raises:
-            InputError: a column is missing, or a given category was not seen in training.
+            InputError: a column is missing, or rows are refused.
         """
         frame = self.joined(frame, source)
         self.check(frame, source)
@@ -320,7 +326,10 @@ class Schema(Saved):
             number = self.columns[j]
             values[self.columns[flag].name] = number.missing(values[number.name]).astype(np.float64)
         x = np.column_stack([values[column.name] for column in self.columns])
-        return Encoded(torch.from_numpy(x), self.context(frame, source, first), follow)
+        context, strange, notes = self.context(frame, source, first)
+        if strict and notes:
+            raise InputError(notes[0])
+        return Encoded(torch.from_numpy(x), context, follow, strange, notes)
 
     def joined(self, frame: pl.DataFrame, source: str) -> pl.DataFrame:
         """The table with what its rows know of numbers in their own cells, not in further columns."""
@@ -335,12 +344,20 @@ class Schema(Saved):
         parts = context.double().split([given.width for given in self.given], -1)
         return [(given.column, given.values(part)) for given, part in zip(self.given, parts, strict=True)]
 
-    def context(self, frame: pl.DataFrame, source: str, first: int = 0) -> Tensor | None:
-        """The given columns as float32 features, or None if the model has none."""
-        if not self.given:
-            return None
-        parts = [given.features(frame[given.name], source, first) for given in self.given]
-        return torch.from_numpy(np.concatenate(parts, 1)).float()
+    def context(
+        self, frame: pl.DataFrame, source: str, first: int = 0
+    ) -> tuple[Tensor | None, Tensor, tuple[str, ...]]:
+        """The given columns as float32 features, None if the model has none; which rows have a value of which nothing
+        is known, ``(rows,)``; and what is said of these, a sentence for each column."""
+        strange, notes, parts = np.zeros(frame.height, bool), [], []
+        for given in self.given:
+            features, odd = given.features(frame[given.name], source, first)
+            parts.append(features)
+            strange |= odd
+            if odd.any():
+                notes.append(given.strange_in(frame[given.name], odd, source, first))
+        context = torch.from_numpy(np.concatenate(parts, 1)).float() if parts else None
+        return context, torch.from_numpy(strange), tuple(notes)
 
     def unseen(self, x: Tensor) -> tuple[list[str], list[str]]:
         """In which columns of encoded rows values are impossible, and in which merely none that a training row had, in
