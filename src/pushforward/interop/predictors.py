@@ -107,7 +107,7 @@ class Predictor(BaseEstimator):
 
     def _distribution(self, X: Any) -> ColumnDistribution:
         check_is_fitted(self)
-        return only_column(self.table_, self.table_.schema.context(self._framed(X), "X"))
+        return only_column(self.table_, self.table_.schema.context(self._framed(X), "X")[0])
 
     def _log_density(self, X: Any, y: pl.Series) -> NDArray[np.float64]:
         return self.table_.score_samples(self._framed(X).with_columns(y))

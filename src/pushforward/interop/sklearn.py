@@ -161,7 +161,7 @@ class ConditionalFlowDensity(FlowEstimator):
         DRAWS draws."""
         check_is_fitted(self)
         if self.table_ is not None and has_one_column(self.table_):
-            context = self.table_.schema.context(from_frame(X, "X")[0], "X")
+            context = self.table_.schema.context(from_frame(X, "X")[0], "X")[0]
             mean = only_column(self.table_, context).mean().numpy()[:, None]
         elif self.table_ is None and self.flow_.event_shape == (1,):
             rows = as_tensor(validate_data(self, X, dtype=np.float64, reset=False, **self._shapes()))

@@ -45,7 +45,7 @@ def fitted(column: str, **options: Any) -> pf.TableDensity:
 
 
 def of(model: pf.TableDensity) -> ColumnDistribution:
-    return only_column(model, model.schema.context(GIVEN, "given"))
+    return only_column(model, model.schema.context(GIVEN, "given")[0])
 
 
 def drawn(model: pf.TableDensity) -> torch.Tensor:

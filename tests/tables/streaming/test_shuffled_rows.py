@@ -67,7 +67,7 @@ def test_every_training_row_comes_once_an_epoch_and_no_other(tmp_path):
 def test_contexts_stay_with_their_rows(tmp_path):
     data = table()
     _, schema, stream = surveyed(write(tmp_path, data))
-    wanted = schema.context(data, "t")
+    wanted = schema.context(data, "t")[0]
     for x, context in stream.read(0, 700):
         assert torch.equal(context, wanted[x[:, 0].long()])
 

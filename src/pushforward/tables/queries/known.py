@@ -103,7 +103,9 @@ class Known:
             rows = Rows(schema.missingness.forgotten(schema.seen(x), torch.nan), encoded.context)
             return cls(cells, rows, wheres, strange, one, notes)
         x = torch.full((n, len(schema.columns)), torch.nan, dtype=torch.float64)
-        context, strange, notes = schema.context(cells, "given") if schema.given else (None, torch.zeros(n) > 0, ())
+        context, strange, notes = (
+            schema.context(cells, "given", strict=False) if schema.given else (None, torch.zeros(n) > 0, ())
+        )
         return cls(cells, Rows(x, context), wheres, strange, one, notes)
 
     @classmethod

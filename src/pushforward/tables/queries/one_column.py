@@ -41,12 +41,14 @@ class OneColumn(ColumnDistribution):
         density: The density of its encoded values.
         cells: The cells of these values.
         context: Context features of each row, ``(n, features)``; None for a model without, which then has one row.
+        strange: Which rows have no answer, ``(n,)``; None for none.
     """
 
     column: Column
     density: Density
     cells: Cells
     context: Tensor | None
+    strange: Tensor | None = None
 
     def __len__(self) -> int:
         return 1 if self.context is None else len(self.context)
@@ -129,18 +131,20 @@ class OneColumn(ColumnDistribution):
             answer(context, *(each[..., start : start + BATCH].to(context.device) for each in values)).cpu()
             for start, context in zip(range(0, len(self), BATCH), self.context.split(BATCH), strict=True)
         ]
-        return torch.cat(parts, -1)
+        found = torch.cat(parts, -1)
+        return found if self.strange is None else found.masked_fill(self.strange, math.nan)
 
 
-def only_column(model: TableModel, context: Tensor | None) -> ColumnDistribution:
-    """The distribution of a model's only column, for encoded contexts ``(n, features)``; see :func:`has_one_column`."""
+def only_column(model: TableModel, context: Tensor | None, strange: Tensor | None = None) -> ColumnDistribution:
+    """The distribution of a model's only column, for encoded contexts ``(n, features)``, NaN in the rows of which
+    nothing is known, ``(n,)``; see :func:`has_one_column`."""
     density: Any = model.density
     context = None if context is None else context.to(next(density.parameters()))
     if isinstance(density, Mixed):  # a number, and whether it is missing: it is asked for where it is there
         x = torch.zeros(1 if context is None else len(context), 2, device=model.device)
         density, context = density.numbers, density.divide(x, context)[2]
     column, *_ = model.schema.columns
-    found = OneColumn(column, density, Cells(Schema(columns=(column,))).to(model.device), context)
+    found = OneColumn(column, density, Cells(Schema(columns=(column,))).to(model.device), context, strange)
     if not (classes := column.kind.classes):
         return found
     codes = torch.arange(classes, dtype=torch.float32, device=model.device)[:, None, None]

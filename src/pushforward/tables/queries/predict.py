@@ -31,7 +31,7 @@ def distribution_of(model: TableModel, name: str, known: Known, seed: int) -> Co
     """
     column_of(model, name)
     if has_one_column(model) and known.nothing:
-        return only_column(model, known.rows.context)
+        return only_column(model, known.rows.context, known.strange)
     return drawn_column(model, known, name, seed)
 
 

@@ -326,9 +326,7 @@ class Schema(Saved):
             number = self.columns[j]
             values[self.columns[flag].name] = number.missing(values[number.name]).astype(np.float64)
         x = np.column_stack([values[column.name] for column in self.columns])
-        context, strange, notes = self.context(frame, source, first)
-        if strict and notes:
-            raise InputError(notes[0])
+        context, strange, notes = self.context(frame, source, first, strict=strict)
         return Encoded(torch.from_numpy(x), context, follow, strange, notes)
 
     def joined(self, frame: pl.DataFrame, source: str) -> pl.DataFrame:
@@ -345,10 +343,14 @@ class Schema(Saved):
         return [(given.column, given.values(part)) for given, part in zip(self.given, parts, strict=True)]
 
     def context(
-        self, frame: pl.DataFrame, source: str, first: int = 0
+        self, frame: pl.DataFrame, source: str, first: int = 0, *, strict: bool = True
     ) -> tuple[Tensor | None, Tensor, tuple[str, ...]]:
         """The given columns as float32 features, None if the model has none; which rows have a value of which nothing
-        is known, ``(rows,)``; and what is said of these, a sentence for each column."""
+        is known, ``(rows,)``; and what is said of these, a sentence for each column.
+
+        Raises:
+            InputError: there are such rows, and they are refused.
+        """
         strange, notes, parts = np.zeros(frame.height, bool), [], []
         for given in self.given:
             features, odd = given.features(frame[given.name], source, first)
@@ -356,6 +358,8 @@ class Schema(Saved):
             strange |= odd
             if odd.any():
                 notes.append(given.strange_in(frame[given.name], odd, source, first))
+        if strict and notes:
+            raise InputError(notes[0])
         context = torch.from_numpy(np.concatenate(parts, 1)).float() if parts else None
         return context, torch.from_numpy(strange), tuple(notes)
 
