@@ -20,6 +20,7 @@ from .region import Region, stacked
 from .weighted_column import WeightedColumn
 
 FEWEST, MOST = 128, 65_536  # draws for each row, and for all rows together
+NODES = 16_384  # along the column, if all other cells are known
 
 
 def drawn_column(model: TableModel, known: Known, name: str, seed: int) -> WeightedColumn:
@@ -54,10 +55,11 @@ def _of_numbers(model: TableModel, known: Known, j: int, seed: int) -> WeightedC
     x = known.rows.x.clone()
     for row, region in enumerate(regions):
         x[row : row + 1] = region.filled(x[row : row + 1], schema)[0]
+    most = MOST if bool((x.isnan().sum(1) > 1).any()) else NODES
     filled, log_w = model.guide_for("cannot tell one column from others").weighted(
         x.to(model.device),
         known.rows.to(model.device).context,
-        draws=most_draws(n, FEWEST, MOST, MOST),
+        draws=most_draws(n, FEWEST, most, MOST),
         seed=seed,
         spread=spread_for(model),
         region=stacked(regions, schema),
