@@ -88,6 +88,20 @@ def test_every_row_has_its_own_region(mixture: GaussianMixture, guide: pf.distri
     assert ((drawn[:, 1, 1] >= 1) & (drawn[:, 1, 1] <= 2)).all()
 
 
+def test_a_row_names_its_own_entries_and_a_region_that_no_draw_reaches_has_no_mass(
+    mixture: GaussianMixture, guide: pf.distributions.AnyOrder
+) -> None:
+    ends = torch.tensor([[[0.0, 0.0, 1e4]], [[INF, INF, 2e4]]], dtype=torch.float64)
+    other = torch.tensor([[[math.nan, 0.0, 0.0]], [[math.nan, INF, INF]]], dtype=torch.float64)
+    guided, nothing = Guided(Hidden(mixture), guide), torch.full((3, 2), math.nan)
+    both = guided.marginal(nothing, region=Region({0: ends, 1: other}, {}), draws=4096, path=False)
+    alone = guided.marginal(nothing[:1], region=Region({0: ends[..., :1]}, {}), draws=4096, path=False)
+    assert float(both.value[0]) == pytest.approx(float(alone.value[0]), abs=1e-6)
+    assert both.value[1] < both.value[0] - 0.05
+    assert both.value[2] == -INF
+    assert not both.error.isnan().any()
+
+
 def test_only_allowed_codes_are_drawn_and_their_probabilities_add_up() -> None:
     torch.manual_seed(0)
     code = torch.randint(0, 4, (2000,))

@@ -82,10 +82,11 @@ class Inside:
             z_ends = guide.noise_of(j, ends.flatten(0, 1), params, standard)[0].view(ends.shape)
             low, high = z_ends[0].nan_to_num(-INFINITE), z_ends[1].nan_to_num(INFINITE)
             scale = self.scale[at]
-            self.z[at, j] = z = scale * into(below(z / scale), low / scale, high / scale)
+            z = scale * into(below(z / scale), low / scale, high / scale)
+            self.z[at, j] = z = z.nan_to_num(0.0)  # where nothing is inside, the draw has no weight
             for k, wide in enumerate(self.scales):
                 self.log_mass[k, at] += masses(low / wide, high / wide).sum(0).log()
-        return guide.conditionals.draw(j, z.nan_to_num(0.0).to(params), params, 1.0, standard)
+        return guide.conditionals.draw(j, z.to(params), params, 1.0, standard)
 
     def moved(self, j: int, x: Tensor, rows: Any) -> Tensor:
         """Entry j of some draws, in the table's units, moved over rounding errors into the region."""
