@@ -72,6 +72,8 @@ def compared(table: pd.DataFrame, seed: int) -> dict[str, float]:
     test = test[test["time"] < train["time"].max()].reset_index(
         drop=True
     )  # the score weighs rows by what is seen later
+    named = [c for c in test if not pd.api.types.is_numeric_dtype(test[c])]
+    test = test[test[named].isin({c: train[c].unique() for c in named}).all(axis=1)].reset_index(drop=True)
     times = np.quantile(train["time"][train["status"] == 1], np.linspace(0.1, 0.8, TIMES))
     times = np.unique(times[times < test["time"].max()])
     model, given = ours(train), test.drop(columns=["time", "status"])
