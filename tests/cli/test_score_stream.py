@@ -96,21 +96,30 @@ def test_explanations_and_gaps_are_where_they_belong(folder, workshop, run):
     assert any("421 rows with missing" in note for note in summary["notes"])
 
 
-def test_a_fault_is_named_by_file_and_row_and_the_parts_before_it_are_kept(folder, workshop, run):
+def test_a_row_given_what_no_row_had_has_no_score_and_the_others_have_theirs(folder, workshop, run, whole):
     path = folder / "rows" / "b.parquet"
     table = pl.read_parquet(path)
     table = table.with_columns(colour=pl.when(pl.int_range(pl.len()) == 300).then(None).otherwise("colour"))
     pq.write_table(table.to_arrow(), path, row_group_size=130)
-    arguments = ["score", workshop / "given", folder / "rows", "-o", folder / "s.parquet"]
-    error = run(*arguments, code=2)["error"]
-    assert f"{path}: column 'colour', row 301: a missing value" in error
-    made = sorted((folder / "s.parquet.parts").glob("part-*"))
-    assert len(made) == 3
-    before = [file.stat().st_mtime_ns for file in made]
-    summary = run(*arguments, "--drop-missing")
-    assert any("3 of 6 parts are there already" in note for note in summary["notes"])
+    summary = run("score", workshop / "given", folder / "rows", "-o", folder / "s.parquet")
     assert summary["scored"] == ROWS - 1
-    assert len(before) == 3
+    scores = pl.read_parquet(folder / "s.parquet")["log_density"]
+    (gap,) = np.flatnonzero(scores.is_null())
+    np.testing.assert_allclose(
+        scores.drop_nulls(), whole[0]["log_density"].to_numpy()[np.arange(ROWS) != gap], rtol=1e-3
+    )
+
+
+def test_a_fault_is_named_by_file_and_the_parts_before_it_are_kept(folder, workshop, run):
+    path = folder / "rows" / "b.parquet"
+    right = path.read_bytes()
+    table = pl.read_parquet(path).with_columns(size=pl.col("size").cast(pl.String))
+    pq.write_table(table.to_arrow(), path, row_group_size=130)
+    arguments = ["score", workshop / "given", folder / "rows", "-o", folder / "s.parquet"]
+    assert f"{path}: column 'size' holds text" in run(*arguments, code=2)["error"]
+    assert len(list((folder / "s.parquet.parts").glob("part-*"))) == 1
+    path.write_bytes(right)
+    assert run(*arguments)["scored"] == ROWS
 
 
 def test_parts_of_another_run_are_not_taken_for_this_one(folder, workshop, run, monkeypatch):

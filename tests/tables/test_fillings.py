@@ -33,7 +33,7 @@ class Correlated(Density):
         return torch.distributions.MultivariateNormal(torch.zeros(2).double(), covariance).log_prob(x)
 
 
-def wide(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+def wide(x: Tensor, u: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
     """Fills uniformly between -8 and 8, whatever is seen; and -log q."""
     hole = x.isnan()
     return torch.where(hole, 16 * u - 8, x), hole.sum(-1).to(x) * math.log(16.0)
@@ -100,12 +100,12 @@ def test_a_resumed_training_on_rows_with_holes_is_the_same_as_one_that_goes_thro
     schema = schema_of(frame).ignoring()
     steps = 0
 
-    def breaks(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    def breaks(x: Tensor, u: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         nonlocal steps
         steps += 1
         if steps == 16:
             raise RuntimeError("broken off")
-        return wide(x, u)
+        return wide(x, u, context)
 
     def train(name: str, fill: Fill) -> Tensor:
         torch.manual_seed(0)

@@ -41,11 +41,12 @@ def log_tails(model: TableModel, rows: Rows, without: Tensor | None = None) -> T
 
 
 def gains_without(model: TableModel, rows: Rows) -> Tensor:
-    """By how much less odd every row is without each column's cell, ``(n, names)``, in nats; whether the cell is
-    missing counts as well."""
+    """By how much less odd every row is without each column's cell, ``(n, names)``, in nats, infinite for one that
+    cannot be; whether the cell is missing counts as well."""
     whole, schema = log_tails(model, rows).clamp_min(LEAST).sum(1), model.schema
     rest = [log_tails(model, rows, without=schema.features_of([name])) for name in schema.names]
-    return torch.stack([tails.clamp_min(LEAST).sum(1) - whole for tails in rest], 1)
+    gains = torch.stack([tails.clamp_min(LEAST).sum(1) - whole for tails in rest], 1)
+    return gains.masked_fill(gains > -0.5 * LEAST, math.inf)
 
 
 def expected(model: TableModel, rows: Rows, j: int) -> Tensor:

@@ -66,7 +66,7 @@ def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float
     Raises:
         InputError: all values are unknown, or the model has no guide.
     """
-    if known.strange.all():
+    if len(known) and known.strange.all():
         raise InputError(known.notes[-1].removeprefix("given: "), "given")
     if not known.nothing:
         return _drawn_given(model, n, known, seed)
