@@ -42,6 +42,7 @@ def load(name: str) -> pd.DataFrame:
     """The table with ``time`` and ``status``; rows without holes, at most MOST."""
     table, events = getattr(datasets, f"load_{name}")()
     status, time = events.dtype.names
+    table = table.drop(columns="chapter", errors="ignore")  # of the death itself
     table = table.assign(time=events[time], status=events[status].astype(int)).dropna()
     table = table[table["time"] > 0]
     return table.sample(min(len(table), MOST), random_state=0).reset_index(drop=True)
