@@ -224,7 +224,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
 
     def _local(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """The log-density by a near neighbour, up to a constant."""
-        near = self.neighbours_.kneighbors(z)[0]
+        near = self.neighbours_.kneighbors(z, n_neighbors=NEIGHBOUR + 1)[0]
         r = np.where(near[:, 0] > CLOSE, near[:, NEIGHBOUR - 1], near[:, NEIGHBOUR])
         return -z.shape[1] * np.log(r + CLOSE)  # type: ignore[no-any-return]
 

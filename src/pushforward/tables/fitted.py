@@ -155,8 +155,8 @@ class FittedTable(TableModel):
         range.
 
         Args:
-            where: The condition; or a list of them, each asked of the same row, or one of each row of a frame, in about
-                the time of one.
+            where: The condition; or a list of them, each asked of the same row, or one of each row of a frame; such as
+                differ in their ends or values alone take little longer than one.
             given: What is known: as ``where``; or a frame, in which each row has its own answer.
             errors: Whether to return standard errors as well.
 
@@ -173,7 +173,7 @@ class FittedTable(TableModel):
         known = known.repeated(len(asked), "where") if several else known
         found = probability(self, asked, known, self.seed)
         self._tell(known.notes)
-        if not found.value.any():
+        if len(found.value) and not found.value.any():
             self._tell([f"{where}: no draw of the model lies there"])
         shown = tuple(float(part[0]) if known.one else part.numpy() for part in found)
         return shown if errors else shown[0]
@@ -268,12 +268,12 @@ class FittedTable(TableModel):
 
     def explain(self, table: Any) -> Any:
         """What makes each row unlikely, one row each: ``unlikely_because``, the column to blame; ``would_fit``, a value
-        that such rows have there; ``gain``, the surprise of the cell in nats; the gain of every column; and, with a
-        guide, ``log_p_…``: log p(cell | the other cells) of every cell, NaN if the others are impossible. A pandas
-        frame's index is kept.
+        that such rows have there; ``gain``, by how many nats less odd the row is without the cell; the gain of every
+        column; and, with a guide, ``log_p_…``: log p(cell | the other cells) of every cell, NaN if the others are
+        impossible. A pandas frame's index is kept.
 
-        A surprise is minus the logarithm of the two-sided tail probability of the cell given all others; without a
-        guide, by how many nats the best typical value would raise the row's log-density.
+        A row is as odd as the product of its cells' two-sided tail probabilities, each given all others, is small.
+        Without a guide, a gain is by how many nats the best typical value would raise the row's log-density.
         """
         encoded = self.schema.encode(self._rows(table), SOURCE)
         rows = Rows(encoded.x, encoded.context)

@@ -55,6 +55,22 @@ def drawn(model: pf.TableDensity) -> torch.Tensor:
     return torch.from_numpy(np.where(column.missing(values), np.nan, values)).reshape(3, -1)
 
 
+@pytest.mark.parametrize("column", ["plain", "few", "holed"])
+def test_no_rows_have_no_predictions(column: str) -> None:
+    model, none = fitted(column), table()[:0]
+    assert [len(model.predict(none, column, kind)) for kind in ("mean", "mode", "interval")] == [0, 0, 0]
+    assert model.quantile(column, 0.5, given=none.select("x", "g")).shape == (0,)
+
+
+def test_a_column_alone_has_one_prediction_for_all_rows() -> None:
+    model = pf.TableDensity("nsf", steps=20, layers=2, hidden=(32,)).fit(table().select("plain"))
+    for kind in ("mean", "median", "mode"):
+        found = model.predict(table()[:3], "plain", kind)
+        assert found.shape == (3,)
+        assert np.ptp(found) == 0
+        assert abs(found[0] - np.median(table()["plain"])) < table()["plain"].std()
+
+
 @pytest.mark.parametrize("column", ["plain", "spiked", "whole", "holed"])
 def test_numbers_agree_with_draws(column: str) -> None:
     model = fitted(column)

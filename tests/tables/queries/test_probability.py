@@ -160,6 +160,29 @@ def test_several_conditions_are_answered_as_each_alone(model: pf.TableDensity) -
         assert error.value.argument == "where"
 
 
+def test_a_half_open_range_beside_a_closed_one_keeps_its_answer(model: pf.TableDensity) -> None:
+    asked: list[Any] = [{"x": (0, None)}, {"x": (-1, 1)}, "x < -1 OR x > 1"]
+    found, errors = model.probability(asked, given={"y": 1.0}, errors=True)
+    each = np.array([model.probability(one, given={"y": 1.0}, errors=True) for one in asked])
+    assert (np.abs(found - each[:, 0]) <= 4 * np.hypot(errors, each[:, 1]) + 1e-6).all()
+
+
+@pytest.mark.parametrize("given", ["kind = 'a' AND kind = 'b'", "x > 1 AND x < 0"])
+def test_what_no_row_can_be_is_refused(model: pf.TableDensity, given: str) -> None:
+    for ask in (lambda: model.quantile("y", 0.5, given=given), lambda: model.sample(2, given=given)):
+        with pytest.raises(InputError) as error:
+            ask()
+        assert error.value.argument == "given"
+
+
+def test_names_that_are_missing_at_random_are_so_in_their_share() -> None:
+    holes = np.random.default_rng(2).random(len(TABLE)) < 0.2
+    frame = TABLE.select("x", kind=pl.when(pl.Series(~holes)).then("kind"))
+    model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=30).fit(frame)
+    assert model.probability("kind IS NULL") == pytest.approx(holes.mean(), abs=0.03)
+    assert model.probability("kind = 'a' OR kind IS NULL") > model.probability("kind = 'a'") + 0.1
+
+
 def test_draws_stay_in_ranges(model: pf.TableDensity, drawn: pl.DataFrame) -> None:
     given = {"x": (0, 1), "age": (30, 40), "n": [2, 3], "amount": (0.5, None), "kind": None}
     rows = model.sample(400, given=given)

@@ -314,6 +314,7 @@ def test_what_no_row_had_in_a_given_column_touches_its_own_rows_alone() -> None:
         model.probability({"y": (0, None)}, given),
         model.quantile("y", 0.5, given),
         model.predict(rows, "y"),
+        model.predict(rows, "y", "mode"),
         model.predict(rows, "y", "interval")["low"],
         model.sample(1, given=given, random_state=0)["y"].fill_null(np.nan),
     ]

@@ -81,6 +81,7 @@ class Inside:
             ends = self.region.numbers[j][..., at % self.n]
             z_ends = guide.noise_of(j, ends.flatten(0, 1), params, standard)[0].view(ends.shape)
             low, high = z_ends[0].nan_to_num(-INFINITE), z_ends[1].nan_to_num(INFINITE)
+            high = torch.where(ends[0] >= ends[1], low, high)  # rows with fewer intervals than others have empty ones
             scale = self.scale[at]
             z = scale * into(below(z / scale), low / scale, high / scale)
             self.z[at, j] = z = z.nan_to_num(0.0)  # where nothing is inside, the draw has no weight

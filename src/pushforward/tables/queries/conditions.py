@@ -76,7 +76,7 @@ def check_known(model: TableModel, names: Sequence[str]) -> None:
     schema = model.schema
     known = [*schema.given_names, *schema.names]
     for name in names:
-        if name not in (*known, *schema.follow_names):
+        if name in schema.extra_names([name]):
             raise InputError(f"the model {model.called} has no such column; it has {listed(known)}", "given", name)
     lacking = [name for name in schema.given_names if name not in names]
     if lacking:

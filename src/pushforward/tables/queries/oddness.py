@@ -41,12 +41,13 @@ def log_tails(model: TableModel, rows: Rows, without: Tensor | None = None) -> T
 
 
 def gains_without(model: TableModel, rows: Rows) -> Tensor:
-    """By how much less odd every row is without each column's cell, ``(n, names)``, in nats, infinite for one that
-    cannot be; whether the cell is missing counts as well."""
-    whole, schema = log_tails(model, rows).clamp_min(LEAST).sum(1), model.schema
-    rest = [log_tails(model, rows, without=schema.features_of([name])) for name in schema.names]
-    gains = torch.stack([tails.clamp_min(LEAST).sum(1) - whole for tails in rest], 1)
-    return gains.masked_fill(gains > -0.5 * LEAST, math.inf)
+    """By how much less odd every row is without each column's cell, ``(n, names)``, in nats, infinite for one
+    without which the row could be; whether the cell is missing counts as well."""
+    whole, schema = log_tails(model, rows), model.schema
+    rest = torch.stack([log_tails(model, rows, without=schema.features_of([name])) for name in schema.names])
+    gains = (rest.clamp_min(LEAST).sum(2) - whole.clamp_min(LEAST).sum(1)).t()
+    mended = whole.isneginf().any(1)[:, None] & ~rest.isneginf().any(2).t()
+    return gains.masked_fill(mended, math.inf)
 
 
 def expected(model: TableModel, rows: Rows, j: int) -> Tensor:

@@ -63,13 +63,14 @@ class OneColumn(ColumnDistribution):
 
     def quantile(self, q: Sequence[float]) -> Tensor:
         each = torch.as_tensor(q, dtype=torch.float64)[:, None].expand(-1, len(self))
+        if not len(self):
+            return each.t()
         return self._snapped(self._by_rows(lambda context, q: self.density.icdf(q, context)[..., 0], each)).t()
 
     def mean(self) -> Tensor:
         def one(context: Tensor | None) -> Tensor:
-            x, weight = self.density.quadrature(context)
-            x = self._snapped(x[..., 0])
-            return (x * weight.double().cpu()).nansum(0)
+            x, weight = self._nodes(context)
+            return (self._snapped(x) * weight).nansum(0)
 
         return self._by_rows(one)
 
@@ -77,7 +78,7 @@ class OneColumn(ColumnDistribution):
         """The likeliest value, ``(n,)``; of numbers with cells, that of the highest mean density."""
 
         def one(context: Tensor | None) -> Tensor:
-            x = self._spread(*self.density.quadrature(context))
+            x = self._spread(*self._nodes(context))
             for _ in range(2):
                 best = self._log_density(x, context).argmax(0, keepdim=True)
                 low, high = (x.gather(0, (best + away).clamp(0, len(x) - 1)) for away in (-1, 1))
@@ -87,10 +88,15 @@ class OneColumn(ColumnDistribution):
 
         return self._by_rows(one)
 
+    def _nodes(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Nodes of the density and their weights, ``(nodes, n)`` each."""
+        x, weight = self.density.quadrature(context)
+        return x.double().cpu().view(len(x), -1), weight.double().cpu().view(len(x), -1)
+
     def _spread(self, x: Tensor, weight: Tensor) -> Tensor:
         """Quantiles of weighted nodes, ``(SEARCHED, n)``, increasing."""
-        x, order = x[..., 0].double().cpu().sort(0)
-        reached = weight.double().cpu().gather(0, order).cumsum(0)
+        x, order = x.sort(0)
+        reached = weight.gather(0, order).cumsum(0)
         asked = torch.linspace(0.0005, 0.9995, SEARCHED, dtype=torch.float64).expand(x.shape[1], -1).contiguous()
         place = torch.searchsorted(reached.t().contiguous(), asked).clamp_max(len(x) - 1)
         return x.gather(0, place.t())
@@ -129,7 +135,7 @@ class OneColumn(ColumnDistribution):
             return answer(None, *values).cpu()
         parts = [
             answer(context, *(each[..., start : start + BATCH].to(context.device) for each in values)).cpu()
-            for start, context in zip(range(0, len(self), BATCH), self.context.split(BATCH), strict=True)
+            for start, context in zip(range(0, max(len(self), 1), BATCH), self.context.split(BATCH), strict=True)
         ]
         found = torch.cat(parts, -1)
         return found if self.strange is None else found.masked_fill(self.strange, math.nan)

@@ -69,8 +69,8 @@ def outliers(
             "gain": why.select(pl.max_horizontal(f"gain_{name}" for name in model.schema.names)).to_series(),
         }
     )
-    notes = (f"{source}: {SEEN}",) if model.was_fitted_to(query.rows) else ()
-    return found[np.lexsort((score.numpy(), p_value))], notes  # NaN last
+    seen = (f"{source}: {SEEN}",) if model.was_fitted_to(query.rows) else ()
+    return found[np.lexsort((score.numpy(), p_value))], (*query.notes, *seen)  # NaN last
 
 
 def _allows(rows: int, level: float) -> bool:

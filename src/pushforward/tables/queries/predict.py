@@ -81,6 +81,17 @@ def predict(
     column = column_of(model, name)
     others = frame.drop(name, *model.schema.extra_names(frame.columns), strict=False)
     known = Known.of(model, others) if others.width else Known.of(model)
+    if not others.width:  # nothing is known of any row
+        found, notes = _of_known(model, known, column, kind, level, seed)
+        return found[np.zeros(frame.height, int)], notes
+    return _of_known(model, known, column, kind, level, seed)
+
+
+def _of_known(
+    model: TableModel, known: Known, column: Column, kind: PredictionKind, level: float, seed: int
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The prediction of a column given what is known of rows, and notes on them."""
+    name = column.name
     found = distribution_of(model, name, known, seed)
     if kind != "interval":
         return _predicted(column, found, kind), known.notes

@@ -270,7 +270,7 @@ def _counted(
         x, weight = weighted_rows(model, one, region, draws, seed)
         x = _with_gaps(model, x, one, region, seed)
         held = torch.from_numpy(where.counts(model.schema.decode(x))).double() * where.region.holds(x)
-        value = (weight * held).sum()
+        value = (weight * held).sum().clamp(0.0, 1.0)
         values.append(value)
         errors.append((weight * (held - value)).square().sum().sqrt())
         if not (held * weight > 0).any() or not ((1 - held) * weight > 0).any():

@@ -138,6 +138,7 @@ def asked_of(schema: Schema, name: str, asked: Any, argument: str) -> Region:
         parts = [_value(column, value, argument, said) for value in (asked if isinstance(asked, list) else [asked])]
         if not parts:
             raise InputError(f"{name!r} is to be one of no values", argument, said)
+        parts = [each for each in parts if each.size] or parts[:1]
         part = parts[0] if len(parts) == 1 else union(parts)
     found = region_of(schema, name, part)
     if found.empty:

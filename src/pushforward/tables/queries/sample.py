@@ -20,6 +20,7 @@ from ..io.place import Location
 from ..io.read import read_table
 from ..io.write import check_output, write_table
 from ..model import TableModel
+from ..schema.columns import Column
 from ..schema.schema import Schema
 from .known import Known
 from .query import Query, most_draws
@@ -49,6 +50,8 @@ def draw(
     Raises:
         InputError: so many rows do not fit in memory, or too few are as they shall be.
     """
+    if len(known) and known.strange.all():
+        raise InputError(known.notes[-1].removeprefix("given: "), "given")
     refuse_beyond_memory(16.0 * n * known.rows.x.numel(), "n", n)
     rows = model.schema.decode(drawn(model, n, known, seed, temperature).flatten(0, 1))
     for where in known.wheres:
@@ -56,8 +59,14 @@ def draw(
             raise InputError("too few rows are so for any to be drawn", "given")
     if not model.schema.given:
         return rows
-    told = [given.column.written(given.column.read(known.cells[given.name])) for given in model.schema.given]
+    told = [_told(given.column, known.cells[given.name]) for given in model.schema.given]
     return pl.concat([pl.DataFrame(told)[np.repeat(np.arange(len(known)), n)], rows], how="horizontal")
+
+
+def _told(column: Column, cells: pl.Series) -> pl.Series:
+    """A given column as the table has it; nothing in place of what no training row had."""
+    codes = column.read(cells)
+    return column.written(np.where(column.kind.can(codes), codes, np.nan))
 
 
 def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float = 1.0) -> Tensor:
@@ -66,8 +75,6 @@ def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float
     Raises:
         InputError: all values are unknown, or the model has no guide.
     """
-    if len(known) and known.strange.all():
-        raise InputError(known.notes[-1].removeprefix("given: "), "given")
     if not known.nothing:
         return _drawn_given(model, n, known, seed)
     context = known.rows.context
@@ -95,6 +102,9 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     """n rows for each of those known, whose cells are kept; ranges and missing cells are drawn, as are all other
     columns; beside one row's, other cells may be missing, but in rows of a table none is."""
     schema, strange = model.schema, known.strange
+    x = torch.full((len(known), n, len(schema.columns)), torch.nan, dtype=torch.float64)
+    if strange.all():
+        return x
     rows, region = known.within(schema)
     if not known.one:
         rows = Rows(schema.missingness.forgotten(rows.x, 0.0), rows.context)
@@ -106,7 +116,6 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     if known.one:
         filled = schema.missingness.drawn(drawn, torch.Generator().manual_seed(seed))
         filled = torch.where(known.there()[~strange], drawn, filled)
-    x = torch.full((len(known), n, len(schema.columns)), torch.nan, dtype=torch.float64)
     x[~strange] = torch.where(rows.x.isnan(), filled, rows.x).transpose(0, 1)
     return x
 

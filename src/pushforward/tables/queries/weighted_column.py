@@ -50,7 +50,8 @@ class ColumnDistribution:
 
     def errors_of_quantiles(self, q: Sequence[float]) -> Tensor:
         """Their standard errors, as amounts, ``(n, len(q))``; none of a closed form."""
-        return torch.zeros_like(self.quantile(q))
+        found = self.quantile(q)
+        return torch.zeros_like(found).masked_fill(found.isnan(), math.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +114,8 @@ class WeightedColumn(ColumnDistribution):
 
     def mode(self) -> Tensor:
         if self.column.classes:
-            return self.values.gather(0, self.weights.nan_to_num(0.0).argmax(0, keepdim=True))[0]
+            found = self.values.gather(0, self.weights.nan_to_num(0.0).argmax(0, keepdim=True))[0]
+            return found.masked_fill(self.weights[0].isnan(), math.nan)
         reached = self.weights.cumsum(0).nan_to_num(0.0)
         start = torch.cat([torch.zeros_like(reached[:1]), reached[:-1]]).t().contiguous()
         stop = torch.searchsorted(reached.t().contiguous(), start + CENTRE - 1e-12)
@@ -129,7 +131,8 @@ class WeightedColumn(ColumnDistribution):
         Raises:
             InputError: they are names.
         """
-        amounts = np.asarray(self.column.kind.amounts(values.flatten().numpy()), dtype=float)
-        if self.column.classes and len(amounts) and np.isnan(amounts).all():
+        kind = self.column.kind
+        amounts = np.asarray(kind.amounts(values.flatten().numpy()), dtype=float)
+        if kind.classes and np.isnan(kind.amounts(np.arange(float(kind.classes)))).all():
             raise InputError(f"the values of column {self.column.name!r} are names, which have no order and no mean")
         return torch.from_numpy(amounts).view(values.shape)

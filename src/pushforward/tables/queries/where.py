@@ -158,13 +158,15 @@ def _region_of(
     its text names."""
     where = schema.columns.index(column)
     missing = bool(judged(_cells(column, np.array([np.nan])), expression, argument, text)[0])
+    if missing and column.holes.ignored:
+        return None
     if column.classes:
         codes = np.arange(float(column.kind.classes))
         held = judged(_cells(column, codes), expression, argument, text)
         return Region({where: np.append(held, np.full(column.classes - len(held), missing))})
     found = _intervals(column, expression, part, argument, text)
     flag = schema.missingness.flags.get(where)
-    if found is None or (missing and column.holes.ignored):
+    if found is None:
         return None
     if not missing or flag is None:
         return region_of(schema, column.name, found)
