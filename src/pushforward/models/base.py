@@ -31,11 +31,17 @@ class HeldOut:
         rows: Encoded rows, or images.
         numbers: Their positions in the file, or in its held-out part, from 0.
         train: The data that the model was trained on, if the file has them too.
+        frame: The rows as the table has them, if it is another than that of the fit.
     """
 
     rows: Any
     numbers: np.ndarray
     train: Any = None
+    frame: Any = None
+
+    def __getitem__(self, at: np.ndarray) -> HeldOut:
+        frame = None if self.frame is None else self.frame[at]
+        return HeldOut(self.rows[at], self.numbers[at], self.train, frame)
 
 
 class FittedDensity(Described):

@@ -83,4 +83,4 @@ def held_out_of_all(
             f"{data.path}: {paths} have {len(common)} held-out {models[0].noun} in common, and 2 are needed"
         )
     shared = [np.flatnonzero(np.isin(held.numbers, common)) for held in found]
-    return [HeldOut(held.rows[at], held.numbers[at], held.train) for held, at in zip(found, shared, strict=True)]
+    return [held[at] for held, at in zip(found, shared, strict=True)]

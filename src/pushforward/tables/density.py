@@ -198,12 +198,13 @@ class TableDensity(FittedTable):
 
         What the model knew is kept by draws of itself, and by training rows if ``keep`` was asked for. The density is
         trained further, for a third of the steps of its fit, an average for half. New categories, impossible values and
-        values missing as in no row before are taken in with a note, and found relations that rows break are let go; the
-        density is then fitted anew to draws and new rows, as it is once a table of which ``keep`` holds all rows has
-        grown to twice its size. ``facts["updates"]`` records how the rows differed.
+        values missing as in no row before are taken in with a note; where rows contradict relations that were found, or
+        few numbers become more, all rows are described again. The density is then fitted anew to draws and new rows, as
+        it is once a table of which ``keep`` holds all rows has grown to twice its size. ``facts["updates"]`` records
+        how the rows differed. New rows count alike, and given columns take in nothing new.
 
         Args:
-            table: The new rows, at least 10.
+            table: The new rows, at least 10; as many must have been held out at the fit.
             budget: How long to train, in seconds or as in ``"2m"``.
             progress: Print what the shell would print.
 

@@ -165,6 +165,7 @@ def options_as_fitted(model: FittedTable, options: TableOptions) -> TableOptions
         noise={},
         validation=model.facts.get("validation", options.validation),
         samples=model.samples,
+        drop_missing=options.drop_missing or model.facts.get("drop_missing", False),
         training=dataclasses.replace(options.training, seed=model.seed),  # so that its rows stay divided as they were
     )
 

@@ -331,11 +331,10 @@ class FittedTable(TableModel):
         from ..report.tables.evidence import ReportedDrift  # imports matplotlib
 
         others = self.saved_held_out().rows
-        new = held.train is None and fingerprint(held.rows) != fingerprint(others)
+        new = held.frame is not None and fingerprint(held.rows) != fingerprint(others)
         if not new or min(len(held.rows), len(others)) < FEWEST:
             return None
-        rows = Table(Path("the rows"), self.schema.frame(held.rows.x, held.rows.context))
-        found = drift(self, rows, Console(quiet=True))
+        found = drift(self, Table(Path("the rows"), held.frame), Console(quiet=True))
         return ReportedDrift(found.verdict, others.x, found.measures.rows())
 
     def compare(self, other: FittedTable, table: Any) -> dict[str, Any]:

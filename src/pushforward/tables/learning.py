@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..distributions.base import Density
 from ..distributions.guided import AnyOrder, Guided
-from ..distributions.truncated import Truncated, truncated
+from ..distributions.truncated import Truncated, truncated, untruncated
 from ..errors import InputError
 from ..numerics.partly_known import partly_known
 from .guide import (
@@ -85,7 +85,11 @@ def learn(task: Task) -> Learned:
 def _chosen(task: Task) -> Fitted:
     """The density that suits the rows best, restricted to rows that keep the orders of columns."""
     fitted, rows = choose(task), task.rows
-    if not rows.schema.orders or isinstance(fitted.density, Truncated):  # of a fitted model that is trained further
+    if isinstance(fitted.density, Truncated):  # of a fitted model that is trained further
+        whole = untruncated(fitted.density)
+        unseen = [(whole if density is fitted.density else density, at) for density, at in fitted.unseen]
+        fitted = replace(fitted, density=whole, unseen=unseen)
+    if not rows.schema.orders:
         return fitted
     orders = [(stated, order) for stated in (True, False) if (order := rows.schema.in_order(stated)) is not None]
     some = rows.train.to(fitted.density.device)

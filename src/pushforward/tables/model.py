@@ -115,7 +115,7 @@ class TableModel(FittedDensity):
                 f"{data.path}: {self.called} was fitted to this file; its {len(chosen):,} held-out rows are used"
             )
             return HeldOut(rows[chosen], numbers[chosen], rows[train_rows])
-        return HeldOut(rows, numbers)
+        return HeldOut(rows, numbers, frame=table.frame[numbers])
 
     def was_fitted_to(self, rows: Rows) -> bool:
         """Whether these are the rows that it was fitted to, with those that were held out."""

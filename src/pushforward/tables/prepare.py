@@ -142,7 +142,7 @@ def prepare(
     numbers = np.arange(len(split[2])) if table.splits else np.flatnonzero(usable)[split[2]]
     splits = TableSplits(schema, rows, split, numbers, complete=not table.splits)
     _refuse_weightless(splits, options.weights, source)
-    return _shaped(splits, options, console, source) if fresh else splits
+    return shaped(splits, options, console, source) if fresh else splits
 
 
 def prepare_large(source: ParquetRows, options: TableOptions, console: Console, *, asked: bool = False) -> TableSplits:
@@ -176,10 +176,10 @@ def prepare_large(source: ParquetRows, options: TableOptions, console: Console, 
     stream = ShuffledRows(source, schema, splits, found.kept, seed, options.drop_missing, weights, found.weight)
     divided = TableSplits(schema, rows, (train, val, test), np.asarray(found.test_numbers), False, stream)
     _refuse_weightless(divided, weights, name)
-    return _shaped(divided, options, console, name)
+    return shaped(divided, options, console, name)
 
 
-def _shaped(splits: TableSplits, options: TableOptions, console: Console, source: str) -> TableSplits:
+def shaped(splits: TableSplits, options: TableOptions, console: Console, source: str) -> TableSplits:
     """The rows with a schema that has what is learnt from training rows alone: histograms, and formulas up to a
     remainder. Reports what was decided about columns."""
     schema, train = splits.schema, splits.train

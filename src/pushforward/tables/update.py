@@ -1,15 +1,16 @@
 """New rows for a fitted table: the model goes on from what it knows, and the old rows are not needed.
 
 What it knew is kept by draws of the model itself in the place of old rows, by rows that were saved on request
-(``keep=``), and by the schema, which stays as it was decided and takes in what is new. The density goes on from its
-weights, since one that is fitted to draws loses much of what few rows have taught: held-out rows, which every model
-saves, and some of the new ones tell when to stop. It is fitted anew where what a column is has changed, and where the
-saved rows are still all that there were and have come to twice as many as at the last fit, which on average costs no
-more than a fit.
+(``keep=``), and by the schema, which stays as it was decided and takes in what is new; only if new rows contradict what
+was found of old ones, all are described again. The density goes on from its weights, since one that is fitted to draws
+loses much of what few rows have taught: held-out rows, which every model saves, and some of the new ones tell when to
+stop. It is fitted anew where what a column is has changed, and where the saved rows are still all that there were and
+have come to twice as many as at the last fit, which on average costs no more than a fit.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,11 @@ from ..recipes.by_name import learning_rate
 from .fit import is_average, options_as_fitted
 from .io.table import Table
 from .options import TableOptions
+from .prepare import shaped
 from .queries.drift import FEWEST, drift
 from .queries.known import Known
 from .queries.sample import draw
+from .schema.decide import learn_schema
 from .schema.schema import Schema
 from .schema.widening import widened
 from .selection.cross_fitting import BATCH
@@ -87,8 +90,11 @@ def plan_update(model: FittedTable, new: Table, options: TableOptions, console: 
     source = str(new.path)
     frame = pl.concat(new.splits.values()) if new.splits else new.frame
     model.schema.check(frame, source)
-    if model.schema.in_part:
+    if "validation_rows" not in model.facts["summary"]:
+        raise InputError(f"{source}: the model {model.called} was fitted to a density, not to rows")
+    if model.schema.in_part or model.schema.missingness.in_part:
         raise InputError(f"{source}: cells are known in part (`limits=`, `censored=`, `noise=`); fit all rows again")
+    options = options_as_fitted(model, options)
     if options.drop_missing:
         frame = frame.filter(pl.Series(model.schema.usable(frame)))
     if frame.height < FEWEST:
@@ -100,9 +106,12 @@ def plan_update(model: FittedTable, new: Table, options: TableOptions, console: 
     console.note(f"{source}: {moved.verdict}")
     old, summary = _Old(model), model.facts["summary"]
     schema, notes = widened(model.schema, frame, lambda: old.drawn(min(old.known, DRAWS)), old.known, old.complete)
+    relearnt = schema is None
+    if schema is None:
+        schema = old.learnt_again(frame, options, source)
     for note in notes:
         console.note(note)
-    anew = bool(notes) or (old.complete and old.known + frame.height >= GROWN * old.fitted)
+    anew = relearnt or bool(notes) or (old.complete and old.known + frame.height >= GROWN * old.fitted)
     steps = int(model.facts.get("first_steps", summary["training"]["steps"]))
     record = {
         "data": new.path.name,
@@ -115,7 +124,9 @@ def plan_update(model: FittedTable, new: Table, options: TableOptions, console: 
     if left_out := int(schema.unplaced(schema.encode(frame, source).x).sum()):
         console.note(f"{source}: {left_out:,} rows have new names, as rare as those that are expected: left out")
     rows, kept = old.joined(schema, frame, 1 if anew else TIMES)
-    if anew:
+    if relearnt:
+        rows = shaped(rows, options, Console(quiet=True), source)
+    elif anew:
         rows = replace(rows, schema=schema.shaped(rows.train.x, rows.train.weights, again=True))
     return Plan(
         table,
@@ -132,7 +143,7 @@ def _as_it_was(model: FittedTable, options: TableOptions, anew: bool, steps: int
     """The options of the fit, and how long to train: as told, or for a part of its steps; an average, whose flows were
     each trained on small batches, on such."""
     average = is_average(model.facts["summary"])
-    options = replace(options_as_fitted(model, options), queries=model.guided is not None, weights=None, keep=0)
+    options = replace(options, queries=model.guided is not None, weights=None, keep=0)
     training = replace(options.training, epochs=None, steps=None, limit=None)
     if training.budget is None and not (anew and average):
         training = replace(training, steps=steps if anew else max(steps // (HALF if average else SHORTER), LEAST))
@@ -151,12 +162,28 @@ class _Old:
         self.model, self.held = model, model.saved_held_out().rows
         self.saved = model.saved_rows("kept") if "kept" in model.facts else None
         self.keep = 0 if self.saved is None else int(model.facts.get("keep", len(self.saved)))
-        self.complete = self.saved is not None and len(self.saved) < self.keep
+        self.complete = self.saved is not None and len(self.saved) < self.keep and not model.facts.get("weighted")
         summary, updates = model.facts["summary"], model.facts.get("updates", ())
         first = model.facts.get("first_rows", summary["training_rows"] + 2 * summary["validation_rows"])
         self.known, self.first = int(updates[-1]["known"] if updates else first), int(first)
         self.fitted = max([self.first, *(each["known"] for each in updates if each.get("anew"))])
 
+    @property
+    def left(self) -> int:
+        """How many rows draws stand for: those that are not saved."""
+        return 0 if self.complete else max(self.known - len(self.saved if self.saved is not None else ()), 1)
+
+    def learnt_again(self, new: pl.DataFrame, options: TableOptions, source: str) -> Schema:
+        """The schema of old and new rows together."""
+        schema, saved = self.model.schema, [] if self.saved is None else [self._frame(self.saved)]
+        known = [*schema.fields, *(given.column for given in schema.given), *schema.dependencies.columns]
+        rows = pl.DataFrame([c.reading.cells(c.name, c.reading.values(new[c.name])) for c in known if c.name in new])
+        parts = [rows, self._frame(self.held), *saved, *([self.drawn(min(self.left, DRAWS))] if self.left else [])]
+        both = pl.concat([part.select(rows.columns) for part in parts], how="vertical_relaxed")
+        columns = [name for name in options.columns if name in rows.columns]
+        return learn_schema(both, replace(options, columns=columns, strict=False), source)
+
+    @functools.cache  # noqa: B019 (it lives as long as the update)
     def drawn(self, n: int) -> pl.DataFrame:
         """Draws of the model; given what held-out rows are, if it is conditioned on columns."""
         model, seed = self.model, self.model.seed + self.known
@@ -191,7 +218,7 @@ class _Old:
         fresh = fresh[~schema.unplaced(fresh.x)]
         part = max(min(round(len(held) * len(fresh) / self.known), len(fresh) // 4), 1)
         saved = [] if self.saved is None else [again(self.saved)]
-        left = 0 if self.complete else max(self.known - sum(map(len, saved)), 1)
+        left = self.left
         count = times * min(left, DRAWS)
         train = [fresh[2 * part :], *saved, *([rows(self.drawn(count))] if count else [])]
         val, test = [fresh[:part], held], [fresh[part : 2 * part], held]

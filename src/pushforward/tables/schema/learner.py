@@ -74,7 +74,8 @@ def said_of(schema: Schema) -> dict[str, Any]:
     """What a user would say of a table's columns so that they are again what a schema says; see
     :class:`ColumnChoices`."""
     scales = [column for column in schema.fields if not column.classes and column.kind.is_number]
-    named = [column for column in schema.fields if column.classes and column.reading.dtype in ("Int64", "Float64")]
+    names = [column for column in schema.fields if column.classes and not column.kind.is_number]
+    named = [column for column in names if column.reading.dtype in ("Int64", "Float64")]
     return {
         "columns": [*schema.names, *schema.follow_names],
         "given": schema.given_names,

@@ -1,4 +1,5 @@
-"""A schema that takes in what new rows have and it has no place for; all else of it stays as it was decided.
+"""A schema that takes in what new rows have and it has no place for; all else of it stays as it was decided, unless
+they contradict that.
 
 New names are placed after the others, so that codes keep their meaning, with the counts of old and new rows together.
 """
@@ -10,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from ...errors import listed
 from .columns import Column
@@ -19,6 +21,8 @@ from .kinds.unseen import is_unseen
 from .learner import KINDS, kind_of
 from .numbers import missing
 from .relations.base import Dependency, Relation
+from .relations.formula import Near
+from .relations.order import in_order
 from .schema import Schema
 
 RARE, FEW = 0.01, 3  # share of rows, and rows, up to which a value that is possible, but was never seen, is rare
@@ -27,9 +31,9 @@ TOGETHER = 0.1  # share of rows that may have such values
 
 def widened(
     schema: Schema, new: pl.DataFrame, old: Callable[[], pl.DataFrame], known: int, rare_names: bool = False
-) -> tuple[Schema, list[str]]:
-    """The schema with places for new names, values that were impossible and missing ones, and without relations that
-    new rows break; and a sentence for each.
+) -> tuple[Schema | None, list[str]]:
+    """The schema with places for new names, values that were impossible and missing ones, and a sentence for each. None
+    if new rows contradict what was found of old ones: then all rows have to be described again.
 
     Args:
         schema: The schema.
@@ -39,12 +43,14 @@ def widened(
         rare_names: Whether names that were expected, as some are where many are rare, get places however few they are.
     """
     notes: list[str] = []
+    news: set[str] = set()
 
     def wider(column: Column) -> Column:
         if column.name not in new.columns or not (said := _news(column, new[column.name], rare_names)):
             return column
         notes.extend(said)
-        return _taking_in(column, new[column.name], old, known)
+        news.add(column.name)
+        return column if _is_few(column) else _taking_in(column, new[column.name], old, known)
 
     fields = [wider(column) for column in schema.fields]
     flags = [column for column in schema.columns if column.kind.flags]
@@ -56,9 +62,16 @@ def widened(
     relations = [replace(r, column=wider(r.column)) if isinstance(r, Dependency) else r for r in schema.relations]
     found = replace(schema, columns=(*fields, *flags), relations=tuple(relations))
     kept, broken = _holding(found, new)
-    notes += [f"{relation}, which new rows break: {relation.column.name!r} is modelled" for relation in broken]
-    freed = [_taking_in(each.column, new[each.column.name], old, known, True) for each in broken]
-    return replace(found, columns=(*fields, *freed, *flags), relations=tuple(kept)) if notes else schema, notes
+    told_apart = {column.name for column in schema.fields if _is_few(column)}
+    told_apart |= set() if schema.weeks is None else {schema.weeks.weekday}
+    if broken or told_apart & news:
+        return None, [*notes, *(f"{relation}, which new rows break: it is sought again" for relation in broken)]
+    return replace(found, relations=tuple(kept)) if notes else schema, notes
+
+
+def _is_few(column: Column) -> bool:
+    """Whether a column has few numbers, whose order and gaps more of them would change."""
+    return column.kind.classes > 0 and column.kind.is_number
 
 
 def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
@@ -81,14 +94,12 @@ def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
     return found
 
 
-def _taking_in(
-    column: Column, new: pl.Series, old: Callable[[], pl.DataFrame], known: int, again: bool = False
-) -> Column:
+def _taking_in(column: Column, new: pl.Series, old: Callable[[], pl.DataFrame], known: int) -> Column:
     """The column with places for the cells of new rows, beside those of old ones; numbers may be described again."""
     kind, values = column.kind, column.reading.values(new)
     if kind.classes:
         kind = kind.widened(values, known)
-    elif again or not kind.can(kind.read(values))[~missing(new)].all():
+    elif not kind.can(kind.read(values))[~missing(new)].all():
         before = column.reading.values(old()[column.name])
         both = pl.concat([before.cast(values.dtype), values])
         hints = Hints(name=column.name, scale=True, moment=column.reading.moment)
@@ -97,15 +108,13 @@ def _taking_in(
     return replace(column, kind=kind, holes=replace(column.holes, share=max(column.holes.share, float(share))))
 
 
-def _holding(schema: Schema, new: pl.DataFrame) -> tuple[list[Relation], list[Dependency]]:
-    """The relations, those that are tables with what new rows add; and those that new rows break, if none stated them.
-    A weekday that tells dates apart stays."""
-    rows, kept, gone = schema.encode(new, "table"), list(schema.relations), list[Dependency]()
+def _holding(schema: Schema, new: pl.DataFrame) -> tuple[list[Relation], list[Relation]]:
+    """The relations, those that are tables with what new rows add; and those that were found, not stated, and that new
+    rows break."""
+    rows, kept, gone = schema.encode(new, "table"), list(schema.relations), list[Relation]()
     values: dict[str, Numbers] = dict(zip((c.name for c in schema.columns), rows.x.T.numpy().copy(), strict=True))
-    fixed = [each.column.name for each in schema.dependencies if getattr(each, "stated", False)]
     if schema.weeks is not None:
         schema.weeks.joined(values)
-        fixed.append(schema.weeks.weekday)
     columns: Mapping[str, Column] = schema.dependencies.known
     for relation in schema.dependencies:
         name, told = relation.column.name, rows.follow.get(relation.column.name)
@@ -114,9 +123,17 @@ def _holding(schema: Schema, new: pl.DataFrame) -> tuple[list[Relation], list[De
             continue
         wider = relation.widened(told, values, columns)
         place, values[name] = kept.index(relation), told
-        if wider.broken(told, values, columns).any() and name not in fixed:
+        if wider.broken(told, values, columns).any() and not getattr(relation, "stated", False):
             gone.append(relation)
-            kept.remove(relation)
-        else:
-            kept[place] = wider
+        kept[place] = wider
+    orders = ((each, in_order([each], schema.columns, schema.missingness.flags)) for each in schema.orders)
+    gone += [each for each, keeps in orders if not each.stated and not keeps(rows.x).all()]
+    gone += [each for each in schema.near if _far(each, schema, rows.x) > RARE]
     return kept, gone
+
+
+def _far(near: Near, schema: Schema, x: Tensor) -> float:
+    """The share of encoded rows whose remainder is not one that draws may have."""
+    left = near.left(x, schema.columns)
+    low, high = near.remainder.limits(1.0)
+    return float(((left < low) | (left > high)).double().mean())

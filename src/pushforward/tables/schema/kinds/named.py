@@ -74,7 +74,7 @@ class Named(Kind):
     def write(self, numbers: Numbers) -> pl.Series:
         places = pl.Series(np.nan_to_num(numbers, nan=len(self.values)).astype(np.int64))
         named = pl.Series(self.values).gather(places.clip(0, len(self.values) - 1))
-        return named.set(places >= len(self.values), None)
+        return named.set((places >= len(self.values)) | (places < 0), None)
 
     def shown(self, number: float) -> str:
         return self.values[int(number)] if 0 <= number < len(self.values) else "(unknown)"
