@@ -167,6 +167,16 @@ def test_a_half_open_range_beside_a_closed_one_keeps_its_answer(model: pf.TableD
     assert (np.abs(found - each[:, 0]) <= 4 * np.hypot(errors, each[:, 1]) + 1e-6).all()
 
 
+def test_what_is_not_rare_is_as_certain_as_many_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even with a guide that has learnt nothing, whose weights vary."""
+    monkeypatch.setattr("pushforward.tables.learning.train_guide", lambda *_, **__: {})
+    model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=100, lr=0.02).fit(TABLE.select("x", "y", "n"))
+    value, error = model.probability({"y": (1, None)}, errors=True)
+    share = (model.sample(20_000, random_state=3)["y"] >= 1).mean()
+    assert error < 0.005
+    assert abs(value - share) < 4 * np.hypot(error, 0.0035)
+
+
 @pytest.mark.parametrize("given", ["kind = 'a' AND kind = 'b'", "x > 1 AND x < 0"])
 def test_what_no_row_can_be_is_refused(model: pf.TableDensity, given: str) -> None:
     for ask in (lambda: model.quantile("y", 0.5, given=given), lambda: model.sample(2, given=given)):

@@ -103,7 +103,10 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
     if any(each.rest for each in both):
         found = found.times(_counted(model, rows, both, which, seed))
     if any(each.given.rest for each in asked):
-        found = found.of(_counted(model, rows, [each.given for each in asked], which, seed))
+        return found.of(_counted(model, rows, [each.given for each in asked], which, seed))
+    if alone and not model.schema.missingness.ignored and bool((found.error > CLOSE).any()):
+        counted = _counted(model, rows, both, which, seed, inside=False)  # a guide's weights may vary more
+        found = Share(*(torch.where(counted.error < found.error, *pair) for pair in zip(counted, found, strict=True)))
     return found
 
 
