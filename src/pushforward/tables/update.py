@@ -167,6 +167,7 @@ class _Old:
         first = model.facts.get("first_rows", summary["training_rows"] + 2 * summary["validation_rows"])
         self.known, self.first = int(updates[-1]["known"] if updates else first), int(first)
         self.fitted = max([self.first, *(each["known"] for each in updates if each.get("anew"))])
+        self.drawn = functools.cache(self._drawn)  # no longer than the update, which asks for the same rows twice
 
     @property
     def left(self) -> int:
@@ -183,8 +184,7 @@ class _Old:
         columns = [name for name in options.columns if name in rows.columns]
         return learn_schema(both, replace(options, columns=columns, strict=False), source)
 
-    @functools.cache  # noqa: B019 (it lives as long as the update)
-    def drawn(self, n: int) -> pl.DataFrame:
+    def _drawn(self, n: int) -> pl.DataFrame:
         """Draws of the model; given what held-out rows are, if it is conditioned on columns."""
         model, seed = self.model, self.model.seed + self.known
         if not model.schema.given:
@@ -218,8 +218,7 @@ class _Old:
         fresh = fresh[~schema.unplaced(fresh.x)]
         part = max(min(round(len(held) * len(fresh) / self.known), len(fresh) // 4), 1)
         saved = [] if self.saved is None else [again(self.saved)]
-        left = self.left
-        count = times * min(left, DRAWS)
+        left, count = self.left, times * min(self.left, DRAWS)
         train = [fresh[2 * part :], *saved, *([rows(self.drawn(count))] if count else [])]
         val, test = [fresh[:part], held], [fresh[part : 2 * part], held]
         ends = np.cumsum([0, *(sum(map(len, parts)) for parts in (train, val, test))])

@@ -93,8 +93,9 @@ class Known:
     @classmethod
     def _with(cls, model: TableModel, cells: pl.DataFrame, wheres: tuple[Where, ...], one: bool) -> Known:
         schema = model.schema
-        if any(where.region.empty for where in wheres):
-            raise InputError("no row can be so", "given")
+        for where in wheres:
+            if where.region.parts and where.region.empty:
+                raise InputError("no row can be so", "given")
         if cells.width or schema.given:
             check_known(model, cells.columns)
         n = cells.height if cells.width else 1

@@ -80,11 +80,10 @@ def predict(
         raise InputError(f"expected one of {listed(map(repr, get_args(PredictionKind)))}", "kind", kind)
     column = column_of(model, name)
     others = frame.drop(name, *model.schema.extra_names(frame.columns), strict=False)
-    known = Known.of(model, others) if others.width else Known.of(model)
-    if not others.width:  # nothing is known of any row
-        found, notes = _of_known(model, known, column, kind, level, seed)
-        return found[np.zeros(frame.height, int)], notes
-    return _of_known(model, known, column, kind, level, seed)
+    if others.width:
+        return _of_known(model, Known.of(model, others), column, kind, level, seed)
+    found, notes = _of_known(model, Known.of(model), column, kind, level, seed)  # nothing is known of any row
+    return found[np.zeros(frame.height, int)], notes
 
 
 def _of_known(

@@ -78,9 +78,11 @@ class Query:
         """
         encoded = encode_partly(model, frame, source, first)
         broken = model.schema.broken(encoded) if model.schema.follow_names else None
+        conditions = model.schema.features_of(given)
+        if not given and not encoded.notes:
+            return cls(Rows(encoded.x, encoded.context), ~conditions, conditions, broken, encoded)
         x, strange, notes = condition_on(model, encoded, given, frame, source, first)
         rows = Rows(x.masked_fill(strange[:, None], math.nan), encoded.context)
-        conditions = model.schema.features_of(given)
         return cls(rows, ~conditions, conditions, broken, encoded, notes)
 
     @classmethod

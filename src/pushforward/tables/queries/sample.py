@@ -50,7 +50,7 @@ def draw(
     Raises:
         InputError: so many rows do not fit in memory, or too few are as they shall be.
     """
-    if len(known) and known.strange.all():
+    if known.strange.numel() and known.strange.all():
         raise InputError(known.notes[-1].removeprefix("given: "), "given")
     refuse_beyond_memory(16.0 * n * known.rows.x.numel(), "n", n)
     rows = model.schema.decode(drawn(model, n, known, seed, temperature).flatten(0, 1))
@@ -79,7 +79,9 @@ def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float
         return _drawn_given(model, n, known, seed)
     context = known.rows.context
     generator = torch.Generator(model.device).manual_seed(seed)
-    whole = torch.empty(n * len(known), 0) if context is None else context.to(model.device).repeat_interleave(n, 0)
+    whole = (
+        torch.empty(n * len(known.strange), 0) if context is None else context.to(model.device).repeat_interleave(n, 0)
+    )
     x = torch.cat([_drawn(model, part, generator, temperature) for part in whole.split(BATCH)])
     x = model.schema.missingness.drawn(x, generator).view(len(known.rows.x), n, x.shape[1])
     return x.masked_fill(known.strange[:, None, None].to(x.device), torch.nan)
