@@ -351,6 +351,8 @@ class Schema(Saved):
         Raises:
             InputError: there are such rows, and they are refused.
         """
+        if not self.given:
+            return None, torch.zeros(frame.height, dtype=torch.bool), ()
         strange, notes, parts = np.zeros(frame.height, bool), [], []
         for given in self.given:
             features, odd = given.features(frame[given.name], source, first)
@@ -360,8 +362,7 @@ class Schema(Saved):
                 notes.append(given.strange_in(frame[given.name], odd, source, first))
         if strict and notes:
             raise InputError(notes[0])
-        context = torch.from_numpy(np.concatenate(parts, 1)).float() if parts else None
-        return context, torch.from_numpy(strange), tuple(notes)
+        return torch.from_numpy(np.concatenate(parts, 1)).float(), torch.from_numpy(strange), tuple(notes)
 
     def unseen(self, x: Tensor) -> tuple[list[str], list[str]]:
         """In which columns of encoded rows values are impossible, and in which merely none that a training row had, in
