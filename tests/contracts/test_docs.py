@@ -45,8 +45,8 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the tables and images that the pages speak of, small enough to be quick; so are their questions."""
     monkeypatch.setattr("pushforward.tables.queries.query.POINTS", 5_000)
-    monkeypatch.setattr("pushforward.tables.queries.drawn_column.MOST", 2_048)
-    monkeypatch.setattr("pushforward.tables.queries.drawn_column.NODES", 2_048)
+    monkeypatch.setattr("pushforward.tables.queries.predict.MOST", 2_048)
+    monkeypatch.setattr("pushforward.tables.queries.predict.NODES", 2_048)
     monkeypatch.setattr("pushforward.tables.queries.probability.PRECISE", (1.0, 0.5))
     monkeypatch.setattr("pushforward.tables.learning.FEW_STEPS", 20)
     monkeypatch.setattr("pushforward.posterior.family.SEARCHED", 1)

@@ -25,7 +25,7 @@ from ..models.base import PERCENTS
 from ..models.train import Rows
 from .learning import Learned
 from .model import TableModel
-from .queries.oddness import log_tails
+from .queries.explain import log_tails
 from .queries.one_column import has_one_column, only_column
 from .queries.query import marginal
 

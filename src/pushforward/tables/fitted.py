@@ -25,20 +25,18 @@ from .io.read import read_any, read_table
 from .io.table import Table
 from .latents import latents
 from .model import TableModel
-from .queries.ask import ask, predict_file
-from .queries.conditions import check_asked
 from .queries.drift import FEWEST, Drift, drift, drift_file
 from .queries.explain import cells_given_others, explain
-from .queries.follow import follow
 from .queries.highest_density import HighestDensityRegion, highest_density_region
 from .queries.impute import impute, impute_file
 from .queries.known import Known
 from .queries.outliers import LEVEL, outliers, outliers_file
-from .queries.predict import PredictionKind, predict, quantiles
-from .queries.probability import probability
+from .queries.predict import PredictionKind, predict, predict_file, quantiles
+from .queries.probability import ask, probability
 from .queries.query import Query
 from .queries.sample import draw, sample_file
-from .queries.score_file import score_file
+from .queries.score import Scoring
+from .queries.score_file import follow, score_file
 from .queries.where import Where
 from .splits import fingerprint
 
@@ -87,7 +85,7 @@ class FittedTable(TableModel):
         """
         frame, given = self._rows(table), [given] if isinstance(given, str) else given
         if given:
-            check_asked(self, frame.columns, given)
+            Scoring(self, given=given).check(frame.columns)
         query = Query.of(self, frame, given, SOURCE)
         answer = query.answer(self)
         if query.notes:

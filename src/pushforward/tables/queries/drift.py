@@ -26,17 +26,18 @@ from ..io.place import Location
 from ..io.read import read_table
 from ..io.table import Table
 from ..model import TableModel
-from .explain import explain
+from ..schema.moments import find_form, read_moments
+from .explain import explain, log_tails
 from .moved import Pooled, Values, values_of
-from .oddness import log_tails
 from .query import marginal
 from .score_file import listing
-from .windows import windows_of
 
 LEVEL = 0.05
 FEWEST, MOST, SCORED_HOLED = 10, 3_000, 500  # new rows; of rows with unknown cells, whose densities take draws
 POINTS = 2  # of each row's cell
 SHOWN = 10  # rows, and pairs, that are described
+WINDOWS = 30  # at most
+PERIODS = ("1h", "1d", "1w", "1mo", "1q", "1y", "10y")
 
 
 @dataclass(frozen=True)
@@ -307,3 +308,34 @@ def drift_file(model: TableModel, data: Location, console: Console, by: str | No
             for line in ("", title, *listing(frame)):
                 console.say(line)
     return {**found.to_json(), "drifted": found.p_value <= LEVEL}
+
+
+def windows_of(values: pl.Series, fewest: int) -> list[tuple[str, np.ndarray]]:
+    """The windows' names, in order, and the positions of their rows; those with fewer rows are left out.
+
+    Dates are divided by the shortest period that makes at most ``WINDOWS`` windows; of anything else each value is one.
+
+    Raises:
+        InputError: there are more windows than that, or none with enough rows.
+    """
+    values = _as_times(values)
+    if values.dtype == pl.Datetime:
+        divided = [values.dt.truncate(period) for period in PERIODS]
+        values = next((each for each in divided if each.n_unique() <= WINDOWS), divided[-1])
+        values = values.dt.date() if bool((values == values.dt.truncate("1d")).all()) else values
+    if values.n_unique() > WINDOWS:
+        raise InputError(f"has {values.n_unique():,} values; expected dates, or at most {WINDOWS}", "by", values.name)
+    groups = pl.DataFrame({"by": values, "row": np.arange(len(values))}).drop_nulls().group_by("by").all().sort("by")
+    found = [(str(name), np.array(rows)) for name, rows in groups.iter_rows() if len(rows) >= fewest]
+    if not found:
+        raise InputError(f"no window has {fewest} rows", "by", values.name)
+    return found
+
+
+def _as_times(values: pl.Series) -> pl.Series:
+    """Dates, typed or as text, as date-times; anything else as it is."""
+    form = find_form(values) if values.dtype == pl.String else None
+    if form is not None and form.dtype in ("Date", "Datetime"):
+        seconds = read_moments(values, form.dtype, form.form) * (86400 if form.dtype == "Date" else 1)
+        return (seconds * 1e6).cast(pl.Int64).cast(pl.Datetime("us"))
+    return values.cast(pl.Datetime("us")) if values.dtype == pl.Date else values

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals.stable.v2 as nw
+import numpy as np
 import polars as pl
 import torch
 
@@ -14,10 +15,10 @@ from ...distributions.guided.region import Region as RegionOfDraws
 from ...errors import InputError, listed
 from ...models.train import Rows
 from ..io.frames import from_frame
+from ..io.values import series
 from ..model import TableModel
 from ..schema.schema import Encoded, Schema
-from .conditions import check_known, condition_on, one_row
-from .query import encode_partly
+from .query import condition_on, encode_partly
 from .region import Region, stacked
 from .where import Where
 
@@ -147,6 +148,50 @@ class Known:
     def nothing(self) -> bool:
         """Whether no cell is known, except those that the model is conditioned on."""
         return len(self.wheres) == 1 and self.wheres[0] is ANYWHERE and bool(self.rows.x.isnan().all())
+
+
+def check_known(model: TableModel, names: Sequence[str]) -> None:
+    """Refuses columns that the model does not have.
+
+    Raises:
+        InputError: names the first.
+    """
+    schema = model.schema
+    known = [*schema.given_names, *schema.names]
+    for name in names:
+        if name in schema.extra_names([name]):
+            raise InputError(f"the model {model.called} has no such column; it has {listed(known)}", "given", name)
+    lacking = [name for name in schema.given_names if name not in names]
+    if lacking:
+        example = next(given.example for given in schema.given if given.name == lacking[0])
+        raise InputError(
+            f"the model {model.called} is conditioned on {listed(schema.given_names)}; give a value for "
+            f"{listed(lacking)}, as in `given={ {lacking[0]: example} }`"
+        )
+
+
+def one_row(model: TableModel, given: Mapping[str, Any]) -> pl.DataFrame:
+    """Values given by name, as a frame of one row; numbers may come as text.
+
+    Raises:
+        InputError: a column is unknown, or takes a number.
+    """
+    if not given and not model.schema.given:
+        return pl.DataFrame()
+    check_known(model, list(given))
+    fields = [*model.schema.fields, *(given.column for given in model.schema.given)]
+    plain = {column.name for column in fields if column.reading.takes_numbers}
+    return pl.DataFrame([series(name, [_number(name, v) if name in plain else v]) for name, v in given.items()])
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name!r} takes a number", "given", {name: value}) from None
+    if not np.isfinite(number):
+        raise InputError(f"{name!r} takes a finite number", "given", {name: value})
+    return number
 
 
 def _divided(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

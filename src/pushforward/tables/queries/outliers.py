@@ -15,8 +15,7 @@ from ..io.place import Location
 from ..io.read import read_table
 from ..io.write import check_output, delivered, write_table
 from ..model import TableModel
-from .explain import explain
-from .oddness import log_tails
+from .explain import explain, log_tails
 from .query import Query, marginal
 from .score_file import listing
 
@@ -33,7 +32,7 @@ def outliers(
 
     With n rows that the model did not see (:mod:`~pushforward.tables.calibration`), k of which are at least as odd as
     the row, its p-value is :math:`(1 + k) / (1 + n)`: a share of ``level`` of ordinary rows is flagged, however good or
-    bad the model is. A row is as odd as the product of its cells' tail probabilities is small (:mod:`.oddness`);
+    bad the model is. A row is as odd as the product of its cells' tail probabilities is small (:mod:`.explain`);
     without a guide, or where those that it did not see are too few for the level, and fewer than those that the density
     did not see, as its log-density is low.
 

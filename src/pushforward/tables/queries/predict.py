@@ -1,4 +1,9 @@
-"""One column of rows from the others: quantiles, means, the likeliest values, probabilities, calibrated intervals."""
+r"""One column of rows from the others: quantiles, means, the likeliest values, probabilities, calibrated intervals.
+
+A column with a probability for each value has those of the joint: :math:`p(v \mid s) \propto p(v, s)`. Of any other,
+draws of the guide, spread evenly over its conditional, are weighted by the joint; if all other cells are known this is
+a quadrature of the joint along the column, and depends on nothing but its nodes.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +17,25 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, listed
+from ...models.console import Console
+from ..io.place import Location
+from ..io.read import read_table
+from ..io.write import check_output, delivered, write_table
 from ..model import TableModel
 from ..schema.columns import Column
-from .drawn_column import drawn_column
+from ..schema.numbers import require_columns
 from .known import Known
 from .one_column import has_one_column, only_column
-from .weighted_column import ColumnDistribution
+from .probability import log_masses
+from .query import most_draws, spread_for
+from .region import Region, stacked
+from .score_file import listing
+from .weighted_column import ColumnDistribution, WeightedColumn
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
 CALIBRATED = 500  # rows by which intervals are calibrated, at most
+FEWEST, MOST = 128, 65_536  # draws for each row, and for all rows together
+NODES = 16_384  # along the column, if all other cells are known
 
 
 def distribution_of(model: TableModel, name: str, known: Known, seed: int) -> ColumnDistribution:
@@ -149,3 +164,94 @@ def _written(column: Column, values: Tensor) -> Any:
     if column.reading.moment or column.contents == "text":
         return column.written(values.numpy()).to_numpy()
     return column.kind.amounts(values.numpy()) if column.classes else values.numpy()
+
+
+def drawn_column(model: TableModel, known: Known, name: str, seed: int) -> WeightedColumn:
+    """p(a modelled column | what is known) in all rows.
+
+    Raises:
+        InputError: the model has no guide.
+    """
+    j = next(j for j, column in enumerate(model.schema.columns) if column.name == name)
+    found = (_of_values if model.schema.columns[j].classes else _of_numbers)(model, known, j, seed)
+    found.weights[:, known.strange] = math.nan
+    return found
+
+
+def _of_values(model: TableModel, known: Known, j: int, seed: int) -> WeightedColumn:
+    column, size = model.schema.columns[j], model.schema.classes[j]
+    which, parts = torch.arange(len(known)) % len(known.wheres), np.eye(size, dtype=bool)
+    found = [
+        log_masses(model, known.rows, [[Region({j: part}) & w.region] for w in known.wheres], which, seed)
+        for part in parts[: column.kind.classes]
+    ]
+    weights, errors = torch.stack([one.value for one in found]).softmax(0), torch.stack([one.error for one in found])
+    spread = weights * ((1 - 2 * weights) * errors.square() + (weights.square() * errors.square()).sum(0)).sqrt()
+    return WeightedColumn.of_codes(column, weights, spread)
+
+
+def _of_numbers(model: TableModel, known: Known, j: int, seed: int) -> WeightedColumn:
+    schema, n = model.schema, len(known)
+    flag, anything = schema.missingness.flags.get(j), np.array([[-np.inf], [np.inf]])
+    own = Region({**({} if flag is None else {flag: np.array([True, False])}), j: anything})
+    regions = [own & known.where(row).region for row in range(n)]
+    x = known.rows.x.clone()
+    for row, region in enumerate(regions):
+        x[row : row + 1] = region.filled(x[row : row + 1], schema)[0]
+    most = MOST if bool((x.isnan().sum(1) > 1).any()) else NODES
+    filled, log_w = model.guide_for("cannot tell one column from others").weighted(
+        x.to(model.device),
+        known.rows.to(model.device).context,
+        draws=most_draws(n, FEWEST, most, MOST),
+        seed=seed,
+        spread=spread_for(model),
+        region=stacked(regions, schema),
+    )
+    values = torch.from_numpy(schema.columns[j].kind.snap(filled[..., j].double().cpu().numpy()))
+    values, order = values.sort(0)
+    weights = log_w.cpu().gather(0, order).softmax(0)
+    return WeightedColumn(schema.columns[j], values, weights, torch.zeros_like(weights))
+
+
+def predict_file(
+    model: TableModel,
+    data: Location,
+    column: str,
+    output: Location,
+    console: Console,
+    *,
+    kind: PredictionKind = "mean",
+    level: float = 0.9,
+    keep: tuple[str, ...] = (),
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Writes the prediction of a column in every row of a file; returns a summary.
+
+    Args:
+        model: The fitted table.
+        data: The rows.
+        column: The column.
+        output: Where to write the predictions.
+        console: Where to print messages.
+        kind, level: As for :meth:`~pushforward.TableDensity.predict`.
+        keep: Columns of the table to write before them.
+        seed: Seed of the draws.
+
+    Raises:
+        InputError: the table or the output cannot be used; says why.
+    """
+    check_output(output)
+    frame = read_table(data, model.read_options).held_out().frame
+    require_columns(frame, keep, str(data), "keep")
+    found, notes = predict(model, frame, column, kind, level, seed)
+    for note in notes:
+        console.note(note)
+    kept = frame.select(keep)
+    found = found.rename({name: f"predicted_{name}" for name in found.columns if name in kept.columns})
+    with delivered(output) as path:
+        write_table(pl.DataFrame([*kept.get_columns(), *found.get_columns()]), path)
+    console.say(f"{frame.height:,} rows: {kind} of {column}")
+    for line in listing(found.head(3)):
+        console.say(line)
+    console.say(f"saved {output}")
+    return {"rows": frame.height, "column": column, "kind": kind, "columns": found.columns, "output": str(output)}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from torch import Tensor
 from ...distributions.guided import Answer
 from ...distributions.guided.holes import EVERY
 from ...distributions.guided.weights import REPLICATES
+from ...models.console import Console
 from ...models.train import Rows
 from ..model import TableModel
 from .known import Known
@@ -306,3 +307,29 @@ def _with_gaps(model: TableModel, x: Tensor, row: Rows, region: Region, seed: in
     there = ~row.x[0].isnan()
     there[list(region.parts)] = True
     return torch.where(there, x.double(), gapped)
+
+
+def ask(
+    model: TableModel, where: str, given: dict[str, str], console: Console, *, within: str | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Prints the probability of a condition and its standard error; returns them.
+
+    Args:
+        model: The fitted table.
+        where: The condition, in SQL.
+        given: Values of columns, as text.
+        console: Where to print it.
+        within: What else is known, in SQL.
+        seed: Seed of the draws.
+
+    Raises:
+        InputError: the question cannot be answered; says why.
+    """
+    known = Known.of(model, given, within)
+    value, error = (float(part[0]) for part in probability(model, [Where.of(model, where)], known, seed))
+    for note in known.notes:
+        console.note(note)
+    condition = " AND ".join([*(f"{name} = {value}" for name, value in given.items()), *([within] if within else [])])
+    told = f" ± {error:.2g}" if error else ", exactly" if value else ": no draw of the model lies there"
+    console.say(f"P({where}{f' | {condition}' if condition else ''}) = {value:.4g}{told}")
+    return {"probability": value, "standard_error": error, "where": where, "given": given, "within": within}

@@ -25,9 +25,10 @@ from ...errors import InputError, listed
 from ...models.train import Rows
 from ..guide import spread_of
 from ..model import TableModel
+from ..schema.columns import Column
 from ..schema.kinds.unseen import is_unseen
+from ..schema.numbers import missing
 from ..schema.schema import Encoded
-from .conditions import condition_on
 
 FEWEST, MOST = 32, 512  # draws from the guide per row
 POINTS = 250_000  # draws for all rows of a question, as long as each gets at least FEWEST
@@ -290,6 +291,55 @@ def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: in
     rows = schema.encode(frame.with_columns(pl.lit(None).alias(name) for name in absent), source, first, strict=False)
     gone = schema.missingness.found(rows.x)  # except what sums imply
     return dataclasses.replace(rows, x=rows.x.masked_fill(schema.features_of(absent) & gone, torch.nan))
+
+
+def condition_on(
+    model: TableModel, rows: Encoded, names: Sequence[str], frame: pl.DataFrame, source: str, first: int
+) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """The rows as far as they can be conditioned on, which cannot, ``(n,)``, and notes on these: those of a category
+    that no training row had. A number that none of few was is taken for the nearest.
+
+    Args:
+        model: The fitted table.
+        rows: Encoded rows.
+        names: The columns to condition on.
+        frame: The rows as they are in the table.
+        source, first: Where they come from, and the number of the first row there, for error messages.
+
+    Raises:
+        InputError: a number cannot be; names the column, the row and the number.
+    """
+    x, strange, notes = rows.x.clone(), rows.strange.clone(), list(rows.notes)
+    for j, column in enumerate(model.schema.columns):
+        if column.name not in names or column.name not in frame.columns:
+            continue
+        cells = frame[column.name]
+        there = torch.from_numpy(~missing(cells))
+        if column.classes:
+            x[:, j] = torch.where(there & (x[:, j] < 0), torch.from_numpy(column.nearest(cells)), x[:, j])
+            odd = there & (x[:, j] < 0)
+            if odd.any():
+                said = f"column {column.name!r}, {cells[int(odd.byte().argmax())]!r} in {int(odd.sum()):,} rows"
+                notes.append(f"{source}: {said}: not among the training rows, so there is no answer given it")
+            strange |= odd
+        else:
+            _refuse_impossible(column, x[:, j], there, cells, source, first)
+    return x, strange, tuple(notes)
+
+
+def _refuse_impossible(column: Column, x: Tensor, there: Tensor, cells: pl.Series, source: str, first: int) -> None:
+    """Refuses numbers that have no density at all: beyond a bound, or where the column's first map does not reach."""
+    possible, first_map = torch.from_numpy(column.kind.can(x.numpy())), column.kind.first_map()
+    if first_map is not None:
+        possible &= first_map(x)[0].isfinite()
+    bad = there & ~possible & ~x.isnan()
+    if bad.any():
+        row = int(bad.byte().argmax())
+        low, high = (column.shown(float(end)) for end in column.kind.ends)
+        raise InputError(
+            f"{source}: column {column.name!r}, row {first + row + 1}: {cells[row]} cannot be; the training rows have "
+            f"values from {low} to {high}"
+        )
 
 
 def most_draws(n: int, fewest: int = FEWEST, most: int = MOST, points: int = POINTS) -> int:

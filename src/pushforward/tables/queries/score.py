@@ -13,7 +13,6 @@ from ...errors import InputError, listed
 from ...models.console import Console
 from ..io.table import Piece, Table
 from ..model import TableModel
-from .conditions import check_asked
 from .explain import explain, explained_columns
 from .query import Query, unknown
 
@@ -53,9 +52,24 @@ class Scoring:
         """Refuses rows with these columns if the model cannot score them.
 
         Raises:
-            InputError: says what the model lacks, or the rows.
+            InputError: ``given`` names a column that the model or the rows do not have, or one twice, or all of them;
+                or the model has no guide.
         """
-        check_asked(self.model, columns, self.given)
+        model, given, schema = self.model, self.given, self.model.schema
+        if not given:
+            return
+        if twice := [name for name in given if list(given).count(name) > 1]:
+            raise InputError(f"{twice[0]!r} is named twice", "given")
+        absent = [name for name in given if name not in columns]
+        if strange := [name for name in absent if name not in schema.table_names]:
+            raise InputError(f"the model {model.called} has the columns {listed(schema.names)}", "given", strange[0])
+        if absent:
+            raise InputError(f"the table has no such column; it has {listed(columns)}", "given", absent[0])
+        if not any(name in columns and name not in given for name in schema.names):
+            raise InputError(f"no column is left to ask for: the model has {listed(schema.names)}")
+        if any(name in schema.names for name in given):
+            among = f" given {listed(schema.given_names)}" if schema.given else ""
+            model.guide_for(f"answers only for all columns{among}")
 
     def piece(self, piece: Piece) -> pl.DataFrame:
         """The scores of some rows, in their order; null where a row has none.
