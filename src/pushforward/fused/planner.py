@@ -18,7 +18,6 @@ from ..transforms.base import Transform
 from ..transforms.compose import Compose, Inverse
 from .compiling import EAGER_PART, compiled, in_parts
 from .gaussianization import Gaussianizations
-from .images import ImageSteps
 from .incremental import Feature
 from .pool import POOL
 from .positions import PositionsInParts
@@ -27,7 +26,6 @@ from .rows import Couplings, MaskedRows, sequential, through
 _MAKERS: tuple[Callable[[Transform, Tensor], Any], ...] = (
     Couplings.make,
     MaskedRows.make,
-    ImageSteps.make,
     PositionsInParts.make,
     Gaussianizations.make,
 )

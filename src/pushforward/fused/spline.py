@@ -7,7 +7,7 @@ K - 1 slopes go through a softplus. The gradient with respect to all parameters 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -127,32 +127,6 @@ def _sizes(bins: int, bound: float, floor: float, like: Tensor) -> tuple[Tensor,
     least = spline.of_both(whole / bins * spline.FLOOR, whole / bins * floor, like)
     unit = spline.of_both(whole * (1 - spline.FLOOR), whole * (1 - floor), like)
     return least.unsqueeze(1), unit.unsqueeze(1)
-
-
-class SplineFunction(torch.autograd.Function):
-    """:func:`evaluate` as an autograd node, for networks that are called as modules: takes a plane, parameters, the
-    bound, the floor, and whether to invert."""
-
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, v: Tensor, params: Tensor, bound: float, floor: float, inverse: bool
-    ) -> tuple[Tensor, Tensor]:
-        value, log_slope, kept = evaluate(v, params, bound, floor, inverse)
-        ctx.save_for_backward(v, params, kept.t, kept.inside, *kept.bins, kept.shares)
-        ctx.bound, ctx.floor, ctx.inverse = bound, floor, inverse
-        return value, log_slope
-
-    @staticmethod
-    def backward(ctx: Any, value_grad: Tensor, slope_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        v, params, t, inside, *bins, shares = ctx.saved_tensors
-        if torch.is_grad_enabled():  # double backward: only the plain formula is differentiable
-            plain = spline.inverse if ctx.inverse else spline.forward
-            outputs = plain(v, params.transpose(0, 1), ctx.bound, ctx.floor)
-            grads = torch.autograd.grad(outputs, (v, params), (value_grad, slope_grad), create_graph=True)
-            return *grads, None, None, None
-        kept, params_grad = KeptSpline(ctx.inverse, t, inside, _Bin(*bins), shares), torch.empty_like(params)
-        grad = vjp(kept, value_grad, slope_grad, ctx.bound, ctx.floor, params_grad)
-        return grad, params_grad, None, None, None
 
 
 def _point_grads(

@@ -28,8 +28,8 @@ SOFTPLUS_ONE = math.log(math.expm1(1))  # softplus of this is 1
 
 def forward(x: Tensor, mu: Tensor, raw: Tensor, limit: float) -> tuple[Tensor, Tensor]:
     """z and log dz/dx = -s, of the shape of x; ``raw`` is r."""
-    s = soft_clamp(raw, limit)
-    return (x - mu) * (-s).exp(), -s
+    log_slope = raw / (raw.abs() / -limit - 1)
+    return (x - mu) * log_slope.exp(), log_slope
 
 
 def inverse(z: Tensor, mu: Tensor, raw: Tensor, limit: float) -> tuple[Tensor, Tensor]:
