@@ -26,7 +26,7 @@ FLOORS = (
     ("transforms",),
     ("fused",),
     ("tables.schema", "tables.io"),
-    ("images.formats", "images.labelled", "images.baselines"),
+    ("images.formats", "images.labelled"),
     ("distributions",),
     ("recipes", "plot", "testing", "citation"),
     ("objectives",),

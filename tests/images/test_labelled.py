@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pushforward.errors import InputError
-from pushforward.images.baselines import IndependentPixels
+from pushforward.images.fit import IndependentPixels
 from pushforward.images.labelled import read_pictures
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 6)).astype(np.uint8)

@@ -113,7 +113,7 @@ def opened(path: Path, device: str = "cpu") -> Any:
         InputError: there is none, it is damaged, or the device does not exist.
     """
     from ..images.density import ImageDensity  # these import PyTorch, for which --help does not wait
-    from ..models.device import device_named
+    from ..models.machine import device_named
     from ..models.saved import kind_of
     from ..tables.density import TableDensity
 

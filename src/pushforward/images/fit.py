@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..diagnostics import bits_per_dim
 from ..diagnostics.averages import mean_and_error
@@ -17,19 +18,17 @@ from ..distributions.base import Density
 from ..errors import InputError, listed
 from ..models.base import PERCENTS
 from ..models.console import Console
-from ..models.device import device_named
+from ..models.machine import device_named
 from ..models.train import Rows, joined, train_on, training_facts
 from ..numerics import threads
 from ..objectives.divergences import ForwardKL
 from ..recipes.by_name import IMAGE_FLOWS, default_image_flow, image_flow_by_name
 from ..training.fit import Result
 from ..transforms.multiscale import possible_squeezes
-from .baselines import IndependentPixels
-from .labelled import GIVEN, LabelledImages, one_hot, packed
+from .labelled import GIVEN, ImageSplits, LabelledImages, divide, one_hot, packed
 from .model import ImageModel, describe_held_out
 from .options import ImageOptions
 from .pixels import PixelDensity
-from .splits import ImageSplits, divide
 
 BATCH, RATE = 64, 3e-3
 CLIP = {
@@ -46,13 +45,7 @@ KEPT_IMAGES, KEPT_NUMBERS, FEWEST = 1_000, 2**21, 16  # held-out images saved wi
 def fit_images(
     pictures: LabelledImages, options: ImageOptions, console: Console, earlier: ImageModel | None = None
 ) -> tuple[Density, dict[str, Any]] | None:
-    """Fits and measures; progress is reported on the console.
-
-    Args:
-        pictures: The images as read.
-        options: The user's choices.
-        console: Where to talk.
-        earlier: A fitted model to train further.
+    """Fits the images as read, or trains a fitted model further, and measures.
 
     Returns:
         The density, and the facts saved beside it; None on all processes of torchrun but the first.
@@ -81,8 +74,10 @@ def fit_images(
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
     with threads.using(result.threads):  # the number that training found fastest
-        held = _held_out(flow, splits, classes, levels, options.training.seed)
-        quantiles = _quantiles(flow, splits.test, classes, levels, options.training.seed)
+        pixels, test = PixelDensity(flow, levels, options.training.seed), splits.test
+        held = _held_out(pixels.log_prob(test.images, one_hot(test.labels, classes)), splits, levels)
+        some = test[np.arange(0, len(test), max(len(test) // QUANTILE_IMAGES, 1))]
+        scores = pixels.log_prob(some.images, one_hot(some.labels, classes)).clamp_min(-1e30)
     summary = {
         **training_facts(result),
         "training_images": len(splits.train),
@@ -103,7 +98,7 @@ def fit_images(
     return flow, {
         **facts,
         "unseen": {"images": min(len(splits.test), QUANTILE_IMAGES)},
-        "quantiles": quantiles,
+        "quantiles": np.quantile(scores.numpy(), PERCENTS / 100).tolist(),
         "history": history,
         "summary": summary,
     }
@@ -136,7 +131,10 @@ def _train(
 def _facts(
     pictures: LabelledImages, splits: ImageSplits, levels: int, classes: list[str], options: ImageOptions
 ) -> dict[str, Any]:
-    """The facts saved beside the flow, other than measurements."""
+    """The facts saved beside the flow, other than measurements: among them some held-out images, for reports without
+    the data, chosen at random, because files may be sorted."""
+    most = min(KEPT_IMAGES, max(KEPT_NUMBERS // splits.test.images[0].numel(), FEWEST))
+    kept = np.sort(np.random.default_rng(options.training.seed).permutation(len(splits.test))[:most])
     return {
         "kind": "image",
         "shape": list(pictures.shape),
@@ -146,7 +144,7 @@ def _facts(
         "classes": classes,
         "data": pictures.path.name,
         "seed": options.training.seed,
-        "held_out": _kept(splits, options.training.seed),
+        "held_out": packed(splits.test[kept], splits.numbers[kept]),
         "fingerprint": pictures.fingerprint(),
         "torch": torch.__version__,
     }
@@ -241,12 +239,10 @@ def _describe_data(pictures: LabelledImages, splits: ImageSplits, levels: int, c
     ]
 
 
-def _held_out(flow: Density, splits: ImageSplits, classes: list[str], levels: int, seed: int) -> dict[str, Any]:
-    """Bits per dimension of the held-out images, compared with independent pixels, image by image."""
-    shape = splits.test.shape
-    ours = PixelDensity(flow, levels, seed).log_prob(splits.test.images, one_hot(splits.test.labels, classes))
+def _held_out(ours: Tensor, splits: ImageSplits, levels: int) -> dict[str, Any]:
+    """Bits per dimension of the held-out images, by their log-probabilities, beside independent pixels one by one."""
     theirs = IndependentPixels(splits.train.images, levels)(splits.test.images)
-    bits, their_bits = (bits_per_dim(values, shape, levels=1) for values in (ours, theirs))
+    bits, their_bits = (bits_per_dim(values, splits.test.shape, levels=1) for values in (ours, theirs))
     found: dict[str, Any] = {"images": len(splits.test)}
     names = (("bits_per_dim", bits), ("independent_bits_per_dim", their_bits), ("gain", their_bits - bits))
     for name, values in (*names, ("log_likelihood", ours)):
@@ -254,14 +250,26 @@ def _held_out(flow: Density, splits: ImageSplits, classes: list[str], levels: in
     return found
 
 
-def _quantiles(flow: Density, test: LabelledImages, classes: list[str], levels: int, seed: int) -> list[float]:
-    some = test[np.arange(0, len(test), max(len(test) // QUANTILE_IMAGES, 1))]
-    scores = PixelDensity(flow, levels, seed).log_prob(some.images, one_hot(some.labels, classes))
-    return np.quantile(scores.clamp_min(-1e30).numpy(), PERCENTS / 100).tolist()
+class IndependentPixels:
+    r"""Images without structure: every number follows its own histogram over the training images.
 
+    .. math:: P(x) = \prod_j \frac{n_j(x_j) + 1}{n + K}
 
-def _kept(splits: ImageSplits, seed: int) -> dict[str, Any]:
-    """Some held-out images, for reports without the data: random ones, because files may be sorted."""
-    most = min(KEPT_IMAGES, max(KEPT_NUMBERS // splits.test.images[0].numel(), FEWEST))
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(splits.test))[:most])
-    return packed(splits.test[chosen], splits.numbers[chosen])
+    Args:
+        images: Training images (n, C, H, W), whole numbers.
+        levels: K; numbers run from 0 to K - 1.
+    """
+
+    def __init__(self, images: Tensor, levels: int) -> None:
+        self.levels = levels
+        self.places = levels * torch.arange(images[0].numel())
+        counts = torch.ones(len(self.places) * levels)
+        for part in images.split(256):
+            cells = (self.places + part.flatten(1)).flatten()
+            counts += torch.bincount(cells, minlength=len(counts))
+        self.log_table = (counts / (len(images) + levels)).log()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """log P of images (n, C, H, W) in nats, of shape (n,), float64."""
+        parts = [self.log_table[self.places + part.flatten(1)].double().sum(1) for part in images.split(256)]
+        return torch.cat(parts)

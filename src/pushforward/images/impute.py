@@ -1,27 +1,27 @@
-"""Draws missing numbers of images given the others."""
+"""Missing numbers of images, NaN in an array of floats or marked by a mask, drawn given the others."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..diagnostics.averages import effective_draws
-from ..distributions.guided.density import FEW
 from ..distributions.pixel_filter import fill_pixels
 from ..distributions.pixelcnn import PixelCNN
 from ..errors import InputError
 from ..models.console import Console
 from ..posterior.hmc import hmc
-from ..tables.io.place import Location
-from .labelled import LabelledImages
-from .missing import read_with_holes
+from ..tables.io.place import Source
+from .formats import PICTURES, arrays_of, channels_first
+from .labelled import IMAGE_KEYS, LABEL_KEYS, LabelledImages, numbered
 from .model import ImageModel
-from .sample import check_draws, check_images_output, write_images
 from .unknown_pixels import unknown_pixels
 
 CANDIDATES = 64
@@ -95,45 +95,107 @@ def _by_chains(
     return points.numbers(y[:, -1]).unflatten(0, (chains, -1))[:draws], torch.tensor(count, dtype=torch.float64)
 
 
-def impute_file(
-    model: ImageModel,
-    data: Location,
-    output: Location,
-    console: Console,
-    *,
-    draws: int = 1,
-    seed: int = 0,
-    mask: Path | None = None,
-    candidates: int | None = None,
-) -> dict[str, Any]:
-    """Fills a file's images and writes them; returns a summary.
+def check_draws(draws: int) -> int:
+    """Checks the number of draws.
 
     Raises:
-        InputError: the images, the mask or the output cannot be used; says why.
+        InputError: it is below 1.
     """
-    path = check_images_output(output)
-    pictures, hole = read_with_holes(model, data, None, mask, console)
-    filled, effective = impute(model, pictures, hole, draws, seed, candidates or CANDIDATES)
-    labels = None if pictures.labels is None else list(pictures.labels) * draws
-    columns = len(pictures) if draws > 1 and len(pictures) <= 24 else None  # a row for each draw
-    write_images(path, filled.flatten(0, 1), labels, model.levels, columns)
-    counts = effective[effective.isfinite()].numpy()
-    few = int((counts < FEW).sum())
-    missing = int(hole.sum())
-    times = f"{draws} time{'s' if draws > 1 else ''}"
-    console.say(f"{missing:,} missing numbers of {len(pictures):,} images, drawn {times}")
-    console.say(f"effective number of candidates: median {np.median(counts):.1f}, least {counts.min():.1f}")
-    if few:
-        console.note(
-            f"for {few:,} images fewer than {FEW:g} candidates count, so their draws may not yet be those of the "
-            "conditional; give more `candidates=`"
+    if draws < 1:
+        raise InputError("expected at least 1", "draws", draws)
+    return draws
+
+
+def read_with_holes(
+    model: ImageModel, images: Any, labels: Any, mask: Any, console: Console
+) -> tuple[LabelledImages, Tensor]:
+    """Images as a model takes them, and which of their numbers are missing, bool, ``(n, C, H, W)``.
+
+    Args:
+        model: The fitted images.
+        images: As for a fit; or floats in which NaN is missing, an array, a ``.npy`` or a ``.npz``.
+        labels: The class of each, if ``images`` is an array.
+        mask: Where pixels are missing: ``(H, W)`` for all images, ``(n, H, W)``, or of the images' own shape; or such a
+            picture or ``.npy``. None if only NaN marks them.
+        console: Where notes are printed.
+
+    Raises:
+        InputError: the images do not fit the model, the mask does not fit the images, or nothing is missing.
+    """
+    found = _floats(images)
+    if found is None:
+        pictures = model.raw(images, labels).held_out()
+        hole = torch.zeros(pictures.images.shape, dtype=torch.bool)
+    else:
+        where, array, own = found
+        known, gone = _divided(array, where)
+        own = labels if labels is not None else own
+        pictures = numbered(where, channels_first(known, where), None if own is None else np.asarray(own))
+        pictures = pictures.with_bits(model.facts["bits"])
+        hole = channels_first(gone.astype(np.uint8), where).bool()
+    if mask is not None:
+        hole = hole | _mask(mask, pictures)
+    if not hole.any():
+        raise InputError(
+            f"{pictures.path}: no number is missing: give floats with NaN, or a `mask=`, not 0 where a pixel is missing"
         )
-    console.say(f"saved {output}")
-    return {
-        "images": len(pictures),
-        "missing": missing,
-        "draws": draws,
-        "seed": seed,
-        "effective": {"median": float(np.median(counts)), "least": float(counts.min()), "few": few},
-        "output": str(output),
-    }
+    pictures = replace(pictures, images=pictures.images.masked_fill(hole, 0))
+    pictures = model.fitting(pictures, console)
+    return pictures, hole.expand(pictures.images.shape)
+
+
+def _floats(images: Any) -> tuple[Path, np.ndarray, Any] | None:
+    """The source of floats, the array, and the labels beside it; None if the images do not hold floats."""
+    labels = None
+    if isinstance(images, Source) or (isinstance(images, str | Path) and Path(images).suffix not in (".npy", ".npz")):
+        return None
+    if isinstance(images, str | Path):
+        where = Path(images)
+        try:
+            arrays = arrays_of(where)
+        except InputError:
+            return None  # the error is reported when the images are read
+        array = next((arrays[key] for key in IMAGE_KEYS if key in arrays), None)
+        labels = next((arrays[key] for key in LABEL_KEYS if key in arrays), None)
+    else:
+        where, array = Path("images"), images.numpy() if isinstance(images, Tensor) else np.asarray(images)
+    return None if array is None or array.dtype.kind != "f" else (where, array, labels)
+
+
+def _divided(array: np.ndarray, where: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The known numbers as uint8, and which are missing."""
+    hole = np.isnan(array)
+    known = np.where(hole, 0, array)
+    if not ((known >= 0) & (known <= 255) & (known == np.floor(known))).all():
+        raise InputError(
+            f"{where}: holds floats that are neither NaN nor whole numbers from 0 to 255; scale them first"
+        )
+    return known.astype(np.uint8), hole
+
+
+def _mask(mask: Any, pictures: LabelledImages) -> Tensor:
+    """``(n or 1, C or 1, H, W)``, bool."""
+    array = _mask_file(Path(mask)) if isinstance(mask, str | Path) else np.asarray(mask)
+    n, (channels, height, width) = len(pictures), pictures.shape
+    missing = torch.from_numpy(array != 0)
+    if missing.dim() == 4 and missing.shape[1:] == (height, width, channels):
+        missing = missing.permute(0, 3, 1, 2)
+    shapes = {(height, width): (1, 1), (n, height, width): (n, 1), (n, channels, height, width): (n, channels)}
+    first = shapes.get(tuple(missing.shape))
+    if first is None:
+        raise InputError(
+            f"has shape {tuple(array.shape)}, but a mask of these {n} images is ({height}, {width}), "
+            f"({n}, {height}, {width}) or ({n}, {channels}, {height}, {width})",
+            "mask",
+        )
+    return missing.view(*first, height, width) if missing.is_contiguous() else missing
+
+
+def _mask_file(path: Path) -> np.ndarray:
+    try:
+        if path.suffix.lower() in PICTURES:
+            with Image.open(path) as picture:
+                return np.array(picture.convert("L"))
+        return next(iter(arrays_of(path).values()))
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken pictures, and our own
+        raise InputError(f"is not a readable picture or NumPy file ({error})", "mask", str(path)) from None

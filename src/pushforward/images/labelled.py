@@ -1,4 +1,4 @@
-"""Sets of images as the shell reads them: pixels, a name for every image, and its class if the files give one."""
+"""Sets of images as the shell reads them: pixels, a name and perhaps a class for each; and how they are divided."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ SPLIT_KEYS = {
     for split in ("train", "val", "test")
 }
 """Arrays of a divided ``.npz`` with their labels, as Keras, MedMNIST and this program name them."""
+MIN_IMAGES = 50
+SHARE = 0.1  # share of the images for the reported figures, and as many for early stopping
+MOST_TEST, MOST_VALIDATION = 5_000, 1_000  # their errors are small then, and images are slow
 
 
 @dataclass(frozen=True)
@@ -235,3 +238,35 @@ def unpacked(saved: dict[str, Any], shape: tuple[int, int, int], path: Path) -> 
 def full_range(images: Tensor, levels: int) -> Tensor:
     """Numbers from 0 to levels - 1 as the 0 to 255 of a picture."""
     return (images.float() * (255 / (levels - 1))).round().byte()
+
+
+@dataclass(frozen=True)
+class ImageSplits:
+    """Training, validation and test images, and the positions of the last in their file."""
+
+    train: LabelledImages
+    val: LabelledImages
+    test: LabelledImages
+    numbers: np.ndarray
+
+
+def divide(pictures: LabelledImages, seed: int) -> ImageSplits:
+    """The file's own division, or a seeded one.
+
+    Raises:
+        InputError: there are too few images.
+    """
+    if len(pictures) < MIN_IMAGES:
+        raise InputError(f"{pictures.path}: has {len(pictures)} images to learn from, and {MIN_IMAGES} are needed")
+    order = np.random.default_rng(seed).permutation(len(pictures))
+    tests = 0 if "test" in pictures.splits else _share(len(pictures), MOST_TEST)
+    vals = 0 if "val" in pictures.splits else _share(len(pictures), MOST_VALIDATION)
+    numbers = np.sort(order[:tests])
+    test = pictures.splits["test"] if "test" in pictures.splits else pictures[numbers]
+    val = pictures.splits["val"] if "val" in pictures.splits else pictures[np.sort(order[tests : tests + vals])]
+    train = pictures[np.sort(order[tests + vals :])]
+    return ImageSplits(train, val, test, numbers if tests else np.arange(len(test)))
+
+
+def _share(images: int, most: int) -> int:
+    return min(max(round(SHARE * images), 1), most)

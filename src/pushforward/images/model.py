@@ -1,4 +1,4 @@
-"""Fitted images as comparisons, reports, ``info`` and notebooks see them; the verbs are in ``fitted.py``."""
+"""Fitted images as comparisons, reports, ``info`` and notebooks see them; the verbs are in ``density.py``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from torch import Tensor
 from ..errors import InputError, listed, refuse
 from ..models.base import FittedDensity, HeldOut
 from ..models.console import Console, aligned
+from ..models.held_out_figures import with_error
 from ..models.train import Rows
 from ..report.evidence import Evidence, Page
 from ..report.words import plus_minus
 from ..tables.io.place import Location
 from .formats import png
-from .labelled import GIVEN, LabelledImages, full_range, one_hot, read_any, unpacked
+from .labelled import GIVEN, LabelledImages, divide, full_range, one_hot, read_any, unpacked
 from .pixels import PixelDensity
-from .splits import divide
 
 
 class ImageModel(FittedDensity):
@@ -122,6 +122,24 @@ class ImageModel(FittedDensity):
             raise InputError(known, "given", {GIVEN: given[GIVEN]})
         return [given[GIVEN]] * n
 
+    def draw(
+        self, n: int, given: dict[str, str], seed: int, temperature: float = 1.0, guidance: float = 0.0
+    ) -> tuple[Tensor, list[str] | None]:
+        """New images (n, C, H, W), and the class of each if the model has any.
+
+        Raises:
+            InputError: the model does not know the class, or was not fitted for guidance.
+        """
+        flow, labels = self.facts["summary"]["flow"], self.classes_of(n, given)
+        if guidance and (flow != "tarflow" or not self.classes):
+            raise InputError(
+                f"needs a tarflow that is conditioned on {GIVEN}, but {self.called} is a "
+                f"{flow}{'' if self.classes else ' without classes'}",
+                "guidance",
+                guidance,
+            )
+        return self.pixels(seed).sample(n, self.context(labels), temperature, guidance), labels
+
     def pixels(self, seed: int = 0) -> PixelDensity:
         """The density, with a seed for its draws."""
         return PixelDensity(self.density, self.levels, seed)
@@ -197,8 +215,7 @@ class ImageModel(FittedDensity):
         return describe_held_out(self.facts["summary"]["held_out"])
 
     def picture(self) -> str:
-        drawn = self.pixels(self.seed).sample(12, self.context(self.classes_of(12, {})))
-        content = base64.b64encode(png(full_range(drawn, self.levels), columns=12)).decode()
+        content = base64.b64encode(png(full_range(self.draw(12, {}, self.seed)[0], self.levels), columns=12)).decode()
         image = '<img src="data:image/png;base64,{}" alt="Images drawn from the model." style="max-width:100%">'
         return Markup(image).format(content)
 
@@ -214,18 +231,10 @@ class ImageModel(FittedDensity):
 
 def describe_held_out(held: Mapping[str, Any]) -> list[str]:
     """The quality of a fit, in words."""
-
-    def shown(name: str) -> str:
-        value = held[name]
-        if value is None or not np.isfinite(value):
-            return "not finite: some held-out images have no density"
-        return f"{value:.4f} ± {held[f'{name}_standard_error']:.4f}"
-
-    return aligned(
-        [
-            (f"{held['images']:,} held-out images, bits per dimension", shown("bits_per_dim")),
-            ("  of independent pixels", shown("independent_bits_per_dim")),
-            ("  the flow's gain, image by image", shown("gain")),
-        ],
-        indent="",
-    )
+    names = {
+        f"{held['images']:,} held-out images, bits per dimension": "bits_per_dim",
+        "  of independent pixels": "independent_bits_per_dim",
+        "  the flow's gain, image by image": "gain",
+    }
+    said = {label: with_error(held, name, f"{name}_standard_error", "images") for label, name in names.items()}
+    return aligned([*said.items()], indent="")

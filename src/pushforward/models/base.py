@@ -1,8 +1,8 @@
-"""The common base of fitted tables and fitted images: a density, the facts saved with it, and its location."""
+"""The common base of tables and images: keywords, a fitted density with what is saved with it, and that in words."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import signature
@@ -11,16 +11,20 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from markupsafe import Markup
 
 from ..distributions.base import Density
-from ..errors import InputError, refuse
+from ..errors import InputError, in_shell, refuse, spelled
 from ..saving.jsonable import jsonable
-from .console import Console
-from .described import Described
+from .console import Console, aligned
+from .options import options_of
 from .saved import load_saved, save
 
 Place = Any  # where rows or images come from, or go to: a path, or what tables and images know beside
 PERCENTS = np.linspace(0.0, 100.0, 1001)
+KEPT = ("summary", "schema", "shape", "levels", "classes", "command", "data", "seed", "samples", "torch")
+# The colours of a report's figures, for a page whose own colours are unknown.
+COLOURS = "--data:#0072b2;--model:#d55e00;--best:#009e73;--ink:currentColor;--faint:#85888c;--paper:transparent"
 
 
 @dataclass(frozen=True)
@@ -44,26 +48,70 @@ class HeldOut:
         return HeldOut(self.rows[at], self.numbers[at], self.train, frame)
 
 
-class FittedDensity(Described):
-    """A density of rows or of images, with everything that is saved with it.
+class FittedDensity(ABC):
+    """A density of rows or of images, with its keywords, kept as they came, and everything that is saved with it.
 
     Attributes:
         kind: What it describes: ``table`` or ``image``.
+        noun: The same as a plural: ``rows`` or ``images``.
         verbs: What the shell can do with files: ``score``, ``sample``, ``impute``, …
         of_others: What is said of an option that only other models have.
         measure: The measure by which models are compared: ``log_likelihood`` or ``bits_per_dim``.
+        options: The options that its keywords amount to.
+        notes_: What the last fit decided, in sentences.
         path: Where it was loaded from or saved to.
         loaded_from: Where it was loaded from, if it has not been fitted since.
+        density: The density itself, once there is one.
+        facts: What is saved with it: ``summary``, ``quantiles``, ``history``, ``held_out``, …
+        training_size: Number of training rows, or images; 0 for a density known up to a constant.
         seed: The seed of the fit, and the default seed of later random draws.
     """
 
     kind: ClassVar[str]
+    noun: ClassVar[str]
     measure: ClassVar[str]
     verbs: ClassVar[Mapping[str, Callable[..., dict[str, Any]]]]
     of_others: ClassVar[str]
+    options: Any
+    notes_: list[str]
     path: Path | None = None
     loaded_from: Path | None = None
+    density: Density
+    facts: dict[str, Any]
+    training_size: int
     seed: int
+    _keywords: dict[str, Any]
+
+    def _keep(self, keywords: Mapping[str, Any], kind: type) -> None:
+        """Keeps the local variables of a constructor that holds nothing but its keywords, as options of a kind."""
+        self._keywords = {name: value for name, value in keywords.items() if name != "self"}
+        self.options, self.notes_ = options_of(kind, self._keywords), []
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """All keywords by name, as they were passed; ``deep`` changes nothing."""
+        return dict(self._keywords)
+
+    def set_params(self, **params: Any) -> Self:
+        """Changes some keywords, for the next fit.
+
+        Raises:
+            InputError: there is no such keyword, or it cannot be used.
+        """
+        for name in params:
+            if name not in self._keywords:
+                raise InputError(f"{type(self).__name__} takes no such argument", name)
+        type(self).__init__(self, **{**self._keywords, **params})
+        return self
+
+    @property
+    def expression(self) -> str:
+        """The Python expression that makes such an object: by the keywords that differ from their defaults, or by
+        loading it."""
+        if self.loaded_from is not None:
+            return f"{type(self).__name__}.load({str(self.loaded_from)!r})"
+        usual = type(self)()._keywords
+        said = {name: value for name, value in self._keywords.items() if repr(value) != repr(usual[name])}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in said.items())})"
 
     @property
     def summary_(self) -> dict[str, Any]:
@@ -169,6 +217,65 @@ class FittedDensity(Described):
             held: The data.
             page: What is known of the report, a :class:`~pushforward.report.evidence.Page`.
         """
+
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """Labels and values that only rows, or only images, have."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, str]:
+        """The held-out figures by name, with their standard errors; the first is the main one."""
+
+    @abstractmethod
+    def detailed(self) -> list[str]:
+        """The columns or the images, and all held-out figures, as lines of text."""
+
+    @abstractmethod
+    def picture(self) -> str:
+        """A small picture of the fit, as HTML."""
+
+    def overview(self, source: str) -> dict[str, Any]:
+        """Labels and values for the top of a report on the data of ``source``."""
+        summary = self.facts["summary"]
+        return {
+            **({"Training": spelled(summary["verdict"], in_shell)} if "verdict" in summary else {}),
+            "Data": source,
+            **({f"Training {self.noun}": self.training_size} if self.training_size else {}),
+            "Flow": summary["flow"],
+            "Time to fit": f"{summary['seconds']:.0f} s",
+            **self.about(),
+        }
+
+    def describe(self, console: Console) -> dict[str, Any]:
+        """``pushforward info``: what was fitted, to what, how well, and with which command."""
+        facts = {
+            **self.overview(self.facts["data"]),
+            "Parameters": self.facts["summary"]["parameters"],
+            "Command": self.facts["command"],
+        }
+        cells = [(label.lower(), f"{value:,}" if isinstance(value, int) else value) for label, value in facts.items()]
+        for line in [*aligned(cells, indent=""), "", *self.detailed()]:
+            console.say(line)
+        return {"model": self.called, **{name: self.facts[name] for name in KEPT if name in self.facts}}
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "density"):
+            return self.expression
+        figure, value = next(iter(self.figures().items()))
+        training = f"{self.training_size:,} {self.noun} of " if self.training_size else ""
+        return f"{self.expression}, fitted to {training}{self.facts['data']}: {figure.lower()} {value}"
+
+    def _repr_html_(self) -> str | None:
+        """The card of a notebook; everything that comes from the data is escaped."""
+        if not hasattr(self, "density"):
+            return None
+        row = Markup('<tr><th style="text-align:left">{}</th><td style="text-align:left">{}</td></tr>')
+        facts = {**self.overview(str(self.facts["data"])), **self.figures()}
+        table = Markup("").join(row.format(label, value) for label, value in facts.items())
+        details = Markup("<details><summary>More</summary><pre>{}</pre></details>").format("\n".join(self.detailed()))
+        return Markup('<div style="{}"><p><code>{}</code></p><table>{}</table>{}{}</div>').format(
+            COLOURS, self.expression, table, self.picture(), details
+        )
 
     @abstractmethod
     def _check_alike(self, other: Any) -> None:

@@ -1,8 +1,9 @@
-"""The figures of a density on rows that it did not see, beside those of a Gaussian, and how they are printed."""
+"""The figures of a density on rows or images that it did not see, beside those of a rival, and how they are printed."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -36,9 +37,12 @@ def describe_held_out(held: dict[str, Any]) -> list[str]:
     """How good a fit is."""
     lines = aligned(
         [
-            ("held-out log-likelihood, nats a row", _with_error(held, "")),
-            ("  of a full-covariance Gaussian", _with_error(held, "gaussian_")),
-            ("  the flow's gain, row by row", gain_in_words(held) or _with_error(held, "gain_")),
+            ("held-out log-likelihood, nats a row", with_error(held, "log_likelihood", "standard_error")),
+            (
+                "  of a full-covariance Gaussian",
+                with_error(held, "gaussian_log_likelihood", "gaussian_standard_error"),
+            ),
+            ("  the flow's gain, row by row", gain_in_words(held) or with_error(held, "gain", "gain_standard_error")),
         ],
         indent="",
     )
@@ -61,8 +65,8 @@ def gain_in_words(held: dict[str, Any]) -> str:
     return "without meaning: the Gaussian rules some of the rows out"
 
 
-def _with_error(held: dict[str, Any], name: str) -> str:
-    value = held["gain" if name == "gain_" else f"{name}log_likelihood"]
-    if value is None or value in (float("inf"), -float("inf")):
-        return "not finite: some held-out rows have no density"
-    return f"{value:.4f} ± {held[f'{name}standard_error']:.4f}"
+def with_error(held: Mapping[str, Any], value: str, error: str, noun: str = "rows") -> str:
+    """A figure and its standard error, by their names among the figures."""
+    if held[value] is None or not math.isfinite(held[value]):
+        return f"not finite: some held-out {noun} have no density"
+    return f"{held[value]:.4f} ± {held[error]:.4f}"

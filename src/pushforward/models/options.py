@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from ..errors import InputError
 from ..training.schedule import duration, is_count
-from .memory import least_training, refuse_beyond_memory
+from .machine import least_training, refuse_beyond_memory
 from .typed import Flag, Names, Seconds, Unasked, Widths
 
 Options = TypeVar("Options")

@@ -105,13 +105,10 @@ def periods(*texts: str) -> dict[str, tuple[float, float]]:
     Raises:
         ValueError: a text has another form, or LOW is not below HIGH.
     """
-    found = {}
-    for text in texts:
-        name, low, high = _interval(text)
-        if not (name and low < high < math.inf):
-            raise ValueError("expected COLUMN=LOW,HIGH with LOW below HIGH, as in hour=0,24")
-        found[name] = (low, high)
-    return found
+    found = [_interval(text) for text in texts]
+    if not all(name and low < high < math.inf for name, (low, high) in found):
+        raise ValueError("expected COLUMN=LOW,HIGH with LOW below HIGH, as in hour=0,24")
+    return dict(found)
 
 
 def bounds(*texts: str) -> dict[str, tuple[float, float | None]]:
@@ -120,13 +117,10 @@ def bounds(*texts: str) -> dict[str, tuple[float, float | None]]:
     Raises:
         ValueError: a text has another form, or LOW is not below HIGH.
     """
-    found: dict[str, tuple[float, float | None]] = {}
-    for text in texts:
-        name, low, high = _interval(text)
-        if not (name and low < high):
-            raise ValueError("expected COLUMN=LOW,HIGH with LOW below HIGH, or COLUMN=LOW,")
-        found[name] = (low, high if math.isfinite(high) else None)
-    return found
+    found = [_interval(text) for text in texts]
+    if not all(name and low < high for name, (low, high) in found):
+        raise ValueError("expected COLUMN=LOW,HIGH with LOW below HIGH, or COLUMN=LOW,")
+    return {name: (low, high if math.isfinite(high) else None) for name, (low, high) in found}
 
 
 def chains(*texts: str) -> tuple[tuple[str, str], ...]:
@@ -157,14 +151,14 @@ def limits(*texts: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _interval(text: str) -> tuple[str, float, float]:
+def _interval(text: str) -> tuple[str, tuple[float, float]]:
     """The parts of COLUMN=LOW,HIGH: an empty end is infinite; both are NaN without two ends, or if LOW is missing."""
     name, _, ends = text.partition("=")
     try:
         low, high = (float(end) if end.strip() else math.inf for end in ends.split(","))
     except ValueError:
         low = math.inf
-    return (name.strip(), low, high) if math.isfinite(low) else (name.strip(), math.nan, math.nan)
+    return name.strip(), (low, high) if math.isfinite(low) else (math.nan, math.nan)
 
 
 def _read_by(read: Callable[..., Any], metavar: str, *, repeated: bool = False) -> Parameter:

@@ -14,8 +14,8 @@ import polars as pl
 from ..diagnostics.linear_gaussian import LinearGaussian
 from ..errors import InputError
 from ..models.console import Console
-from ..models.device import device_named
 from ..models.held_out_figures import describe_held_out
+from ..models.machine import device_named
 from ..numerics import threads
 from .describe import describe_data, describe_guide
 from .io.parquet import ParquetRows

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from ...distributions.base import Density
-from ...models.device import device_named
+from ...models.machine import device_named
 from ...recipes.by_name import categories_by_size
 from ...training.batches import mix
 from .candidate import Candidate, Fitted, Task

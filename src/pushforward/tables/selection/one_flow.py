@@ -10,7 +10,7 @@ from torch import Tensor
 from ...distributions.base import Density
 from ...distributions.mixed import Mixed
 from ...errors import InputError, listed
-from ...models.device import device_named
+from ...models.machine import device_named
 from ...models.options import TrainingOptions
 from ...models.train import joined, train_on, training_facts
 from ...objectives.divergences import Objective

@@ -15,7 +15,7 @@ from ...distributions.flow import Flow
 from ...distributions.mixed import Categories, Mixed
 from ...errors import InputError
 from ...models.console import Console
-from ...models.device import device_named
+from ...models.machine import device_named
 from ...numerics.indicators import indicators
 from ...training.verdict import Verdict
 from ...transforms.compose import Compose

@@ -1,4 +1,4 @@
-"""What the machine can hold: requests for more are refused before any work is done."""
+"""The machine on which a command runs: its devices, and what its memory can hold."""
 
 from __future__ import annotations
 
@@ -8,11 +8,28 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import torch
+
 from ..errors import InputError
 
 TRAINED = 16  # bytes of a weight in training: itself, its gradient and Adam's two moments, in float32
 LAYER = 12_000  # bytes that the objects of a layer take at least, beside its weights
 WIDTHS = (128, 128)  # of networks that are not told theirs
+
+
+def device_named(name: str) -> str:
+    """The device for a name: ``auto`` is the GPU if there is one; under torchrun, each process gets its own.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    if name == "auto":
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):  # PyTorch raises an AssertionError if built without GPU support
+        raise InputError("there is no such device here; use cpu", "device", name) from None
+    return name
 
 
 def refuse_beyond_memory(bytes: float, argument: str, value: Any) -> None:

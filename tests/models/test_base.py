@@ -1,4 +1,4 @@
-"""What a fitted model says of itself: one line that a reader can run, its columns, and how many the table has."""
+"""What a model says of itself: one line that a reader can run, its columns; its keywords as scikit-learn has them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.base import clone
 
 import pushforward as pf
+from pushforward.errors import InputError
+
+TABLE = {"size": np.random.default_rng(0).gamma(3.0, size=80), "colour": ["red", "blue"] * 40}
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +43,28 @@ def test_a_schema_shows_the_columns_of_the_table(fitted: pf.TableDensity, tmp_pa
     assert max(map(len, lines)) < 160
     fitted.report(tmp_path / "r.html")
     assert "fitted to a table of 5 columns" in (tmp_path / "r.html").read_text()
+
+
+def test_a_clone_has_the_same_parameters_and_is_not_fitted() -> None:
+    model = pf.TableDensity("maf", steps=2, columns=["size", "colour"], bounds={"size": (0, None)}).fit(TABLE)
+    twin = clone(model)
+    assert twin.get_params() == model.get_params()
+    assert twin.options == model.options
+    assert not hasattr(twin, "density")
+    assert np.array_equal(twin.fit(TABLE).score_samples(TABLE), model.score_samples(TABLE))
+
+
+def test_parameters_can_be_changed_before_the_next_fit() -> None:
+    model = pf.TableDensity("maf", steps=2)
+    assert model.set_params(steps=None, budget="2m") is model
+    assert (model.options.training.steps, model.options.training.budget) == (None, 120)
+    assert model.get_params()["flow"] == "maf"
+    with pytest.raises(InputError) as caught:
+        model.set_params(step=2)
+    assert caught.value.argument == "step"
+
+
+def test_images_have_parameters_too() -> None:
+    model = clone(pf.ImageDensity("glow", levels=4, given=("class",)))
+    assert (model.options.flow, model.options.levels, model.options.given) == ("glow", 4, ("class",))
+    assert model.expression == "ImageDensity(model='glow', levels=4, given=('class',))"
