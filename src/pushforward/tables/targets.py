@@ -31,7 +31,7 @@ from ..training.loop import TrainingError
 from ..transforms.constrained import Ordered
 from .io.write import write_table
 from .schema.columns import Column
-from .schema.kinds.number import Number
+from .schema.kinds.numeric import Number
 from .schema.schema import Schema
 
 SUPPORTS: dict[str, Any] = {

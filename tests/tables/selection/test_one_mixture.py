@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal
 import pushforward as pf
 from pushforward.tables.schema.columns import Column
 from pushforward.tables.schema.kinds.column_maps import FirstMap
-from pushforward.tables.schema.kinds.number import Number
+from pushforward.tables.schema.kinds.numeric import Number
 from pushforward.tables.schema.schema import Schema
 from pushforward.tables.selection.one_mixture import _scales
 from pushforward.transforms import Identity, InverseSoftplus, Log

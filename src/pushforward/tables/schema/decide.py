@@ -5,29 +5,31 @@ Any decision that a user might have wanted otherwise is noted, with the option t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 
 from ...errors import InputError
 from .columns import Column
-from .decisions import Decisions
-from .kinds.base import Numbers
-from .kinds.flag import Flag
-from .learner import ColumnChoices, Learner
-from .missingness import random_holes
-from .names import as_names, numbers_that_are_names
+from .kinds.category import Category
+from .kinds.named import MOST
+from .learner import ColumnChoices, Decisions, Learner
+from .missingness import flags_of, random_holes
 from .numbers import refuse_gaps
-from .relations.base import Dependency
-from .relations.dates import Weeks, weeks
-from .relations.dependencies import Dependencies
-from .relations.finding import find_relations
+from .relations.base import Dependencies, Dependency, Rows, inputs_of, modelled
+from .relations.dates import Weeks, date_parts, weeks
+from .relations.formula import determined
 from .relations.known_in_part import KnownInPart
+from .relations.labels import labels
+from .relations.look_up import Codes, codes_of, implied_categories, implies, jumps, looked_up
 from .relations.order import Order, find_orders
 from .relations.stated_formula import holding, stated_formulas
+from .relations.sums import sums
 from .schema import Schema
 
+JUMPS, SHUFFLED = 8, 0.75  # changes in what labels imply, in their order: at least, and as a part of those by chance
 AT_RANDOM = "values are missing at random, so log-densities do not count which are"
 FOLLOWS = " follows from others ({}), so together they have no density; leave one out with `columns=`"
 KEPT = "in every row, and kept so in samples; a row that breaks it is unlikely, but not impossible"
@@ -64,19 +66,14 @@ def learn_schema(
         raise InputError("; ".join([f"{source}: no column is left to model", *decisions.notes()]))
     for each in in_part:
         decisions.add(f"{each}", "as stated", "")
-    values = learner.encoded
-    columns = _named(columns, values, decisions, [*said.numbers, *said.bounds, *said.kinds])
-    columns, follow, split = _divided(columns, values, said, decisions)
-    values = Dependencies(follow, columns).completed(values, values)
-    columns = _with_holes(columns, values, decisions)
-    orders = _orders(columns, values, said, decisions)
-    flags = [
-        Column(f"{c.name} is missing", Flag(flags=c.name)) for c in columns if c.holes.share and not c.kind.classes
-    ]
+    columns, follow, split = _divided(_named(columns, learner), learner)
+    learner.encoded = Dependencies(follow, columns).completed(learner.encoded, learner.encoded)
+    columns = _with_holes(columns, learner)
+    orders = _orders(columns, learner)
     follow = [*constants, *follow]
     kept = {column.name for column in [*columns, *(relation.column for relation in follow)]}
     return Schema(
-        (*columns, *flags),
+        (*columns, *flags_of(columns)),
         tuple(learnt for name in said.given if (learnt := learner.learn_given(frame[name])) is not None),
         (*follow, *split, *orders, *in_part),
         tuple(name for name in said.columns if name in kept),
@@ -84,16 +81,15 @@ def learn_schema(
     )
 
 
-def _divided(
-    columns: list[Column], values: dict[str, Numbers], said: ColumnChoices, decisions: Decisions
-) -> tuple[list[Column], list[Dependency], list[Weeks]]:
+def _divided(columns: list[Column], learner: Learner) -> tuple[list[Column], list[Dependency], list[Weeks]]:
     """The columns that are modelled, those that follow from them, and dates that are divided into weeks and weekdays,
     which are encoded anew."""
+    values, said, decisions = learner.encoded, learner.said, learner.decisions
     formulas = stated_formulas(said.formulas, columns, decisions.source)
     free = {*said.unrelated, *formulas, *(name for formula in formulas.values() for name in formula.inputs)}
-    columns, told = holding(formulas, columns, values)
-    columns, follow = find_relations(columns, values, free) if said.relations != "none" else (columns, [])
-    columns, follow, split = weeks(columns, [*told, *follow], values)
+    told = holding(formulas, columns, values)
+    follow = [] if said.relations == "none" else _found(modelled(columns, told), values, free)
+    columns, follow, split = weeks(modelled(columns, [*told, *follow]), [*told, *follow], values)
     for each in split:
         decisions.add(f"{each}", "kept so in samples; a row that breaks it has density 0", "")
     for relation in follow:
@@ -106,11 +102,22 @@ def _divided(
     return columns, follow, split
 
 
-def _orders(
-    columns: Sequence[Column], values: Mapping[str, Numbers], said: ColumnChoices, decisions: Decisions
-) -> list[Order]:
+def _found(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
+    """What follows from other columns, but for the free ones, in the order in which it is computed."""
+    last = date_parts(columns, values, free)
+    last += labels(modelled(columns, last), values, free)
+    columns = modelled(columns, last)
+    implied = implied_categories(columns, values, free)
+    summed = sums(modelled(columns, implied), values, {*free, *inputs_of(implied)})
+    implied = looked_up(modelled(columns, [*implied, *summed]), values, implied, {*free, *inputs_of(summed)})
+    first = [*summed, *implied]
+    return [*determined(modelled(columns, first), values, {*free, *inputs_of(first)}), *first, *last]
+
+
+def _orders(columns: Sequence[Column], learner: Learner) -> list[Order]:
     """The orders of columns, stated and found."""
-    found = find_orders(columns, values, decisions.source, said.order, found=said.relations != "none")
+    said, decisions = learner.said, learner.decisions
+    found = find_orders(columns, learner.encoded, decisions.source, said.order, found=said.relations != "none")
     orders = [order for order in found if order.stated or not {order.low, order.high} & {*said.unrelated}]
     for order in orders:
         if not order.stated:
@@ -118,26 +125,60 @@ def _orders(
     return orders
 
 
-def _named(
-    columns: list[Column], values: dict[str, Numbers], decisions: Decisions, stated: Collection[str]
-) -> list[Column]:
+def _named(columns: list[Column], learner: Learner) -> list[Column]:
     """The columns, with numbers that turn out to be names as categories, which are encoded anew."""
+    values, said = learner.encoded, learner.said
+    stated = {*said.numbers, *said.bounds, *said.kinds}
     may_be = [column for column in columns if column.name not in stated and column.reading.dtype != "Part"]
-    named = numbers_that_are_names(may_be, values)
+    named = _numbers_that_are_names(may_be, values)
     for name, other in named.items():
-        decisions.add(name, f"numbers that are names, as {other!r} follows from them", "`numbers=` makes them numbers")
-    columns = [as_names(c, values[c.name]) if c.name in named else c for c in columns]
-    for column in columns:
+        what = f"numbers that are names, as {other!r} follows from them"
+        learner.decisions.add(name, what, "`numbers=` makes them numbers")
+    for place, column in enumerate(columns):
         if column.name in named:
-            values[column.name] = column.kind.read(pl.Series(values[column.name], nan_to_null=True))
+            numbers = pl.Series(values[column.name], nan_to_null=True)
+            kind = Category.of(numbers)
+            columns[place] = replace(column, kind=kind, reading=column.reading.naming(kind.labels))
+            values[column.name] = kind.read(numbers)
     return columns
 
 
-def _with_holes(columns: list[Column], values: Mapping[str, Numbers], decisions: Decisions) -> list[Column]:
+def _numbers_that_are_names(columns: Sequence[Column], values: Rows) -> dict[str, str]:
+    r"""Numbers that are labels, of schools or litters, each with a category that follows from it.
+
+    Along the sorted numbers, the category changes nearly as often as along shuffled ones,
+    :math:`n (1 - \sum_k p_k^2)` times, whereas a category that is read off a scale has one interval per value.
+    """
+    named = [column for column in columns if column.classes and not column.holes.share]
+    found: dict[str, str] = {}
+    places: list[Codes] = []
+    for column in columns:
+        plain = not column.classes and column.contents == "number"
+        codes = codes_of(column, values[column.name], MOST) if plain else None
+        if codes is None or any(implies(name, codes[1]) for name in places):
+            continue
+        tables = ((other.name, implies(codes, values[other.name])) for other in named)
+        follow = [name for name, table in tables if table is not None and _shuffled(table)]
+        if follow:
+            found[column.name] = follow[0]
+            places.append(codes)
+    return found
+
+
+def _shuffled(table: Sequence[float]) -> bool:
+    """Whether the values implied by increasing numbers follow no order; unavoidable changes are not counted."""
+    counts = np.unique(table, return_counts=True)[1]
+    fewest = len(counts) - 1
+    by_chance = len(table) * (1 - ((counts / len(table)) ** 2).sum()) - fewest
+    return jumps(table) - fewest >= max(JUMPS, SHUFFLED * by_chance)
+
+
+def _with_holes(columns: list[Column], learner: Learner) -> list[Column]:
     """The columns with what their missing values mean, after some were completed from others."""
+    values = learner.encoded
     shares = {c.name: float(c.missing(values[c.name]).mean()) if c.holes.share else 0.0 for c in columns}
     columns = [replace(c, holes=replace(c.holes, share=shares[c.name])) for c in columns]
     at_random = random_holes(columns, values)
     for name in sorted(at_random):
-        decisions.add(name, AT_RANDOM, "")
+        learner.decisions.add(name, AT_RANDOM, "")
     return [replace(c, holes=replace(c.holes, at_random=c.name in at_random)) for c in columns]

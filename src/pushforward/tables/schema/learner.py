@@ -9,18 +9,16 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 
-from ...errors import InputError
+from ...errors import InputError, listed
 from ...numerics.partly_known import known_in_part
 from .columns import Column, ContextColumn, Holes
-from .decisions import Decisions
 from .kinds.base import Bounds, Hints, Kind, Numbers
 from .kinds.category import Category
 from .kinds.circle import Periodic
 from .kinds.few_values import FEW, FewValues, are_few
 from .kinds.grid import Grid
 from .kinds.named import MOST
-from .kinds.number import Number
-from .kinds.numeric import numbers_of, present
+from .kinds.numeric import Number, numbers_of, present
 from .kinds.quantity import NUMBERS
 from .moments import Form, find_form, moment_name
 from .numbers import missing, more
@@ -63,6 +61,27 @@ class ColumnChoices(Protocol):
     def formulas(self) -> Mapping[str, str]: ...
     @property
     def strict(self) -> bool: ...
+
+
+@dataclass
+class Decisions:
+    """The decisions about columns: for every reason, the columns; ``strict`` refuses instead."""
+
+    source: str
+    strict: bool = False
+    found: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def add(self, name: str, what: str, option: str, refusal: str = "") -> None:
+        """Notes a decision; with ``strict``, refuses the column with the message ``refusal`` if there is one."""
+        if self.strict and refusal:
+            raise InputError(f"{self.source}: column {name!r}{refusal}")
+        self.found.setdefault((what, option), []).append(name)
+
+    def notes(self) -> tuple[str, ...]:
+        """One sentence per reason."""
+        return tuple(
+            f"{listed(names)}: {what}{f' ({option})' if option else ''}" for (what, option), names in self.found.items()
+        )
 
 
 def kind_of(values: pl.Series, hints: Hints, kinds: Sequence[type[Kind]] = KINDS) -> Kind:

@@ -20,20 +20,57 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import ClassVar, Self
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
 from ...numerics.partly_known import partly_known
-
-if TYPE_CHECKING:
-    from .columns import Column
+from .columns import Column
+from .kinds.base import Description, Hints, Kind, Numbers
 
 LEVEL = 0.01  # of all tests on a table together
 BINS = 5  # of numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flag(Kind):
+    """1 in rows where a column of numbers has no value, else 0; no column of the table itself.
+
+    Args:
+        flags: That column.
+    """
+
+    flags: str
+
+    is_number: ClassVar[bool] = False
+
+    @classmethod
+    def fits(cls, values: pl.Series, hints: Hints) -> Self | None:
+        return None  # it is no column of the table
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return "no", "yes"
+
+    def read(self, values: pl.Series) -> Numbers:
+        return values.is_null().to_numpy().astype(np.float64)
+
+    def write(self, numbers: Numbers) -> pl.Series:
+        return pl.Series(["no", "yes"]).gather(pl.Series(numbers > 0.5).cast(pl.Int64))
+
+    def describe(self) -> Description:
+        return Description("missing")
+
+
+def flags_of(columns: Sequence[Column]) -> list[Column]:
+    """A flag for every column of numbers whose missing values are recorded."""
+    holed = [column for column in columns if column.holes.recorded and not column.kind.classes]
+    return [Column(f"{column.name} is missing", Flag(flags=column.name)) for column in holed]
 
 
 class Missingness:

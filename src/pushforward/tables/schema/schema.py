@@ -20,10 +20,9 @@ from .kinds.base import Numbers
 from .kinds.unseen import is_unseen
 from .missingness import Missingness
 from .numbers import refuse_text, require_columns, usable_rows
-from .relations.base import Dependency, Relation
+from .relations.base import Dependencies, Dependency, Relation
 from .relations.composition import Composition, compositions
 from .relations.dates import Weeks
-from .relations.dependencies import Dependencies
 from .relations.formula import Formula, Near, near
 from .relations.known_in_part import KnownInPart
 from .relations.order import Order, in_order
@@ -220,9 +219,9 @@ class Schema(Saved):
                 density did not see must not have taken them into a histogram either.
         """
         weight = np.ones(len(x)) if weights is None else weights.double().numpy()
-        shapes = [column.kind.reshaped if again else column.kind.shaped for column in self.columns]
-        kinds = [shape(values, weight) for shape, values in zip(shapes, x.T.numpy(), strict=True)]
-        return replace(self, columns=tuple(replace(c, kind=kind) for c, kind in zip(self.columns, kinds, strict=True)))
+        pairs = zip(self.columns, x.T.numpy(), strict=True)
+        columns = tuple(replace(c, kind=c.kind.shaped(values, weight, again)) for c, values in pairs)
+        return replace(self, columns=columns)
 
     def with_near(self, x: Tensor, free: Collection[str] = (), stated: Mapping[str, Formula] | None = None) -> Schema:
         """The schema with parts of wholes, and formulas that columns are up to a remainder, each said in a note.
@@ -388,7 +387,7 @@ class Schema(Saved):
         values = self._values(rows.x.numpy())
         if self.weeks is not None:
             self.weeks.joined(values)
-        return self.dependencies.broken(values, len(rows.x), rows.follow)
+        return self.dependencies.broken(values, rows.follow, len(rows.x))
 
     # About encoded rows
 
@@ -415,7 +414,7 @@ class Schema(Saved):
         odd = ((x < low) | (x > high)).any(-1)
         if self.follow_names:
             values = self._values(x.flatten(0, -2).numpy())
-            odd |= torch.from_numpy(self.dependencies.far(values, odd.numel())).view(odd.shape)
+            odd |= torch.from_numpy(self.dependencies.far(values)).view(odd.shape)
         return odd
 
     @cached_property
@@ -474,7 +473,7 @@ class Schema(Saved):
         if self.weeks is not None:
             self.weeks.joined(snapped)
         if self.follow_names:
-            snapped, known = self.dependencies.computed(snapped, len(x)), (*known, *self.dependencies.columns)
+            snapped, known = self.dependencies.computed(snapped), (*known, *self.dependencies.columns)
         if not recorded:
             known = tuple(replace(c, reading=replace(c.reading, recorded=())) for c in known)
         rows = pl.DataFrame([column.written(snapped[column.name]) for column in known]).select(self.order or pl.all())

@@ -9,10 +9,10 @@ from .kinds.category import Category
 from .kinds.circle import Periodic
 from .kinds.column_maps import FirstMap
 from .kinds.few_values import FewValues
-from .kinds.flag import Flag
 from .kinds.grid import Grid
-from .kinds.number import Number
+from .kinds.numeric import Number
 from .kinds.spikes import Spikes
+from .missingness import Flag
 from .reading import Reading
 from .relations.constant import Constant
 from .relations.look_up import LookUp

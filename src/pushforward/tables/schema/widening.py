@@ -16,9 +16,9 @@ from torch import Tensor
 from ...errors import listed
 from .columns import Column
 from .kinds.base import Hints, Numbers
-from .kinds.flag import Flag
 from .kinds.unseen import is_unseen
 from .learner import KINDS, kind_of
+from .missingness import flags_of
 from .numbers import missing
 from .relations.base import Dependency, Relation
 from .relations.formula import Near
@@ -53,14 +53,8 @@ def widened(
         return column if _is_few(column) else _taking_in(column, new[column.name], old, known)
 
     fields = [wider(column) for column in schema.fields]
-    flags = [column for column in schema.columns if column.kind.flags]
-    flags += [
-        Column(f"{now.name} is missing", Flag(flags=now.name))
-        for now, was in zip(fields, schema.fields, strict=True)
-        if now.holes.share and not was.holes.share and not now.kind.classes
-    ]
     relations = [replace(r, column=wider(r.column)) if isinstance(r, Dependency) else r for r in schema.relations]
-    found = replace(schema, columns=(*fields, *flags), relations=tuple(relations))
+    found = replace(schema, columns=(*fields, *flags_of(fields)), relations=tuple(relations))
     kept, broken = _holding(found, new)
     told_apart = {column.name for column in schema.fields if _is_few(column)}
     told_apart |= set() if schema.weeks is None else {schema.weeks.weekday}
@@ -119,7 +113,7 @@ def _holding(schema: Schema, new: pl.DataFrame) -> tuple[list[Relation], list[Re
     for relation in schema.dependencies:
         name, told = relation.column.name, rows.follow.get(relation.column.name)
         if told is None:
-            values[name] = relation.computed(values, columns, len(rows.x))
+            values[name] = relation.computed(values, columns)
             continue
         wider = relation.widened(told, values, columns)
         place, values[name] = kept.index(relation), told

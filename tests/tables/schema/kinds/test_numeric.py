@@ -9,8 +9,7 @@ import pytest
 from pushforward.tables.schema.kinds.base import Hints
 from pushforward.tables.schema.kinds.circle import Periodic
 from pushforward.tables.schema.kinds.grid import Grid
-from pushforward.tables.schema.kinds.number import Number
-from pushforward.tables.schema.kinds.numeric import Numeric
+from pushforward.tables.schema.kinds.numeric import Number, Numeric
 from pushforward.tables.schema.kinds.spikes import Spikes
 
 RNG = np.random.default_rng(0)

@@ -196,13 +196,9 @@ class Kind(Saved, ABC):
         """The kind without a first map that only shortens its tails."""
         return self
 
-    def shaped(self, x: Numbers, weight: Numbers) -> Kind:
+    def shaped(self, x: Numbers, weight: Numbers, again: bool = False) -> Kind:
         """The kind with what its first map takes from rows with these weights: a histogram, if their spikes call for
-        one, and tails."""
-        return self
-
-    def reshaped(self, x: Numbers, weight: Numbers) -> Kind:
-        """The kind as if these rows had shaped it, with a first map of the same sort."""
+        one, and tails; ``again``, if others have shaped it: the map then stays one of the same sort."""
         return self
 
     def log_unseen(self, x: Tensor) -> Tensor | float:

@@ -80,7 +80,7 @@ class Periodic(Numeric, saved_as="Circle"):
     def refuse(self, numbers: Numbers, source: str, name: str, rows: np.ndarray) -> None:
         refuse_outside(numbers, self.period, source, name, rows)
 
-    def shaped(self, x: Numbers, weight: Numbers) -> Self:
+    def shaped(self, x: Numbers, weight: Numbers, again: bool = False) -> Self:
         return self
 
     def describe(self) -> Description:

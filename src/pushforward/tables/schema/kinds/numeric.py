@@ -176,19 +176,25 @@ class Numeric(Intervals):
     def _is(self, *names: str) -> bool:
         return self.first is not None and self.first.name in names
 
-    def shaped(self, x: Numbers, weight: Numbers) -> Self:
-        if np.isnan(x).all():  # every row knows only a part
+    def shaped(self, x: Numbers, weight: Numbers, again: bool = False) -> Self:
+        if np.isnan(x).all() or (again and not self._is("histogram")):  # if all are, every row knows only a part
             return self
         first = histogram_of(self, x, weight) or self.first
         return replace(self, first=first, tails=tails_of(first, self, x[~np.isnan(x) & (weight > 0)]))
-
-    def reshaped(self, x: Numbers, weight: Numbers) -> Self:
-        return self.shaped(x, weight) if self._is("histogram") else self
 
     def describe(self) -> Description:
         return Description(
             self.title, f"{self.minimum:g}", f"{self.maximum:g}", "-" if self.first is None else str(self.first)
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number(Numeric):
+    """Numbers between which any other may lie."""
+
+    @classmethod
+    def fits(cls, values: pl.Series, hints: Hints) -> Self | None:
+        return cls.of(present(values)).mapped(values, hints)
 
 
 def _within(edge: float, bound: float, away: float) -> float:

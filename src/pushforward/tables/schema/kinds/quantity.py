@@ -8,11 +8,9 @@ from typing import Any, ClassVar, Self
 
 import polars as pl
 
-from ....transforms.base import Transform
-from .base import Atom, Description, Hints, Kind, Numbers
+from .base import Description, Hints, Kind, Numbers
 from .grid import Grid
-from .number import Number
-from .numeric import Numeric
+from .numeric import Number, Numeric
 from .spikes import Spikes
 
 NUMBERS: tuple[type[Numeric], ...] = (Grid, Spikes, Number)  # from the most special to the most general
@@ -21,6 +19,11 @@ NUMBERS: tuple[type[Numeric], ...] = (Grid, Spikes, Number)  # from the most spe
 def numbers_kind(values: pl.Series, hints: Hints) -> Numeric:
     """The kind of numbers on a scale: a grid, some that stand out, or any."""
     return next(kind for each in NUMBERS if (kind := each.fits(values, hints)) is not None)
+
+
+def _of_numbers(name: str) -> Any:
+    """A member of a quantity that is that of its numbers."""
+    return property(lambda quantity: getattr(quantity.numbers, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,44 +60,17 @@ class Quantity(Kind):
     def write(self, numbers: Numbers) -> pl.Series:
         return self.format(self.numbers.write(numbers))
 
-    @property
-    def step(self) -> float:  # type: ignore[override]
-        return self.numbers.step
-
-    @property
-    def resolution(self) -> float:
-        return self.numbers.resolution
-
-    @property
-    def atoms(self) -> tuple[Atom, ...]:  # type: ignore[override]
-        return self.numbers.atoms
-
-    @property
-    def fill(self) -> tuple[float, ...]:  # type: ignore[override]
-        return self.numbers.fill
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        return self.numbers.ends
-
-    @property
-    def typical(self) -> tuple[float, ...]:
-        return self.numbers.typical
-
-    def can(self, numbers: Numbers) -> Any:
-        return self.numbers.can(numbers)
-
-    def between(self, low: float, high: float) -> Numbers:
-        return self.numbers.between(low, high)
-
-    def snap(self, numbers: Numbers) -> Numbers:
-        return self.numbers.snap(numbers)
-
-    def limits(self, spreads: float) -> tuple[float, float]:
-        return self.numbers.limits(spreads)
-
-    def first_map(self) -> Transform:
-        return self.numbers.first_map()
+    step = _of_numbers("step")
+    resolution = _of_numbers("resolution")
+    atoms = _of_numbers("atoms")
+    fill = _of_numbers("fill")
+    ends = _of_numbers("ends")
+    typical = _of_numbers("typical")
+    can = _of_numbers("can")
+    between = _of_numbers("between")
+    snap = _of_numbers("snap")
+    limits = _of_numbers("limits")
+    first_map = _of_numbers("first_map")
 
     def bare(self) -> Self:
         return replace(self, numbers=self.numbers.bare())
@@ -102,11 +78,8 @@ class Quantity(Kind):
     def untailed(self) -> Self:
         return replace(self, numbers=self.numbers.untailed())
 
-    def shaped(self, x: Numbers, weight: Numbers) -> Self:
-        return replace(self, numbers=self.numbers.shaped(x, weight))
-
-    def reshaped(self, x: Numbers, weight: Numbers) -> Self:
-        return replace(self, numbers=self.numbers.reshaped(x, weight))
+    def shaped(self, x: Numbers, weight: Numbers, again: bool = False) -> Self:
+        return replace(self, numbers=self.numbers.shaped(x, weight, again))
 
     def describe(self) -> Description:
         low, high = (self.shown(end) for end in (self.numbers.minimum, self.numbers.maximum))

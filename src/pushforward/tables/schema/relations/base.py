@@ -7,8 +7,9 @@ violates the relation has density 0.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,7 +21,6 @@ CLOSE = 1e-9  # of a column's spread: the rounding error of float64
 
 Rows = Mapping[str, Numbers]  # encoded columns by name
 Columns = Mapping[str, Column]
-Divided = tuple[list[Column], list["Dependency"]]  # columns that are modelled, and those that follow from them
 
 
 class Relation(Saved, ABC):
@@ -47,7 +47,7 @@ class Dependency(Relation):
     inputs: tuple[str, ...] = ()
 
     @abstractmethod
-    def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
+    def computed(self, values: Rows, columns: Columns) -> Numbers:
         """The encoded column from encoded inputs; NaN if one of them is missing."""
 
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
@@ -60,7 +60,7 @@ class Dependency(Relation):
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         """Which rows contradict the relation; none where a value is missing, or to which it does not apply."""
-        computed = self.computed(values, columns, len(found))
+        computed = self.computed(values, columns)
         there = ~np.isnan(found) & ~np.isnan(computed) & self.known(values)
         return there & (np.abs(found - computed) > self._slack)
 
@@ -79,19 +79,76 @@ class Dependency(Relation):
         return CLOSE * (1.0 if self.column.classes else max(high - low, abs(high), 1e-300))
 
 
+class Dependencies:
+    """All columns of a table that follow from others, each from modelled ones or from those before it.
+
+    Args:
+        relations: What follows.
+        columns: The modelled columns.
+    """
+
+    def __init__(self, relations: Sequence[Dependency], columns: Sequence[Column]) -> None:
+        self.relations, self.modelled = tuple(relations), columns
+
+    def __iter__(self) -> Iterator[Dependency]:
+        return iter(self.relations)
+
+    def __len__(self) -> int:
+        return len(self.relations)
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns that follow."""
+        return [relation.column for relation in self.relations]
+
+    @cached_property
+    def known(self) -> dict[str, Column]:
+        """All columns by name."""
+        return {column.name: column for column in (*self.modelled, *self.columns)}
+
+    def computed(self, values: Rows, told: Rows | None = None) -> dict[str, Numbers]:
+        """Encoded rows with the columns that follow, computed where they are not told."""
+        found = dict(values)
+        for relation in self.relations:
+            own = (told or {}).get(relation.column.name)
+            found[relation.column.name] = relation.computed(found, self.known) if own is None else own
+        return found
+
+    def completed(self, values: Rows, told: Rows) -> dict[str, Numbers]:
+        """Encoded rows with missing values completed from the columns that follow, as far as these are told."""
+        found = dict(values)
+        for relation in self.relations:
+            if relation.column.name in told:
+                for name, rest in relation.rest(told[relation.column.name], found, self.known).items():
+                    found[name] = np.where(np.isnan(rest), found[name], rest)
+        return found
+
+    def broken(self, values: Rows, told: Rows, rows: int) -> np.ndarray:
+        """Which of so many rows violate each of them, ``(dependencies, rows)``; none if they are not told."""
+        values, found = self.computed(values, told), np.zeros((len(self), rows), bool)
+        for place, relation in enumerate(self.relations):
+            if relation.column.name in told:
+                found[place] = relation.broken(told[relation.column.name], values, self.known)
+        return found
+
+    def far(self, values: Rows) -> np.ndarray:
+        """In which rows one of them is farther beyond the training rows than these are apart, ``(n,)``."""
+        values, ends = self.computed(values), [(column.name, *column.kind.limits(1.0)) for column in self.columns]
+        return np.any([(values[name] < low) | (values[name] > high) for name, low, high in ends], 0)
+
+
+def modelled(columns: Sequence[Column], relations: Sequence[Dependency]) -> list[Column]:
+    """The columns without those that follow."""
+    gone = {relation.column.name for relation in relations}
+    return [column for column in columns if column.name not in gone]
+
+
+def inputs_of(relations: Sequence[Dependency]) -> set[str]:
+    """The columns that some follow from."""
+    return {name for relation in relations for name in relation.inputs}
+
+
 def on_scales(columns: Sequence[Column], values: Rows) -> dict[str, Numbers]:
     """The amounts of columns that hold some and have no period, by name."""
     scales = [column for column in columns if column.kind.is_number and column.kind.circle is None]
     return {column.name: column.kind.amounts(values[column.name]) for column in scales}
-
-
-def divided(columns: Sequence[Column], relation_of: Callable[[Column], Dependency | None]) -> Divided:
-    """Divides columns into those that are modelled and those that follow.
-
-    Args:
-        columns: All columns.
-        relation_of: The relation by which a column follows from others; None if it is modelled. Asked in their order.
-    """
-    found = [(column, relation_of(column)) for column in columns]
-    kept = [column for column, relation in found if relation is None]
-    return kept, [relation for _, relation in found if relation is not None]

@@ -20,8 +20,8 @@ class Constant(Dependency):
 
     value: float = 0.0
 
-    def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
-        return np.full(rows, self.value)
+    def computed(self, values: Rows, columns: Columns) -> Numbers:
+        return np.full(len(next(iter(values.values()))), self.value)
 
     def __str__(self) -> str:
         return f"{self.column.name!r} is {self.column.shown(self.value)} in every row"

@@ -11,7 +11,7 @@ import polars as pl
 from ..columns import Column
 from ..kinds.base import Hints, Numbers
 from ..kinds.grid import Grid
-from .base import Columns, Dependency, Divided, Relation, Rows, divided
+from .base import Columns, Dependency, Relation, Rows
 from .look_up import LookUp, implies
 
 PARTS: Mapping[str, Callable[[pl.Series], pl.Series]] = {
@@ -47,8 +47,8 @@ class DatePart(LookUp):
     def looked_at(self, values: Rows) -> Numbers:
         return part_of(values[self.inputs[0]], self.dtype, self.part)
 
-    def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
-        return super().computed(values, columns, rows) if self.shift is None else self.looked_at(values) + self.shift
+    def computed(self, values: Rows, columns: Columns) -> Numbers:
+        return super().computed(values, columns) if self.shift is None else self.looked_at(values) + self.shift
 
     def known(self, values: Rows) -> np.ndarray | bool:
         """The rows whose part training rows have."""
@@ -111,22 +111,12 @@ def part_of(numbers: Numbers, dtype: str, part: str) -> Numbers:
     return np.where(there, PARTS[part](times).cast(pl.Float64).to_numpy(), np.nan)
 
 
-def date_parts(columns: Sequence[Column], values: Rows, free: Collection[str] = ()) -> Divided:
-    """Divides columns into those that are modelled and those that follow from a part of a date in every row.
-
-    Args:
-        columns: All columns.
-        values: Their encoded rows.
-        free: Columns that are modelled in any case.
-    """
+def date_parts(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
+    """Columns, but for the free ones, that follow from a part of a date in every row."""
     dates = [column for column in columns if column.reading.dtype in ("Date", "Datetime") and not column.classes]
-
-    def part(column: Column) -> DatePart | None:
-        can = (column.kind.is_number or column.classes) and not column.reading.moment and column.name not in free
-        parts = (_part(column, date, values) for date in dates if can)
-        return next((found for found in parts if found is not None), None)
-
-    return divided(columns, part)
+    can = [c for c in columns if (c.kind.is_number or c.classes) and not c.reading.moment and c.name not in free]
+    parts = (next((found for date in dates if (found := _part(column, date, values))), None) for column in can)
+    return [part for part in parts if part is not None]
 
 
 def _part(column: Column, date: Column, values: Rows) -> DatePart | None:
@@ -142,7 +132,7 @@ def _part(column: Column, date: Column, values: Rows) -> DatePart | None:
         amounts = column.kind.amounts(np.array(table))
         if (
             part != "weekday" and len(set((amounts - at).tolist())) == 1
-        ):  # the part itself, whose other values are known, too
+        ):  # the part itself, of which all values are known
             numbers = Grid.of(column.kind.amounts(x), step=1.0, origin=float(amounts[0]), decimals=0)
             column = replace(column, kind=numbers, reading=replace(column.reading, dtype=""))
             return DatePart(column, (date.name,), part=part, dtype=date.reading.dtype, shift=float(amounts[0] - at[0]))

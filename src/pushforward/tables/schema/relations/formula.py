@@ -16,11 +16,10 @@ from ....numerics.robust import pursuit
 from ....transforms.remainder import Remainder
 from ..columns import Column
 from ..kinds.base import Atom, Hints, Numbers
-from ..kinds.number import Number
-from ..kinds.numeric import Numeric
+from ..kinds.numeric import Number, Numeric
 from ..kinds.quantity import numbers_kind
 from ..saved import Saved
-from .base import Columns, Dependency, Divided, Relation, Rows, on_scales
+from .base import Columns, Dependency, Relation, Rows, on_scales
 
 Factor = tuple[str, float]  # a column and its power
 Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product
@@ -79,7 +78,7 @@ class Determined(Dependency):
     formula: Formula = Formula(())
     stated: bool = False
 
-    def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
+    def computed(self, values: Rows, columns: Columns) -> Numbers:
         return self.column.kind.snap(self.formula(_amounts(self.formula.inputs, values, columns)))
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
@@ -91,7 +90,7 @@ class Determined(Dependency):
     def holds(self, values: Rows, columns: Columns) -> bool:
         """Whether the column is m in every row, and missing where m is."""
         found = values[self.column.name]
-        whole = np.isnan(self.computed(values, columns, len(found))) == np.isnan(found)
+        whole = np.isnan(self.computed(values, columns)) == np.isnan(found)
         return bool(whole.all() and not self.broken(found, values, columns).any())
 
     def __str__(self) -> str:
@@ -138,17 +137,10 @@ class Near(Relation):
         return f"{self.name!r} is about {self.formula}{exactly}"
 
 
-def determined(columns: Sequence[Column], values: Rows, kept: Collection[str]) -> Divided:
-    """Divides columns into those that are modelled and those that are formulas of others in every row.
-
-    Args:
-        columns: All columns.
-        values: Their encoded rows.
-        kept: Columns from which others follow.
-    """
-    left: list[Column] = list(columns)
-    relations: list[Dependency] = []
-    needed, scales, known = set(kept), on_scales(columns, values), {column.name: column for column in columns}
+def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
+    """Columns, but for the free ones, that are formulas of others in every row."""
+    left, relations = list(columns), list[Dependency]()
+    needed, scales, known = set(free), on_scales(columns, values), {column.name: column for column in columns}
     for earlier, column in itertools.product((True, False), columns):  # what comes later follows from what comes before
         if column.name in needed or column.classes or column not in left:
             continue
@@ -160,7 +152,7 @@ def determined(columns: Sequence[Column], values: Rows, kept: Collection[str]) -
             relations.append(relation)
             needed |= set(relation.inputs)
             left.remove(column)
-    return left, relations
+    return relations
 
 
 def near(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Columns, Dependency, Divided, Rows, divided, on_scales
+from .base import Columns, Dependency, Rows, on_scales
 from .look_up import EVIDENCE
 
 FEWEST = 50  # rows
@@ -28,7 +28,7 @@ class Largest(Dependency):
     codes: tuple[float, ...] = ()
     sign: int = 1
 
-    def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
+    def computed(self, values: Rows, columns: Columns) -> Numbers:
         amounts = self.sign * self.amounts(values, columns)
         there = ~np.isnan(amounts).any(0)
         return np.where(there, np.array(self.codes)[np.where(there, amounts, 0).argmax(0)], np.nan)
@@ -59,7 +59,7 @@ class Threshold(Dependency):
     gaps: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     codes: tuple[float, ...] = ()
 
-    def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
+    def computed(self, values: Rows, columns: Columns) -> Numbers:
         (amounts,) = self.amounts(values, columns)
         return np.where(np.isnan(amounts), np.nan, np.array(self.codes)[np.searchsorted(self.cuts, amounts)])
 
@@ -75,24 +75,16 @@ class Threshold(Dependency):
         return f"{self.column.name!r} tells on which side of {cuts} {self.inputs[0]!r} lies"
 
 
-def labels(columns: Sequence[Column], values: Rows, free: Collection[str] = ()) -> Divided:
-    """Divides columns into those that are modelled and labels that follow from numbers in every row.
-
-    Args:
-        columns: All columns.
-        values: Their encoded rows.
-        free: Columns that are modelled in any case.
-    """
+def labels(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
+    """Labels, but for the free ones, that follow from numbers in every row."""
     scales = on_scales([column for column in columns if not column.classes], values)
-    names, amounts = [*scales][:MOST], np.array([*scales.values()][:MOST])
-
-    def label(column: Column) -> Dependency | None:
+    names, amounts, found = [*scales][:MOST], np.array([*scales.values()][:MOST]), []
+    for column in columns:
         x = values[column.name]
         if column.classes < 2 or column.name in free or len(x) < FEWEST or np.isnan(x).any() or not _is_told(x):
-            return None
-        return _largest(column, x, names, amounts) or _threshold(column, x, names, amounts)
-
-    return divided(columns, label)
+            continue
+        found.append(_largest(column, x, names, amounts) or _threshold(column, x, names, amounts))
+    return [label for label in found if label is not None]
 
 
 def _largest(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarray) -> Dependency | None:

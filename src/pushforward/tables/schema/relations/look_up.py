@@ -17,9 +17,7 @@ FIRST = 2000  # rows that suffice to refute most relations
 EVIDENCE = 100.0  # nats by which the rows must favour an implied value
 LONGEST, REPEATED = 1000, 3  # distinct values of a column used for look-up, and rows of each on average
 
-Codes = tuple[
-    NDArray[Any], NDArray[Any]
-]  # a column's distinct values, increasing, and for every row the index of its own
+Codes = tuple[NDArray[Any], NDArray[Any]]  # a column's distinct values, increasing, and the index of each row's own
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,7 +36,7 @@ class LookUp(Dependency):
         """What is looked up: the encoded input."""
         return values[self.inputs[0]]
 
-    def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
+    def computed(self, values: Rows, columns: Columns) -> Numbers:
         found = self.looked_at(values)
         if self.at:
             middles = np.convolve(self.at, [0.5, 0.5], "valid")
@@ -63,57 +61,47 @@ class LookUp(Dependency):
         """The relation with its input replaced, if that was itself found to follow from another column."""
         if self.inputs != (found.column.name,):
             return self
-        table = self.computed({found.column.name: np.array(found.implied)}, {}, len(found.implied))
+        table = self.computed({found.column.name: np.array(found.implied)}, {})
         return replace(self, inputs=found.inputs, implied=tuple(table.tolist()), at=found.at)
 
     def __str__(self) -> str:
         return f"{self.column.name!r} follows from {self.inputs[0]!r}"
 
 
-def implied_categories(
-    columns: list[Column], values: Rows, free: Collection[str] = ()
-) -> tuple[list[Column], list[LookUp]]:
+def implied_categories(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[LookUp]:
     """Columns with classes that another such column implies, but for the free ones; of two that imply each other, the
     first is kept."""
     named = [column for column in columns if column.classes]
     relations: list[LookUp] = []
     for column in reversed([column for column in named if column.name not in free]):
         others = [other for other in named if other is not column and other.classes >= column.classes]
-        for other in others:
-            table = _implication(values[other.name], values[column.name], other.classes)
-            if table is not None:
-                named.remove(column)
-                found = LookUp(column, (other.name,), table)
-                relations = [*(relation.through(found) for relation in relations), found]
-                break
-    gone = {relation.column.name for relation in relations}
-    return [column for column in columns if column.name not in gone], relations[::-1]
+        tables = (
+            (other, implies((np.arange(other.classes), values[other.name]), values[column.name])) for other in others
+        )
+        found = next((LookUp(column, (other.name,), table) for other, table in tables if table is not None), None)
+        if found is not None:
+            named.remove(column)
+            relations = [found, *(relation.through(found) for relation in relations)]
+    return relations
 
 
 def looked_up(
-    columns: list[Column], values: Rows, implied: Sequence[LookUp], summed: Collection[str]
-) -> tuple[list[Column], list[LookUp]]:
-    """Numbers that follow from numbers or categories, value by value, and categories that follow from numbers.
-
-    Examples are logarithms of rounded numbers, means of groups, and flags for values above a threshold.
-
-    Args:
-        columns: All columns that are not known to be implied.
-        values: Their encoded rows.
-        implied: What follows from categories; if these in turn follow from numbers, it is derived from those numbers.
-        summed: Columns that are inputs of sums, which are kept.
-    """
-    kept, relations = list(columns), list(reversed(implied))
+    columns: Sequence[Column], values: Rows, implied: Sequence[LookUp], free: Collection[str]
+) -> list[LookUp]:
+    """Numbers that follow from numbers or categories, value by value, and categories that follow from numbers, but for
+    the free ones: logarithms of rounded numbers, means of groups, and flags for values above a threshold. With what is
+    implied by categories; if these in turn follow from numbers, it is derived from those numbers."""
+    kept, relations = list(columns), list(implied)
     found = {column.name: codes_of(column, values[column.name]) for column in columns}
     codes = {name: code for name, code in found.items() if code is not None}
-    for column in reversed([column for column in columns if column.name in codes and column.name not in summed]):
-        for other in [other for other in kept if other is not column and other.name in codes]:
-            relation = _looked_up(column, other, codes, values[column.name])
-            if relation is not None:
-                relations = [*(each.through(relation) for each in relations), relation]
-                kept.remove(column)
-                break
-    return kept, relations[::-1]
+    for column in reversed([column for column in columns if column.name in codes and column.name not in free]):
+        others = (other for other in kept if other is not column and other.name in codes)
+        tried = (_looked_up(column, other, codes, values[column.name]) for other in others)
+        relation = next((each for each in tried if each is not None), None)
+        if relation is not None:
+            relations = [relation, *(each.through(relation) for each in relations)]
+            kept.remove(column)
+    return relations
 
 
 def codes_of(column: Column, x: Numbers, most: int = LONGEST) -> Codes | None:
@@ -126,28 +114,23 @@ def codes_of(column: Column, x: Numbers, most: int = LONGEST) -> Codes | None:
 
 
 def implies(codes: Codes, then: Numbers) -> tuple[float, ...] | None:
-    """What every value implies, as in :func:`_implication`."""
-    return _implication(codes[1], then, len(codes[0]))
-
-
-def jumps(table: Sequence[float]) -> int:
-    """How often the implied value changes as the implying values increase."""
-    return int(np.count_nonzero(np.diff(table)))
-
-
-def _implication(given: NDArray[Any], then: Numbers, classes: int) -> tuple[float, ...] | None:
-    """What every category implies, if the rows support it clearly; otherwise None."""
-    table = np.full(classes, np.nan)
+    """What every value implies, if the rows support it clearly; otherwise None."""
+    given, table = codes[1], np.full(len(codes[0]), np.nan)
     for rows in (slice(0, FIRST), slice(None)):  # most pairs are refuted by a few rows
-        codes = given[rows].astype(np.int64)
-        table[codes] = then[rows]
-        if not (table[codes] == then[rows]).all():
+        places = given[rows].astype(np.int64)
+        table[places] = then[rows]
+        if not (table[places] == then[rows]).all():
             return None
     shares = np.unique(then, return_counts=True)[1] / len(then)
     repeated = len(given) - len(np.unique(given))
     if repeated * -np.log((shares**2).sum()) < EVIDENCE or np.isnan(table).any():
         return None
     return tuple(table.tolist())
+
+
+def jumps(table: Sequence[float]) -> int:
+    """How often the implied value changes as the implying values increase."""
+    return int(np.count_nonzero(np.diff(table)))
 
 
 def _looked_up(column: Column, other: Column, codes: Mapping[str, Codes], x: Numbers) -> LookUp | None:

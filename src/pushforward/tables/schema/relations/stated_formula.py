@@ -9,19 +9,14 @@ import numpy as np
 
 from ....errors import InputError
 from ..columns import Column
-from .base import Dependency, Divided, Rows
+from .base import Dependency, Rows
 from .formula import LOGARITHM, Determined, Formula, Term, is_scale
 
 EXPECTED = "expected sums and products of columns, their powers and logarithms, as in total = price + 2 * log(tax)"
 
 
 def stated_formulas(texts: Mapping[str, str], columns: Sequence[Column], source: str) -> dict[str, Formula]:
-    """The formulas of columns, by the column that is computed.
-
-    Args:
-        texts: The right sides of equations by their left sides.
-        columns: The modelled columns.
-        source: Where the rows come from, for error messages.
+    """The formulas of columns, from the right sides of equations by their left sides.
 
     Raises:
         InputError: one is no such formula, or of columns that are not modelled numbers on a scale, or of itself.
@@ -39,27 +34,18 @@ def stated_formulas(texts: Mapping[str, str], columns: Sequence[Column], source:
     return found
 
 
-def holding(formulas: Mapping[str, Formula], columns: Sequence[Column], values: Rows) -> Divided:
-    """Divides columns into those that are modelled and those that are as stated in every row, each computed from
-    modelled ones or from those before it; what is stated up to a remainder has modelled inputs.
-
-    Args:
-        formulas: What is stated.
-        columns: All columns.
-        values: Their encoded rows.
-    """
+def holding(formulas: Mapping[str, Formula], columns: Sequence[Column], values: Rows) -> list[Dependency]:
+    """Columns that are as stated in every row, each computed from modelled ones or from those before it; what is stated
+    up to a remainder has modelled inputs."""
     known = {column.name: column for column in columns}
-    relations = {
-        name: Determined(known[name], formula.inputs, formula, stated=True) for name, formula in formulas.items()
-    }
+    relations = {name: Determined(known[name], f.inputs, f, stated=True) for name, f in formulas.items()}
     held = [name for name, relation in relations.items() if relation.holds(values, known)]
     needed = {each for name, formula in formulas.items() if name not in held for each in formula.inputs}
-    found: dict[str, Determined] = {}
+    found: dict[str, Dependency] = {}
     for name in held:
         if name not in needed | _sources(relations[name], found):
             found[name] = relations[name]
-    ordered = sorted(found.values(), key=lambda relation: len(_sources(relation, found)))
-    return [column for column in columns if column.name not in found], [*ordered]
+    return sorted(found.values(), key=lambda relation: len(_sources(relation, found)))
 
 
 def _sources(relation: Dependency, found: Mapping[str, Dependency]) -> set[str]:

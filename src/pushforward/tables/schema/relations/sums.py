@@ -10,7 +10,7 @@ import polars as pl
 
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Columns, Dependency, Divided, Rows, divided
+from .base import Columns, Dependency, Rows
 
 MOST_INPUTS = 30  # columns that a sum may be made of
 FEWEST = 50  # complete rows in which a sum is found, if others have holes
@@ -29,7 +29,7 @@ class Sum(Dependency):
     weights: tuple[float, ...] = ()
     offset: float = 0.0
 
-    def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
+    def computed(self, values: Rows, columns: Columns) -> Numbers:
         return self._encoded(self.column, self._total(values, columns))
 
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
@@ -46,7 +46,7 @@ class Sum(Dependency):
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         """If two neighbours on the grid are equally near to a sum, either is accepted: tools round halves up, down or
         to even."""
-        wrong, computed = super().broken(found, values, columns), self.computed(values, columns, len(found))
+        wrong, computed = super().broken(found, values, columns), self.computed(values, columns)
         if self.column.classes:
             return wrong & ~self.column.missing(found) & ~self.column.missing(computed)
         off = np.abs(found - computed)
@@ -81,36 +81,26 @@ def _possible(column: Column, amounts: Numbers) -> Numbers:
     return np.where(inside, column.kind.snap(amounts), np.nan)
 
 
-def sums(columns: list[Column], values: Rows, inputs: Collection[str]) -> Divided:
-    """Columns that are sums of multiples of earlier ones, in every row that misses none of them.
-
-    Args:
-        columns: All columns.
-        values: Their encoded rows.
-        inputs: Columns that must be kept.
-    """
+def sums(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
+    """Columns, but for the free ones, that are sums of multiples of earlier ones, in every row that misses none."""
     amounts: list[tuple[Column, Numbers]] = []
-
-    def total(column: Column) -> Dependency | None:
-        if not column.kind.is_number:
-            return None
+    relations: list[Dependency] = []
+    for column in (column for column in columns if column.kind.is_number):
         x = column.kind.amounts(values[column.name])
         whole = [(other, y) for other, y in amounts if not other.holes.share]
-        for some in (amounts, whole) if len(whole) < len(amounts) else (amounts,):
-            if some and column.name not in inputs:
-                found = _sum(column, x, [other for other, _ in some], [y for _, y in some], values)
-                if found is not None:
-                    return found
-        amounts.append((column, x))
-        return None
+        some = [] if column.name in free else [amounts, whole] if len(whole) < len(amounts) else [amounts]
+        found = (_sum(column, x, pairs, values) for pairs in some if pairs)
+        relation = next((each for each in found if each is not None), None)
+        if relation is None:
+            amounts.append((column, x))
+        else:
+            relations.append(relation)
+    return relations
 
-    return divided(columns, total)
 
-
-def _sum(
-    column: Column, x: Numbers, basis: Sequence[Column], amounts: Sequence[Numbers], values: Rows
-) -> Dependency | None:
-    """The column as a sum of multiples of others, if that holds in every row."""
+def _sum(column: Column, x: Numbers, others: Sequence[tuple[Column, Numbers]], values: Rows) -> Dependency | None:
+    """The column as a sum of multiples of others, which come with their amounts, if that holds in every row."""
+    basis, amounts = [other for other, _ in others], [y for _, y in others]
     there = ~np.isnan(np.stack([x, *amounts])).any(0)
     x, amounts = x[there], [values[there] for values in amounts]
     if not there.all() and (len(x) <= max(2 * len(basis), FEWEST) or not x.std() > 0):
