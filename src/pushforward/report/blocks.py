@@ -1,8 +1,8 @@
-"""The building blocks of a report section: sentences, figures and tables. Plain data; the template renders it."""
+"""A section of the report, and what it is built of: sentences, which are text, figures and tables. Plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 
 class PageBlock:
-    """A part of a section."""
+    """A part of a section that is no mere paragraph; the template renders it."""
 
     @property
     def kind(self) -> str:
@@ -64,6 +64,7 @@ class Listing(PageBlock):
     sortable: bool = True
 
 
+Blocks = Iterable[Any]
 Fact = tuple[str, str, str]  # a label, a value and, in small print, its unit
 
 
@@ -87,13 +88,6 @@ class Beside(PageBlock):
     """Blocks that stand side by side if the page is wide enough."""
 
     blocks: Sequence[Any]
-
-
-@dataclass(frozen=True)
-class Text(PageBlock):
-    """A paragraph."""
-
-    text: str
 
 
 @dataclass(frozen=True)
@@ -132,3 +126,50 @@ class Findings(PageBlock):
     """Verdicts, one below the other."""
 
     verdicts: Sequence[Finding]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The figures that a section shows, as JSON; they are not shown once more."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section as it stands in one report: a titled part of the page, and the figures that it shows."""
+
+    id: str
+    title: str
+    blocks: Sequence[Any]
+    numbers: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the report.
+
+    Args:
+        id: Its anchor in the page, and its key among the report's numbers.
+        title: Its heading.
+        of: The kind of evidence that it draws on.
+        write: Yields its blocks, paragraphs as text, and its :class:`Numbers`; nothing where it does not apply.
+    """
+
+    id: str
+    title: str
+    of: type
+    write: Callable[[Any], Blocks]
+
+    def part(self, evidence: Any) -> Part | None:
+        """The section for this evidence, if it applies."""
+        found = list(self.write(evidence)) if isinstance(evidence, self.of) else []
+        if not found:
+            return None
+        numbers = {key: value for block in found if isinstance(block, Numbers) for key, value in block.values.items()}
+        return Part(self.id, self.title, [block for block in found if not isinstance(block, Numbers)], numbers)
+
+
+def section(id: str, title: str, of: type = object) -> Callable[[Callable[[Any], Blocks]], Section]:
+    """Makes a section of the function that writes its blocks."""
+    return lambda write: Section(id, title, of, write)

@@ -13,10 +13,10 @@ from ..diagnostics.repairs import LogProb
 from ..distributions.base import Density
 from ..training.batches import Rows
 from .evidence import Page
-from .page import write_page
 from .tables.columns import ReportedColumns
 from .tables.evidence import RowEvidence
 from .tables.model import RowModel
+from .write import write_page
 
 
 def write_report(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from .images.pictures import pictures, pixel_values, sampled_images
-from .images.round_trips import completions, interpolations, reconstructions
-from .images.scores import by_class, unlikely_images
-from .section import Section
+from .blocks import Section
+from .images.sections import (
+    by_class,
+    completions,
+    interpolations,
+    pictures,
+    pixel_values,
+    reconstructions,
+    sampled_images,
+    unlikely_images,
+)
 from .shared import cost, likelihood, limits, overview, training
 from .tables.checks import calibration, latents, ranks
 from .tables.conditionals import conditionals
-from .tables.drift import drift
 from .tables.journey import journey
-from .tables.marginals import columns, marginals, pairs, remainders
+from .tables.marginals import columns, drift, marginals, pairs, remainders
 from .tables.rows import sampled_rows, unlikely_rows
 
 SECTIONS: tuple[Section, ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from typing import Any
 
@@ -10,12 +11,25 @@ import numpy as np
 import torch
 
 from .. import __version__, plot
-from .blocks import Code, Details, Entry, Fact, Facts, Figure, Findings, Heading, Listing, Text
-from .evidence import Evidence, Mean
-from .findings import all_findings
-from .section import Blocks, Numbers, section
+from ..diagnostics.averages import overfits, rules_out
+from .blocks import (
+    Blocks,
+    Code,
+    Details,
+    Entry,
+    Fact,
+    Facts,
+    Figure,
+    Finding,
+    Findings,
+    Heading,
+    Listing,
+    Numbers,
+    section,
+)
+from .evidence import Evidence, Lead, Mean
 from .svg import to_svg
-from .words import is_number, number, plain, seconds, whole
+from .words import count, factor, is_number, number, percent, plain, plus_minus, seconds, whole
 
 PRIMER = (
     "A normalizing flow is an invertible map, learnt from data, that turns rows of a table into bell-shaped noise. "
@@ -58,14 +72,64 @@ LIMITS = {
 @section("overview", "In short")
 def overview(e: Evidence) -> Blocks:
     """What was fitted and how well, in plain sentences."""
-    yield Text(e.introduction)
+    yield e.introduction
     yield Facts([*e.facts, *((label, plain(value), "") for label, value in e.page.summary.items())])
     yield Findings(all_findings(e))
     if e.noun == "row":
-        yield Details("What is a flow, and what is a nat?", [Text(text) for text in PRIMER])
+        yield Details("What is a flow, and what is a nat?", PRIMER)
     held = e.held_out
     yield Numbers({e.key: held.value, "standard_error": held.error, f"{e.noun}s": len(e.log_prob)})
     yield Numbers({"not_finite": held.left_out})
+
+
+def all_findings(e: Evidence) -> list[Finding]:
+    """The findings of the overview that apply."""
+    models = {e.rival: e.baseline, **e.rivals}
+    leads = [against(e, name, lead) for name, lead in models.items() if lead is not None]
+    return [*leads, *e.findings, *(found for found in (overfitted(e), impossible(e)) if found is not None)]
+
+
+def against(e: Evidence, name: str, lead: Lead) -> Finding:
+    """Which of two models explains the held-out data better."""
+    if rules_out(lead.theirs.error, e.held_out.error):
+        return Finding(
+            "good",
+            f"{name[:1].upper()}{name[1:]} rules some of the held-out {e.noun}s out, so that the lead "
+            "over it has no meaning.",
+        )
+    size = f"{lead.size} {e.unit}"
+    if lead.grade == "fair":
+        return Finding("fair", f"It is not clearly better or worse than {name} ({size}).")
+    better = "better" if lead.grade == "good" else "worse"
+    said = f"It explains the held-out {e.noun}s {better} than {name}, by {size}"
+    if lead.grade == "good" and e.sign > 0 and math.isfinite(lead.better):
+        gain = f"it gives a typical {e.noun} {factor(lead.lead.value)} the density"
+        said += f": {gain}, and {percent(lead.better)} of the {e.noun}s more"
+    return Finding(lead.grade, f"{said}.")
+
+
+def overfitted(e: Evidence) -> Finding | None:
+    """Whether training data fare significantly better than held-out data."""
+    if e.train_mean is None or e.train_mean.left_out or not math.isfinite(e.held_out.value):
+        return None
+    distance = e.sign * (e.train_mean.value - e.held_out.value)
+    spread = math.hypot(e.train_mean.error, e.held_out.error)
+    if not overfits(distance, e.train_mean.error, 0.0, e.held_out.error):
+        said = f"Held-out {e.noun}s fare as well as the {e.noun}s it was trained on: no overfitting is seen."
+        return Finding("good", said)
+    gain = max(e.baseline.lead.value, 0) if e.baseline is not None else 0
+    said = f"The {e.noun}s it was trained on do better than held-out ones by {plus_minus(distance, spread)} {e.unit}"
+    return Finding("fair" if distance < 0.5 * gain else "poor", f"{said}: it overfits somewhat.")
+
+
+def impossible(e: Evidence) -> Finding | None:
+    """Held-out data that were given no density at all."""
+    missing = e.held_out.left_out
+    if not missing:
+        return None
+    said, verb = count(missing, f"held-out {e.noun}"), "gets" if missing == 1 else "get"
+    what = "density" if e.noun == "row" else "probability"
+    return Finding("poor", f"{said} {verb} no {what} at all, and the means here leave such {e.noun}s out.")
 
 
 @section("training", "Training")
@@ -93,7 +157,7 @@ def training(e: Evidence) -> Blocks:
         yield Numbers(
             {"best_step": best["step"], "best_epoch": best.get("epoch"), "best_loss": best["validation_loss"]}
         )
-    yield Text(says)
+    yield says
     yield Figure(
         to_svg(plot.curves(history, unit=unit), "curves", alt),
         "Rising validation loss while the training loss falls is overfitting; two flat lines mean that training is "
@@ -106,7 +170,7 @@ def training(e: Evidence) -> Blocks:
 def likelihood(e: Evidence) -> Blocks:
     """The model on held-out, training and its own data, beside the model to beat and any others."""
     if e.about_fit:
-        yield Text(e.about_fit)
+        yield e.about_fit
     rows, numbers = _means(e)
     heads = [Heading("model", False), Heading(e.unit), Heading(f"{e.noun}s")]
     better = "higher" if e.sign > 0 else "lower"
@@ -172,7 +236,7 @@ def cost(e: Evidence) -> Blocks:
     ]
     yield Facts(facts)
     if e.page.command:
-        yield Text("The command that makes it again:")
+        yield "The command that makes it again:"
         yield Code(e.page.command)
     yield Numbers({"parameters": parameters})
 
@@ -180,4 +244,4 @@ def cost(e: Evidence) -> Blocks:
 @section("limits", "What these numbers do not say")
 def limits(e: Evidence) -> Blocks:
     """What the reader should not conclude from the report."""
-    yield from map(Text, LIMITS[e.noun])
+    yield from LIMITS[e.noun]

@@ -1,20 +1,26 @@
-"""An HTML file about a fitted table, or fitted images."""
+"""An HTML file about a fitted table, or fitted images: all sections that apply, with figures, style and script."""
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
+from markupsafe import Markup
 
+from .. import __version__
 from ..errors import InputError
 from ..models.base import FittedDensity
 from ..models.compare import held_out_of_all
 from ..models.console import Console
-from ..saving.files import check_file
-from .evidence import Page
+from ..saving.files import check_file, write_atomically
+from ..saving.jsonable import jsonable
+from .blocks import Part
+from .evidence import Evidence, Page
 
 
 def write(
@@ -35,8 +41,6 @@ def write(
     Raises:
         InputError: the models or the data cannot be used; says why.
     """
-    from .page import write_page  # imports matplotlib, which takes longer than most models take to answer
-
     check_file(output, (".html", ".htm"))
     for rival in against:
         model.refuse_unlike(rival)
@@ -65,3 +69,42 @@ def write(
     console.say(f"{len(held.rows):,} held-out {model.noun}")
     console.say(f"saved {output}")
     return {model.noun: len(held.rows), "output": str(output), "report": found}
+
+
+def write_page(path: str | os.PathLike[str], evidence: Evidence) -> dict[str, Any]:
+    """Writes the findings as one offline HTML file, whole or not at all.
+
+    Without timings it is byte-for-byte reproducible for equal evidence.
+
+    Returns:
+        The numbers of the report, by section, as JSON.
+    """
+    from .sections import SECTIONS  # imports matplotlib, which takes longer than most models take to answer
+
+    found = [section.part(evidence) for section in SECTIONS]
+    parts = [part for part in found if part is not None]
+    numbers = jsonable({part.id: part.numbers for part in parts if part.numbers})
+    text = render(evidence.page.title or "What the model learnt", parts, numbers)
+    write_atomically(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return numbers
+
+
+def render(title: str, parts: Sequence[Part], numbers: Mapping[str, Any]) -> str:
+    """The HTML text. The template escapes everything that comes from the data."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("template.html").render(
+        title=title,
+        sections=parts,
+        numbers=numbers,
+        version=__version__,
+        style=Markup(_asset("style.css")),
+        script=Markup(_asset("script.js")),
+    )
+
+
+def _asset(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from ... import plot
-from ..blocks import Beside, Entry, Figure, Heading, Listing, Text
-from ..section import Blocks, Numbers, section
+from ..blocks import Beside, Blocks, Entry, Figure, Heading, Listing, Numbers, section
 from ..svg import to_svg
 from ..words import fixed, number, percent
-from . import findings
-from .evidence import RowEvidence
+from .evidence import RowEvidence, confidence, ks_bound, noise
 
 COVERAGE = (
     "On the diagonal the flow's confidence is right. Below it the flow is overconfident (its regions are too small), "
@@ -21,9 +19,9 @@ def calibration(e: RowEvidence) -> Blocks:
     """Do the flow's regions of 10% to 90% hold that share of the held-out rows?"""
     levels, covered, error = (e.coverage[key] for key in ("levels", "covered", "error"))
     given = "" if e.context is None else " Each row is compared with draws for its own context."
-    yield Text(
+    yield (
         "The flow claims to know where, say, half of all rows are: in the smallest region that holds half of its "
-        f"probability. Are half of the held-out rows there? {findings.calibrated(e.coverage).text}{given}"
+        f"probability. Are half of the held-out rows there? {confidence(e.coverage).text}{given}"
     )
     rows = [
         [Entry(percent(a, 0), a), Entry(percent(b), b), Entry(f"± {percent(c)}", c)]
@@ -43,7 +41,7 @@ def ranks(e: RowEvidence) -> Blocks:
     found = e.ranks
     if found is None:
         return
-    yield Text(
+    yield (
         "Every held-out row is ranked among draws for its own context: column by column (simulation-based "
         "calibration), by the distance to a random point (TARP, all columns together), and by density, as above. Where "
         f"the flow is right, all ranks are equally frequent. {found.verdict}"
@@ -65,18 +63,18 @@ def ranks(e: RowEvidence) -> Blocks:
     yield Beside([regions, Listing("ranks-table", caption, heads, rows)])
     yield Numbers(found.summary())
     if e.local is not None:
-        yield Text(e.local.verdict)
+        yield e.local.verdict
         yield Numbers({"local": e.local.summary()})
 
 
 @section("latents", "Is the noise really noise?", RowEvidence)
 def latents(e: RowEvidence) -> Blocks:
     """Are the latents of the held-out rows standard normal?"""
-    verdict = findings.normal(e.normality, len(e.data))
-    if verdict is None:
+    if not e.normality:
         return
+    (verdict,) = noise(e.normality, len(e.data))
     what = "the numbers of a row, given its categories," if e.columns.labels else "the rows"
-    yield Text(
+    yield (
         f"The flow was trained to turn {what} into independent standard normal noise, z = f(x). If it succeeded, "
         f"z tells nothing any more about the row it came from. {verdict.text}"
     )
@@ -85,7 +83,7 @@ def latents(e: RowEvidence) -> Blocks:
         for j, z in enumerate(e.normality, 1)
     ]
     heads = [Heading("latent", False), Heading("mean (0)"), Heading("sd (1)"), Heading("K-S distance (0)")]
-    bound = findings.ks_bound(len(e.data), 1)
+    bound = ks_bound(len(e.data), 1)
     caption = f"K-S: Kolmogorov-Smirnov; by chance a dimension stays below {bound:.3f} nineteen times in twenty."
     alt = "Quantiles of the latents against those of the standard normal; on the dashed diagonal they agree."
     quantiles = (

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import Menus, Text
-from ..section import Blocks, section
+from ..blocks import Blocks, Menus, section
 from ..words import count
 from .evidence import RowEvidence
 
@@ -41,7 +40,7 @@ def conditionals(e: RowEvidence) -> Blocks:
         ],
     }
     note = "" if len(shown) == len(names) else f" The first {count(len(shown), 'column')} are shown."
-    yield Text(SAYS)
+    yield SAYS
     yield Menus(data, f"From {count(len(x), 'row')} that the model drew; each row of bars adds up to 1.{note}")
 
 

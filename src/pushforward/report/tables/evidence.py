@@ -23,8 +23,7 @@ from ...diagnostics.repairs import LogProb
 from ...training.batches import Rows
 from ..blocks import Fact, Finding
 from ..evidence import Drawn, Evidence, Lead, shuffled
-from ..words import count
-from . import findings
+from ..words import count, percent
 from .columns import ReportedColumns
 from .model import RowModel
 
@@ -201,9 +200,8 @@ class RowEvidence(Evidence):
 
     @property
     def findings(self) -> list[Finding]:
-        found = [findings.calibrated(self.coverage), findings.ranked(self.ranks)]
-        found.append(findings.normal(self.normality, len(self.data)))
-        return [verdict for verdict in found if verdict is not None]
+        ranked = [] if self.ranks is None else [Finding("good" if self.ranks.trusted else "fair", self.ranks.verdict)]
+        return [confidence(self.coverage), *ranked, *noise(self.normality, len(self.data))]
 
     @property
     def introduction(self) -> str:
@@ -265,3 +263,42 @@ def denser_share(reference: Tensor, values: Tensor) -> Tensor:
     at_least = len(ordered) - torch.searchsorted(ordered, values)
     above = len(ordered) - torch.searchsorted(ordered, values, right=True)
     return (0.5 * (at_least + above) + 0.5) / (len(ordered) + 1)
+
+
+def confidence(coverage: dict[str, list[float]]) -> Finding:
+    """Judges the worst of nine levels, whose gap exceeds 2.8 standard errors about once in fifty times by chance."""
+    gaps = [abs(a - b) for a, b in zip(coverage["covered"], coverage["levels"], strict=True)]
+    worst = max(range(len(gaps)), key=lambda i: gaps[i])
+    level, covered, error = (coverage[key][worst] for key in ("levels", "covered", "error"))
+    words = f"the region that should hold {percent(level, 0)} of rows holds {percent(covered)} of the held-out ones"
+    if gaps[worst] <= 2.8 * error:
+        return Finding(
+            "good", f"Its confidence is right: even where it is furthest off, {words}, which chance explains."
+        )
+    if gaps[worst] <= 0.02:
+        return Finding("good", f"Its confidence is nearly right: where it is furthest off, {words}.")
+    side = "larger" if covered > level else "smaller"
+    grade = "fair" if gaps[worst] < 0.06 else "poor"
+    return Finding(grade, f"Its confidence is not quite right: {words}, so the region is {side} than it should be.")
+
+
+def noise(normality: Sequence[dict[str, float]], rows: int) -> list[Finding]:
+    """Whether the latents of held-out rows are standard normal noise; nothing for a model without latents."""
+    if not normality:
+        return []
+    distance, bound = max(z["ks"] for z in normality), ks_bound(rows, len(normality))
+    of = count(len(normality), "latent dimension")
+    words = f"the distribution of the worst of {of} is off by {percent(distance)} at most"
+    if distance <= bound:
+        return [Finding("good", f"The latents look like standard normal noise: {words}, which chance explains.")]
+    if distance < 0.1:
+        return [Finding("fair", f"The latents are close to standard normal noise, not exactly so: {words}.")]
+    return [Finding("poor", f"The latents are not standard normal noise: {words} (chance: {percent(bound)}).")]
+
+
+def ks_bound(n: int, tests: int) -> float:
+    """The distance below which the worst of several dimensions of true noise stays with probability 0.95.
+
+    The asymptotic bound with a Bonferroni correction, sqrt(-log(alpha / 2) / 2n) for alpha = 0.05 / tests.
+    """
+    return math.sqrt(-0.5 * math.log(0.05 / tests / 2) / n)

@@ -20,8 +20,7 @@ from ...transforms.elementwise import Elementwise
 from ...transforms.normalization import Standardize
 from ...transforms.permutation import Permutation
 from ...transforms.precision import Precision
-from ..blocks import Animation, Text
-from ..section import Blocks, section
+from ..blocks import Animation, Blocks, section
 from ..words import count
 from .evidence import RowEvidence
 from .model import RowModel
@@ -45,7 +44,7 @@ def journey(e: RowEvidence) -> Blocks:
         return
     shade = "" if data["densities"] is None else " The shade behind them is the exact density at that moment."
     points = count(len(data["hues"]), "point")
-    yield Text(JOURNEY)
+    yield JOURNEY
     yield Animation(data, f"{points}, each in the colour of the sixth of the noise that it started in.{shade}")
 
 

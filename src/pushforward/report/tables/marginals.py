@@ -1,4 +1,4 @@
-"""The sections about columns: what they are, each alone, and in pairs."""
+"""The sections about columns: what they are, how they have changed, each alone, and in pairs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import torch
 
 from ... import plot
 from ...errors import in_shell, spelled
-from ..blocks import Entry, Figure, Heading, Listing, Text
+from ..blocks import Blocks, Entry, Figure, Heading, Listing, Numbers, section
 from ..evidence import shuffled
-from ..section import Blocks, section
 from ..svg import to_svg
 from ..words import count, listing, number
 from .columns import seen
 from .evidence import RowEvidence
 
-SHOWN_MARGINALS, SHOWN_CORNER = 32, 5
+SHOWN_MARGINALS, SHOWN_CORNER, SHOWN_MOVED = 32, 5, 8
 
 
 @section("data", "The data", RowEvidence)
@@ -29,7 +28,7 @@ def columns(e: RowEvidence) -> Blocks:
         says += f" The flow is conditional: each row comes with a context of {features} that the flow is told."
     if e.columns.notes:
         says += f" What was decided about columns: {spelled('; '.join(e.columns.notes), in_shell)}."
-    yield Text(says)
+    yield says
     statistics = ("minimum", "median", "maximum", "mean", "sd")
     heads = [
         Heading("column", False),
@@ -52,6 +51,32 @@ def _column(e: RowEvidence, j: int) -> list[Entry]:
     return [Entry(name, name), Entry(kind, kind), *told, Entry(first, first)]
 
 
+@section("drift", "Whether the table has changed", RowEvidence)
+def drift(e: RowEvidence) -> Blocks:
+    """The verdict, and the columns that have moved most: histograms of both, and figures."""
+    if e.drift is None:
+        return
+    moved = [each for each in e.drift.moved if each[0] in e.columns.names][:SHOWN_MOVED]
+    at = [e.columns.names.index(name) for name, *_ in moved]
+    yield f"{e.drift.verdict[0].upper()}{e.drift.verdict[1:]}."
+    yield Numbers({"verdict": e.drift.verdict, "columns": [name for name, *_ in moved]})
+    figure = plot.marginals(
+        e.drift.others[:, at],
+        e.data[:, at],
+        columns=[name for name, *_ in moved],
+        steps={place: e.columns.steps[j] for place, j in enumerate(at) if j in e.columns.steps},
+        labels={place: e.columns.labels[j] for place, j in enumerate(at) if j in e.columns.labels},
+    )
+    alt = f"Histograms of {count(len(at), 'column')}: rows held out at the fit filled, these rows as outlines."
+    yield Figure(to_svg(figure, "drift", alt), "Filled: rows held out at the fit. Outline: these rows.")
+    heads = [Heading("column", False), Heading("p-value"), Heading("nats"), Heading("change", False)]
+    rows = [
+        [Entry(name, name), Entry(number(p), p), Entry(number(nats), nats), Entry(change, change)]
+        for name, p, nats, change in moved
+    ]
+    yield Listing("moved", "Columns, the most moved first; p-values are corrected for their number.", heads, rows)
+
+
 @section("marginals", "Each column alone", RowEvidence)
 def marginals(e: RowEvidence) -> Blocks:
     """Each column's histogram, data and flow."""
@@ -67,7 +92,7 @@ def marginals(e: RowEvidence) -> Blocks:
     note = f" The last {count(left, 'column')} are left out." if left else ""
     bulk = f"The middle 99% of the values are shown{', of categories the commonest' if e.columns.labels else ''}."
     alt = f"Histograms of {count(shown, 'column')}: held-out rows filled, rows of the flow as outlines."
-    yield Text("Column by column, the rows that the flow invents should be spread like the real ones.")
+    yield "Column by column, the rows that the flow invents should be spread like the real ones."
     yield Figure(
         to_svg(figure, "marginals", alt),
         f"Filled: held-out rows. Outline: rows drawn from the flow. {bulk}{note}",
@@ -85,9 +110,7 @@ def remainders(e: RowEvidence) -> Blocks:
     figure = plot.marginals(data, own, columns=[each.name for each in shown], steps=steps)
     formulas = "; ".join(each.formula for each in shown)
     alt = f"Histograms of {count(len(shown), 'remainder')}: held-out rows filled, rows of the flow as outlines."
-    yield Text(
-        "Some columns nearly follow from others by a formula; what is left of each should be as it is in real rows."
-    )
+    yield "Some columns nearly follow from others by a formula; what is left of each should be as it is in real rows."
     yield Figure(
         to_svg(figure, "remainders", alt), f"Filled: held-out rows. Outline: rows drawn from the flow. {formulas}."
     )
@@ -119,5 +142,5 @@ def pairs(e: RowEvidence) -> Blocks:
         listed = listing(left if len(left) <= 12 else [*left[:12], f"{len(left) - 12} more"])
         caption += f" Shown are the first {len(shown)} columns of numbers; left out: {listed}."
     alt = f"Scatter plots of held-out rows for every pair of {listing(names[: len(shown)])}, with the flow's contours."
-    yield Text("Pair by pair, the lines of the flow should follow the cloud of real rows: bends, gaps, ridges and all.")
+    yield "Pair by pair, the lines of the flow should follow the cloud of real rows: bends, gaps, ridges and all."
     yield Figure(to_svg(figure, "corner", alt), caption)

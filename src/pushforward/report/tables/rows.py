@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ... import plot
 from ...diagnostics.repairs import POINTS
-from ..blocks import Entry, Heading, Listing, Text
-from ..section import Blocks, Numbers, section
+from ..blocks import Blocks, Entry, Heading, Listing, Numbers, section
 from ..words import fixed, listing, number
 from .evidence import RowEvidence
 
@@ -30,7 +29,7 @@ def unlikely_rows(e: RowEvidence) -> Blocks:
         reference,
     )
     percentiles, than = e.percentiles(density)
-    yield Text(
+    yield (
         "These held-out rows are the least dense. The percentile says how many in a hundred of "
         f"{than} are less dense still. The reason is found by trying: one column at a time is set to typical values, "
         "and the changes that raise the log-density most are named, with the gain in nats. If no single change helps, "
@@ -84,7 +83,7 @@ def sampled_rows(e: RowEvidence) -> Blocks:
     drawn = zip(e.own.data[:DRAWN], e.own.log_prob[:DRAWN].tolist(), strict=True)
     body = [[Entry(fixed(density), density), *_cells(e, row)] for row, density in drawn]
     given = "" if e.context is None else " Each was drawn for the context of a held-out row."
-    yield Text(f"The first {len(body)} rows that the flow drew from noise, not chosen.{given}")
+    yield f"The first {len(body)} rows that the flow drew from noise, not chosen.{given}"
     heads = [Heading("log-density"), *_heads(e)]
     yield Listing("sampled-rows", f"Rows drawn from the flow.{_left_out(e)}", heads, body)
 

@@ -11,7 +11,7 @@ import pushforward as pf
 from pushforward.images.pixels import PixelDensity
 from pushforward.report.evidence import Page
 from pushforward.report.images.evidence import ImageEvidence
-from pushforward.report.page import write_page
+from pushforward.report.write import write_page
 from pushforward.testing import randomize
 from pushforward.training.batches import Rows
 
