@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from ..nets.field import MLPField
-from ..numerics.ode.gradient import RowData, replay
-from ..numerics.ode.method import Outcome, Status, Step
+from ..numerics.ode.gradient import Problem, replay
+from ..numerics.ode.method import Outcome, Rows, Status, Step
 from ..numerics.ode.solve import Solver
 from ..numerics.ode.tableau import Tableau
 from ..numerics.torch_internals import watched
 from .ode_sweep import FieldSweepNetwork, Sweep
 
-Follow = Callable[[Solver, Tensor, Tensor | None, Tensor, Tensor, bool], tuple[Tensor, Tensor, Outcome]]
+Follow = Callable[[Solver, Tensor, Rows, bool], tuple[Tensor, Tensor, Outcome]]
 
 
 def field_solve(field: nn.Module) -> Follow | None:
@@ -37,12 +37,11 @@ def field_solve(field: nn.Module) -> Follow | None:
     if type(field) is not MLPField or len(field.weights) != 3 or watched(field):
         return None
 
-    def follow(
-        solver: Solver, z: Tensor, context: Tensor | None, t0: Tensor, span: Tensor, trace: bool
-    ) -> tuple[Tensor, Tensor, Outcome]:
+    def follow(solver: Solver, z: Tensor, rows: Rows, trace: bool) -> tuple[Tensor, Tensor, Outcome]:
         report: list[Outcome] = []
-        network, start = logistic_form(field, context)
-        end, logdet = _Follow.apply(solver, trace, report, z, t0, span, start, *network)
+        network, start = logistic_form(field, rows.context)
+        interval = Rows(rows.t0, rows.span)
+        end, logdet = _Follow.apply(solver, trace, report, interval, z, start, *network)
         return end, logdet, report[0]
 
     return follow
@@ -68,9 +67,8 @@ class _Follow(torch.autograd.Function):
         solver: Solver,
         trace: bool,
         report: list[Outcome],
+        rows: Rows,
         z: Tensor,
-        t0: Tensor,
-        span: Tensor,
         start: Tensor,
         *parts: Tensor,
     ) -> tuple[Tensor, Tensor]:
@@ -78,27 +76,26 @@ class _Follow(torch.autograd.Function):
         rates: Any = network.rates if trace else lambda t, z, start: (network.slope(t, z, start), None)
         observe = record.add if trace or record.keep else None
         if start.dim() == 1:  # the same for all rows, so not row data
-            outcome = solver.solve(lambda t, z, _: rates(t, z, start), z, None, t0, span, observe)
+            outcome = solver.solve(lambda t, z, _: rates(t, z, start), z, rows, observe)
         else:
-            outcome = solver.solve(rates, z, start, t0, span, observe)
+            outcome = solver.solve(rates, z, rows._replace(context=start), observe)
         report.append(outcome)
         lost = outcome.status != Status.REACHED
-        ctx.save_for_backward(z, t0, span, start, *parts)
-        ctx.tableau, ctx.steps, ctx.lost = solver.tableau, record.steps, lost
-        return outcome.z, torch.where(lost, torch.nan, record.integral * span[:, 0])
+        ctx.save_for_backward(z, start, *parts)
+        ctx.solver, ctx.rows, ctx.steps, ctx.lost = solver, rows, record.steps, lost
+        return outcome.z, torch.where(lost, torch.nan, record.integral * rows.span[:, 0])
 
     @staticmethod
     def backward(ctx: Any, end_grad: Tensor, logdet_grad: Tensor) -> tuple[Tensor | None, ...]:
         end_grad = torch.where(ctx.lost[:, None], 0, end_grad)
         logdet_grad = torch.where(ctx.lost, 0, logdet_grad)
         if torch.is_grad_enabled():  # create_graph=True: second derivatives are left to autograd
-            return None, None, None, *_replayed(ctx, end_grad, logdet_grad)
-        _, t0, span, start, *parts = ctx.saved_tensors
-        timed = ctx.needs_input_grad[4] or ctx.needs_input_grad[5]
-        sweep = Sweep(ctx.tableau, FieldSweepNetwork(*parts), start, end_grad, logdet_grad, t0, span, timed=timed)
+            return None, None, None, None, *_replayed(ctx, end_grad, logdet_grad)
+        _, start, *parts = ctx.saved_tensors
+        sweep = Sweep(ctx.solver.tableau, FieldSweepNetwork(*parts), start, end_grad, logdet_grad, ctx.rows)
         for step in reversed(ctx.steps):
             sweep.back(step)
-        return None, None, None, *sweep.gradients()
+        return None, None, None, None, *sweep.gradients()
 
 
 class _Record:
@@ -120,26 +117,13 @@ class _Record:
 
 def _replayed(ctx: Any, end_grad: Tensor, logdet_grad: Tensor) -> list[Tensor | None]:
     """The gradient as a differentiable function: repeats the steps under autograd."""
-    inputs = ctx.saved_tensors
-    z, t0, span, start, *parts = inputs
-    network = FieldSweepNetwork(*parts)
-    context = start.expand(len(z), -1)
-    slope: Any = network.slope  # its context is always given
-    divergence: Any = network.divergence
-    end, logdet = replay(
-        slope,
-        lambda t, z, context, _: divergence(t, z, context)[None],
-        ctx.tableau,
-        ctx.steps,
-        z,
-        RowData(context, None),
-        t0,
-        span,
-        checkpoint=False,
-    )
+    z, start, *parts = inputs = ctx.saved_tensors
+    network: Any = FieldSweepNetwork(*parts)  # Any: its context is always given
+    problem = Problem(network.slope, lambda t, z, context, _: network.divergence(t, z, context)[None], ctx.solver)
+    rows = ctx.rows._replace(context=start.expand(len(z), -1))
+    end, logdet = replay(problem, ctx.steps, z, rows, checkpoint=False)
     assert logdet is not None
-    wanted = [v for v in inputs if v.requires_grad]
-    grads = iter(
-        torch.autograd.grad((end, logdet[0]), wanted, (end_grad, logdet_grad), create_graph=True, allow_unused=True)
-    )
+    wanted, grads_out = [v for v in inputs if v.requires_grad], (end_grad, logdet_grad)
+    found = torch.autograd.grad((end, logdet[0]), wanted, grads_out, create_graph=True, allow_unused=True)
+    grads = iter(found)
     return [next(grads) if v.requires_grad else None for v in inputs]

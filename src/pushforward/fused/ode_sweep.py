@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..numerics.ode.method import Rates, Step
+from ..numerics.ode.method import Rates, Rows, Step
 from ..numerics.ode.tableau import Tableau
 
 
@@ -69,7 +69,6 @@ class Adjoints(NamedTuple):
     k: Tensor  # (S m, features)
     v1: Tensor  # (S m, h1)
     v2: Tensor  # (S m, h2)
-    div: Tensor | None  # (S m,), the trace times its weight in the loss, if the times need gradients
 
 
 class Sweep:
@@ -89,8 +88,7 @@ class Sweep:
         start: Constant term of its first layer, ``(h1,)`` or ``(n, h1)``.
         z_grad: The gradient at the end, ``(n, features)``.
         logdet_grad: The gradient of the log-determinant, ``(n,)``.
-        t0, span: The interval, ``(n, 1)``.
-        timed: Whether the interval needs gradients.
+        rows: The interval of each row.
     """
 
     def __init__(
@@ -100,36 +98,29 @@ class Sweep:
         start: Tensor,
         z_grad: Tensor,
         logdet_grad: Tensor,
-        t0: Tensor,
-        span: Tensor,
-        *,
-        timed: bool,
+        rows: Rows,
     ) -> None:
-        self.tableau, self.network, self.start, self.timed = tableau, network, start, timed
-        self.t0, self.span, self.omega = t0, span, logdet_grad[:, None]
+        self.tableau, self.network, self.start = tableau, network, start
+        self.rows, self.omega = rows, logdet_grad[:, None]
         self.used = tableau.stages - tableau.adaptive  # the last stage of an adaptive method is the next step's first
         self.order = (*tableau.weighty, *(i for i in range(self.used) if not tableau.b[i]))
         self.columns = [z_grad.new_tensor([tableau.a[j][i] for j in range(i + 1, self.used)]) for i in range(self.used)]
         self.z_grad = z_grad.clone(memory_format=torch.contiguous_format)
         self.start_grad = torch.zeros_like(start)
-        self.t0_grad, self.span_grad = torch.zeros_like(t0), torch.zeros_like(span)
         self.grads = FieldSweepNetwork(*(torch.zeros_like(part) for part in network))
 
     def back(self, step: Step) -> None:
         """Propagates from the end of a step to its start."""
         rows = slice(None) if step.rows is None else step.rows
-        span = self.span[rows]
-        t, h = self.t0[rows] + step.start * span, step.length * span
+        t, h = self.rows.of(step.rows).place(step)
         stages = self._stages(step, rows, t, h)
         adjoints, z_grad = self._adjoints(stages, self.z_grad[rows], h, self.omega[rows])
         self.z_grad[rows] = z_grad
         self._weights(stages, adjoints, rows)
-        if self.timed:
-            self._times(step, stages, adjoints, rows, h)
 
     def gradients(self) -> list[Tensor]:
-        """Gradients with respect to z, t0, span, start and the network."""
-        return [self.z_grad, self.t0_grad, self.span_grad, self.start_grad, *self.grads]
+        """Gradients with respect to z, start and the network."""
+        return [self.z_grad, self.start_grad, *self.grads]
 
     def _stages(self, step: Step, rows: Tensor | slice, t: Tensor, h: Tensor) -> Stages:
         z = torch.cat([step.states[i] for i in self.order])
@@ -138,19 +129,18 @@ class Sweep:
         zt, s1, s2 = self.network.layers(times, z, start)
         return Stages(zt, s1, s2, slopes(s1), slopes(s2))
 
-    def _trace(self, stages: Stages, h: Tensor, omega: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _trace(self, stages: Stages, h: Tensor, omega: Tensor) -> tuple[Tensor, Tensor]:
         """The gradient of sum_i h b_i omega tr J_i at the two pre-activations: d/da p^T q = q p (1 - 2 s)."""
         weight = torch.cat([h * omega * self.tableau.b[i] for i in self.tableau.weighty])
         _, s1, s2, p1, p2 = (part[: len(weight)] for part in stages)
         weighted = p2 * weight
         self.grads.trace.addmm_(weighted.t(), p1)
         c2 = (p1 @ self.network.trace.t()).mul_(weighted)
-        div = c2.sum(1) if self.timed else None
         c1 = (weighted @ self.network.trace).mul_(p1)
-        return c1.addcmul_(c1, s1, value=-2), c2.addcmul_(c2, s2, value=-2), div
+        return c1.addcmul_(c1, s1, value=-2), c2.addcmul_(c2, s2, value=-2)
 
     def _adjoints(self, stages: Stages, z_grad: Tensor, h: Tensor, omega: Tensor) -> tuple[Adjoints, Tensor]:
-        c1, c2, div = self._trace(stages, h, omega)
+        c1, c2 = self._trace(stages, h, omega)
         m, features = z_grad.shape
         v1, v2 = torch.empty_like(stages.s1), torch.empty_like(stages.s2)
         k, at_states = stages.s1.new_empty(len(v1), features), z_grad.new_empty(self.used, m, features)
@@ -164,7 +154,7 @@ class Sweep:
             self._through(k[here] @ self.network.third, stages.p2[here], c2[here], v2[here])
             self._through(v2[here] @ self.network.second, stages.p1[here], c1[here], v1[here])
             torch.mm(v1[here], first, out=at_states[i])
-        return Adjoints(k, v1, v2, div), z_grad + at_states.sum(0)
+        return Adjoints(k, v1, v2), z_grad + at_states.sum(0)
 
     @staticmethod
     def _through(gradient: Tensor, slope: Tensor, from_trace: Tensor, out: Tensor) -> None:
@@ -184,16 +174,3 @@ class Sweep:
             self.start_grad.add_(adjoints.v1.sum(0))
         else:
             self.start_grad[rows] += adjoints.v1.view(self.used, -1, adjoints.v1.shape[1]).sum(0)
-
-    def _times(self, step: Step, stages: Stages, adjoints: Adjoints, rows: Tensor | slice, h: Tensor) -> None:
-        """The times' gradients: t enters through the first layer; h through the increments, stage times and
-        quadrature."""
-        c = h.new_tensor([self.tableau.c[i] for i in self.order])
-        by_time = (adjoints.v1 @ self.network.first[:, -1]).view(self.used, -1)
-        k = torch.addmm(self.network.third_bias, stages.s2, self.network.third.t())
-        assert adjoints.div is not None
-        increments = (k * adjoints.k).sum(1).view(self.used, -1).sum(0) + adjoints.div.view(-1, len(h)).sum(0)
-        by_h = (increments / h[:, 0] + c @ by_time)[:, None]
-        by_t = by_time.sum(0)[:, None]
-        self.t0_grad[rows] += by_t
-        self.span_grad[rows] += step.start * by_t + step.length * by_h

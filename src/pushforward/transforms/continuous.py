@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ..numerics import trace as traces
 from ..numerics.eager import eager
 from ..numerics.ode.adjoint import adjoint
-from ..numerics.ode.gradient import RowData, discrete, transformable
-from ..numerics.ode.method import Outcome, Status
+from ..numerics.ode.gradient import Problem, discrete, transformable
+from ..numerics.ode.method import Outcome, Rows, Status
 from ..numerics.ode.solve import Solver, doubling_error
 from ..numerics.ode.tableau import TABLEAUS
 from ..numerics.torch_internals import transformed
@@ -173,13 +173,13 @@ class Continuous(Transform):
         if context is not None:
             context = context.expand(*batch, context.shape[-1]).reshape(n, context.shape[-1])
         start, end = (torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(batch).reshape(n, 1) for t in (t0, t1))
+        rows = Rows(start, end - start, context, probes)
         plain = _captured() or energies or self.gradient != "discrete" or kind not in (None, "closed")
-        fast, span = None if plain else field_solve(self.field), end - start
+        fast = None if plain or rows.span.requires_grad else field_solve(self.field)
         if fast is None:
-            data = RowData(context, probes)
-            arrived, integrals, outcome = self._by_field(z, data, start, span, event, kind, energies)
+            arrived, integrals, outcome = self._by_field(z, rows, event, kind, energies)
         else:
-            arrived, integral, outcome = fast(self.solver, z, context, start, span, kind is not None)
+            arrived, integral, outcome = fast(self.solver, z, rows, kind is not None)
             integrals = integral[None]
         solution = self._solution(x.shape, batch, arrived, integrals, outcome, kind, energies)
         return self._with_error(solution, x, context, (t0, t1), probes) if error else solution
@@ -210,15 +210,16 @@ class Continuous(Transform):
         closed = getattr(self.field, "closed_form", False)
         return "closed" if closed else "exact" if features <= EXACT_UP_TO else "hutchinson"
 
-    def _by_field(self, z, data, t0, span, event, kind, energies) -> tuple[Tensor, Tensor | None, Outcome]:
+    def _by_field(self, z, rows, event, kind, energies) -> tuple[Tensor, Tensor | None, Outcome]:
         slope = self._slope(event)
         wanted = self._integrands(slope, kind, energies)
         integrand = (lambda *place: torch.cat([one(*place) for one in wanted])) if wanted else None
+        problem = Problem(slope, integrand, self.solver)
         if _captured():
-            return transformable(slope, integrand, self.solver, z, data, t0, span)
+            return transformable(problem, z, rows)
         if self.gradient == "adjoint" and torch.is_grad_enabled():
-            return adjoint(slope, integrand, self.solver, z, data, t0, span, tuple(self.field.parameters()))
-        return discrete(slope, integrand, self.solver, z, data, t0, span, checkpoint=self.checkpoint)
+            return adjoint(problem, z, rows, tuple(self.field.parameters()))
+        return discrete(problem, z, rows, checkpoint=self.checkpoint)
 
     def _slope(self, event: torch.Size) -> Callable:
         if len(event) == 1:

@@ -64,8 +64,8 @@ def pixel_steps(net: PixelNet, x: Tensor, context: Tensor | None) -> PixelSteps:
 
 
 def field_solve(field: nn.Module) -> Callable[..., Any] | None:
-    """A faster solve of a field with its exact divergence, ``(solver, z, context, t0, span, trace)`` to the end state,
-    the integral of the divergence and the outcome, differentiable; None if there is none."""
+    """A faster solve of a field with its exact divergence, ``(solver, z, rows, trace)`` to the end state, the integral
+    of the divergence and the outcome, differentiable but for the times; None if there is none."""
     room = _room()
     return None if room is None else room.field_solve(field)
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from pushforward.numerics.ode.method import Status
+from pushforward.numerics.ode.method import Rows, Status
 from pushforward.numerics.ode.solve import Solver
 from pushforward.numerics.ode.tableau import TABLEAUS
 
@@ -17,7 +17,7 @@ def column(*values, dtype=torch.float64):
 
 def solve(field, z, t0=0.0, t1=1.0, solver="dopri5", observe=None, **options):
     t0, t1 = (torch.full_like(z[:, :1], t) for t in (t0, t1))
-    return Solver(TABLEAUS[solver], **options).solve(lambda t, z, c: (field(t, z), None), z, None, t0, t1 - t0, observe)
+    return Solver(TABLEAUS[solver], **options).solve(lambda t, z, c: (field(t, z), None), z, Rows(t0, t1 - t0), observe)
 
 
 @pytest.mark.parametrize("solver", ["bosh3", "dopri5", "tsit5"])

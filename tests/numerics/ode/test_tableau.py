@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from pushforward.numerics.ode.method import Rows
 from pushforward.numerics.ode.solve import Solver
 from pushforward.numerics.ode.tableau import TABLEAUS, Tableau
 
@@ -65,5 +66,5 @@ def test_error_of_equal_steps_falls_at_the_order(tableau):
 
     z, t0, span = (torch.full((1, 1), v, dtype=torch.float64) for v in (1.0, 0.0, 2.0))
     exact = math.exp(math.sin(2.0))
-    errors = [float(Solver(tableau, steps=n).solve(field, z, None, t0, span).z) - exact for n in (16, 32)]
+    errors = [float(Solver(tableau, steps=n).solve(field, z, Rows(t0, span)).z) - exact for n in (16, 32)]
     assert tableau.order - 0.3 < math.log2(abs(errors[0] / errors[1])) < tableau.order + 0.8

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .method import Field, Method, Observer, Outcome, Rates, Status, Step
+from .method import Field, Method, Observer, Outcome, Rates, Rows, Status, Step
 from .tableau import Tableau
 
 SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 10.0  # safety factor, and bounds on the change of the step size
@@ -21,9 +21,7 @@ CROWDED = 8  # finished rows leave once they are an eighth of the batch, since m
 def adaptive(
     field: Field,
     z: Tensor,
-    context: Tensor | None,
-    t0: Tensor,
-    span: Tensor,
+    rows: Rows,
     tableau: Tableau,
     rtol: float,
     atol: float,
@@ -36,7 +34,7 @@ def adaptive(
     most 1; step sizes follow a proportional-integral controller.
 
     Args:
-        field, z, context, t0, span, observe: As in :meth:`.solve.Solver.solve`.
+        field, z, rows, observe: As in :meth:`.solve.Solver.solve`.
         tableau: The method; it must have an error estimate.
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance of a step.
@@ -46,8 +44,7 @@ def adaptive(
         Hairer, Norsett, Wanner (1993), Solving Ordinary Differential Equations I, section II.4; the controller: Hairer,
         Wanner (1996), volume II, section IV.2.
     """
-    tolerance = Tolerance(max(rtol, 4 * torch.finfo(z.dtype).eps), atol, z.shape[1])
-    solve = _Solve(field, z, context, t0, span, tableau, tolerance)
+    solve = _Solve(field, z, rows, tableau, max(rtol, 4 * torch.finfo(z.dtype).eps), atol)
     for _ in range(max_steps):
         if not len(solve.z):
             break
@@ -56,50 +53,24 @@ def adaptive(
     return solve.outcome()
 
 
-class Tolerance:
-    """The scale in which errors are measured.
-
-    Args:
-        rtol: Relative tolerance.
-        atol: Absolute tolerance.
-        features: Features of a row.
-    """
-
-    def __init__(self, rtol: float, atol: float, features: int) -> None:
-        self.rtol, self.atol, self.root = rtol, atol, features**0.5
-
-    def norm(self, error: Tensor, size: Tensor) -> Tensor:
-        """The root mean square of error / (atol + rtol size) of each row, ``(m, 1)``."""
-        return torch.linalg.vector_norm(error / (size * self.rtol + self.atol), dim=1, keepdim=True) / self.root
-
-
 class _Solve:
     """The active rows (``index`` holds their indices), and the results of the finished ones."""
 
-    MOVING = ("index", "z", "context", "t0", "span", "slope", "integrand", "start", "length", "previous", "finite")
+    MOVING = ("index", "z", "slope", "integrand", "start", "length", "previous", "finite")
 
-    def __init__(
-        self,
-        field: Field,
-        z: Tensor,
-        context: Tensor | None,
-        t0: Tensor,
-        span: Tensor,
-        tableau: Tableau,
-        tolerance: Tolerance,
-    ) -> None:
-        self.field, self.tableau, self.tolerance = field, tableau, tolerance
+    def __init__(self, field: Field, z: Tensor, rows: Rows, tableau: Tableau, rtol: float, atol: float) -> None:
+        self.field, self.tableau, self.rtol, self.atol = field, tableau, rtol, atol
         self.method = Method(tableau, z)
         self.resolution = torch.finfo(z.dtype).eps
-        self.z, self.context, self.t0, self.span = z, context, t0, span
+        self.z, self.rows = z, rows
         self.index = torch.arange(len(z), device=z.device)
-        self.slope, self.integrand = field(t0, z, context)
-        self.start, self.previous = torch.zeros_like(t0), torch.ones_like(t0)
+        self.slope, self.integrand = field(rows.t0, z, rows.context)
+        self.start, self.previous = torch.zeros_like(rows.t0), torch.ones_like(rows.t0)
         self.length = self._first_length()
         self.finished = torch.full_like(z, torch.nan)
         self.status = torch.full_like(self.index, int(Status.MAX_STEPS))
         self.accepted, self.rejected = torch.zeros_like(self.index), torch.zeros_like(self.index)
-        self.finite = torch.ones_like(t0, dtype=torch.bool)
+        self.finite = torch.ones_like(self.start, dtype=torch.bool)
         bad = ~(z.isfinite() & self.slope.isfinite()).all(1)
         if bool(bad.any()):
             self._leave(bad, torch.full_like(self.index, int(Status.NOT_FINITE)))
@@ -110,14 +81,14 @@ class _Solve:
         length = torch.minimum(self.length, left)  # stops exactly at the end; rows already there stay put
         states, increments, rates, integrand = self.method.stages(
             self.field,
-            torch.addcmul(self.t0, self.start, self.span),
-            length * self.span,
+            torch.addcmul(self.rows.t0, self.start, self.rows.span),
+            length * self.rows.span,
             self.z,
             (self.slope, self.integrand),
-            self.context,
+            self.rows.context,
         )
         error = self.method.combine(increments, self.method.e, torch.zeros_like(self.z))
-        ratio = self.tolerance.norm(error, torch.maximum(self.z.abs(), states[-1].abs()))
+        ratio = self._norm(error, torch.maximum(self.z.abs(), states[-1].abs()))
         moved = (ratio <= 1) & (left > 0)
         count = self._count(moved[:, 0], left[:, 0] > 0)
         everyone = count == len(moved)
@@ -150,16 +121,20 @@ class _Solve:
         As in Hairer et al., II.4, but without the factor of 1/100 under the root: too long a first step costs one
         attempt, too short a one several steps until the size has grown.
         """
-        size, slope = self.z.abs(), self.slope * self.span
+        t0, span, context, _ = self.rows
+        size, slope = self.z.abs(), self.slope * span
         tiny = torch.finfo(self.z.dtype).tiny
-        z_norm, slope_norm = self.tolerance.norm(self.z, size), self.tolerance.norm(slope, size)
+        z_norm, slope_norm = self._norm(self.z, size), self._norm(slope, size)
         guess = (0.01 * z_norm / slope_norm.clamp_min(tiny)).clamp(1e-6, 1)
-        ahead = self.field(torch.addcmul(self.t0, guess, self.span), torch.addcmul(self.z, guess, slope), self.context)[
-            0
-        ]
-        bend = self.tolerance.norm(ahead * self.span - slope, size) / guess
+        ahead, _ = self.field(torch.addcmul(t0, guess, span), torch.addcmul(self.z, guess, slope), context)
+        bend = self._norm(ahead * span - slope, size) / guess
         length = torch.maximum(slope_norm, bend).clamp_min(tiny) ** (-1 / (self.tableau.order + 1))
         return torch.minimum(100 * guess, length).clamp(max=1).nan_to_num(1e-3)
+
+    def _norm(self, error: Tensor, size: Tensor) -> Tensor:
+        """The root mean square over features of error / (atol + rtol size), ``(m, 1)``."""
+        scaled = error / (size * self.rtol + self.atol)
+        return torch.linalg.vector_norm(scaled, dim=1, keepdim=True) / size.shape[1] ** 0.5
 
     def _growth(self, ratio: Tensor) -> Tensor:
         """The factor of the next step size, from this error, damped by the previous one."""
@@ -195,6 +170,7 @@ class _Solve:
         index, status = self.index[gone], status[gone]
         self.status[index] = status
         self.finished[index] = torch.where((status == Status.REACHED)[:, None], self.z[gone], torch.nan)
+        self.rows = self.rows.of(stay)
         for name in self.MOVING:
             value = getattr(self, name)
             setattr(self, name, None if value is None else value[stay])

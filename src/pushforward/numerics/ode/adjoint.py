@@ -13,20 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .gradient import Integrand, RowData, Slope, discrete, stage_places
-from .method import Outcome, Rates, Status, Step
-from .solve import Solver
+from .gradient import Problem, discrete, stage_places
+from .method import Outcome, Rates, Rows, Status, Step
 
 
 def adjoint(
-    slope: Slope,
-    integrand: Integrand | None,
-    solver: Solver,
-    z: Tensor,
-    data: RowData,
-    t0: Tensor,
-    span: Tensor,
-    parameters: tuple[Tensor, ...],
+    problem: Problem, z: Tensor, rows: Rows, parameters: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor | None, Outcome]:
     r"""Integrates a field; its gradients solve
 
@@ -38,115 +30,104 @@ def adjoint(
     quadrature over the accepted steps: parameters are not part of the state.
 
     Args:
-        slope, integrand, solver, z, data, t0, span: As for :func:`.gradient.discrete`.
+        problem, z, rows: As for :func:`.gradient.discrete`.
         parameters: The parameters of the field.
 
     Returns:
         As :func:`.gradient.discrete`.
     """
     report: list[Outcome] = []
-    problem = (slope, integrand, solver, data.probes)
-    end, total = _Adjoint.apply(problem, report, z, t0, span, data.context, *parameters)
-    return end, total if integrand is not None else None, report[0]
+    end, total = _Adjoint.apply(problem, report, rows.probes, z, *rows[:3], *parameters)
+    return end, total if problem.integrand is not None else None, report[0]
 
 
 class _Adjoint(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        problem: tuple,
-        report: list[Outcome],
-        z: Tensor,
-        t0: Tensor,
-        span: Tensor,
-        context: Tensor | None,
-        *parameters: Tensor,
+        ctx: Any, problem: Problem, report: list[Outcome], probes: Tensor | None, z: Tensor, *given: Any
     ) -> tuple[Tensor, Tensor]:
-        slope, integrand, solver, probes = problem
-        end, total, outcome = discrete(slope, integrand, solver, z, RowData(context, probes), t0, span)
+        end, total, outcome = discrete(problem, z, Rows(given[0], given[1], given[2], probes))
         report.append(outcome)
-        ctx.problem, ctx.lost = problem, outcome.status != Status.REACHED
-        ctx.save_for_backward(end, t0, span, context, *parameters)
+        ctx.problem, ctx.probes, ctx.lost = problem, probes, outcome.status != Status.REACHED
+        ctx.save_for_backward(end, *given)
         return end, z.new_zeros(0, len(z)) if total is None else total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, end_grad: Tensor, total_grad: Tensor) -> tuple[Tensor | None, ...]:
         end, t0, span, context, *parameters = ctx.saved_tensors
-        back = _Back(ctx.problem, context, parameters, torch.where(ctx.lost, 0, total_grad))
+        rows = Rows(t0 + span, -span, context, ctx.probes)
+        back = _Back(ctx.problem, rows, parameters, torch.where(ctx.lost, 0, total_grad))
         a_end = torch.where(ctx.lost[:, None], 0, end_grad)
-        a_start, start = back.solve(torch.where(ctx.lost[:, None], 0, end), a_end, t0 + span, -span)
+        a_start, start = back.solve(torch.where(ctx.lost[:, None], 0, end), a_end)
         by_end, by_start = back.power(t0 + span, end, a_end), back.power(t0, start, a_start)
-        return None, None, a_start, by_end - by_start, by_end, back.context_grad, *back.parameter_grads
+        return None, None, None, a_start, by_end - by_start, by_end, back.context_grad, *back.parameter_grads
 
 
 class _Back:
     """The equation of z and a, from the end to the start, and the quadrature of the gradients along it.
 
     Args:
-        problem: The field, the integrand, the solver and the probes.
-        context: Context of the rows, or None.
+        problem: The field, the integrand and the solver.
+        rows: The intervals from the end to the start, with the context and the probes.
         parameters: Parameters of the field.
         omega: Gradients of the integrals, ``(quantities, n)``.
     """
 
-    def __init__(self, problem: tuple, context: Tensor | None, parameters: list[Tensor], omega: Tensor) -> None:
-        self.slope, self.integrand, self.solver, probes = problem
-        self.data, self.omega, self.parameters = RowData(context, probes), omega, parameters
+    def __init__(self, problem: Problem, rows: Rows, parameters: list[Tensor], omega: Tensor) -> None:
+        self.problem, self.rows, self.omega, self.parameters = problem, rows, omega, parameters
         self.parameter_grads = [torch.zeros_like(p) if p.requires_grad else None for p in parameters]
-        wanted = context is not None and context.requires_grad
-        self.context_grad = torch.zeros_like(context) if wanted else None  # type: ignore[arg-type]
+        wanted = rows.context is not None and rows.context.requires_grad
+        self.context_grad = torch.zeros_like(rows.context) if wanted else None  # type: ignore[arg-type]
 
-    def solve(self, end: Tensor, a: Tensor, t1: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
+    def solve(self, end: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """a and z at the start. The equation is linear in (a, omega): each row is scaled by its gradient."""
-        unit = torch.maximum(a.abs().amax(1), self.omega.abs().sum(0)).clamp_min(torch.finfo(a.dtype).tiny)[:, None]
-        self.unit, self.span, self.t1 = unit, span, t1
-        rows = torch.arange(len(a), device=a.device)[:, None]  # the field's context here: the indices of its rows
-        state = torch.cat([end, a / unit], 1)
-        z, a = self.solver.solve(self._rates, state, rows, t1, span, self._observe).z.chunk(2, 1)
-        return a * unit, z
+        self.unit = torch.maximum(a.abs().amax(1), self.omega.abs().sum(0)).clamp_min(torch.finfo(a.dtype).tiny)[
+            :, None
+        ]
+        index = torch.arange(len(a), device=a.device)[:, None]  # the field's context here: the indices of its rows
+        state = torch.cat([end, a / self.unit], 1)
+        own = Rows(self.rows.t0, self.rows.span, index)
+        z, a = self.problem.solver.solve(self._rates, state, own, self._observe).z.chunk(2, 1)
+        return a * self.unit, z
 
     def power(self, t: Tensor, z: Tensor, a: Tensor) -> Tensor:
         """a . f + omega . g, ``(n, 1)``: the gradient with respect to the end of the interval."""
-        return self._hamiltonian(t, z, a, None)[:, None]
+        return self._hamiltonian(t, z, a, self.rows, self.omega)[:, None]
 
-    def _rates(self, t: Tensor, state: Tensor, rows: Tensor) -> Rates:
+    def _rates(self, t: Tensor, state: Tensor, index: Any) -> Rates:
         z, a = state.chunk(2, 1)
+        rows, index = self.rows.of(index[:, 0]), index[:, 0]
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            context, probes = self.data.of(rows[:, 0])
-            f = self.slope(t, z, None if context is None else context.detach())
+            context = None if rows.context is None else rows.context.detach()
+            f = self.problem.slope(t, z, context)
             total = (f * a).sum()
-            if self.integrand is not None:
-                total = total + (self.integrand(t, z, context, probes) * self._omega(rows[:, 0])).sum()
+            if self.problem.integrand is not None:
+                omega = self.omega[:, index] / self.unit[index, 0]
+                total = total + (self.problem.integrand(t, z, context, rows.probes) * omega).sum()
             force = torch.autograd.grad(total, z)[0]
         return torch.cat([f.detach(), -force], 1), None
 
     def _observe(self, step: Step) -> None:
         """Adds this step's contribution to the integrals for the parameters and the context."""
-        inputs = [v for v in (*self.parameters, self.data.context) if v is not None and v.requires_grad]
+        inputs = [v for v in (*self.parameters, self.rows.context) if v is not None and v.requires_grad]
         if not inputs:
             return
-        rows = slice(None) if step.rows is None else step.rows
-        span, tableau = self.span[rows], self.solver.tableau
-        t, weight, index = stage_places(tableau, self.t1[rows] + step.start * span, step.length * span, step.rows)
+        tableau = self.problem.solver.tableau
+        t, weight = stage_places(tableau, *self.rows.of(step.rows).place(step))
         z, a = torch.cat([step.states[i] for i in tableau.weighty]).chunk(2, 1)
-        if index is None:
-            index = torch.arange(len(self.unit), device=z.device).repeat(len(tableau.weighty))
+        index = torch.arange(len(self.unit), device=z.device) if step.rows is None else step.rows
+        index = index.repeat(len(tableau.weighty))
         with torch.enable_grad():
-            total = -(self._hamiltonian(t, z, a * self.unit[index], index) * weight).sum()
-            grads = iter(torch.autograd.grad(total, inputs, allow_unused=True))
+            power = self._hamiltonian(t, z, a * self.unit[index], self.rows.of(index), self.omega[:, index])
+            grads = iter(torch.autograd.grad(-(power * weight).sum(), inputs, allow_unused=True))
         for store in (*self.parameter_grads, self.context_grad):
             if store is not None and (grad := next(grads)) is not None:
                 store += grad
 
-    def _hamiltonian(self, t: Tensor, z: Tensor, a: Tensor, rows: Tensor | None) -> Tensor:
-        context, probes = self.data.of(rows)
-        total = (self.slope(t, z, context) * a).sum(1)
-        if self.integrand is not None:
-            omega = self.omega if rows is None else self.omega[:, rows]
-            total = total + (self.integrand(t, z, context, probes) * omega).sum(0)
+    def _hamiltonian(self, t: Tensor, z: Tensor, a: Tensor, rows: Rows, omega: Tensor) -> Tensor:
+        total = (self.problem.slope(t, z, rows.context) * a).sum(1)
+        if self.problem.integrand is not None:
+            total = total + (self.problem.integrand(t, z, rows.context, rows.probes) * omega).sum(0)
         return total
-
-    def _omega(self, rows: Tensor) -> Tensor:
-        return self.omega[:, rows] / self.unit[rows, 0]

@@ -22,6 +22,27 @@ Rates = tuple[Tensor, Tensor | None]
 Field = Callable[[Tensor, Tensor, Tensor | None], Rates]
 
 
+class Rows(NamedTuple):
+    """What belongs to each of n rows: its interval, its context, and its probes."""
+
+    t0: Tensor  # (n, 1)
+    span: Tensor  # (n, 1) t1 - t0
+    context: Tensor | None = None  # (n, c)
+    probes: Tensor | None = None  # (K, n, features)
+
+    def of(self, index: Tensor | None) -> Rows:
+        """Some of the rows; None: all of them."""
+        if index is None:
+            return self
+        context = None if self.context is None else self.context[index]
+        probes = None if self.probes is None else self.probes[:, index]
+        return Rows(self.t0[index], self.span[index], context, probes)
+
+    def place(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Where a step of these rows begins, and its length, ``(n, 1)``."""
+        return self.t0 + step.start * self.span, step.length * self.span
+
+
 class Status(enum.IntEnum):
     """How a row's solve ended."""
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .adaptive import adaptive
-from .method import Field, Method, Observer, Outcome, Status, Step
+from .method import Field, Method, Observer, Outcome, Rows, Status, Step
 from .tableau import Tableau
 
 
@@ -30,55 +30,32 @@ class Solver:
     max_steps: int = 1000
     steps: int | None = None
 
-    def solve(
-        self,
-        field: Field,
-        z: Tensor,
-        context: Tensor | None,
-        t0: Tensor,
-        span: Tensor,
-        observe: Observer | None = None,
-    ) -> Outcome:
+    def solve(self, field: Field, z: Tensor, rows: Rows, observe: Observer | None = None) -> Outcome:
         """Integrates the field from (t0, z) to t0 + span, without gradients.
 
         Args:
             field: The field.
             z: The initial state, ``(n, features)``.
-            context: Context of the field, ``(n, c)``, or None.
-            t0: The initial time, ``(n, 1)``.
-            span: t1 - t0, ``(n, 1)``.
+            rows: The interval and the context of each row.
             observe: Called with every accepted step.
         """
         if self.steps is not None:
-            return fixed(field, z, context, t0, span, self.tableau, self.steps, observe)
-        return adaptive(field, z, context, t0, span, self.tableau, self.rtol, self.atol, self.max_steps, observe)
+            return fixed(field, z, rows, self.tableau, self.steps, observe)
+        return adaptive(field, z, rows, self.tableau, self.rtol, self.atol, self.max_steps, observe)
 
 
 @torch.no_grad()
 def fixed(
-    field: Field,
-    z: Tensor,
-    context: Tensor | None,
-    t0: Tensor,
-    span: Tensor,
-    tableau: Tableau,
-    steps: int,
-    observe: Observer | None = None,
+    field: Field, z: Tensor, rows: Rows, tableau: Tableau, steps: int, observe: Observer | None = None
 ) -> Outcome:
-    """A given number of equal steps from t0 to t0 + span.
-
-    Args:
-        field, z, context, t0, span, observe: As in :meth:`Solver.solve`.
-        tableau: The method.
-        steps: Number of steps.
-    """
-    method, length = Method(tableau, z), torch.full_like(t0, 1 / steps)
+    """A given number of equal steps, with ``tableau`` as the method; other arguments as in :meth:`Solver.solve`."""
+    method, length = Method(tableau, z), torch.full_like(rows.t0, 1 / steps)
     rates = None
-    for step in range(steps):
-        start = torch.full_like(t0, step / steps)
-        t, h = t0 + start * span, length * span
-        first = field(t, z, context) if rates is None or not tableau.adaptive else rates
-        states, increments, rates, integrand = method.stages(field, t, h, z, first, context)
+    for number in range(steps):
+        start = torch.full_like(rows.t0, number / steps)
+        t, h = rows.t0 + start * rows.span, length * rows.span
+        first = field(t, z, rows.context) if rates is None or not tableau.adaptive else rates
+        states, increments, rates, integrand = method.stages(field, t, h, z, first, rows.context)
         if observe is not None:
             observe(Step(None, start, length, states, integrand))
         z = method.combine(increments, method.b, z)
