@@ -115,10 +115,10 @@ class Requests:
 
     def __init__(self) -> None:
         from pushforward.serving.app import create_app
-        from pushforward.serving.limits import Limits
+        from pushforward.serving.options import ServeOptions
 
         fitted = pf.TableDensity("maf", layers=1, hidden=(8,), steps=20).fit(small_table(200))
-        self.app = create_app(fitted, Limits(rows=200))
+        self.app = create_app(fitted, ServeOptions(max_rows=200))
         self.loop = asyncio.new_event_loop()
 
     def seeds(self) -> list[bytes]:

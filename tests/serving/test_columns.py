@@ -16,9 +16,9 @@ from pushforward.errors import InputError
 pytest.importorskip("fastapi")
 from pydantic import ValidationError
 
-from pushforward.serving.answers import Answers, Score, score_json
-from pushforward.serving.columns import json_rows
-from pushforward.serving.requests import DrawOptions, ImputeOptions, ScoreOptions, refusal_of, with_rows
+from pushforward.serving.columns import RowType, json_rows
+from pushforward.serving.refusals import refusal_of
+from pushforward.serving.verbs import ImputeRequest, SampleRequest, Score, ScoreRequest, score_json
 
 
 def table(rows: int = 300) -> pl.DataFrame:
@@ -40,49 +40,54 @@ def table(rows: int = 300) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def answers() -> Answers:
-    model = pf.TableDensity("maf", layers=1, hidden=(8,), steps=20, given=["group", "day"], random_state=0)
-    return Answers(model.fit(table()), seconds=30.0)
+def model() -> pf.TableDensity:
+    return pf.TableDensity("maf", layers=1, hidden=(8,), steps=20, given=["group", "day"], random_state=0).fit(table())
 
 
-def parsed(answers: Answers, rows: list[dict[str, Any]]) -> pl.DataFrame:
-    request = with_rows(answers.cells.row_type(), 1000)[ScoreOptions].model_validate_json(json.dumps({"rows": rows}))
-    return answers.cells.frame(request.rows)
+@pytest.fixture(scope="module")
+def cells(model: pf.TableDensity) -> RowType:
+    return RowType(model.schema)
 
 
-def test_rows_score_alike_after_the_way_there_and_back(answers: Answers) -> None:
+def parsed(cells: RowType, rows: list[dict[str, Any]]) -> pl.DataFrame:
+    request = ScoreRequest.of(cells.row_type(), 1000).model_validate_json(json.dumps({"rows": rows}))
+    return cells.frame(request.rows)
+
+
+def test_rows_score_alike_after_the_way_there_and_back(model: pf.TableDensity, cells: RowType) -> None:
     frame = table(40)
     rows = json_rows(frame)
     assert rows[0]["took"] == frame["took"][0].total_seconds()
     assert rows[0]["at"][-6:] in ("+01:00", "+02:00")  # Berlin, winter and summer
-    back = parsed(answers, rows)
+    back = parsed(cells, rows)
     assert back["at"].dtype == pl.Datetime("us", "Europe/Berlin")
-    np.testing.assert_allclose(answers.model.score_samples(back), answers.model.score_samples(frame), atol=1e-5)
+    np.testing.assert_allclose(model.score_samples(back), model.score_samples(frame), atol=1e-5)
 
 
-def test_moments_are_read_in_iso_form_and_in_the_table_s(answers: Answers) -> None:
+def test_moments_are_read_in_iso_form_and_in_the_table_s(cells: RowType) -> None:
     row = json_rows(table(1))[0]
-    ours, iso = (parsed(answers, [{**row, "stamp": text}]) for text in ("2022/03/04 05:06", "2022-03-04T05:06:00"))
+    ours, iso = (parsed(cells, [{**row, "stamp": text}]) for text in ("2022/03/04 05:06", "2022-03-04T05:06:00"))
     assert ours["stamp"].to_list() == iso["stamp"].to_list() == ["2022/03/04 05:06"]
-    local, utc = (parsed(answers, [{**row, "at": text}])["at"][0] for text in ("2022-03-04T05:06", "2022-03-04T04:06Z"))
+    local, utc = (parsed(cells, [{**row, "at": text}])["at"][0] for text in ("2022-03-04T05:06", "2022-03-04T04:06Z"))
     assert local == utc
 
 
-def test_holes_are_filled_by_values_of_the_table_s_kind(answers: Answers) -> None:
+def test_holes_are_filled_by_values_of_the_table_s_kind(model: pf.TableDensity, cells: RowType) -> None:
     row = {"group": "a", "day": "2022-02-01", "small": None, "price": None, "took": None, "at": None}
-    (filled,) = json_rows(answers.impute(parsed(answers, [row]), ImputeOptions(seed=0)))
+    (filled,) = json_rows(ImputeRequest(seed=0).answer(model, parsed(cells, [row])))
     assert isinstance(filled["small"], int)
     assert isinstance(filled["price"], int)
     assert isinstance(filled["took"], float)
     assert filled["at"].startswith("202")
 
 
-def test_what_the_density_is_conditioned_on_is_needed(answers: Answers) -> None:
+def test_what_the_density_is_conditioned_on_is_needed(model: pf.TableDensity, cells: RowType) -> None:
     with pytest.raises(ValidationError, match="day"):
-        parsed(answers, [{"group": "a", "small": 3}])
+        parsed(cells, [{"group": "a", "small": 3}])
     with pytest.raises(InputError, match="is conditioned on group, day"):
-        answers.sample(2, None, DrawOptions())
-    drawn = answers.sample(2, {"group": "b", "day": dt.date(2022, 2, 1)}, DrawOptions(seed=1))
+        SampleRequest(n=2).answer(model, cells.frame([]))
+    given = cells.frame([{"group": "b", "day": dt.date(2022, 2, 1)}])
+    drawn = SampleRequest(n=2, seed=1).answer(model, given)
     assert drawn["group"].to_list() == ["b", "b"]
 
 
@@ -104,12 +109,12 @@ def test_what_the_density_is_conditioned_on_is_needed(answers: Answers) -> None:
         ("group", ["a"]),
     ],
 )
-def test_cells_that_no_table_could_hold_are_refused_by_their_column(answers: Answers, column: str, value: Any) -> None:
+def test_cells_that_no_table_could_hold_are_refused_by_their_column(cells: RowType, column: str, value: Any) -> None:
     with pytest.raises(ValidationError) as caught:
-        parsed(answers, [{"group": "a", "day": "2022-02-01", column: value}])
-    refused = refusal_of(caught.value, answers.cells)
+        parsed(cells, [{"group": "a", "day": "2022-02-01", column: value}])
+    refused = refusal_of(caught.value, cells)
     assert (refused.status, refused.problems[0]["column"]) == (422, column)
-    assert refused.problems[0]["expected"] == answers.cells.cells[column].expected
+    assert refused.problems[0]["expected"] == cells.cells[column].expected
 
 
 def test_scores_are_json_whatever_they_are() -> None:

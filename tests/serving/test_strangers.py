@@ -139,7 +139,7 @@ def test_a_probe_needs_no_token(server: tuple[str, int]) -> None:
 
 def test_jobs_of_clients_that_hung_up_are_left_out_or_stopped() -> None:
     from pushforward.serving.batching import Jobs
-    from pushforward.serving.requests import Refused
+    from pushforward.serving.refusals import Refused
 
     begun: list[int] = []
 

@@ -17,10 +17,9 @@ from .. import __version__
 from ..errors import InputError, in_shell, spelled
 from ..saving.files import NotSaved, reason
 from ..tables.io.place import STANDARD, without_credentials
-from .judging import compare, info, report
 from .learning import demo, fit, update
 from .options import command_line
-from .serving import serve
+from .showing import compare, info, report, serve
 from .using import ask, drift, impute, outliers, predict, sample, score
 
 HELP = """Learn the density of a table or of images, score its rows, draw new ones, and report.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import itertools
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from .requests import Refused
+from .refusals import Refused
 
 T = TypeVar("T")
 MOST = 64  # rows of a batch, and of a request that may join one
@@ -49,11 +49,10 @@ class Batcher:
 
     def __init__(self, work: Callable[[Any, Sequence[Any]], Sequence[Any]], seen: Callable[[int], Any]) -> None:
         self.work, self.seen = work, seen
-        self.waiting: deque[_Ask] = deque()
-        self.changed = threading.Condition()
-        self.open, self.crowded = True, False
-        self.thread = threading.Thread(target=self._run, name="scores", daemon=True)
-        self.thread.start()
+        self.waiting: list[_Ask] = []
+        self.crowded = False
+        self.thread = ThreadPoolExecutor(1, "scores")
+        self.batches: asyncio.Task[None] | None = None
 
     async def ask(self, key: Hashable, rows: Sequence[Any]) -> Sequence[Any]:
         """One answer for each row.
@@ -61,58 +60,55 @@ class Batcher:
         Raises:
             Refused: too many rows are waiting.
         """
+        if sum(len(other.rows) for other in self.waiting) + len(rows) > WAITING:
+            raise busy()
         one = _Ask(key, rows, asyncio.get_running_loop().create_future())
-        with self.changed:
-            if sum(len(other.rows) for other in self.waiting) + len(rows) > WAITING:
-                raise busy()
-            self.waiting.append(one)
-            self.changed.notify()
+        self.waiting.append(one)
+        if self.batches is None or self.batches.done():
+            self.batches = asyncio.create_task(self._run())
         try:
             return await one.answer
         finally:
             del one  # an error refers to this frame, and would keep itself
 
     def close(self) -> None:
-        """Answers the waiting requests, and ends the thread."""
-        with self.changed:
-            self.open = False
-            self.changed.notify()
-        self.thread.join()
+        """Ends the thread after the batch that it is at."""
+        self.thread.shutdown(wait=False, cancel_futures=True)
 
-    def _run(self) -> None:
-        while batch := self._next():
+    async def _run(self) -> None:
+        """Answers the waiting requests, batch by batch."""
+        while self.waiting:
+            await self._settle()
+            batch = self._next()
+            if not batch:
+                continue
             self.seen(sum(len(one.rows) for one in batch))
-            found = self._answers(batch)
-            batch[0].answer.get_loop().call_soon_threadsafe(_deliver, batch, found)
+            answers = await asyncio.get_running_loop().run_in_executor(self.thread, self._answers, batch)
+            for one, answer in zip(batch, answers, strict=True):
+                if not one.answer.done():
+                    (one.answer.set_exception if isinstance(answer, Exception) else one.answer.set_result)(answer)
 
-    def _next(self) -> list[_Ask]:
-        """The oldest request and those with its key that fit in a batch with it; empty at the end."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.waiting or not self.open)
-        self._settle()
-        with self.changed:
-            batch: list[_Ask] = []
-            left: list[_Ask] = []
-            rows = 0
-            for one in self.waiting:
-                if one.answer.done():  # it has timed out
-                    continue
-                fits = not batch or (one.key == batch[0].key and rows + len(one.rows) <= MOST)
-                (batch if fits else left).append(one)
-                rows += len(one.rows) if fits else 0
-            self.waiting, self.crowded = deque(left), len(batch) + len(left) > 1
-            if batch or not self.open:
-                return batch
-        return self._next()
-
-    def _settle(self) -> None:
+    async def _settle(self) -> None:
         """If the last batch held several requests, waits until no more of them arrive."""
         stop = time.monotonic() + GATHER
-        while self.crowded and time.monotonic() < stop:
+        before = -1
+        while self.crowded and len(self.waiting) != before and time.monotonic() < stop:
             before = len(self.waiting)
-            time.sleep(PAUSE)
-            if len(self.waiting) == before:
-                return
+            await asyncio.sleep(PAUSE)
+
+    def _next(self) -> list[_Ask]:
+        """The oldest request and those with its key that fit in a batch with it; those that timed out are left out."""
+        batch: list[_Ask] = []
+        left: list[_Ask] = []
+        rows = 0
+        for one in self.waiting:
+            if one.answer.done():
+                continue
+            fits = not batch or (one.key == batch[0].key and rows + len(one.rows) <= MOST)
+            (batch if fits else left).append(one)
+            rows += len(one.rows) if fits else 0
+        self.waiting, self.crowded = left, len(batch) + len(left) > 1
+        return batch
 
     def _answers(self, batch: Sequence[_Ask]) -> list[Any]:
         """The answer to each request, or the exception that it raised; others in the batch are answered anyway."""
@@ -120,17 +116,8 @@ class Batcher:
             found = self.work(batch[0].key, [row for one in batch for row in one.rows])
         except Exception as error:
             return [error] if len(batch) == 1 else [self._answers([one])[0] for one in batch]
-        answers, start = [], 0
-        for one in batch:
-            answers.append(found[start : start + len(one.rows)])
-            start += len(one.rows)
-        return answers
-
-
-def _deliver(batch: Sequence[_Ask], answers: Sequence[Any]) -> None:
-    for one, answer in zip(batch, answers, strict=True):
-        if not one.answer.done():
-            (one.answer.set_exception if isinstance(answer, Exception) else one.answer.set_result)(answer)
+        answers = iter(found)
+        return [list(itertools.islice(answers, len(one.rows))) for one in batch]
 
 
 class Abandoned(BaseException):

@@ -26,6 +26,7 @@ ISO: dict[str, tuple[Callable[[str], Any], str]] = {
 FIRST, LAST = dt.datetime(1, 1, 3, tzinfo=dt.UTC), dt.datetime(9999, 12, 29, tzinfo=dt.UTC)  # valid in every time zone
 LONGEST = 2**63 / 1e6 - 1024  # longest duration in seconds; tables count in microseconds
 ROLES = ("modelled", "given", "follows")
+QUANTILES = 9
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,27 @@ class Cell:
         """The column in one sentence of the schema."""
         about = {"given": "; the density is conditioned on it", "follows": "; it follows from other columns"}
         return f"Expected: {self.expected}{about.get(self.role, '')}."
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The column for the page: its kind, and the range of its values."""
+        column, kind = self.column, self.column.kind
+        spread = [kind.typical[round(j * (len(kind.typical) - 1) / (QUANTILES - 1))] for j in range(QUANTILES)]
+        named = [column.shown(value) for value in spread] if self.contents == "text" else kind.labels
+        return {
+            "name": self.name,
+            "role": self.role,
+            "contents": self.contents,
+            "kind": column.describe().kind,
+            "expected": self.expected,
+            "categories": list(named),
+            "shares": list(kind.fill) if column.classes else [],
+            "minimum": kind.ends[0],
+            "maximum": kind.ends[1],
+            "step": kind.step,
+            "integer": column.whole,
+            "quantiles": spread,
+        }
 
     def _known(self, value: float) -> float:
         if not any(math.isclose(value, float(known), rel_tol=1e-9) for known in self.column.kind.labels):

@@ -9,8 +9,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .clients import Shares
-from .requests import Refused
+from .guard import Shares
+from .refusals import Refused
 
 HEAD = 32 * 2**10  # bytes of a request line and its headers
 

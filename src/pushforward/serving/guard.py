@@ -1,39 +1,57 @@
-"""Who may ask: the name by which the server is addressed, the site that a browser asks for, and a token."""
+"""Who may ask, and how much at once: the server's name, the site that a browser asks for, a token, a client's share."""
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import ipaddress
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .requests import Refused
+from .options import ServeOptions
+from .refusals import JSON, Refused
 
-JSON, ARROW = "application/json", "application/vnd.apache.arrow.stream"
+ARROW = "application/vnd.apache.arrow.stream"
 CONTENTS = (JSON, ARROW, "application/vnd.apache.arrow.file", "application/x-arrow")
 OPEN = ("/health", "/", "/page.css", "/page.js")  # paths that need no token: nothing of the model is in them
+BODIES = 2  # of the longest that there may be, whose bytes one client may have open at once
 
 
-@dataclass(frozen=True)
 class Guard:
-    """What a request must bring along.
+    """An application behind what a request must bring along, and no client with more than its share of it.
 
     A page of another site may make a browser send requests to this server, under a name of that site that it lets
     point here. So names other than this machine's addresses are refused, and so are requests that a browser makes for
     another site, and contents that it would send for one without asking the server first.
 
     Args:
-        names: By which the server may be addressed, beside any IP address and ``localhost``.
-        token: What clients have to know, or None.
-        per_client: Requests that one client may have open at once.
+        app: The application.
+        options: The names by which the server may be addressed, beside any IP address and ``localhost``; the token that
+            clients have to know; and how much each may have open at once.
     """
 
-    names: Collection[str] = ()
-    token: str | None = None
-    per_client: int = 64
+    def __init__(self, app: ASGIApp, options: ServeOptions) -> None:
+        self.app, self.most, self.token = app, options.bytes, options.token
+        self.names = {"localhost", *map(str.lower, (options.host, *options.allow_host))}
+        self.requests = Shares(options.max_per_client, "requests")
+        self.bytes = Shares(BODIES * options.bytes, "bytes of bodies")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        client = request.client.host if request.client else ""
+        try:
+            self.check(request)
+            with self.requests.hold(client), self.bytes.hold(client, self._kept(request)):
+                await self.app(scope, receive, send)
+        except Refused as refused:
+            await refused.answer(scope, receive, send)
 
     def check(self, request: Request) -> None:
         """Lets a request pass.
@@ -43,10 +61,12 @@ class Guard:
         """
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         name = urlsplit(f"//{host}").hostname or ""
-        if not (_is_address(name) or name in {"localhost", *map(str.lower, self.names)}):
+        if not (name in self.names or _is_address(name)):
             raise Refused(421, f"the server is not called {name!r} here; allow the name with --allow-host {name}")
         if self.token is not None and request.url.path not in OPEN:
-            self._check_token(request.headers.get("authorization", ""), self.token)
+            scheme, _, found = request.headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(found.strip().encode(), self.token.encode()):
+                raise Refused(401, "a token is needed, as in the header authorization: Bearer TOKEN")
         if request.method != "POST":
             return
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
@@ -55,21 +75,46 @@ class Guard:
         if kind not in CONTENTS:
             raise Refused(415, f"the content-type is {kind or 'not given'}; expected {JSON}, or {ARROW}")
 
-    @staticmethod
-    def _check_token(given: str, token: str) -> None:
-        scheme, _, found = given.partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(found.strip().encode(), token.encode()):
-            raise Refused(401, "a token is needed, as in the header authorization: Bearer TOKEN")
+    def _kept(self, request: Request) -> int:
+        """As many bytes of a request's body as are kept at most."""
+        declared = request.headers.get("content-length") or "0"
+        chunked = "transfer-encoding" in request.headers or not declared.isdecimal()
+        return self.most if chunked else min(int(declared), self.most)
+
+
+class Shares:
+    """How much of something each client holds, of which none may hold more than so much; others are not affected.
+
+    Args:
+        most: The most that one client may hold.
+        what: What it is, in words.
+    """
+
+    def __init__(self, most: int, what: str) -> None:
+        self.most, self.what = most, what
+        self.held: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def hold(self, client: str, amount: int = 1) -> Iterator[None]:
+        """Holds some more for a while.
+
+        Raises:
+            Refused: it would be too much.
+        """
+        if self.held[client] + amount > self.most:
+            raise Refused(429, f"one client may hold {self.most:,} {self.what} at once; try again in a second")
+        self.held[client] += amount
+        try:
+            yield
+        finally:
+            self.held[client] -= amount
+            if not self.held[client]:
+                del self.held[client]
 
 
 def media_type(request: Request) -> str:
     """What the body of a request is said to be, without parameters."""
     return (request.headers.get("content-type") or "").split(";")[0].strip().lower()
-
-
-def is_arrow(request: Request) -> bool:
-    """Whether its rows come as Arrow."""
-    return media_type(request) in CONTENTS[1:]
 
 
 def _is_address(name: str) -> bool:

@@ -4,47 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 from starlette.requests import ClientDisconnect, Request
 
-from .requests import Refused, too_many
+from .options import ServeOptions
+from .refusals import Refused, too_many
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Limits of a single request.
+def check_rows(rows: int, most: int) -> None:
+    """Refuses too many rows.
 
-    Args:
-        rows: Rows that it may hold or ask for.
-        bytes: Size of its body.
-        seconds: Time to read it, and again to answer it.
+    Raises:
+        Refused: says how many are allowed.
     """
-
-    rows: int = 10_000
-    bytes: int = 16 * 2**20
-    seconds: float = 30.0
-
-    def bytes_of(self, request: Request) -> int:
-        """As many bytes of a request's body as are kept at most."""
-        declared = request.headers.get("content-length") or "0"
-        chunked = "transfer-encoding" in request.headers or not declared.isdecimal()
-        return self.bytes if chunked else min(int(declared), self.bytes)
-
-    def check_rows(self, rows: int) -> None:
-        """Refuses too many rows.
-
-        Raises:
-            Refused: says how many are allowed.
-        """
-        if rows > self.rows:
-            raise too_many(f"{rows:,} rows", self.rows)
+    if rows > most:
+        raise too_many(f"{rows:,} rows", most)
 
 
-async def body_of(request: Request, limits: Limits) -> bytes:
+async def body_of(request: Request, limits: ServeOptions) -> bytes:
     """The body of a request; one too long is read to its end and discarded, so that the client gets the answer.
 
     Raises:
@@ -72,21 +52,21 @@ async def body_of(request: Request, limits: Limits) -> bytes:
     return b"".join(parts)
 
 
-def check_cells(body: bytes, limits: Limits, columns: int) -> None:
+def check_cells(body: bytes, rows: int, columns: int) -> None:
     """Refuses JSON of more cells than its rows may have, before it is read: few bytes of it may take hundreds.
 
     Raises:
         Refused: it has twice as many commas as there may be cells, some of which may hold one themselves.
     """
-    if body.count(b",") > 2 * (limits.rows + 1) * (columns + 1):
-        raise too_many("too many cells", limits.rows)
+    if body.count(b",") > 2 * (rows + 1) * (columns + 1):
+        raise too_many("too many cells", rows)
 
 
-def _too_long(limits: Limits) -> Refused:
+def _too_long(limits: ServeOptions) -> Refused:
     return Refused(413, f"the body is longer than {limits.bytes:,} bytes; send fewer rows at once")
 
 
-def arrow_frame(body: bytes, limits: Limits) -> pl.DataFrame:
+def arrow_frame(body: bytes, most: int) -> pl.DataFrame:
     """The rows of an Arrow stream.
 
     Raises:
@@ -98,7 +78,7 @@ def arrow_frame(body: bytes, limits: Limits) -> pl.DataFrame:
         for message in messages:
             if message.type in ("record batch", "dictionary"):
                 rows += _check_batch(message.metadata.to_pybytes(), message.type == "dictionary")
-                limits.check_rows(rows)
+                check_rows(rows, most)
         table = pa.ipc.open_stream(pa.py_buffer(body)).read_all()
         table.validate(full=True)
         frame = pl.from_arrow(table)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
 from .. import __version__
-from . import requests as asked
 from .guard import ARROW
-
-if TYPE_CHECKING:
-    from .app import Server
+from .refusals import JSON, Refusal
+from .verbs import VERBS, RowsAnswer
 
 REFERENCE = "#/components/schemas/{model}"
+BINARY = {ARROW: {"schema": {"type": "string", "format": "binary"}}}
 REFUSALS = {
     "400": "not JSON or Arrow",
     "401": "no token, or another one",
@@ -25,15 +25,6 @@ REFUSALS = {
     "429": "too many requests of one client",
     "503": "busy, or slow",
 }
-VERBS = {
-    "/score": "The log-density of every row in nats, and its percentile among rows that the model did not see.",
-    "/sample": "New rows, given some cells where they are known.",
-    "/impute": "The rows with their missing cells drawn given the rest of their own row.",
-    "/ask": "How probable it is that a row is so, of those of which something is known, with its standard error.",
-    "/predict": "One column of every row from its other columns.",
-    "/drift": "Whether rows are still of the table that was fitted, with a p-value, and what has moved.",
-    "/explain": "What makes each row unlikely: the column to blame, the value that would fit, gains in nats.",
-}
 GETS = {
     "/health": "Whether the server answers.",
     "/info": "What the model is, its columns, and the limits of requests.",
@@ -42,38 +33,27 @@ GETS = {
 }
 
 
-def document(server: Server) -> dict[str, Any]:
-    """The description as OpenAPI 3.1."""
-    row = server.answers.cells.row_type()
-    requests = [
-        server.with_rows[asked.ScoreOptions],
-        server.sample_request,
-        server.with_rows[asked.ImputeOptions],
-        asked.AskRequest,
-        server.with_rows[asked.PredictOptions],
-        server.with_rows[asked.DriftOptions],
-        server.with_rows[asked.ExplainOptions],
-    ]
-    answers: list[Any] = [
-        asked.Scores,
-        asked.of(asked.RowsAnswer, row),
-        asked.of(asked.RowsAnswer, row),
-        asked.Probability,
-        asked.RowsAnswer[dict[str, Any]],
-        asked.Drifted,
-        asked.RowsAnswer[dict[str, Any]],
-    ]
-    kinds: list[Any] = [*requests, *answers, asked.Refusal]
+def document(model: str, row: Any, requests: Mapping[str, Any]) -> dict[str, Any]:
+    """The description as OpenAPI 3.1.
+
+    Args:
+        model: What the model is called.
+        row: The type of its rows.
+        requests: The type of request that each path takes.
+    """
+    answers = {path: each.answers for path, each in requests.items()}
+    answers |= {path: RowsAnswer[row] for path, answer in answers.items() if answer is RowsAnswer}
+    kinds: list[Any] = [*requests.values(), *answers.values(), Refusal]
     places, schemas = models_json_schema([(kind, "validation") for kind in kinds], ref_template=REFERENCE)
     refs = {kind: place for (kind, _), place in places.items()}
-    refused = {code: _answer(said, refs[asked.Refusal]) for code, said in REFUSALS.items()}
+    refused = {code: _answer(said, refs[Refusal], {}) for code, said in REFUSALS.items()}
     paths: dict[str, Any] = {path: {"get": _verb(said, {"200": {"description": "OK"}})} for path, said in GETS.items()}
-    for (path, said), request, answer in zip(VERBS.items(), requests, answers, strict=True):
-        verb = _verb(said, {"200": _answer("OK", refs[answer], arrow=path not in ("/ask", "/drift")), **refused})
-        body = {"application/json": {"schema": refs[request]}}
-        rows = {} if path in ("/sample", "/ask") else {ARROW: {"schema": {"type": "string", "format": "binary"}}}
-        paths.setdefault(path, {})["post"] = {**verb, "requestBody": {"required": True, "content": {**body, **rows}}}
-    info = {"title": f"pushforward: {server.answers.info()['model']}", "version": __version__}
+    for path, request in requests.items():
+        answer = _answer("OK", refs[answers[path]], {} if path in ("/ask", "/drift") else BINARY)
+        verb = _verb(str(VERBS[path].__doc__), {"200": answer, **refused})
+        body = {JSON: {"schema": refs[request]}, **(BINARY if request.of_rows else {})}
+        paths.setdefault(path, {})["post"] = {**verb, "requestBody": {"required": True, "content": body}}
+    info = {"title": f"pushforward: {model}", "version": __version__}
     return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas.get("$defs", {})}}
 
 
@@ -81,6 +61,5 @@ def _verb(said: str, responses: dict[str, Any]) -> dict[str, Any]:
     return {"summary": said, "responses": responses}
 
 
-def _answer(said: str, schema: dict[str, Any], arrow: bool = False) -> dict[str, Any]:
-    binary = {ARROW: {"schema": {"type": "string", "format": "binary"}}} if arrow else {}
-    return {"description": said, "content": {"application/json": {"schema": schema}, **binary}}
+def _answer(said: str, schema: dict[str, Any], binary: Mapping[str, Any]) -> dict[str, Any]:
+    return {"description": said, "content": {JSON: {"schema": schema}, **binary}}

@@ -112,17 +112,17 @@ def test_values_that_it_cannot_read_are_refused(model: pf.TableDensity) -> None:
 
 def test_the_server_and_its_form_know_it(model: pf.TableDensity) -> None:
     pytest.importorskip("fastapi")
-    from pushforward.serving.answers import Answers
-    from pushforward.serving.requests import ScoreOptions, with_rows
+    from pushforward.serving.columns import RowType
+    from pushforward.serving.verbs import ScoreRequest, scores
 
-    answers = Answers(model, seconds=30.0)
-    request = with_rows(answers.cells.row_type(), 10)[ScoreOptions]
+    row = RowType(model.schema)
+    request = ScoreRequest.of(row.row_type(), 10)
     rows = request.model_validate_json(json.dumps({"rows": [{"weight": "2 kg", "size": 2.0, "day": "Tue"}]})).rows
-    found = answers.score_frame(answers.cells.frame(rows), [])
-    assert found["log_density"][0] == pytest.approx(model.score_samples(answers.cells.frame(rows))[0])
+    found = scores(model, row.frame(rows), [])
+    assert found["log_density"][0] == pytest.approx(model.score_samples(row.frame(rows))[0])
     with pytest.raises(ValueError, match="weight"):
         request.model_validate_json(json.dumps({"rows": [{"weight": "much"}]}))
-    column = answers.info()["columns"][0]
+    column = row.cells["weight"].info
     assert (column["contents"], column["expected"][:12]) == ("text", "text such as")
     assert all(value.endswith(" kg") for value in column["categories"])
 

@@ -1,17 +1,26 @@
-"""The contents of requests and answers, as pydantic checks and documents them; bad requests in plain sentences."""
+"""Requests that are refused, in plain sentences."""
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, TypeVar
+import json
+from typing import Any
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, Field, ValidationError
+from starlette.responses import Response
 
+from ..errors import InputError, in_request
 from .columns import RowType
 
-R = TypeVar("R")
-Scalar = str | int | float | bool | None
+JSON = "application/json"
 SHOWN = 20  # problems listed in an answer
+ADVICE = {429: {"retry-after": "1"}, 503: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}}
+HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
+
+
+def json_answer(values: Any, status: int = 200) -> Response:
+    """An answer of any status."""
+    return Response(json.dumps(values), status, media_type=JSON, headers={**HEADERS, **ADVICE.get(status, {})})
 
 
 class Refused(Exception):
@@ -27,91 +36,10 @@ class Refused(Exception):
         super().__init__(sentence)
         self.status, self.sentence, self.problems = status, sentence, problems or []
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class ScoreOptions(_Strict):
-    given: list[str] = Field([], description="Condition on these columns: log p(the others | these).")
-    errors: bool = Field(False, description="Answer standard errors as well.")
-
-
-class DrawOptions(_Strict):
-    seed: int | None = Field(
-        None, ge=0, lt=2**63, description="Seed of the draws, which differ each time if it is null."
-    )
-
-
-class ImputeOptions(DrawOptions):
-    draws: int = Field(1, ge=1, description="Filled tables that follow each other in the answer.")
-
-
-class ExplainOptions(_Strict):
-    pass
-
-
-class DriftOptions(_Strict):
-    by: str | None = Field(None, description="A column whose dates or values divide the rows into windows.")
-
-
-class AskRequest(_Strict):
-    where: str | dict[str, Scalar | list[Scalar]] = Field(
-        description="A condition: SQL, as in price > 5000 AND cut = 'Ideal', or columns' values; a list is a choice."
-    )
-    given: str | dict[str, Scalar | list[Scalar]] | None = Field(None, description="What is known, in the same form.")
-
-
-class PredictOptions(_Strict):
-    column: str = Field(description="The column that is predicted; rows' own values of it are not read.")
-    kind: Literal["mean", "median", "mode", "proba", "interval"] = Field("mean", description="What is told of it.")
-    level: float = Field(0.9, gt=0, lt=1, description="Of an interval: in which share of rows it holds the value.")
-
-
-class SampleRequest(DrawOptions, Generic[R]):
-    n: int = Field(1, ge=1, description="How many rows.")
-    given: R | None = Field(None, description="RowType that are known: rows are drawn given them.")
-
-
-class Scores(BaseModel):
-    log_density: list[float | None] = Field(
-        description="Nats, in the table's own units; null where the density, and so the percentile, is 0."
-    )
-    percentile: list[float | None] = Field(
-        description="Per cent of unseen rows that are less likely; null for rows with only some of the columns."
-    )
-    standard_error: list[float | None] | None = Field(
-        None, description="Nats; with errors=true; null where the density is 0."
-    )
-
-
-class Probability(BaseModel):
-    probability: float | None = Field(description="Null given a category that no training row had.")
-    standard_error: float | None = Field(description="0 where the answer is exact.")
-
-
-class Drifted(BaseModel, extra="allow"):
-    verdict: str = Field(description="A sentence.")
-    p_value: float = Field(description="At most x with probability x if nothing has changed.")
-    effect: float = Field(description="By how many nats a row is less likely than unseen ones.")
-    columns: list[str] = Field(description="The columns, the most moved first.")
-    measures: list[dict[str, Any]] = Field(description="Their p-values, divergences in nats, and changes in words.")
-
-
-class RowsAnswer(BaseModel, Generic[R]):
-    rows: list[R]
-
-
-def of(kind: Any, row: Any) -> Any:
-    """A kind of request, or of answer, with rows of this type."""
-    return kind[row]
-
-
-def with_rows(row: Any, most: int) -> dict[type[BaseModel], Any]:
-    """Requests with one row or more of this type, by their other options."""
-    kinds: tuple[type[BaseModel], ...] = (ScoreOptions, ImputeOptions, ExplainOptions, PredictOptions, DriftOptions)
-    rows = (list[row], Field(min_length=1, max_length=most))
-    return {k: create_model(k.__name__.replace("Options", "Request"), __base__=k, rows=rows) for k in kinds}
+    @property
+    def answer(self) -> Response:
+        problems = {"problems": self.problems} if self.problems else {}
+        return json_answer({"detail": self.sentence, **problems}, self.status)
 
 
 class Refusal(BaseModel):
@@ -119,7 +47,21 @@ class Refusal(BaseModel):
     problems: list[dict[str, Any]] = Field([], description="Bad cells: row (from 1), column, expected, got.")
 
 
-def refusal_of(error: ValidationError, cells: RowType) -> Refused:
+def refusal_of(error: Exception, cells: RowType) -> Refused:
+    """What is said of an error."""
+    match error:
+        case Refused():
+            return error
+        case ValidationError():
+            return _rejected(error, cells)
+        case InputError():
+            return Refused(422, error.spelled(in_request))
+        case TimeoutError():
+            return Refused(503, "no answer within the time that the server has for it; ask for fewer rows")
+    return Refused(500, f"the server failed: {type(error).__name__}")
+
+
+def _rejected(error: ValidationError, cells: RowType) -> Refused:
     """The refusal of a request that pydantic rejected, in sentences."""
     found = error.errors(include_url=False)
     if found[0]["type"] == "json_invalid":

@@ -1,4 +1,4 @@
-"""The commands that say how good a model is: ``report``, ``compare`` and ``info``."""
+"""The commands that show a model to others: ``report``, ``compare``, ``info`` and ``serve``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ..errors import InputError
+from ..serving.options import ServeOptions
 from .options import Device, DropMissing, Model, PrintOptions, Samples, Seed, SourceOptions, at_least_one, opened
 
 
@@ -74,3 +76,23 @@ def info(model: Model, *, printing: PrintOptions = PrintOptions()) -> None:
     """What a model is: its data, its columns, how good it is, and the command that made it."""
     console = printing.console()
     console.result(opened(model).describe(console))
+
+
+def serve(
+    model: Model,
+    *,
+    options: ServeOptions = ServeOptions(),
+    device: Device = "auto",
+    printing: PrintOptions = PrintOptions(),
+) -> None:
+    """Answer questions put to a model of a table over HTTP, and show a page in the browser.
+
+    GET /health, /info, /metrics, /drift and /openapi.json; POST /score, /sample, /impute, /ask, /predict, /drift and
+    /explain. The page at / scores a row, draws rows given some cells, fills holes, and shows a column's density given
+    the others.
+    """
+    try:
+        from ..serving.run import serve as run
+    except ModuleNotFoundError as error:
+        raise InputError(f"serve needs {error.name}; install it with: pip install 'pushforward[serve]'") from None
+    run(opened(model, device), options, printing.console())

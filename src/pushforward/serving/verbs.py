@@ -1,0 +1,216 @@
+"""The verbs of a fitted table as requests: what pydantic checks and documents of each, and the call that answers it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from ..saving.jsonable import jsonable
+from ..tables.fitted import FittedTable
+from ..tables.io.table import Piece
+from ..tables.queries.score import Scoring
+
+R = TypeVar("R")
+Scalar = str | int | float | bool | None
+Condition = str | dict[str, Scalar | list[Scalar]]
+
+
+class Scores(BaseModel):
+    log_density: list[float | None] = Field(
+        description="Nats, in the table's own units; null where the density, and so the percentile, is 0."
+    )
+    percentile: list[float | None] = Field(
+        description="Per cent of unseen rows that are less likely; null for rows with only some of the columns."
+    )
+    standard_error: list[float | None] | None = Field(
+        None, description="Nats; with errors=true; null where the density is 0."
+    )
+
+
+class Probability(BaseModel):
+    probability: float | None = Field(description="Null given a category that no training row had.")
+    standard_error: float | None = Field(description="0 where the answer is exact.")
+
+
+class Drifted(BaseModel, extra="allow"):
+    verdict: str = Field(description="A sentence.")
+    p_value: float = Field(description="At most x with probability x if nothing has changed.")
+    effect: float = Field(description="By how many nats a row is less likely than unseen ones.")
+    columns: list[str] = Field(description="The columns, the most moved first.")
+    measures: list[dict[str, Any]] = Field(description="Their p-values, divergences in nats, and changes in words.")
+
+
+class RowsAnswer(BaseModel, Generic[R]):
+    rows: list[R]
+
+
+class Verb(BaseModel):
+    """A request; what its docstring says stands in the description of the paths.
+
+    Attributes:
+        answers: What pydantic documents of its answer; :class:`RowsAnswer` alone has rows of the table.
+        of_rows: Whether it is put to rows, which may come as Arrow.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    answers: ClassVar[Any] = RowsAnswer[dict[str, Any]]
+    of_rows: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, row: Any, most: int) -> Any:
+        """The same with one row or more, and at most so many, of this type."""
+        return create_model(cls.__name__, __base__=cls, rows=(list[row], Field(min_length=1, max_length=most)))
+
+    def given_rows(self) -> list[dict[str, Any]]:
+        """The rows that it brings along."""
+        return getattr(self, "rows", [])
+
+    def size(self, rows: int) -> int:
+        """The number of rows in the answer, for so many in the request."""
+        return rows
+
+    def answer(self, model: FittedTable, rows: pl.DataFrame) -> pl.DataFrame | dict[str, Any]:
+        """The answer: rows, or the fields of one."""
+        raise NotImplementedError
+
+
+class Draws(Verb):
+    answers = RowsAnswer
+    seed: int | None = Field(
+        None, ge=0, lt=2**63, description="Seed of the draws, which differ each time if it is null."
+    )
+
+    @property
+    def chosen(self) -> int:
+        return secrets.randbits(63) if self.seed is None else self.seed
+
+
+class ScoreRequest(Verb):
+    """The log-density of every row in nats, and its percentile among rows that the model did not see."""
+
+    answers = Scores
+    given: list[str] = Field([], description="Condition on these columns: log p(the others | these).")
+    errors: bool = Field(False, description="Answer standard errors as well.")
+
+    def answer(self, model: FittedTable, rows: pl.DataFrame) -> pl.DataFrame:
+        return scores(model, rows, self.given)
+
+
+class SampleRequest(Draws):
+    """New rows, given some cells where they are known."""
+
+    of_rows = False
+    n: int = Field(1, ge=1, description="How many rows.")
+
+    @classmethod
+    def of(cls, row: Any, most: int) -> Any:
+        given = (row | None, Field(None, description="Cells that are known: rows are drawn given them."))
+        return create_model(cls.__name__, __base__=cls, given=given)
+
+    def given_rows(self) -> list[dict[str, Any]]:
+        known = {name: value for name, value in (getattr(self, "given", None) or {}).items() if value is not None}
+        return [known] if known else []
+
+    def size(self, rows: int) -> int:
+        return self.n
+
+    def answer(self, model: FittedTable, rows: pl.DataFrame) -> pl.DataFrame:
+        return model.sample(self.n, rows if rows.width else None, self.chosen)
+
+
+class ImputeRequest(Draws):
+    """The rows with their missing cells drawn given the rest of their own row."""
+
+    draws: int = Field(1, ge=1, description="Filled tables that follow each other in the answer.")
+
+    def size(self, rows: int) -> int:
+        return rows * self.draws
+
+    def answer(self, model: FittedTable, rows: pl.DataFrame) -> pl.DataFrame:
+        return model.impute(rows, self.draws, self.chosen)
+
+
+class AskRequest(Verb):
+    """How probable it is that a row is so, of those of which something is known, with its standard error."""
+
+    answers, of_rows = Probability, False
+    where: Condition = Field(
+        description="A condition: SQL, as in price > 5000 AND cut = 'Ideal', or columns' values; a list is a choice."
+    )
+    given: Condition | None = Field(None, description="What is known, in the same form.")
+
+    @classmethod
+    def of(cls, row: Any, most: int) -> Any:
+        return cls
+
+    def answer(self, model: FittedTable, rows: pl.DataFrame) -> dict[str, Any]:
+        value, error = model.probability(self.where, self.given, errors=True)
+        return {"probability": value, "standard_error": error}
+
+
+class PredictRequest(Verb):
+    """One column of every row from its other columns."""
+
+    column: str = Field(description="The column that is predicted; rows' own values of it are not read.")
+    kind: Literal["mean", "median", "mode", "proba", "interval"] = Field("mean", description="What is told of it.")
+    level: float = Field(0.9, gt=0, lt=1, description="Of an interval: in which share of rows it holds the value.")
+
+    def answer(self, model: FittedTable, rows: pl.DataFrame) -> pl.DataFrame:
+        found = model.predict(rows, self.column, self.kind, self.level)
+        return found if isinstance(found, pl.DataFrame) else pl.DataFrame({self.column: found})
+
+
+class DriftRequest(Verb):
+    """Whether rows are still of the table that was fitted, with a p-value, and what has moved."""
+
+    answers = Drifted
+    by: str | None = Field(None, description="A column whose dates or values divide the rows into windows.")
+
+    def answer(self, model: FittedTable, rows: pl.DataFrame) -> dict[str, Any]:
+        return model.drift(rows, self.by).to_json()
+
+
+class ExplainRequest(Verb):
+    """What makes each row unlikely: the column to blame, the value that would fit, gains in nats."""
+
+    def answer(self, model: FittedTable, rows: pl.DataFrame) -> pl.DataFrame:
+        return model.explain(rows)
+
+
+VERBS: dict[str, type[Verb]] = {
+    "/score": ScoreRequest,
+    "/sample": SampleRequest,
+    "/impute": ImputeRequest,
+    "/ask": AskRequest,
+    "/predict": PredictRequest,
+    "/drift": DriftRequest,
+    "/explain": ExplainRequest,
+}
+
+
+class Score(NamedTuple):
+    """The score of a row; the error is that of an average over cells or draws."""
+
+    log_density: float
+    percentile: float | None
+    standard_error: float
+
+
+def scores(model: FittedTable, rows: pl.DataFrame, given: Sequence[str]) -> pl.DataFrame:
+    """The :class:`Score` of every row, as columns."""
+    scoring = Scoring(model, given=given)
+    scoring.check(rows.columns)
+    found = scoring.piece(Piece(rows, "rows", 0))
+    return found.select(pl.col(name) if name in found else pl.lit(0.0).alias(name) for name in Score._fields)
+
+
+def score_json(found: Sequence[Score], errors: bool) -> bytes:
+    """Scores as the body of an answer."""
+    names = Score._fields if errors else Score._fields[:-1]
+    columns = zip(names, zip(*found, strict=True), strict=False)
+    return json.dumps({name: jsonable(values) for name, values in columns}, allow_nan=False).encode()
