@@ -22,7 +22,7 @@ from ..tables.io.frames import from_frame
 from ..tables.io.read import read_any
 from ..tables.io.table import WEIGHTS
 from ..tables.selection.cross_fitting import AverageOptions, cross_fit, wants_average
-from ..tables.selection.points import Points
+from ..tables.selection.members import Points
 from ..training.fit import fit as train
 from ..transforms.normalization import Standardize
 

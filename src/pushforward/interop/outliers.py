@@ -15,7 +15,7 @@ from ..distributions.base import StandardNormal
 from ..distributions.flow import Flow
 from ..recipes.by_name import learning_rate
 from ..tables.selection.cross_fitting import FEW_ROWS, MEMBERS, AverageOptions, cross_fit
-from ..tables.selection.points import Points, folds
+from ..tables.selection.members import Points, folds
 
 try:
     from sklearn.base import BaseEstimator, OutlierMixin

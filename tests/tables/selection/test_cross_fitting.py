@@ -18,8 +18,7 @@ from pushforward.tables.selection.cross_fitting import (
     sound,
     stacked,
 )
-from pushforward.tables.selection.members import MemberOptions
-from pushforward.tables.selection.points import Points, folds
+from pushforward.tables.selection.members import MemberOptions, Points, folds
 from pushforward.transforms.normalization import Standardize
 
 SHORT = {"steps": 60, "every": 10}

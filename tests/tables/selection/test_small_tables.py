@@ -128,3 +128,44 @@ def test_bad_members_are_refused_in_a_sentence() -> None:
     model.options = TableOptions(flow="gmm", objective="matching")
     with pytest.raises(InputError, match="flow='gmm': is for columns of numbers in memory"):
         model.fit(TABLE.select("size", "price"))
+
+
+def named_table(n: int, seed: int) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(size=n), rng.uniform(size=n)
+    often = np.where((x > 0.5) ^ (y > 0.5), 0.9, 0.1)
+    name = np.where(rng.random(n) < often, "yes", np.where(rng.random(n) < 0.2, "maybe", "no"))
+    return pl.DataFrame({"x": x, "y": y, "name": name})
+
+
+NAMED, FRESH_NAMED = named_table(500, 0), named_table(500, 1)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> pf.TableDensity:
+    return pf.TableDensity(columns=["name"], given=["x", "y"], queries=False).fit(NAMED)
+
+
+def test_both_are_tried_and_the_average_is_better_than_each_on_rows_not_seen(classifier: pf.TableDensity) -> None:
+    found = classifier.summary_["average"]
+    assert set(found["weights"]) == {"network", "scores on trees"}
+    logs = dict(found["log_likelihood"])
+    average = logs.pop("average")
+    assert all(average > value - 0.01 for value in logs.values())
+    assert classifier.score(FRESH_NAMED) == pytest.approx(average, abs=0.15)
+
+
+def test_probabilities_sum_to_one_and_hold_on_fresh_rows(classifier: pf.TableDensity) -> None:
+    each = np.exp(
+        [classifier.score_samples(FRESH_NAMED.with_columns(name=pl.lit(name))) for name in ("yes", "no", "maybe")]
+    )
+    np.testing.assert_allclose(each.sum(0), 1, atol=1e-5)
+    sure = each[0] > 0.7
+    assert (FRESH_NAMED["name"].to_numpy()[sure] == "yes").mean() == pytest.approx(each[0][sure].mean(), abs=0.1)
+
+
+def test_it_is_saved_without_a_pickle(classifier: pf.TableDensity, tmp_path) -> None:
+    classifier.save(tmp_path / "m")
+    again = pf.TableDensity.load(tmp_path / "m")
+    np.testing.assert_allclose(again.score_samples(FRESH_NAMED), classifier.score_samples(FRESH_NAMED), atol=1e-6)
+    assert set(again.sample(50, given={"x": 0.2, "y": 0.8})["name"]) <= {"yes", "no", "maybe"}

@@ -75,7 +75,13 @@ class Task:
         """The same for averages, whose training differs from a single flow's: nothing may be said about that either."""
         training = self.options.training
         length, size = (training.steps, training.epochs, training.patience), (training.lr, training.batch_size)
-        return self.chooses and bool(self.rows.schema.numbers) and all(each is None for each in (*length, *size))
+        return self.chooses and all(each is None for each in (*length, *size))
+
+    @property
+    def plain(self) -> bool:
+        """Whether training is on one process, uncompiled and without records, as that of an average."""
+        training = self.options.training
+        return not (training.shard or training.compile or training.checkpoint or training.metrics)
 
 
 @dataclass(frozen=True)

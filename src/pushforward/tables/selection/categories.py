@@ -24,22 +24,14 @@ from ...recipes.by_name import categories_by_size
 from ...training.batches import mix
 from ...training.fit import Result
 from ..splits import TableSplits
-from .members import MemberOptions, train_members
-from .points import Points, others
+from .members import MemberOptions, Points, others, train_members
 
 RATE = 3e-3  # as good on held-out rows as 1e-3, in half the steps
 SHARE = 0.1  # of the time budget, at most
 
 
 def train_categories(categories: Categories, train: Rows, val: Rows, training: TrainingOptions) -> Result:
-    """Trains the density of the categories, within a tenth of the time budget if there is one.
-
-    Args:
-        categories: The untrained categories, see :func:`start_categories`.
-        train: Rows of codes, with contexts and weights.
-        val: Rows of the same form, for early stopping.
-        training: The user's choices.
-    """
+    """Trains the density of the categories on rows of codes, within a tenth of the time budget if there is one."""
     return train_on(ForwardKL(categories), train, val, _alone(training), Console(quiet=True), batch_size=512, lr=RATE)
 
 
@@ -48,11 +40,6 @@ def categories_first(flow: Density, rows: TableSplits, training: TrainingOptions
 
     Categories that have converged are held fixed, see :func:`release`; the others continue to train with the flow. If
     codes are missing, or rows are read in pieces or divided between processes, all of them are trained with the flow.
-
-    Args:
-        flow: The untrained density of the table.
-        rows: Its rows.
-        training: The user's choices.
     """
     if not isinstance(flow, Mixed) or rows.stream is not None or training.shard:
         return training
@@ -72,14 +59,8 @@ def release(flow: Density) -> None:
 
 
 def start_categories(density: Density, x: Tensor, weights: Tensor | None) -> None:
-    """Starts a table's categories at their frequencies in all training rows: a single batch, from which training would
-    start them otherwise, says too little about columns of many categories.
-
-    Args:
-        density: The untrained density of the table.
-        x: Its training rows, encoded.
-        weights: The weight of each row.
-    """
+    """Starts a table's categories at their frequencies in all its encoded training rows: a single batch, from which
+    training would start them otherwise, says too little about columns of many categories."""
     categories = density.categories if isinstance(density, Mixed) else density
     if isinstance(categories, Categories):
         codes = (x[:, density.names_at] if isinstance(density, Mixed) else x).float()
@@ -90,15 +71,7 @@ def start_categories(density: Density, x: Tensor, weights: Tensor | None) -> Non
 def fresh_categories(
     sizes: list[int], codes: Tensor, whole: Rows, held_out: int, training: TrainingOptions
 ) -> Categories:
-    """The trained density of the categories of some rows; the last rows are used for early stopping.
-
-    Args:
-        sizes: Number of categories of each column.
-        codes: The codes of every row, ``(n, columns)``.
-        whole: The rows, with contexts and weights.
-        held_out: How many rows are used for early stopping.
-        training: The user's choices.
-    """
+    """The trained density of the categories of some rows, by their codes ``(n, columns)``; the last ones stop it."""
     context = None if whole.context is None else whole.context.float()
     categories = categories_by_size(sizes, context=0 if context is None else context.shape[1], seed=training.seed)
     start_categories(categories, codes, whole.weights)
@@ -110,26 +83,24 @@ def fresh_categories(
 def categories_without(
     folds: Sequence[Tensor], sizes: list[int], codes: Tensor, whole: Rows, training: TrainingOptions
 ) -> list[Categories]:
-    """For each fold of some rows, the trained density of the categories of the others; the fold stops its training.
-
-    Args:
-        folds: Indices of the rows of each fold.
-        sizes: Number of categories of each column.
-        codes: The codes of every row, ``(n, columns)``.
-        whole: The rows, with contexts and weights.
-        training: The user's choices.
-    """
-    seed, ends = training.seed, time.monotonic() + SHARE * (training.budget or math.inf)
-    context = None if whole.context is None else whole.context.float()
-    rows = Points.of(codes.float(), context, whole.weights)
+    """For each fold of some rows, the trained density of the categories of the others; the fold stops its training."""
+    ends = time.monotonic() + SHARE * (training.budget or math.inf)
+    rows = Points.of(codes.float(), None if whole.context is None else whole.context.float(), whole.weights)
     shares = [(rows[others(folds, k)], rows[fold]) for k, fold in enumerate(folds)]
-    members = [categories_by_size(sizes, context=rows.given, seed=mix(seed, k, 6)) for k in range(len(folds))]
-    for member, (train, _) in zip(members, shares, strict=True):
-        start_categories(member, train.x[0], train.weight)
-    options = MemberOptions(lr=RATE, decay=0.0, ends=ends)
     with threads.using(1):
-        train_members(members, [train for train, _ in shares], [judged for _, judged in shares], options, seed)
-    return members
+        return side_by_side(sizes, shares, ends, training.seed)[0]
+
+
+def side_by_side(
+    sizes: list[int], shares: Sequence[tuple[Points, Points]], ends: float, seed: int
+) -> tuple[list[Categories], list[int]]:
+    """For each share of rows, the trained density of their categories, stopped by those that it does not see or at a
+    time; and the best step of each."""
+    train, judged = ([share[k] for share in shares] for k in (0, 1))
+    members = [categories_by_size(sizes, context=rows.given, seed=mix(seed, k, 6)) for k, rows in enumerate(train)]
+    for member, rows in zip(members, train, strict=True):
+        start_categories(member, rows.x[0], rows.weight)
+    return members, train_members(members, train, judged, MemberOptions(lr=RATE, decay=0.0, ends=ends), seed)
 
 
 def _codes(flow: Mixed, rows: Rows) -> Rows:

@@ -16,10 +16,9 @@ from ...distributions.base import Density
 from ..schema.cells import Cells
 from ..splits import TableSplits
 from .candidate import Candidate, Fitted, Task
-from .classes import AverageOfClasses
 from .one_flow import OneFlow
 from .one_mixture import JUDGED, OneMixture, mean_log_prob
-from .small_tables import AverageAfterOverfitting, AverageOfFew
+from .small_tables import AverageAfterOverfitting, AverageOfClasses, AverageOfFew
 
 CANDIDATES: tuple[Candidate, ...] = (
     AverageOfFew(),

@@ -24,11 +24,11 @@ from ...diagnostics.averages import mean_and_error
 from ...distributions.average import Average
 from ...distributions.base import Density
 from ...distributions.flow import Flow
+from ...errors import InputError
 from ...numerics import threads
 from ...recipes.by_name import flow_by_name, learning_rate
 from .kinds import PRIORS, SIZES, Flows, MemberKind, Share, sizes_of_mixtures
-from .members import WARM_UP, MemberOptions
-from .points import Points, folds, others
+from .members import WARM_UP, MemberOptions, Points, folds, others
 from .trees import OnTrees, TreeFeatures
 
 FEW_ROWS = 3000  # up to which "auto" averages several densities
@@ -162,10 +162,10 @@ def wants_average(flow: str, members: int | str) -> bool:
     """Whether these names request an average regardless of the number of rows: ``gmm``, or more than one member.
 
     Raises:
-        ValueError: ``members`` is no number of members.
+        InputError: ``members`` is no number of members.
     """
     if members != "auto" and (isinstance(members, bool) or not isinstance(members, int) or members < 1):
-        raise ValueError(f"members={members!r}: expected a whole number of at least 1, or auto")
+        raise InputError("expected a whole number of at least 1, or auto", "members", members)
     return flow == "gmm" or (isinstance(members, int) and members > 1)
 
 

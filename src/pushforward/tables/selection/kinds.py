@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from ...distributions.base import Density
 from ...distributions.flow import Flow
@@ -12,8 +12,7 @@ from ...distributions.mixture import GaussianMixture
 from ...numerics.kernel import smoothing
 from ...training.batches import mix
 from ...transforms.compose import Compose
-from .members import MemberOptions, train_members
-from .points import Points
+from .members import MemberOptions, Points, train_members
 
 SIZES = (1, 3, 8, 20, 40)  # components of the mixtures to try, if there are ROWS_EACH times as many rows
 ROWS_EACH = 8
@@ -24,29 +23,44 @@ PRIORS = (1.0, 0.1)  # pseudo-rows that shrink a component's covariance to the c
 Share = tuple[Points, Points]  # the rows of a fit, and those that it does not see
 
 
-class MemberKind(Protocol):
+class MemberKind(ABC):
     """A kind of density, fitted to the rows of each share.
 
     Attributes:
         steps: Number of steps for which each of its densities was trained, if that takes steps.
     """
 
-    steps: Sequence[int]
+    steps: Sequence[int] = ()
 
     @property
+    @abstractmethod
     def name(self) -> str: ...
 
+    @abstractmethod
     def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
         """One density for each share, from the rows that are not held out from it."""
-        ...
 
     def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
-        """What joins the average, in equal parts: the fits themselves, or one more, to all rows."""
-        ...
+        """What joins the average, in equal parts: the fits themselves, each stopped by the rows that it did not see."""
+        return fits
+
+
+class RefittedKind(MemberKind):
+    """A kind that needs no rows to stop it: one more fit, to all rows, joins the average."""
+
+    @abstractmethod
+    def fit(self, rows: Points, seed: int) -> Density:
+        """The density of some rows."""
+
+    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
+        return [self.fit(train, seed) for train, _ in shares]
+
+    def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
+        return [self.fit(rows, seed)]
 
 
 @dataclass(frozen=True)
-class MixtureMember(MemberKind):
+class MixtureMember(RefittedKind):
     """A mixture of Gaussians; a single one is a Gaussian.
 
     Args:
@@ -58,7 +72,6 @@ class MixtureMember(MemberKind):
     size: int
     prior: float
     behind: bool = False
-    steps: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -79,12 +92,6 @@ class MixtureMember(MemberKind):
             seed=seed,
         )
         return Flow(rows.copula, mixture, context=rows.given) if self.behind else mixture
-
-    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
-        return [self.fit(train, seed) for train, _ in shares]
-
-    def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
-        return [self.fit(rows, seed)]
 
 
 @dataclass(frozen=True)
@@ -117,9 +124,6 @@ class Flows(MemberKind):
             Flow(Compose([start, inner.transform]), inner.base, context=inner.context_features).eval()
             for start, inner in zip(starts, layers, strict=True)
         ]
-
-    def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
-        return fits
 
 
 def sizes_of_mixtures(

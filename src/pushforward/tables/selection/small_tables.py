@@ -1,15 +1,17 @@
-"""The average of densities of a table whose rows are few, or fewer than one flow needs."""
+"""The average of densities of a table whose rows are few, fewer than one flow needs, or have one column of classes."""
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...distributions.average import Average
 from ...distributions.base import Density
 from ...distributions.flow import Flow
 from ...distributions.mixed import Categories, Mixed
@@ -24,10 +26,11 @@ from ..schema.preprocessing import preprocessing
 from ..schema.schema import Schema
 from ..splits import TableSplits, spread
 from .candidate import Candidate, Fitted, Task
-from .categories import categories_without, fresh_categories
+from .categories import categories_without, fresh_categories, side_by_side
 from .cross_fitting import FEW_ROWS, AverageOptions, CrossFitted, cross_fit, wants_average
-from .points import Points, others
-from .trees import can_grow
+from .kinds import MemberKind, Share
+from .members import Points, others
+from .trees import MOST_ROWS, CalibratedScores, OnTrees, TreeFeatures, can_grow
 
 COPIES = 8  # points of each row's cell to learn from
 OVERFITTING = 10_000  # training rows up to which an average is tried if one flow overfits
@@ -39,7 +42,7 @@ class AverageOfFew(Candidate):
     def suits(self, task: Task, best: Fitted | None) -> bool:
         if best is not None or task.earlier is not None or task.fill is not None:
             return False
-        asked, refused = _asked(task), self._refused(task)
+        asked, refused = wants_average(task.options.flow, task.options.members), self._refused(task)
         if asked and refused:
             what = "flow='gmm'" if task.options.flow == "gmm" else f"members={task.options.members}"
             raise InputError(f"{what}: {refused}")
@@ -51,9 +54,9 @@ class AverageOfFew(Candidate):
 
     def _refused(self, task: Task) -> str:
         """Why the rows, or an option, do not allow an average; nothing if they do."""
-        training, rows = task.options.training, task.rows
+        rows = task.rows
         other = rows.stream is not None or task.options.objective != "likelihood" or not rows.schema.numbers
-        if other or training.shard or training.compile or training.checkpoint or training.metrics:
+        if other or not task.plain:
             return "is for columns of numbers in memory, by likelihood, without states or shards"
         if rows.schema.missingness.in_part:
             return "is for numbers that are known exactly"
@@ -64,10 +67,13 @@ class AverageAfterOverfitting(Candidate):
     """An average of small flows, where there are too few rows for one flow's size; it takes over its categories."""
 
     def suits(self, task: Task, best: Fitted | None) -> bool:
-        if best is None or best.name != "flow" or not task.averages or len(task.rows.train) > OVERFITTING:
+        schema = task.rows.schema
+        if best is None or best.name != "flow" or not (task.averages and schema.numbers):
+            return False
+        if len(task.rows.train) > OVERFITTING:
             return False
         overfits = best.facts["training"]["verdict"]["kind"] == "overfitting"
-        return overfits or (_suits_trees(task.rows.schema) and can_grow())
+        return overfits or (_suits_trees(schema) and can_grow())
 
     def fit(self, task: Task, best: Fitted | None) -> Fitted:
         assert best is not None
@@ -77,17 +83,53 @@ class AverageAfterOverfitting(Candidate):
         return replace(found, facts={**best.facts, **found.facts}, history=best.history, unseen=unseen)
 
 
+class AverageOfClasses(Candidate):
+    """An average of networks and boosted trees for one column of classes given others."""
+
+    def suits(self, task: Task, best: Fitted | None) -> bool:
+        schema, rows = task.rows.schema, task.rows.rows
+        one = len(schema.columns) == 1 and schema.classes[0] > 0 and schema.context_features > 0
+        silent = best is None and task.averages and task.plain
+        return silent and one and len(rows) <= MOST_ROWS and not bool(rows.x.isnan().any())
+
+    def fit(self, task: Task, best: Fitted | None) -> Fitted:
+        started, rows, classes = time.perf_counter(), task.rows, task.rows.schema.classes[0]
+        whole = rows.together
+        assert whole.context is not None
+        points = Points.of(whole.x.float(), whole.context.float(), whole.weights)
+
+        def ladders(points: Points, folds: list[Tensor], ends: float) -> Iterator[Sequence[Sequence[MemberKind]]]:
+            yield [[ClassNetworks(classes, ends)]]
+            if can_grow():
+                yield [[OnTrees(CalibratedScores(classes), TreeFeatures.of_classes(points, folds, classes, task.seed))]]
+
+        seconds = task.options.training.budget
+        found = cross_fit(points, AverageOptions(ladders_of=ladders, seconds=seconds, copies=1, seed=task.seed))
+        return _fitted(task, rows, found, lambda average, _: average, task.console, started)
+
+
+@dataclass(frozen=True)
+class ClassNetworks(MemberKind):
+    """Networks that read the given columns, each stopped by the rows that it does not see, or at a time."""
+
+    classes: int
+    ends: float = math.inf
+    steps: list[int] = field(default_factory=list)
+    name: str = "network"  # type: ignore[misc]
+
+    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
+        members, steps = side_by_side([self.classes], shares, self.ends, seed)
+        self.steps.extend(steps)
+        return list(members)
+
+
 def fit_average(task: Task, rows: TableSplits, console: Console, trained: Density | None = None) -> Fitted:
     """The average, in the table's units.
 
     Training and validation rows are divided anew, so that every row is used both for training and for validation.
 
-    Args:
-        task: The user's choices.
-        rows: The rows, and the schema.
-        console: Where to print messages.
-        trained: A single flow for which there are too few rows: the average is then one of small flows, and takes over
-            its categories.
+    If one flow is trained already, for which there are too few rows, it is one of small flows, and takes over its
+    categories.
 
     Raises:
         InputError: there are too few rows for the members, or a size does not fit.
@@ -115,24 +157,66 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
         found = cross_fit(points, chosen)
     except ValueError as error:
         raise InputError(str(error)) from None
-    here = device_named(training.device)
     categories = _categories(rows, codes, found.folds, trained, task) if codes.shape[1] else []
 
-    def whole(first: Compose, numbers: Density, k: int) -> Density:
-        flow = Flow(first, numbers, context=points.given)
-        density = Mixed(categories[k], flow, rows.schema.classes) if categories else flow
-        return density.to(here).eval()
+    def whole(numbers: Average, k: int | None) -> Density:
+        before = first if k is None else _first_without(rows, found.folds, k, task.seed)
+        flow = Flow(before, numbers, context=points.given)
+        return Mixed(categories[0 if k is None else k + 1], flow, rows.schema.classes) if categories else flow
 
-    density, seen = whole(first, found.density, 0), np.concatenate(rows.split[:2])
+    return _fitted(task, rows, found, whole, console, started)
+
+
+def _fitted(
+    task: Task,
+    rows: TableSplits,
+    found: CrossFitted,
+    whole: Callable[[Average, int | None], Density],
+    console: Console,
+    started: float,
+) -> Fitted:
+    """The result of a fit that began at a time: ``whole`` makes the density of the table of the average, or of what a
+    fold was left out of."""
+    budget, seen = task.options.training.budget, np.concatenate(rows.split[:2])
+    here = device_named(task.options.training.device)
+    density = whole(found.density, None).to(here).eval()
     unseen = [
-        (whole(_first_without(rows, found.folds, k, task.seed), part, k + 1), seen[fold])
+        (whole(part, k).to(here).eval(), seen[fold])
         for k, (part, fold) in enumerate(zip(found.without, found.folds, strict=True))
     ]
-    seconds, count = time.perf_counter() - started, len(found.density.members)
-    verdict = verdict_of_average(training.budget is not None and seconds > training.budget)
-    console.say(shares_in_words(found))
-    name, facts = f"average of {count}", facts_of_average(found, verdict, seconds)
-    return Fitted(name, f"an {name} densities", density, options.flow, facts, [], [*unseen, (density, rows.split[2])])
+    seconds, count, steps = time.perf_counter() - started, len(found.density.members), max(found.steps, default=0)
+    verdict = _verdict(budget is not None and seconds > budget)
+    used = sorted(((weight, name) for name, weight in found.weights.items() if weight > 0), reverse=True)
+    shares = ", ".join(f"{name} {100 * weight:.0f} %" for weight, name in used[:6])
+    console.say(f"an average of {count} densities, weighted by rows that they did not see: {shares}")
+    facts = {
+        "verdict": verdict.text,
+        "training": {
+            "verdict": verdict.to_json(),
+            "steps": steps,
+            "best_step": steps,
+            "best_validation_loss": -found.log_likelihood["average"],
+            "validation_se": None,
+            "seconds": seconds,
+            "skipped_steps": 0,
+            "interrupted": False,
+        },
+        "average": {
+            "members": count,
+            "weights": found.weights,
+            "log_likelihood": found.log_likelihood,
+            "best_steps": found.steps,
+        },
+    }
+    name, unseen = f"average of {count}", [*unseen, (density, rows.split[2])]
+    return Fitted(name, f"an {name} densities", density, task.options.flow, facts, [], unseen)
+
+
+def _verdict(late: bool) -> Verdict:
+    if late:
+        return Verdict("unknown", None, None, "time was over: more of it may make the flows of the average better")
+    best = "every flow of the average is kept where rows that it did not see were likeliest"
+    return Verdict("converged", None, None, f"converged: {best}")
 
 
 def _first_without(rows: TableSplits, folds: list[Tensor], k: int, seed: int) -> Compose:
@@ -158,13 +242,6 @@ def _suits_trees(schema: Schema) -> bool:
     return len(schema.columns) == 1 and bool(schema.numbers) and schema.context_features > 0
 
 
-def _asked(task: Task) -> bool:
-    try:
-        return wants_average(task.options.flow, task.options.members)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
 def _standardised(rows: TableSplits, seed: int) -> tuple[Compose, Points, Tensor]:
     """The first transforms of the numbers; the training rows, then the validation rows, after them, with the
     categories in their contexts; and the codes of these."""
@@ -179,39 +256,3 @@ def _standardised(rows: TableSplits, seed: int) -> tuple[Compose, Points, Tensor
     with torch.no_grad():
         z = first(copies[..., schema.numbers])[0].float()
     return first, Points.of(z, torch.cat(given, -1) if given else None, whole.weights), codes
-
-
-def shares_in_words(found: CrossFitted) -> str:
-    used = sorted(((weight, name) for name, weight in found.weights.items() if weight > 0), reverse=True)
-    shares = ", ".join(f"{name} {100 * weight:.0f} %" for weight, name in used[:6])
-    return f"an average of {len(found.density.members)} densities, weighted by rows that they did not see: {shares}"
-
-
-def verdict_of_average(late: bool) -> Verdict:
-    if late:
-        return Verdict("unknown", None, None, "time was over: more of it may make the flows of the average better")
-    best = "every flow of the average is kept where rows that it did not see were likeliest"
-    return Verdict("converged", None, None, f"converged: {best}")
-
-
-def facts_of_average(found: CrossFitted, verdict: Verdict, seconds: float) -> dict[str, Any]:
-    steps = max(found.steps, default=0)
-    return {
-        "verdict": verdict.text,
-        "training": {
-            "verdict": verdict.to_json(),
-            "steps": steps,
-            "best_step": steps,
-            "best_validation_loss": -found.log_likelihood["average"],
-            "validation_se": None,
-            "seconds": seconds,
-            "skipped_steps": 0,
-            "interrupted": False,
-        },
-        "average": {
-            "members": len(found.density.members),
-            "weights": found.weights,
-            "log_likelihood": found.log_likelihood,
-            "best_steps": found.steps,
-        },
-    }

@@ -27,8 +27,8 @@ from ...distributions.base import Density
 from ...distributions.given_features import GivenFeatures
 from ...distributions.softmax import Softmax
 from ...nets.trees import Trees
-from .kinds import MemberKind, Share
-from .points import Points, others
+from .kinds import MemberKind, RefittedKind, Share
+from .members import Points, others
 
 MOST_ROWS = 20_000  # on which trees are tried
 STOPPED, MOST_TREES, FEW_TREES = 500, 200, 80  # rows from which growing stops by some of them; trees, and without that
@@ -126,7 +126,7 @@ class OnTrees(MemberKind):
 
 
 @dataclass(frozen=True)
-class CalibratedScores(MemberKind):
+class CalibratedScores(RefittedKind):
     """The probabilities of classes from their scores.
 
     Args:
@@ -134,18 +134,11 @@ class CalibratedScores(MemberKind):
     """
 
     classes: int
-    steps: tuple[int, ...] = ()
     name: str = "scores"  # type: ignore[misc]
 
-    def fit(self, rows: Points) -> Density:
+    def fit(self, rows: Points, seed: int) -> Density:
         assert rows.context is not None
         return Softmax(self.classes).fit(rows.x[0], rows.context, rows.weight).eval()
-
-    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
-        return [self.fit(train) for train, _ in shares]
-
-    def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
-        return [self.fit(rows)]
 
 
 def _on(density: Density, trees: Trees) -> GivenFeatures:
