@@ -61,11 +61,7 @@ def unpack(kind: type[TableModel], content: bytes) -> TableModel:
 
 
 class DistributedTable:
-    """What a fitted table does on an engine; an engine says how work reaches its rows.
-
-    Args:
-        model: The fitted table.
-    """
+    """What a fitted table does on an engine; an engine says how work reaches its rows."""
 
     def __init__(self, model: TableModel) -> None:
         self.model, self.kind = model, type(model)

@@ -35,13 +35,8 @@ ASKED, WEIGHED = 200, 100  # held-out rows for test questions, and for choosing 
 
 
 class DequantisedAnyOrder(AnyOrderLikelihood):
-    """The any-order likelihood of dequantised rows: spread over their cells, with fresh noise in every batch.
-
-    Args:
-        flow: The guide to train.
-        schema: The columns.
-        seen: Whether to learn from observed values alone, and not from draws of missing numbers.
-    """
+    """The any-order likelihood of rows spread over their cells, with fresh noise in every batch; of rows with holes,
+    that of the observed values (``seen``), or of draws of what is missing."""
 
     def __init__(self, flow: AnyOrder, schema: Schema, seen: bool = False) -> None:
         super().__init__(flow)
@@ -58,10 +53,6 @@ class GuideFill:
 
     The far tails of a guide that has learnt little overflow. A row with a draw beyond its column's bounds, or more than
     FAR spreads away from the observed values, is filled from the columns' own values instead.
-
-    Args:
-        guide: The guide, trained on observed values.
-        schema: The columns.
     """
 
     def __init__(self, guide: AnyOrder, schema: Schema) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import pushforward as pf
 from pushforward.errors import InputError
+from pushforward.tables.queries.where import Where
 
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 1, "hidden": (24,), "steps": 120, "lr": 0.02}
 MANY = 30_000
@@ -312,3 +313,10 @@ def test_a_region_without_mass_has_none_and_says_so(model: pf.TableDensity) -> N
     assert value == 0.0
     assert error >= 0.0
     assert any("n < 0" in note for note in model.notes_)
+
+
+def test_what_and_joins_about_single_columns_is_a_region_whatever_its_parentheses(model: pf.TableDensity) -> None:
+    plain = Where.of(model, "x > 1.5 AND n < 4 AND day >= DATE '2024-03-03' AND kind = 'a'")
+    nested = Where.of(model, "(x > 1.5 AND (n < 4 AND day >= DATE '2024-03-01' + INTERVAL '2 days')) AND kind = 'a'")
+    assert plain.rest == nested.rest == ()
+    assert all(np.array_equal(part, nested.region.parts[j]) for j, part in plain.region.parts.items())

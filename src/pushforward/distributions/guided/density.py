@@ -138,9 +138,10 @@ class Guided(Density):
             for some in pieces(asked & closed, BATCH // (stop - start)):
                 weights.add(some, self._closed(rows[some], rows[some].draws(start, stop)[0]))
             for some in pieces(asked & ~closed, BATCH // (stop - start)):
-                weights.add(some, self._draws(rows[some], start, stop)[1])
+                weights.add(some, self._weigh(rows[some], *rows[some].draws(start, stop))[1])
             points -= (stop - start) * int(asked.sum())
-            asked &= self._poor(weights, precise)
+            value, error, count = weights.answer()
+            asked &= ((count < FEW) | (error > precise)) & value.isfinite()
             start, stop = stop, min((4 if replicates == 1 else 2) * stop, most)
             if (stop - start) * int(asked.sum()) > points:
                 break
@@ -220,7 +221,9 @@ class Guided(Density):
         while asked.any():
             power, least = (1.0, 0.0) if path else (self.power, min(size / 2, max(SHARED, 2 * draws)))
             for some in pieces(asked, BATCH // size):
-                filled[:, some], count[some.cpu()] = self._filled(rows[some], draws, size, power, least)
+                found, log_w = self._mirrored(rows[some], size)
+                count[some.cpu()] = effective(power * log_w).cpu()
+                filled[:, some] = self._taken(rows[some], found, tempered(power * log_w, least), draws)
             asked &= (count < enough).to(asked.device)
             if size >= most:
                 break
@@ -261,13 +264,6 @@ class Guided(Density):
         filled, log_w = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         return filled, log_w
 
-    def _filled(
-        self, rows: RowsWithHoles, draws: int, candidates: int, power: float, least: float
-    ) -> tuple[Tensor, Tensor]:
-        found, log_w = self._mirrored(rows, candidates)
-        log_w = power * log_w
-        return self._taken(rows, found, tempered(log_w, least), draws), effective(log_w).cpu()
-
     def _mirrored(self, rows: RowsWithHoles, candidates: int) -> tuple[Tensor, Tensor]:
         """Mirrored draws of the guide ``(K, n, features)``, and their log-weights ``(K, n)``."""
         return self._weigh(rows, *rows.mirrored(candidates), whole=True)
@@ -284,10 +280,6 @@ class Guided(Density):
         taken = resampled(log_w.gather(0, order), rows.uniform(1, stream=99)[0, :, 0], draws)
         taken = taken.gather(0, rows.uniform(draws, stream=98)[..., 0].argsort(dim=0))
         return torch.where(rows.x.isnan(), picked(found, order.gather(0, taken)), rows.x)
-
-    def _draws(self, rows: RowsWithHoles, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Draws of the guide ``(K, n, features)`` and their log-weights ``(K, n)``."""
-        return self._weigh(rows, *rows.draws(start, stop))
 
     def _closed(self, rows: RowsWithHoles, points: Tensor) -> Tensor:
         """log p(observed entries) at points of the rows' cells ``(K, n, features)``, for rows that need no guide."""
@@ -359,11 +351,6 @@ class Guided(Density):
     def _log_p(self, x: Tensor, context: Tensor | None) -> Tensor:
         log_p = self.joint.log_prob(x, None if context is None else context.expand(*x.shape[:-1], -1)).double()
         return torch.where(log_p.isnan(), -math.inf, log_p)  # outside a support: no density
-
-    @staticmethod
-    def _poor(weights: Weights, precise: float) -> Tensor:
-        value, error, count = weights.answer()
-        return ((count < FEW) | (error > precise)) & value.isfinite()
 
     def _holed(
         self, x: Tensor, context: Tensor | None, seed: int, spread: Spread | None, region: Region | None = None

@@ -31,7 +31,7 @@ class Answer(NamedTuple):
     @classmethod
     def exact(cls, value: Tensor, error: Tensor | float = 0.0) -> Answer:
         """An answer without draws from a guide."""
-        return cls(value, torch.as_tensor(error).expand_as(value), torch.full_like(value, math.inf))
+        return cls(value, torch.zeros_like(value) + error, torch.full_like(value, math.inf))
 
     def given(self, condition: Answer) -> Answer:
         """log p(a | b) from log p(a, b), this one, and log p(b); NaN where b is impossible."""

@@ -87,17 +87,7 @@ class Drift:
 
 
 def drift(model: TableModel, table: Table, console: Console, by: str | None = None) -> Drift:
-    """Compares a table with the rows that a model did not see.
-
-    Args:
-        model: The fitted table.
-        table: The new rows; of the table that was fitted, those that the model did not see.
-        console: Where notes go.
-        by: A column whose values divide the new rows into windows, such as a date; it is not compared itself.
-
-    Raises:
-        InputError: the table lacks a column of the model, or there are too few rows.
-    """
+    """Compares a table with the rows that a model did not see."""
     new = model.held_out(table, console)
     frame = table.held_out().frame[new.numbers]
     if by is not None and by not in frame.columns:
@@ -289,11 +279,7 @@ def _least_likely(model: TableModel, rows: Rows, numbers: np.ndarray) -> pl.Data
 
 
 def drift_file(model: TableModel, data: Location, console: Console, by: str | None = None) -> dict[str, Any]:
-    """Compares a file's rows with those that a model did not see; returns the result as a summary.
-
-    Raises:
-        InputError: the table cannot be compared; says why.
-    """
+    """Compares a file's rows with those that a model did not see; returns the result as a summary."""
     found = drift(model, read_table(data, model.read_options), console, by)
     console.say(found.verdict)
     for title, frame in (
@@ -314,9 +300,6 @@ def windows_of(values: pl.Series, fewest: int) -> list[tuple[str, np.ndarray]]:
     """The windows' names, in order, and the positions of their rows; those with fewer rows are left out.
 
     Dates are divided by the shortest period that makes at most ``WINDOWS`` windows; of anything else each value is one.
-
-    Raises:
-        InputError: there are more windows than that, or none with enough rows.
     """
     values = _as_times(values)
     if values.dtype == pl.Datetime:

@@ -132,17 +132,6 @@ def highest_density_region(
     Of held-out rows, each with the probability of the smallest such set that holds it given its own values of the
     given columns, it is the probability that the share of them, counting the new row as one more, does not exceed.
 
-    Args:
-        model: The fitted table.
-        columns: The columns.
-        known: What is known of rows.
-        level: The share.
-        seed: Seed of all draws.
-
-    Raises:
-        InputError: a column is unknown or given, or there is none, the level is none, or the model needs a guide and
-            has none.
-
     Reference:
         Izbicki, Shimizu, Stern (2022), CD-split and HPD-split: efficient conformal regions in high dimensions, JMLR 23.
     """

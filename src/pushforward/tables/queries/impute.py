@@ -11,7 +11,7 @@ from ...models.console import Console
 from ...models.train import Rows
 from ..io.place import Location
 from ..io.read import read_table
-from ..io.write import check_output, delivered, write_table
+from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.numbers import missing
 from .query import Query, encode_partly
@@ -21,9 +21,6 @@ def impute(model: TableModel, frame: pl.DataFrame, draws: int, seed: int, source
     """The rows with their missing cells drawn from p(missing | observed), ``draws`` copies one below the other.
 
     Columns unknown to the model are left as they are; columns that the table lacks are drawn as well.
-
-    Raises:
-        InputError: ``draws`` is below 1, or the model has no guide.
     """
     if draws < 1:
         raise InputError("expected at least 1", "draws", draws)
@@ -61,11 +58,7 @@ def _filled(old: pl.Series, new: pl.Series, hole: pl.Series) -> pl.Series:
 def impute_file(
     model: TableModel, data: Location, output: Location, console: Console, *, draws: int = 1, seed: int = 0
 ) -> dict[str, Any]:
-    """Fills the missing cells of a file's table and writes it; returns a summary.
-
-    Raises:
-        InputError: the table or the output cannot be used; says why.
-    """
+    """Fills the missing cells of a file's table and writes it; returns a summary."""
     check_output(output)
     table = read_table(data, model.read_options)
     for note in table.notes:
@@ -74,8 +67,7 @@ def impute_file(
     there = [name for name in model.schema.names if name in table.frame.columns]
     cells = sum(int(table.frame[name].is_null().sum()) for name in there)
     absent = [name for name in model.schema.names if name not in there]
-    with delivered(output) as path:
-        write_table(filled, path)
+    write_table(filled, output)
     console.say(f"{cells:,} missing cells of {table.frame.height:,} rows, drawn {draws} time{'s' if draws > 1 else ''}")
     if absent:
         console.say(f"columns that the table lacks, drawn whole: {listed(absent)}")

@@ -58,8 +58,7 @@ class Known:
         for row in (~self.strange).nonzero()[:, 0].tolist():
             x[row : row + 1], _, other = self.where(row).region.filled(x[row : row + 1], schema)
             rest.append(other)
-        region = stacked(rest, schema) if any(one.parts for one in rest) else None
-        return Rows(x, self.rows.context)[~self.strange], region
+        return Rows(x, self.rows.context)[~self.strange], stacked(rest, schema)
 
     def there(self) -> torch.Tensor:
         """Which cells are known to have a value, ``(n, features)``."""
@@ -72,9 +71,6 @@ class Known:
     def of(cls, model: TableModel, given: Any = None, where: str | None = None) -> Known:
         """Reads what is given: None; ``{column: value | [values] | (low, high)}``; SQL text; or a frame of such cells,
         one for each row. What is None, or missing, is unknown. Of one row, ``where`` may say in SQL what else holds.
-
-        Raises:
-            InputError: a column is unknown, or a value cannot be.
         """
         if given is None and not model.schema.given:
             return cls._with(model, pl.DataFrame(), (ANYWHERE,), True)
@@ -134,11 +130,7 @@ class Known:
         return cls(pl.DataFrame(), rows, (ANYWHERE,), torch.zeros(len(x), dtype=torch.bool), False), x
 
     def repeated(self, n: int, argument: str) -> Known:
-        """What is known, n times if it is of one row.
-
-        Raises:
-            InputError: it is of another number of rows.
-        """
+        """What is known, n times if it is of one row."""
         if not n or (not self.one and len(self) != n):
             raise InputError(f"{n} conditions, but {len(self)} rows are given", argument)
         at = torch.zeros(n, dtype=torch.long) if self.one else torch.arange(n)
@@ -151,11 +143,7 @@ class Known:
 
 
 def check_known(model: TableModel, names: Sequence[str]) -> None:
-    """Refuses columns that the model does not have.
-
-    Raises:
-        InputError: names the first.
-    """
+    """Refuses columns that the model does not have."""
     schema = model.schema
     known = [*schema.given_names, *schema.names]
     for name in names:
@@ -171,11 +159,7 @@ def check_known(model: TableModel, names: Sequence[str]) -> None:
 
 
 def one_row(model: TableModel, given: Mapping[str, Any]) -> pl.DataFrame:
-    """Values given by name, as a frame of one row; numbers may come as text.
-
-    Raises:
-        InputError: a column is unknown, or takes a number.
-    """
+    """Values given by name, as a frame of one row; numbers may come as text."""
     if not given and not model.schema.given:
         return pl.DataFrame()
     check_known(model, list(given))
@@ -261,11 +245,7 @@ def _is_column(value: Any) -> bool:
 
 
 def _refuse_broken(model: TableModel, rows: Encoded) -> None:
-    """Refuses given values that contradict a relation between columns.
-
-    Raises:
-        InputError: names the first such row, and the relation.
-    """
+    """Refuses given values that contradict a relation between columns."""
     for relation, broken in zip(model.schema.dependencies, model.schema.broken(rows), strict=True):
         if broken.any():
             raise InputError(f"given: row {int(broken.argmax()) + 1} contradicts this: {relation}")

@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...models.console import Console
 from ..io.place import Location
 from ..io.read import read_table
-from ..io.write import check_output, delivered, write_table
+from ..io.write import check_output, write_table
 from ..model import TableModel
 from .explain import explain, log_tails
 from .query import Query, marginal
@@ -40,9 +40,6 @@ def outliers(
         ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit`` and ``gain``
         (by how much less odd the row is without that cell, in nats); the last three are null for ordinary rows. And
         notes on the rows.
-
-    Raises:
-        InputError: the level is no probability, or there are too few such rows for it; or the table does not fit.
     """
     if not 0 < level < 1:
         raise InputError("expected a probability between 0 and 1, such as 0.05", "level", level)
@@ -109,11 +106,7 @@ def _equally(scores: Tensor) -> tuple[np.ndarray, np.ndarray]:
 def outliers_file(
     model: TableModel, data: Location, output: Location, console: Console, *, level: float = LEVEL
 ) -> dict[str, Any]:
-    """Finds the outliers of a file's table and writes all rows, most unusual first; returns a summary.
-
-    Raises:
-        InputError: the table, the output or the level cannot be used; says why.
-    """
+    """Finds the outliers of a file's table and writes all rows, most unusual first; returns a summary."""
     check_output(output)
     table = read_table(data, model.read_options)
     for note in table.notes:
@@ -121,8 +114,7 @@ def outliers_file(
     found, notes = outliers(model, table.frame, level, str(data))
     for note in notes:
         console.note(note)
-    with delivered(output) as path:
-        write_table(found, path)
+    write_table(found, output)
     odd = int(found["outlier"].sum())
     console.say(f"{odd:,} of {found.height:,} rows have a p-value of at most {level:g}; of usual rows {level:.0%} do")
     shown = ("row", "log_density", "p_value", "unlikely_because", "would_fit")

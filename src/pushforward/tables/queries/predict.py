@@ -20,7 +20,7 @@ from ...errors import InputError, listed
 from ...models.console import Console
 from ..io.place import Location
 from ..io.read import read_table
-from ..io.write import check_output, delivered, write_table
+from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.numbers import require_columns
@@ -39,11 +39,7 @@ NODES = 16_384  # along the column, if all other cells are known
 
 
 def distribution_of(model: TableModel, name: str, known: Known, seed: int) -> ColumnDistribution:
-    """The distribution of a column given what is known of rows.
-
-    Raises:
-        InputError: the model has no such column, or it is known.
-    """
+    """The distribution of a column given what is known of rows."""
     column_of(model, name)
     if has_one_column(model) and known.nothing:
         return only_column(model, known.rows.context, known.strange)
@@ -51,11 +47,7 @@ def distribution_of(model: TableModel, name: str, known: Known, seed: int) -> Co
 
 
 def column_of(model: TableModel, name: str, argument: str = "column") -> Column:
-    """A modelled column.
-
-    Raises:
-        InputError: it is none.
-    """
+    """A modelled column."""
     for column in model.schema.fields:
         if column.name == name:
             return column
@@ -66,11 +58,7 @@ def column_of(model: TableModel, name: str, argument: str = "column") -> Column:
 def quantiles(
     model: TableModel, name: str, q: Sequence[float], known: Known, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Quantiles of a column and their standard errors, ``(n, len(q))`` each; dates as such, their errors in seconds.
-
-    Raises:
-        InputError: a probability is none, the column has no order, or the question cannot be answered.
-    """
+    """Quantiles of a column and their standard errors, ``(n, len(q))`` each; dates as such, their errors in seconds."""
     for one in q:
         if not 0 <= one <= 1:
             raise InputError("expected probabilities, 0 to 1", "q", one)
@@ -87,9 +75,6 @@ def predict(
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The prediction of a column in every row of a frame, whose own values of it are not read: a column of its name;
     ``proba``: a column for each value; ``interval``: ``low`` and ``high``; and notes on the rows.
-
-    Raises:
-        InputError: the column is unknown, has no such prediction, or the rows do not fit the model.
     """
     if kind not in get_args(PredictionKind):
         raise InputError(f"expected one of {listed(map(repr, get_args(PredictionKind)))}", "kind", kind)
@@ -147,9 +132,6 @@ def calibrated_level(unseen: Tensor, level: float) -> tuple[float, tuple[str, ..
     Args:
         unseen: The probability of the smallest set that holds each of those rows, in order.
         level: The share.
-
-    Raises:
-        InputError: it is none.
     """
     if not 0 < level < 1:
         raise InputError("expected a probability above 0 and below 1", "level", level)
@@ -167,11 +149,7 @@ def _written(column: Column, values: Tensor) -> Any:
 
 
 def drawn_column(model: TableModel, known: Known, name: str, seed: int) -> WeightedColumn:
-    """p(a modelled column | what is known) in all rows.
-
-    Raises:
-        InputError: the model has no guide.
-    """
+    """p(a modelled column | what is known) in all rows."""
     j = next(j for j, column in enumerate(model.schema.columns) if column.name == name)
     found = (_of_values if model.schema.columns[j].classes else _of_numbers)(model, known, j, seed)
     found.weights[:, known.strange] = math.nan
@@ -225,21 +203,7 @@ def predict_file(
     keep: tuple[str, ...] = (),
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Writes the prediction of a column in every row of a file; returns a summary.
-
-    Args:
-        model: The fitted table.
-        data: The rows.
-        column: The column.
-        output: Where to write the predictions.
-        console: Where to print messages.
-        kind, level: As for :meth:`~pushforward.TableDensity.predict`.
-        keep: Columns of the table to write before them.
-        seed: Seed of the draws.
-
-    Raises:
-        InputError: the table or the output cannot be used; says why.
-    """
+    """Writes the prediction of a column in every row of a file; returns a summary."""
     check_output(output)
     frame = read_table(data, model.read_options).held_out().frame
     require_columns(frame, keep, str(data), "keep")
@@ -248,8 +212,7 @@ def predict_file(
         console.note(note)
     kept = frame.select(keep)
     found = found.rename({name: f"predicted_{name}" for name in found.columns if name in kept.columns})
-    with delivered(output) as path:
-        write_table(pl.DataFrame([*kept.get_columns(), *found.get_columns()]), path)
+    write_table(pl.DataFrame([*kept.get_columns(), *found.get_columns()]), output)
     console.say(f"{frame.height:,} rows: {kind} of {column}")
     for line in listing(found.head(3)):
         console.say(line)

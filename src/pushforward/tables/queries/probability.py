@@ -75,9 +75,6 @@ def probability(model: TableModel, wheres: Sequence[Where], known: Known, seed: 
         wheres: A condition for all rows, or one for each.
         known: What is known of them.
         seed: Seed of all draws.
-
-    Raises:
-        InputError: the question needs a guide, and the model has none.
     """
     some, each, n = ~known.strange, (wheres, known.wheres), max(len(wheres), len(known.wheres))
     asked = [Asked(*(part[place % len(part)] for part in each)) for place in range(n)]
@@ -232,7 +229,7 @@ def _log_mass(
         path=False,
         seed=seed,
         spread=spread_for(model),
-        region=stacked(rest, model.schema) if any(one.parts for one in rest) else None,
+        region=stacked(rest, model.schema),
     )
     value = answer.value + torch.tensor(widths, dtype=torch.float64)
     return answer._replace(value=value.masked_fill(torch.cat(impossible), -math.inf))
@@ -296,7 +293,7 @@ def weighted_rows(model: TableModel, row: Rows, region: Region, draws: int, seed
         draws=draws,
         seed=seed,
         spread=spread_for(model),
-        region=stacked([other], model.schema) if other.parts else None,
+        region=stacked([other], model.schema),
     )
     return filled[:, 0].cpu(), log_w[:, 0].softmax(0).cpu()
 
@@ -312,19 +309,7 @@ def _with_gaps(model: TableModel, x: Tensor, row: Rows, region: Region, seed: in
 def ask(
     model: TableModel, where: str, given: dict[str, str], console: Console, *, within: str | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """Prints the probability of a condition and its standard error; returns them.
-
-    Args:
-        model: The fitted table.
-        where: The condition, in SQL.
-        given: Values of columns, as text.
-        console: Where to print it.
-        within: What else is known, in SQL.
-        seed: Seed of the draws.
-
-    Raises:
-        InputError: the question cannot be answered; says why.
-    """
+    """Prints the probability of a condition and its standard error; returns them."""
     known = Known.of(model, given, within)
     value, error = (float(part[0]) for part in probability(model, [Where.of(model, where)], known, seed))
     for note in known.notes:

@@ -65,18 +65,7 @@ class Query:
         source: str = "table",
         first: int = 0,
     ) -> Query:
-        """The density of all columns that a frame has, given some of them; what it lacks is integrated out.
-
-        Args:
-            model: The fitted table.
-            frame: The rows.
-            given: The columns to condition on.
-            source: Where the rows come from, for error messages.
-            first: The number of the first row there, from 0.
-
-        Raises:
-            InputError: the frame has none of the columns, or a given value cannot be.
-        """
+        """The density of all columns that a frame has, given some of them; what it lacks is integrated out."""
         encoded = encode_partly(model, frame, source, first)
         broken = model.schema.broken(encoded) if model.schema.follow_names else None
         conditions = model.schema.features_of(given)
@@ -133,9 +122,6 @@ class Query:
             region: Where what is drawn may lie; None for anywhere.
             held: Of which filled rows ``(K, n, features)`` all else holds that is known, ``(K, n)``.
             candidates: Draws from the guide for each row, from which these are resampled.
-
-        Raises:
-            InputError: something is to be drawn, and the model has no guide.
         """
         x, holes = self.rows.x, self.rows.x.isnan()
         if not holes.any():
@@ -275,11 +261,7 @@ def unknown(model: TableModel, x: Tensor) -> Tensor:
 
 
 def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: int = 0) -> Encoded:
-    """Rows of a table that may lack columns and cells: NaN for everything absent.
-
-    Raises:
-        InputError: the table has none of the columns, or a value is not one that the model knows.
-    """
+    """Rows of a table that may lack columns and cells: NaN for everything absent."""
     schema, frame = model.schema, model.schema.joined(frame, source)
     absent = [name for name in schema.names if name not in frame.columns]
     if not absent:
@@ -298,16 +280,6 @@ def condition_on(
 ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """The rows as far as they can be conditioned on, which cannot, ``(n,)``, and notes on these: those of a category
     that no training row had. A number that none of few was is taken for the nearest.
-
-    Args:
-        model: The fitted table.
-        rows: Encoded rows.
-        names: The columns to condition on.
-        frame: The rows as they are in the table.
-        source, first: Where they come from, and the number of the first row there, for error messages.
-
-    Raises:
-        InputError: a number cannot be; names the column, the row and the number.
     """
     x, strange, notes = rows.x.clone(), rows.strange.clone(), list(rows.notes)
     for j, column in enumerate(model.schema.columns):

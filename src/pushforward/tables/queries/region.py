@@ -99,8 +99,8 @@ class Region:
         return x, log_width, Region(rest)
 
 
-def stacked(regions: Sequence[Region], schema: Schema) -> RegionOfDraws:
-    """The regions of as many rows."""
+def stacked(regions: Sequence[Region], schema: Schema) -> RegionOfDraws | None:
+    """The regions of as many rows; None if they name nothing."""
     numbers: dict[int, torch.Tensor] = {}
     codes: dict[int, torch.Tensor] = {}
     for j in sorted({j for region in regions for j in region.parts}):
@@ -115,21 +115,11 @@ def stacked(regions: Sequence[Region], schema: Schema) -> RegionOfDraws:
                 np.concatenate([part, np.repeat(part[:1, :1], 2, 0).repeat(most, 1)], 1)[:, :most] for part in parts
             ]
             numbers[j] = torch.from_numpy(np.stack(padded, -1))
-    return RegionOfDraws(numbers, codes)
+    return RegionOfDraws(numbers, codes) if numbers or codes else None
 
 
 def asked_of(schema: Schema, name: str, asked: Any, argument: str) -> Region:
-    """The rows whose column of this name holds what is asked for: a value, one of a list, or a range.
-
-    Args:
-        schema: The columns.
-        name: The column's name, one of those modelled.
-        asked: The value; the list; or a pair of ends, of which None is open.
-        argument: What the error calls the argument.
-
-    Raises:
-        InputError: it cannot be; says why.
-    """
+    """The rows whose column of this name holds what is asked for: a value, one of a list, or a range."""
     column = next(column for column in schema.fields if column.name == name)
     said = {name: asked}
     if isinstance(asked, tuple):

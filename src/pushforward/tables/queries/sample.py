@@ -38,18 +38,7 @@ def draw(
     seed: int,
     temperature: float = 1.0,
 ) -> pl.DataFrame:
-    """n rows for each of those of which something is known.
-
-    Args:
-        model: The fitted table.
-        n: Number of rows.
-        known: A value for every column that the model is conditioned on, and what is known of others.
-        seed: Seed of the draws.
-        temperature: Temperature of the draws.
-
-    Raises:
-        InputError: so many rows do not fit in memory, or too few are as they shall be.
-    """
+    """n rows for each of those of which something is known."""
     if known.strange.numel() and known.strange.all():
         raise InputError(known.notes[-1].removeprefix("given: "), "given")
     refuse_beyond_memory(16.0 * n * known.rows.x.numel(), "n", n)
@@ -70,11 +59,7 @@ def _told(column: Column, cells: pl.Series) -> pl.Series:
 
 
 def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float = 1.0) -> Tensor:
-    """The same rows as encoded, ``(len(known), n, features)``; NaN for rows given a category that no training row had.
-
-    Raises:
-        InputError: all values are unknown, or the model has no guide.
-    """
+    """The same rows as encoded, ``(len(known), n, features)``; NaN given a category that no training row had."""
     if not known.nothing:
         return _drawn_given(model, n, known, seed)
     context = known.rows.context
@@ -153,10 +138,6 @@ def sample_file(
         seed, temperature: Seed and temperature of the draws.
         check: The table that the model was fitted to, to compare the draws with its training and held-out rows.
         privacy_check: Write nothing if more draws than held-out rows are very near to a training row.
-
-    Raises:
-        InputError: an argument cannot be used; says why.
-        NotSaved: the draws are too near to training rows.
     """
     check_output(output)
     if privacy_check and check is None:

@@ -49,12 +49,7 @@ class Scoring:
         return {**dict.fromkeys(names, pl.Float64), **explained}
 
     def check(self, columns: Sequence[str]) -> None:
-        """Refuses rows with these columns if the model cannot score them.
-
-        Raises:
-            InputError: ``given`` names a column that the model or the rows do not have, or one twice, or all of them;
-                or the model has no guide.
-        """
+        """Refuses rows with these columns if the model cannot score them."""
         model, given, schema = self.model, self.given, self.model.schema
         if not given:
             return
@@ -72,11 +67,7 @@ class Scoring:
             model.guide_for(f"answers only for all columns{among}")
 
     def piece(self, piece: Piece) -> pl.DataFrame:
-        """The scores of some rows, in their order; null where a row has none.
-
-        Raises:
-            InputError: a value is not one that the model knows.
-        """
+        """The scores of some rows, in their order; null where a row has none."""
         usable = self.usable(piece.frame)
         return self.scores(self.query(piece, usable), usable)
 
@@ -125,11 +116,7 @@ def _with_gaps(scores: pl.DataFrame, usable: np.ndarray) -> pl.DataFrame:
 
 
 def refuse_scores_name(keep: Sequence[str]) -> None:
-    """Refuses to keep columns with the names of score columns, or one column twice.
-
-    Raises:
-        InputError: names the first of them.
-    """
+    """Refuses to keep columns with the names of score columns, or one column twice."""
     twice = [name for name in dict.fromkeys(keep) if list(keep).count(name) > 1]
     if twice:
         raise InputError(f"{twice[0]!r} is named twice", "keep")
@@ -139,11 +126,7 @@ def refuse_scores_name(keep: Sequence[str]) -> None:
 
 
 def score_table(scoring: Scoring, table: Table, console: Console) -> pl.DataFrame:
-    """One row of scores per row of the table, in its order, with notes on what the model cannot use or read.
-
-    Raises:
-        InputError: a column is missing or cannot be read, or no row gets a score.
-    """
+    """One row of scores per row of the table, in its order, with notes on what the model cannot use or read."""
     model, frame, source = scoring.model, table.frame, str(table.path)
     for note in table.notes:
         console.note(note)

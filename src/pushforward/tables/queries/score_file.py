@@ -48,9 +48,6 @@ def score_file(
         console: Where to print messages.
         keep: Columns of the table to copy to the scores, placed before them.
         samples, seed, drop_missing, explain_below, given: As for :class:`~.score.Scoring`.
-
-    Raises:
-        InputError: the table or the output cannot be used; says why.
     """
     scoring = Scoring(model, samples or model.samples, seed, drop_missing, explain_below, given)
     with delivered(output, numbered=True) as path:
@@ -139,9 +136,6 @@ def follow(
 ) -> dict[str, Any]:
     """Writes the scores of every line as a JSON line, with its number, from 1, and the columns to keep; a line that is
     no row, or has a value that cannot be, gets an ``error`` in place of scores. Returns how many there were.
-
-    Raises:
-        InputError: a column to keep is called as a score, or is named twice.
     """
     refuse_scores_name(keep)
     scoring, number = Scoring(model, samples, seed, explain_below=explain_below, given=given), 0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,6 @@ from ..schema.columns import Column
 from ..schema.kinds.base import Numbers
 from ..schema.schema import Schema
 from .region import Part, Region, asked_of, both, others, region_of, union
-
-TOKEN = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+|\w+|\S", re.ASCII)
-LITERAL = re.compile(r"'((?:[^']|'')*)'|(?<![\w.])(\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +36,7 @@ class Where:
         """A condition from ``{column: value | [values] | (low, high)}``, where None asks for nothing, or from SQL text.
 
         SQL is split where ``AND`` joins its parts. Those about one column become a part of the region, if it is decided
-        by comparisons with the values that the text names; all others are counted among draws.
+        by comparisons with the values that it names; all others are counted among draws.
 
         Raises:
             InputError: a column is unknown or is one that the model is conditioned on, a value or a range cannot be, or
@@ -60,18 +57,20 @@ class Where:
 
     @classmethod
     def _of_sql(cls, schema: Schema, text: str, argument: str, called: str) -> Where:
-        whole = _parsed(text, argument, text)
+        try:
+            whole = pl.sql_expr(text)
+        except pl.exceptions.PolarsError as error:
+            raise InputError(f"is no condition in SQL: {str(error).splitlines()[0]}", argument, text) from None
         names = whole.meta.root_names()
         _check_names(schema, names, argument, called, text)
         if not names:
             raise InputError("names no column", argument, text)
         found = cls(Region({}))
-        for part in conjuncts(text):
-            expression = _parsed(part, argument, text)
-            names = list(dict.fromkeys(expression.meta.root_names()))
-            column = next((column for column in schema.fields if [column.name] == names), None)
-            region = None if column is None else _region_of(schema, column, expression, part, argument, text)
-            found &= cls(Region({}), (expression,)) if region is None else cls(region)
+        for part in _conjuncts(whole):
+            named = set(part.meta.root_names())
+            column = next((column for column in schema.fields if {column.name} == named), None)
+            region = None if column is None else _region_of(schema, column, part, argument, text)
+            found &= cls(Region({}), (part,)) if region is None else cls(region)
         return found
 
     def __and__(self, other: Where) -> Where:
@@ -85,29 +84,24 @@ class Where:
         return held
 
 
-def conjuncts(text: str) -> list[str]:
-    """The parts of a condition in SQL that ``AND`` joins; the text itself where ``OR`` joins them."""
-    parts, start, depth, between = [], 0, 0, False
-    for token in TOKEN.finditer(text):
-        word = token[0].upper()
-        depth += (word in ("(", "CASE")) - (word in (")", "END"))
-        if depth:
-            continue
-        if word == "OR":
-            return [text]
-        if word == "AND" and not between:
-            parts.append(text[start : token.start()])
-            start = token.end()
-        between = word == "BETWEEN" or (between and word != "AND")
-    return [*parts, text[start:]]
+def _conjuncts(condition: pl.Expr) -> list[pl.Expr]:
+    """The parts of a condition that ``AND`` joins."""
+    match condition.meta.pop():
+        case [last, first] if (first & last).meta.eq(condition):
+            return [*_conjuncts(first), *_conjuncts(last)]
+    return [condition]
+
+
+def _literals(condition: pl.Expr) -> Iterator[Any]:
+    """The values that a condition names."""
+    if condition.meta.is_literal():
+        yield from pl.select(value=condition)["value"].explode()
+    for part in condition.meta.pop():
+        yield from _literals(part)
 
 
 def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | None) -> NDArray[np.bool_]:
-    """Where a condition holds; not where a missing value leaves it open.
-
-    Raises:
-        InputError: it is none on single rows, or compares what cannot be compared.
-    """
+    """Where a condition holds; not where a missing value leaves it open."""
     try:
         found, some = (part.select(expression.alias("held"))["held"] for part in (frame, frame[: frame.height // 2]))
     except pl.exceptions.PolarsError as error:
@@ -116,13 +110,6 @@ def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | 
     if found.dtype != pl.Boolean or len(found) != frame.height or not found[: len(some)].equals(some):
         raise InputError("expected a condition that holds or not in each row, as in price > 5000", argument, text)
     return found.fill_null(False).to_numpy()
-
-
-def _parsed(part: str, argument: str, text: str) -> pl.Expr:
-    try:
-        return pl.sql_expr(part)
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"is no condition in SQL: {str(error).splitlines()[0]}", argument, text) from None
 
 
 def _check_names(schema: Schema, names: Any, argument: str, called: str, text: str | None = None) -> None:
@@ -151,11 +138,9 @@ def _expression(name: str, asked: Any) -> pl.Expr:
     return column.is_in(asked if isinstance(asked, list) else [asked])
 
 
-def _region_of(
-    schema: Schema, column: Column, expression: pl.Expr, part: str, argument: str, text: str
-) -> Region | None:
+def _region_of(schema: Schema, column: Column, expression: pl.Expr, argument: str, text: str) -> Region | None:
     """The rows in which a condition on one column holds; None if it is not decided by comparisons with the values that
-    its text names."""
+    it names."""
     where = schema.columns.index(column)
     missing = bool(judged(_cells(column, np.array([np.nan])), expression, argument, text)[0])
     if missing and column.holes.ignored:
@@ -164,7 +149,7 @@ def _region_of(
         codes = np.arange(float(column.kind.classes))
         held = judged(_cells(column, codes), expression, argument, text)
         return Region({where: np.append(held, np.full(column.classes - len(held), missing))})
-    found = _intervals(column, expression, part, argument, text)
+    found = _intervals(column, expression, argument, text)
     flag = schema.missingness.flags.get(where)
     if found is None:
         return None
@@ -175,9 +160,9 @@ def _region_of(
     return Region({}) if np.isinf(found).all() else None
 
 
-def _intervals(column: Column, expression: pl.Expr, part: str, argument: str, text: str) -> Part | None:
-    """The intervals of values in which a condition on numbers holds, if its text names their ends; else None."""
-    points = _named(column, part)
+def _intervals(column: Column, expression: pl.Expr, argument: str, text: str) -> Part | None:
+    """The intervals of values in which a condition on numbers holds, if it names their ends; else None."""
+    points = _named(column, expression)
     pieces = list(_pieces(points, column.kind.resolution))
     middles = np.array([middle for _, _, middle in pieces])
     held = judged(_cells(column, middles), expression, argument, text)
@@ -218,15 +203,18 @@ def _beside(number: float, step: float) -> float:
     return float(number + 0.5 * step if step else number)
 
 
-def _named(column: Column, part: str) -> Numbers:
-    """The values that a condition's text names, with both signs, as the column encodes them; those that it can hold."""
-    texts = [(quoted, plain) for quoted, plain in LITERAL.findall(part)]
+def _named(column: Column, condition: pl.Expr) -> Numbers:
+    """The values that a condition names, numbers with both signs, as the column encodes them; those it can hold."""
+    named = list(_literals(condition))
     if column.reading.moment or column.contents == "text":
-        values = column.read(pl.Series(column.name, [quoted for quoted, _ in texts if quoted], dtype=pl.String))
+        values = column.read(pl.Series(column.name, [str(v) for v in named if not _is_number(v)], dtype=pl.String))
     else:
-        values = np.array([sign * float(plain) for _, plain in texts if plain for sign in (-1, 1)])
-    values = np.unique(values[np.isfinite(values)])
-    return values
+        values = np.array([sign * float(v) for v in named if _is_number(v) for sign in (-1, 1)])
+    return np.unique(values[np.isfinite(values)])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
 def _cells(column: Column, numbers: Numbers) -> pl.DataFrame:

@@ -15,9 +15,8 @@ from torch import Tensor
 
 import pushforward as pf
 from pushforward.distributions.base import Density
-from pushforward.tables import fillings
-from pushforward.tables.fillings import Fillings
-from pushforward.tables.objectives import DequantisedKL
+from pushforward.tables import objectives
+from pushforward.tables.objectives import DequantisedKL, Fillings
 from pushforward.tables.schema.cells import Fill
 
 ROWS, RHO = 400, 0.95
@@ -70,7 +69,7 @@ def test_held_out_rows_are_judged_by_many_proposals() -> None:
 
 
 def test_rows_are_found_again_and_others_take_their_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fillings, "NUMBERS", 3 * 4)  # four slots of rows of two
+    monkeypatch.setattr(objectives, "NUMBERS", 3 * 4)  # four slots of rows of two
     x = torch.tensor([[1.0, math.nan], [math.nan, 2.0]]).double()
     memory = Fillings(x)
     assert memory.last(x)[1].isposinf().all()
