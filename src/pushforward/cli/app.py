@@ -11,32 +11,16 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import CycloptsError
 
-from .. import __version__
 from ..errors import InputError, in_shell, spelled
 from ..saving.files import NotSaved, reason
 from ..tables.io.place import STANDARD, without_credentials
 from .learning import demo, fit, update
-from .options import command_line
+from .options import app, command_line
 from .showing import compare, info, report, serve
 from .using import ask, drift, impute, outliers, predict, sample, score
 
-HELP = """Learn the density of a table or of images, score its rows, draw new ones, and report.
-
-A typical afternoon:
-
-    pushforward fit sales.csv -o model
-    pushforward score model sales.csv -o scores.csv
-    pushforward sample model -n 1000 -o rows.csv
-    pushforward report model -o report.html
-    pushforward serve model
-
-Tables are CSV, Excel, JSON lines, Parquet, Arrow or NumPy files, standard input (-) or databases, and log-densities are
-in nats, in the table's own units. Images are folders of pictures, NumPy or MNIST-style idx files.
-"""
-
-app = App(name="pushforward", help=HELP, version=__version__)
 COMMANDS: tuple[Callable[..., None], ...] = (
     demo,
     fit,

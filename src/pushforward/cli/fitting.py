@@ -49,20 +49,11 @@ def fit(place: Location | None, output: Path, asked: Asked, console: Console, co
         return _fit_target(output, asked, console, command)
     refuse("needs a `target=`", chosen(asked.target))
     if isinstance(place, Path) and is_images(place):
-        refuse("applies to tables, but these are images", chosen(asked.columns))
-        options = ImageOptions(**vars(asked.flow), **vars(asked.pixels), training=asked.training)
-        return fit_images(place, output, options, console, command)
-    return fit_table(place, output, _table_options(asked), console, command)
-
-
-def fit_table(data: Location, output: Path, options: TableOptions, console: Console, command: str) -> dict[str, Any]:
-    """Fits a table and saves the model; returns its summary.
-
-    Raises:
-        InputError: the table or an option cannot be used; says why.
-    """
+        return _fit_images(place, output, asked, console, command)
+    refuse("applies to images, but this is a table", chosen(asked.pixels))
+    options = TableOptions(**vars(asked.flow), **vars(asked.columns), training=asked.training)
     model, further = _begun(TableDensity, output, options, console)
-    model.fit_read(read_any(data, stream=options.stream), console, command, further=further)
+    model.fit_read(read_any(place, stream=options.stream), console, command, further=further)
     return _saved(model, output, console)
 
 
@@ -80,13 +71,10 @@ def update(
     console.result(_saved(model, output, console) | {"update": model.facts["updates"][-1]})
 
 
-def _table_options(asked: Asked) -> TableOptions:
-    refuse("applies to images, but this is a table", chosen(asked.pixels))
-    return TableOptions(**vars(asked.flow), **vars(asked.columns), training=asked.training)
-
-
-def fit_images(data: Path, output: Path, options: ImageOptions, console: Console, command: str) -> dict[str, Any]:
+def _fit_images(data: Path, output: Path, asked: Asked, console: Console, command: str) -> dict[str, Any]:
     """The same for images."""
+    refuse("applies to tables, but these are images", chosen(asked.columns))
+    options = ImageOptions(**vars(asked.flow), **vars(asked.pixels), training=asked.training)
     if options.given not in ((), (GIVEN,)):
         raise InputError(f"images are conditioned on their class: `given={GIVEN!r}`", "given", options.given)
     model, further = _begun(ImageDensity, output, options, console)
@@ -100,9 +88,8 @@ def _fit_target(output: Path, asked: Asked, console: Console, command: str) -> d
     others = chosen(asked.columns) | {"given": asked.flow.given} | {k: chosen(asked.training)[k] for k in OF_ROWS}
     refuse("applies to rows, but a target is learnt without any", others)
     refuse("applies to images, but this is a target", chosen(asked.pixels))
-    return run(
-        TargetOptions(**vars(asked.flow), **vars(asked.target), training=asked.training), output, console, command
-    )
+    options = TargetOptions(**vars(asked.flow), **vars(asked.target), training=asked.training)
+    return run(options, output, console, command)
 
 
 def _begun(kind: type[Subject], output: Path, options: Any, console: Console) -> tuple[Subject, bool]:

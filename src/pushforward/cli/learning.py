@@ -44,15 +44,14 @@ def demo(
     jobs = [
         name for name, asked in (("posterior", posterior), ("images", images), ("simulations", simulations)) if asked
     ]
-    console = printing.console()
     if not jobs:
         from .demo import table
 
         place = None if data is None else located(data)
-        return console.result(table.run(place, output, console, budget=budget, seed=seed, flow=flow))
+        table.run(place, output, printing, budget=budget, seed=seed, flow=flow)
+        return
     refuse(f"does not go with `{jobs[0]}=True`", {"data": data, "flow": flow, **dict.fromkeys(jobs[1:], True)})
-    job = import_module(f".demo.{jobs[0]}", __package__)
-    return console.result(job.run(output, console, budget=budget, seed=seed))
+    import_module(f".demo.{jobs[0]}", __package__).run(output, printing, budget=budget, seed=seed)
 
 
 def fit(

@@ -1,4 +1,4 @@
-"""Options shared by several commands: which model, where rows come from, what is printed; and the command as typed."""
+"""The program, and what several of its commands share: which model, where rows come from, what is printed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
+from .. import __version__
 from ..errors import InputError, in_shell
 from ..models.options import check_seed
 from ..models.typed import Flag
 from ..tables.io.place import STANDARD, Location, Source, located
 
+HELP = """Learn the density of a table or of images, score its rows, draw new ones, and report.
+
+A typical afternoon:
+
+    pushforward fit sales.csv -o model
+    pushforward score model sales.csv -o scores.csv
+    pushforward sample model -n 1000 -o rows.csv
+    pushforward report model -o report.html
+    pushforward serve model
+
+Tables are CSV, Excel, JSON lines, Parquet, Arrow or NumPy files, standard input (-) or databases, and log-densities are
+in nats, in the table's own units. Images are folders of pictures, NumPy or MNIST-style idx files.
+"""
+
+app = App(name="pushforward", help=HELP, version=__version__)
 Model = Annotated[Path, Parameter(help="A model: the folder that `pushforward fit` wrote.")]
 Output = Annotated[str, Parameter(name=["--output", "-o"])]
 Seed = Annotated[

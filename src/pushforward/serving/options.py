@@ -39,7 +39,7 @@ class ServeOptions:
     max_rows: int = 10_000
     max_megabytes: float = 16.0
     timeout: Seconds = 30.0
-    allow_host: Annotated[Sequence[str], Parameter(negative="")] = ()
+    allow_host: Annotated[Sequence[str], Parameter(negative="", show_default=False)] = ()
     token_file: Path | None = None
     max_per_client: int = 64
     threads: int = 1

@@ -10,10 +10,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from ...models.console import Console
-from ...models.options import TrainingOptions
-from ...tables import targets
-from ...tables.density import TableDensity
+from ..options import PrintOptions
 from .steps import Steps, length
 
 EFFECTS = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
@@ -64,28 +61,22 @@ def estimates(summary: dict[str, Any]) -> dict[str, float]:
     return {"log Z": summary["target"]["log_z"], "mean of mu": means["x1"], "mean of tau": means["x10"]}
 
 
-def run(output: Path, console: Console, *, budget: float | None, seed: int) -> dict[str, Any]:
+def run(output: Path, printing: PrintOptions, *, budget: float | None, seed: int) -> None:
     """Fits a sampler to the posterior, and compares what it says with the exact integral."""
     output.mkdir(parents=True, exist_ok=True)
-    folder, steps = output / "model", Steps(console)
-    console.say("Coaching in eight schools: how large is its effect, and how different are schools? Ten parameters,")
-    console.say("their posterior known up to a constant.\n")
+    folder, steps = output / "model", Steps(printing)
+    steps.say("Coaching in eight schools: how large is its effect, and how different are schools? Ten parameters,")
+    steps.say("their posterior known up to a constant.\n")
     about = ("--target", TARGET, "--dim", DIM, "--support", SUPPORT, "--flow", FLOW, "--layers", LAYERS)
-    command = steps.begin("fit", *about, "-o", folder, *length(STEPS, budget), "--seed", seed)
-    training = TrainingOptions(steps=None if budget else STEPS, budget=budget, seed=seed)
-    options = targets.TargetOptions(
-        target=TARGET, dim=DIM, support=SUPPORT, flow=FLOW, layers=LAYERS, training=training
-    )
-    summary = targets.run(options, folder, console, command)
+    summary = steps.run("fit", *about, "-o", folder, *length(STEPS, budget), "--seed", seed)
     exact, found = exactly(), estimates(summary)
-    console.say("\n               flow     exactly")
+    steps.say("\n               flow     exactly")
     for name, value in exact.items():
-        console.say(f"{name:12} {found[name]:9.3f} {value:9.3f}")
-    steps.begin("sample", folder, "-n", 1000, "-o", output / "draws.csv")
-    TableDensity.load(folder).run("sample", 1000, output / "draws.csv", {}, console, seed=seed)
+        steps.say(f"{name:12} {found[name]:9.3f} {value:9.3f}")
+    steps.run("sample", folder, "-n", 1000, "-o", output / "draws.csv", "--seed", seed)
     steps.end(
+        {"fit": summary, "found": found, "exact": exact},
         "write a log-density of your own, (n, D) to (n,), and fit it: --target my_file:log_density --dim D",
         "several modes? add --modes search",
         "targets of Stan, PyMC and JAX, and exact draws: docs/reverse_kl.md",
     )
-    return {"fit": summary, "found": found, "exact": exact}

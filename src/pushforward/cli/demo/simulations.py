@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ...models.console import Console
-from ...models.options import TrainingOptions
-from ...tables.density import TableDensity
-from ...tables.options import TableOptions
-from ..fitting import fit_table
+from ..options import PrintOptions
 from .steps import Steps, length
 
 ROWS = 20_000
@@ -21,36 +16,28 @@ SEEN = {"on": 12, "off": 20}  # counts of photons
 QUESTIONS = ("signal > 5", "background > 5")
 
 
-def run(output: Path, console: Console, *, budget: float | None, seed: int) -> dict[str, Any]:
+def run(output: Path, printing: PrintOptions, *, budget: float | None, seed: int) -> None:
     """Simulates, fits parameters given observations, and asks about the parameters behind one observation."""
     output.mkdir(parents=True, exist_ok=True)
-    data, folder, steps = output / "simulations.csv", output / "model", Steps(console)
+    data, folder, steps = output / "simulations.csv", output / "model", Steps(printing)
     draws = output / "posterior.csv"
-    console.say("A telescope counts photons: `on` a star, signal + background on average, and `off` it, 4 backgrounds.")
+    steps.say("A telescope counts photons: `on` a star, signal + background on average, and `off` it, 4 backgrounds.")
     simulate(ROWS, seed).write_csv(data)
-    console.say(f"{ROWS:,} simulated stars: {data}\n")
+    steps.say(f"{ROWS:,} simulated stars: {data}\n")
     about = ("--given", "on,off", "--layers", LAYERS, "--hidden", ",".join(map(str, HIDDEN)))
-    command = steps.begin("fit", data, "-o", folder, *about, *length(STEPS, budget), "--seed", seed)
-    training = TrainingOptions(steps=None if budget else STEPS, budget=budget, seed=seed)
-    options = TableOptions(given=("on", "off"), layers=LAYERS, hidden=HIDDEN, training=training)
-    summary = fit_table(data, folder, options, console, command)
-    model = TableDensity.load(folder)
-    given = {name: str(count) for name, count in SEEN.items()}
-    words = [word for name, count in given.items() for word in ("--given", f"{name}={count}")]
+    summary = steps.run("fit", data, "-o", folder, *about, *length(STEPS, budget), "--seed", seed)
+    given = [word for name, count in SEEN.items() for word in ("--given", f"{name}={count}")]
     asked = []
     for where in QUESTIONS:
-        steps.begin("ask", folder, where, *words)
-        asked.append(model.run("ask", where, given, console, seed=seed))
-        asked[-1]["exact"] = exactly(where)
-        console.say(f"exactly, by integration: {asked[-1]['exact']:.4g}")
-    steps.begin("sample", folder, "-n", 1000, "-o", draws, *words)
-    model.run("sample", 1000, draws, given, console, seed=seed)
+        asked.append({**steps.run("ask", folder, where, *given, "--seed", seed), "exact": exactly(where)})
+        steps.say(f"exactly, by integration: {asked[-1]['exact']:.4g}")
+    steps.run("sample", folder, "-n", 1000, "-o", draws, *given, "--seed", seed)
     steps.end(
+        {"fit": summary, "ask": asked, "simulations": str(data), "samples": str(draws)},
         "simulate a model of your own, a row a simulation, and name what will be observed: --given A,B",
         f"see how good it is: pushforward report {folder} {data} -o {output / 'report.html'}",
         "in Python, and inside sbi: docs/tutorials/scientist.md, docs/calibration.md",
     )
-    return {"fit": summary, "ask": asked, "simulations": str(data), "samples": str(draws)}
 
 
 def simulate(rows: int, seed: int) -> pl.DataFrame:

@@ -1,34 +1,54 @@
-"""The commands of a demo: numbered, printed before they are run, and what a person would do next."""
+"""The commands of a demo: numbered, printed, run as they are printed; and what a person would do next."""
 
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
+from ...errors import in_shell
 from ...models.console import Console
+from ...tables.io.place import Location
+from ..options import PrintOptions, app, command_line
 
 
-class Steps:
-    """Prints what a demo does as the commands that do it.
+class Steps(Console):
+    """The console of a demo: its commands print there as well, and what they end with is kept.
 
     Args:
-        console: Where to print.
+        printing: What is printed.
+        data: What the commands read, if it was found already.
     """
 
-    def __init__(self, console: Console) -> None:
-        self.console, self.count = console, 0
+    def __init__(self, printing: PrintOptions, data: Location | None = None) -> None:
+        super().__init__(printing.json, printing.quiet, spelling=in_shell)
+        self.data, self.count, self.found = data, 0, dict[str, Any]()
 
-    def begin(self, *words: object) -> str:
-        """Prints the next command, and returns it."""
+    def run(self, *words: object) -> dict[str, Any]:
+        """Prints the next command, runs it, and returns its result."""
         self.count += 1
-        command = shlex.join(["pushforward", *map(str, words)])
-        self.console.say(f"{chr(10) if self.count > 1 else ''}{self.count}. {command}")
-        return command
+        typed = list(map(str, words))
+        command_line.set(shlex.join(["pushforward", *typed]))
+        self.say(f"{chr(10) if self.count > 1 else ''}{self.count}. {command_line.get()}")
+        command, bound, _ = app.parse_args(typed, exit_on_error=False, print_error=False)
+        bound.arguments["printing"] = self
+        if self.data is not None and "data" in bound.arguments:
+            bound.arguments["data"] = self.data
+        command(*bound.args, **bound.kwargs)
+        return self.found
 
-    def end(self, *lines: str) -> None:
-        """Prints what to do next."""
-        self.console.say("\nWhat next?")
+    def console(self, output: Location | None = None) -> Console:
+        """Where a command prints."""
+        return self
+
+    def result(self, values: dict[str, Any]) -> None:
+        self.found = values
+
+    def end(self, values: dict[str, Any], *lines: str) -> None:
+        """Prints what to do next, and the result of the demo."""
+        self.say("\nWhat next?")
         for line in lines:
-            self.console.say(f"  {line}")
+            self.say(f"  {line}")
+        super().result(values)
 
 
 def length(steps: int, budget: float | None) -> tuple[object, ...]:

@@ -12,13 +12,8 @@ import polars.selectors as cs
 
 from ...errors import InputError
 from ...images.formats import is_images
-from ...models.console import Console
-from ...models.options import TrainingOptions
-from ...report.write import write
-from ...tables.density import TableDensity
 from ...tables.io.place import Location
-from ...tables.options import TableOptions
-from ..fitting import fit_table
+from ..options import PrintOptions, opened
 from .steps import Steps
 
 LIMIT = 50  # seconds for the density, unless it converges before, and for its guide
@@ -27,50 +22,44 @@ DRAWS = 10_000
 
 
 def run(
-    data: Location | None, output: Path, console: Console, *, budget: float | None, seed: int, flow: str | None
-) -> dict[str, Any]:
+    data: Location | None, output: Path, printing: PrintOptions, *, budget: float | None, seed: int, flow: str | None
+) -> None:
     """Fits a flow, scores the table, says why its oddest row is odd, draws new rows, asks three questions, and writes
     the report.
 
     Raises:
         InputError: there is no table, or it cannot be used; says why.
     """
-    data, flow = data or bundled_table(), flow or "nsf"
+    data = data or bundled_table()
     if isinstance(data, Path) and is_images(data):
         raise InputError(f"{data}: the demo takes a table; for images: pushforward fit {data} -o MODEL")
     output.mkdir(parents=True, exist_ok=True)
-    folder, steps = output / "model", Steps(console)
+    folder, steps = output / "model", Steps(printing, data)
     scores, samples, report = (output / name for name in ("scores.parquet", "samples.parquet", "report.html"))
-    training = TrainingOptions(budget=budget, limit=LIMIT if budget is None else None, seed=seed)
     length = ("--limit", LIMIT) if budget is None else ("--budget", f"{budget:g}")
-    command = steps.begin("fit", data, "-o", folder, "--flow", flow, *length, "--seed", seed)
-    summary = fit_table(data, folder, TableOptions(flow=flow, training=training), console, command)
-    model = TableDensity.load(folder)
-    table = model.read_file(data)
+    summary = steps.run("fit", data, "-o", folder, "--flow", flow or "nsf", *length, "--seed", seed)
+    model = opened(folder)
+    frame = model.read_file(data).frame
 
-    steps.begin("score", folder, data, "-o", scores, "--explain-below", ODD)
-    scored = model.run("score", data, scores, console, explain_below=ODD)
-    odd = oddest(table.frame, pl.read_parquet(scores))
-    console.say(told(odd))
-    steps.begin("sample", folder, "-n", DRAWS, "-o", samples)
-    model.run("sample", DRAWS, samples, {}, console, seed=seed)
+    scored = steps.run("score", folder, data, "-o", scores, "--explain-below", ODD)
+    odd = oddest(frame, pl.read_parquet(scores))
+    steps.say(told(odd))
+    steps.run("sample", folder, "-n", DRAWS, "-o", samples, "--seed", seed)
     asked = []
-    for where, given in questions(table.frame.select(model.schema.names)):
-        steps.begin("ask", folder, where, *(["--given", given] if given else []))
-        asked.append(model.run("ask", where, {}, console, within=given, seed=seed))
-        asked[-1]["counted"] = counted(table.frame, where, given)
-        console.say(f"of the table's rows: {asked[-1]['counted']:.4g}")
-    steps.begin("report", folder, data, "-o", report)
-    write(model, table, report, console, seed=seed)
-    console.say(f"\n{summary['verdict']}")
+    for where, given in questions(frame.select(model.schema.names)):
+        answer = steps.run("ask", folder, where, *(["--given", given] if given else []), "--seed", seed)
+        asked.append({**answer, "counted": counted(frame, where, given)})
+        steps.say(f"of the table's rows: {asked[-1]['counted']:.4g}")
+    steps.run("report", folder, data, "-o", report, "--seed", seed)
+    steps.say(f"\n{summary['verdict']}")
+    files = {"scores": str(scores), "samples": str(samples), "report": str(report)}
     steps.end(
+        {"fit": summary, "score": scored, "odd": odd, "ask": asked, **files},
         f"open {report} in a browser: how good the density is, and pictures of it",
         f"ask a question of your own, or fill holes: pushforward impute {folder} ROWS -o FILLED",
         "fit a table of your own: pushforward demo MY.csv, or step by step: pushforward fit MY.csv -o MODEL",
         f"answer others' questions: pushforward serve {folder}",
     )
-    files = {"scores": str(scores), "samples": str(samples), "report": str(report)}
-    return {"fit": summary, "score": scored, "odd": odd, "ask": asked, **files}
 
 
 def oddest(frame: pl.DataFrame, scores: pl.DataFrame) -> dict[str, Any]:
