@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pushforward.errors import InputError
+from pushforward.tables.io.csv_rows import CsvRows
 from pushforward.tables.io.format import ReadOptions
-from pushforward.tables.io.formats import BY_ENDING
+from pushforward.tables.io.parquet import ParquetRows
 from pushforward.tables.io.read import open_parquet, read_table
 
 RNG = np.random.default_rng(0)
@@ -62,7 +63,7 @@ CONTENTS = contents()
 
 
 def in_pieces(path: Path):
-    return BY_ENDING[path.suffix].pieces(path, [path], ReadOptions())
+    return ParquetRows(path, [path]) if path.suffix == ".parquet" else CsvRows(path, path, ReadOptions())
 
 
 def outcome(path: Path):

@@ -24,8 +24,9 @@ import torch
 import pushforward as pf
 from pushforward.errors import InputError
 from pushforward.saving.bundle import CheckpointError
+from pushforward.tables.io.csv_rows import CsvRows
 from pushforward.tables.io.format import ReadOptions
-from pushforward.tables.io.formats import BY_ENDING
+from pushforward.tables.io.parquet import ParquetRows
 from pushforward.tables.io.read import read_table
 
 PLACE = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
@@ -77,7 +78,7 @@ class Tables:
         path.write_bytes(data[1:])
         read_table(path)
         if path.suffix in (".csv", ".tsv", ".parquet"):
-            rows = BY_ENDING[path.suffix].pieces(path, [path], ReadOptions())
+            rows: Any = ParquetRows(path, [path]) if path.suffix == ".parquet" else CsvRows(path, path, ReadOptions())
             for piece in rows.read(0, rows.rows, rows.columns[:50]):
                 assert piece.frame.height
 

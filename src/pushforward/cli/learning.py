@@ -12,9 +12,9 @@ from ..errors import refuse
 from ..images.options import PixelOptions
 from ..models.options import DensityOptions, FlowOptions, TrainingOptions
 from ..models.typed import Flag, Seconds
-from ..tables.io.place import located
+from ..tables.io.place import SourceOptions, located
 from ..tables.options import ColumnOptions
-from .options import Device, Model, PrintOptions, Seed, SourceOptions, typed
+from .options import Device, Model, PrintOptions, Seed, command_line
 
 
 def demo(
@@ -83,9 +83,9 @@ def fit(
     from . import fitting
 
     console = printing.console()
-    place = None if data is None else source.of(data)
+    place = None if data is None else located(data, source)
     asked = fitting.Asked(flow, columns, pixels, target, training.beside(output))
-    console.result(fitting.fit(place, output, asked, console, typed()))
+    console.result(fitting.fit(place, output, asked, console, command_line.get()))
 
 
 def update(
@@ -111,4 +111,4 @@ def update(
     """
     from .fitting import update as run
 
-    run(model, source.of(data), output, budget, device, printing.console(), typed())
+    run(model, located(data, source), output, budget, device, printing.console(), command_line.get())

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from .. import __version__
 from ..errors import InputError, in_shell
 from ..models.options import check_seed
 from ..models.typed import Flag
-from ..tables.io.place import STANDARD, Location, Source, located
+from ..tables.io.place import STANDARD, Location, Source
 
 HELP = """Learn the density of a table or of images, score its rows, draw new ones, and report.
 
@@ -40,48 +41,16 @@ Seed = Annotated[
 ]
 Device = Annotated[str, Parameter(help="cpu, cuda, or auto: the GPU if there is one.")]
 DropMissing = Annotated[Flag, Parameter(help="Leave out rows with missing or infinite values.")]
+Count = Annotated[int, Parameter(validator=Number(gte=1))]
 Samples = Annotated[
-    int | None,
+    Count | None,
     Parameter(help="Points that each whole or rounded number's cell is averaged over [default: 16, images 1]."),
 ]
-
 SpreadsheetSafe = Annotated[
     Flag, Parameter(help="Put an apostrophe before texts in a .csv that spreadsheets would run as formulas.")
 ]
 
-command_line = ContextVar("command_line", default="pushforward")
-
-
-def typed() -> str:
-    """The command line as typed, for the model's own record."""
-    return command_line.get()
-
-
-@Parameter(name="*", group="Where rows come from")
-@dataclass(frozen=True)
-class SourceOptions:
-    """What of a database, an archive or a workbook is read.
-
-    Args:
-        query: The query to run if DATA is a database, as in 'SELECT * FROM orders'.
-        table: The table to read from a database, or the file from a .zip.
-        sheet: The sheet of an Excel file [default: the first with rows].
-        decimal: The decimal mark of a CSV file whose cells leave it open, a comma or a point [default: the one of the
-            file that was fitted, or by what separates its columns].
-    """
-
-    query: str | None = None
-    table: str | None = None
-    sheet: str | None = None
-    decimal: str | None = None
-
-    def of(self, data: str) -> Location:
-        """The place that a name stands for.
-
-        Raises:
-            InputError: an option belongs to another kind of place, or no such database is known.
-        """
-        return located(data, self.query, self.table, self.sheet, self.decimal)
+command_line = ContextVar("command_line", default="pushforward")  # as typed, for the model's own record
 
 
 @Parameter(name="*", group="What is printed")
@@ -109,17 +78,6 @@ class PrintOptions:
         if taken and self.json:
             raise InputError("goes to standard output, as with `json=True`; write one to a file", "output", STANDARD)
         return Console(self.json, self.quiet, aside=taken, spelling=in_shell)
-
-
-def at_least_one(**counts: int | None) -> None:
-    """Refuses counts below 1.
-
-    Raises:
-        InputError: names the first of them.
-    """
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise InputError("expected at least 1", name, count)
 
 
 def opened(path: Path, device: str = "cpu") -> Any:

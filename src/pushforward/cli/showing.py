@@ -9,7 +9,8 @@ from cyclopts import Parameter
 
 from ..errors import InputError
 from ..serving.options import ServeOptions
-from .options import Device, DropMissing, Model, PrintOptions, Samples, Seed, SourceOptions, at_least_one, opened
+from ..tables.io.place import SourceOptions, located
+from .options import Device, DropMissing, Model, PrintOptions, Samples, Seed, opened
 
 
 def report(
@@ -37,7 +38,7 @@ def report(
 
     console = printing.console()
     ours = opened(model)
-    rows = None if data is None else ours.read_file(source.of(data))
+    rows = None if data is None else ours.read_file(located(data, source))
     rivals = [type(ours).load(path) for path in against or []]
     console.result(
         write(ours, rows, output, console, seed=seed, drop_missing=drop_missing, title=title, against=rivals)
@@ -64,8 +65,7 @@ def compare(
     from ..models.compare import compare as paired
 
     console = printing.console()
-    at_least_one(samples=samples)
-    rows = source.of(data)
+    rows = located(data, source)
     first = opened(model, device)
     second = type(first).load(other, str(first.device))
     found = first.read_file(rows)

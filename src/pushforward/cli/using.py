@@ -10,8 +10,9 @@ from cyclopts import Parameter
 
 from ..errors import InputError
 from ..models.typed import Flag, Given, Givens, Names
-from ..tables.io.place import STANDARD, located
+from ..tables.io.place import STANDARD, SourceOptions, located
 from .options import (
+    Count,
     Device,
     DropMissing,
     Model,
@@ -19,9 +20,7 @@ from .options import (
     PrintOptions,
     Samples,
     Seed,
-    SourceOptions,
     SpreadsheetSafe,
-    at_least_one,
     opened,
 )
 
@@ -76,7 +75,6 @@ def score(
         explain_below = 5.0
     if explain_below is not None and not 0 <= explain_below <= 100:
         raise InputError("expected a percentile, 0 to 100", "explain_below", explain_below)
-    at_least_one(samples=samples)
     asked: dict[str, Any] = {"samples": samples, "seed": seed, "explain_below": explain_below, "given": given}
     if follow:
         if data not in (STANDARD, "./-") or output not in (None, STANDARD, "./-"):
@@ -84,7 +82,7 @@ def score(
         opened(model, device).run("follow", sys.stdin.buffer, sys.stdout, keep=keep, **asked)
         return
     asked |= {"drop_missing": drop_missing}
-    console.result(opened(model, device).run("score", source.of(data), place, console, keep=keep, **asked))
+    console.result(opened(model, device).run("score", located(data, source), place, console, keep=keep, **asked))
 
 
 def outliers(
@@ -111,7 +109,7 @@ def outliers(
     """
     place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console = printing.console(place)
-    found = source.of(data)
+    found = located(data, source)
     console.result(opened(model, device).run("outliers", found, place, console, level=level))
 
 
@@ -135,13 +133,13 @@ def drift(
         by: A column whose dates or values divide the rows into windows, each compared by itself as well.
     """
     console = printing.console()
-    console.result(opened(model, device).run("drift", source.of(data), console, by=by))
+    console.result(opened(model, device).run("drift", located(data, source), console, by=by))
 
 
 def sample(
     model: Model,
     *,
-    n: Annotated[int, Parameter(name=["-n", "--rows"])],
+    n: Annotated[Count, Parameter(name=["-n", "--rows"])],
     output: Output,
     given: Given = Givens(),
     seed: Seed = 0,
@@ -171,7 +169,6 @@ def sample(
     """
     place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console = printing.console(place)
-    at_least_one(n=n)
     if not 0 < temperature < float("inf"):
         raise InputError("expected a positive number; 1 samples the density itself", "temperature", temperature)
     choices: dict[str, Any] = {"where": given.where, "seed": seed, "temperature": temperature, "guidance": guidance}
@@ -228,7 +225,7 @@ def predict(
     """
     place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console, choices = printing.console(place), {"kind": kind, "level": level, "keep": keep, "seed": seed}
-    console.result(opened(model, device).run("predict", source.of(data), column, place, console, **choices))
+    console.result(opened(model, device).run("predict", located(data, source), column, place, console, **choices))
 
 
 def impute(
@@ -238,7 +235,7 @@ def impute(
     output: Output,
     source: SourceOptions = SourceOptions(),
     mask: Path | None = None,
-    draws: int = 1,
+    draws: Count = 1,
     candidates: int | None = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -259,6 +256,5 @@ def impute(
     """
     place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console = printing.console(place)
-    at_least_one(draws=draws)
     choices = {"draws": draws, "seed": seed, "mask": mask, "candidates": candidates}
-    console.result(opened(model, device).run("impute", source.of(data), place, console, **choices))
+    console.result(opened(model, device).run("impute", located(data, source), place, console, **choices))

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from pushforward.errors import InputError
-from pushforward.tables.io.csv_rows import Csv
+from pushforward.tables.io.csv_rows import CsvRows
 from pushforward.tables.io.format import ReadOptions
-from pushforward.tables.io.place import located
+from pushforward.tables.io.place import SourceOptions, located
 from pushforward.tables.io.read import read_table
 from pushforward.tables.io.table import Table
 
@@ -59,7 +59,7 @@ def test_what_is_open_is_decided_by_other_columns_and_else_by_the_separator_and_
     assert (values(undecided), undecided.decimal) == (["5,346", "7"], ".")
     assert "5,346" in undecided.notes[-1]
     assert values(read(tmp_path, open_cells.format("1"), options=ReadOptions(decimal=","))) == [5.346, 7.0]
-    told = located(tmp_path / "t.csv", decimal=",")
+    told = located(tmp_path / "t.csv", SourceOptions(decimal=","))
     assert values(read_table(told, ReadOptions(decimal="."))) == [5.346, 7.0]  # before what a model knows
     assert values(read(tmp_path, "a;b\n5,346;1\n", options=ReadOptions(decimal="."))) == ["5,346"]
 
@@ -74,7 +74,7 @@ def test_pieces_have_the_types_and_marks_of_the_whole(tmp_path: Path, monkeypatc
     monkeypatch.setattr("pushforward.tables.io.csv_rows.PIECE", 100)
     rows = [f"{i};{i},5;c{i % 3}" for i in range(1000)]
     table = read(tmp_path, "\n".join(["i;x;k", *rows, "1000,25;7;c0"]))
-    pieces = Csv().pieces(tmp_path / "t.csv", [tmp_path / "t.csv"], ReadOptions())
+    pieces = CsvRows(tmp_path / "t.csv", tmp_path / "t.csv", ReadOptions())
     found = list(pieces.read(130, 1001, ["i", "x", "nope"]))
     assert [piece.first for piece in found] == [130 + sum(p.frame.height for p in found[:i]) for i in range(len(found))]
     assert pl.concat(piece.frame for piece in found).equals(table.frame.select("i", "x")[130:])

@@ -23,7 +23,7 @@ from pushforward.cli import app as cli
 from pushforward.errors import InputError
 from pushforward.tables.io import database
 from pushforward.tables.io.format import ReadOptions
-from pushforward.tables.io.place import Source, located, without_credentials
+from pushforward.tables.io.place import Source, SourceOptions, located, without_credentials
 from pushforward.tables.io.read import open_large, read_any, read_table
 from pushforward.tables.io.write import check_output, write_table
 
@@ -81,8 +81,10 @@ def test_rows_out_and_in_again(base: str) -> None:
     expected = READ if not base.endswith("sqlite") else READ.with_columns(n=pl.Series([1, 0, None]))
     assert read_table(base).frame.equals(expected)  # the only table
     assert read_table(f"{base}?table=orders").frame.equals(expected)
-    assert read_table(located(base, table="orders")).frame.equals(expected)
-    asked = read_table(located(base, query="SELECT id, x * 2 AS y FROM orders WHERE x IS NOT NULL ORDER BY id DESC"))
+    assert read_table(located(base, SourceOptions(table="orders"))).frame.equals(expected)
+    asked = read_table(
+        located(base, SourceOptions(query="SELECT id, x * 2 AS y FROM orders WHERE x IS NOT NULL ORDER BY id DESC"))
+    )
     assert asked.frame.equals(pl.DataFrame({"id": [3, 1], "y": [-4.0, 3.0]}))
 
 
@@ -109,7 +111,7 @@ def test_what_is_wrong_with_a_question_is_one_sentence(base: str) -> None:
         ({"table": "nope"}, r"has no table 'nope'; its tables are orders, people"),
         ({"query": "SELECT * FROM nope"}, "nope"),
         ({"query": "SELEC id"}, "(?i)syntax error"),
-        ({"query": "SELECT id AS a, x AS a FROM orders"}, "two columns 'a'; rename one of them with AS"),
+        ({"query": "SELECT id AS a, x AS a FROM orders"}, "two columns are called 'a'; rename one of them with AS"),
         ({"query": "SELECT * FROM orders WHERE id > 5"}, "has column names but no rows"),
         ({"query": "DELETE FROM orders"}, "."),
         ({"query": "DROP TABLE orders"}, "."),
@@ -118,7 +120,7 @@ def test_what_is_wrong_with_a_question_is_one_sentence(base: str) -> None:
         if options.get("query") == "SELECT 1; SELECT 2" and not base.startswith("postgresql"):
             continue  # which answer one of them
         with pytest.raises(InputError, match=sentence) as caught:
-            read_table(located(base, **options))
+            read_table(located(base, SourceOptions(**options)))
         message = str(caught.value)
         assert message.startswith(without_credentials(base))
         assert "\n" not in message
@@ -152,7 +154,7 @@ def test_the_types_of_postgresql(server: str, execute: Ask) -> None:
         "'2020-01-01 05:00+00', 'high', '00000000-0000-0000-0000-000000000001', '1 day 2 seconds', '')",
         "INSERT INTO kinds VALUES (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
     )
-    frame = read_table(located(server, table="kinds")).frame
+    frame = read_table(located(server, SourceOptions(table="kinds"))).frame
     row = frame.row(0, named=True)
     assert all(value is None for value in frame.row(1))
     assert row == {
@@ -172,9 +174,9 @@ def test_the_types_of_postgresql(server: str, execute: Ask) -> None:
         "e": None,
     }
     execute('CREATE SCHEMA "other one"', 'CREATE TABLE "other one"."t""x" AS SELECT 1 AS a')
-    assert read_table(located(server, table='other one.t"x')).frame["a"].to_list() == [1]
+    assert read_table(located(server, SourceOptions(table='other one.t"x'))).frame["a"].to_list() == [1]
     write_table(FRAME, f"{server}?table=other one.scores")
-    assert read_table(located(server, query='SELECT id FROM "other one".scores')).frame.height == 3
+    assert read_table(located(server, SourceOptions(query='SELECT id FROM "other one".scores'))).frame.height == 3
 
 
 def test_the_types_of_duckdb_and_sqlite(tmp_path: Path) -> None:
@@ -183,7 +185,9 @@ def test_the_types_of_duckdb_and_sqlite(tmp_path: Path) -> None:
             "CREATE TABLE t AS SELECT 1.25::DECIMAL(5, 2) n, 'high'::ENUM('low', 'high') AS m, INTERVAL 1 DAY AS iv, "
             "DATE '2020-01-01' AS d, 5::HUGEINT AS h, uuid() AS u, [1] AS l"
         )
-    row = read_table(located(tmp_path / "t.db", query="SELECT * EXCLUDE (l) FROM t")).frame.row(0, named=True)
+    row = read_table(located(tmp_path / "t.db", SourceOptions(query="SELECT * EXCLUDE (l) FROM t"))).frame.row(
+        0, named=True
+    )
     assert float(row["n"]) == 1.25
     assert (row["m"], row["iv"], row["d"]) == ("high", dt.timedelta(days=1), dt.date(2020, 1, 1))
     with sqlite3.connect(tmp_path / "s.db") as connection:
@@ -210,7 +214,7 @@ def test_what_is_larger_than_memory_is_read_in_pieces(base: str, monkeypatch: py
     rows = 200_000
     frame = pl.DataFrame({"id": np.arange(rows), "x": np.arange(rows) / 2})
     write_table(frame, f"{base}?table=long")
-    source = located(base, query="SELECT * FROM long ORDER BY id")
+    source = located(base, SourceOptions(query="SELECT * FROM long ORDER BY id"))
     assert isinstance(source, Source)
     table = read_any(source, stream=True)
     pieces = table.pieces
@@ -295,7 +299,7 @@ def test_the_whole_job_on_a_server_keeps_its_password(
             ["compare", model, model, server, *query, "--json"],
         ):
             assert cli.main(arguments) == 0, capfd.readouterr().err
-    scores = read_table(located(server, query="SELECT * FROM scores ORDER BY row")).frame
+    scores = read_table(located(server, SourceOptions(query="SELECT * FROM scores ORDER BY row"))).frame
     assert scores.columns[:4] == ["row", "id", "log_density", "percentile"]
     assert scores["id"].equals(table["id"])
     np.testing.assert_allclose(scores["log_density"], pl.read_csv(tmp_path / "s.csv")["log_density"], atol=1e-5)
@@ -312,7 +316,7 @@ def test_the_whole_job_on_a_server_keeps_its_password(
 
 
 def test_reasons_are_cut_to_one_line() -> None:
-    source = Source("postgresql://ada:hunter2@h/x", "postgresql")
+    source = Source("postgresql://ada:hunter2@h/x", "postgresql", SourceOptions())
     assert database._reason(ValueError(), source) == "ValueError"
     assert database._reason(ValueError("a: hunter2"), source).startswith("the address is not one")
     assert database._reason(ValueError('NOT_FOUND: Failed to prepare query: ERROR:  no "x"\nmore'), source) == 'no "x"'

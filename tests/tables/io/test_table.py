@@ -16,7 +16,7 @@ import pytest
 import xlsxwriter
 
 from pushforward.errors import InputError
-from pushforward.tables.io.place import located
+from pushforward.tables.io.place import SourceOptions, located
 from pushforward.tables.io.read import read_table
 from pushforward.tables.io.write import check_output, delivered, write_table
 
@@ -124,16 +124,16 @@ def test_sheets(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert table.frame.to_dict(as_series=False) == {"a": [1.5, None, None], "b": [7, None, 9], "when": [1.0, 2.0, 3.0]}
     assert any("'one' is read, of one, two" in note for note in table.notes)
     assert any("row index" in note for note in table.notes)
-    chosen = read_table(located(path, sheet="two"))
+    chosen = read_table(located(path, SourceOptions(sheet="two")))
     assert str(chosen.path) == f"{path} (two)"
     assert chosen.frame["a"].to_list() == ["1.5", "foo", None]
     assert not any("sheet=" in note for note in chosen.notes)
     assert table.frame.dtypes == [pl.Float64, pl.Int64, pl.Int64]
     assert not caplog.text
     with pytest.raises(InputError, match=r"t\.xlsx \(three\): has no sheet 'three'; its sheets are empty, one, two"):
-        read_table(located(path, sheet="three"))
+        read_table(located(path, SourceOptions(sheet="three")))
     with pytest.raises(InputError, match=r"\(empty\): has no columns"):
-        read_table(located(path, sheet="empty"))
+        read_table(located(path, SourceOptions(sheet="empty")))
 
 
 def test_columns_of_json_that_hold_several_kinds_of_values_are_text(tmp_path: Path) -> None:
@@ -178,9 +178,9 @@ def test_an_archive_with_several_tables_names_them(tmp_path: Path) -> None:
             archive.writestr(name, FRAME.write_csv())
     with pytest.raises(InputError, match=r"t\.zip: holds 2 files \(a\.csv, folder/b\.csv\); choose one with `table="):
         read_table(path)
-    assert read_table(located(path, table="folder/b.csv")).frame.equals(FRAME)
+    assert read_table(located(path, SourceOptions(table="folder/b.csv"))).frame.equals(FRAME)
     with pytest.raises(InputError, match=r"has no file 'c\.csv'; it holds a\.csv"):
-        read_table(located(path, table="c.csv"))
+        read_table(located(path, SourceOptions(table="c.csv")))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_options_for_another_kind_of_place(
     (tmp_path / "t.json").write_text('[{"a": 1}]')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=sentence):
-        read_table(located(name, **options))
+        read_table(located(name, SourceOptions(**options)))
 
 
 def test_what_excel_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from ...errors import InputError
+from .frames import refuse_repeated
 
 MOST_COLUMNS = 100_000
 BLANKS = (".txt", ".data", ".dat")  # file endings for which blanks may separate the columns
@@ -171,9 +171,7 @@ def _checked(header: list[str], path: Path) -> bool:
     """
     if len(header) > MOST_COLUMNS:
         raise InputError(f"{path}: has {len(header):,} columns, more than {MOST_COLUMNS:,}; keep those that matter")
-    repeated = [name for name, count in Counter(header).items() if name and count > 1]
-    if repeated:
-        raise InputError(f"{path}: the column name {repeated[0]!r} appears more than once; rename one of them")
+    refuse_repeated([name for name in header if name], str(path))
     blank = [j for j, name in enumerate(header, 1) if not name]
     if blank and blank != [1]:
         raise InputError(f"{path}: column {blank[0]} has no name; give it one")

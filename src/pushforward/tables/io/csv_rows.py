@@ -32,11 +32,8 @@ class Csv(Format):
         rows = CsvRows(path, path, options)
         return Table(path, rows.collect(), notes=rows.notes, decimal=rows.marks.file)
 
-    def is_large(self, path: Path) -> bool:
-        return path.stat().st_size >= LARGE
-
-    def pieces(self, place: Location, files: Sequence[Path], options: ReadOptions) -> CsvRows:
-        return CsvRows(place, files[0], options)
+    def pieces(self, place: Location, path: Path, options: ReadOptions) -> CsvRows | None:
+        return CsvRows(place, path, options) if path.stat().st_size >= LARGE else None
 
     def write(self, rows: pl.LazyFrame, path: Path) -> None:
         rows.sink_csv(path, separator="," if path.suffix.lower() == ".csv" else "\t")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote
 import polars as pl
 
 from ...errors import InputError, listed
+from .frames import refuse_repeated
 from .place import Source, refuse_no_file
 from .values import series
 
@@ -41,13 +42,13 @@ def fetch(source: Source, folder: Path) -> Path:
 
     path = folder / "rows.parquet"
     with _connected(source) as connection, contextlib.ExitStack() as stack:
-        query = source.query or f"SELECT * FROM {_quoted(_chosen(source, connection))}"
+        query = source.options.query or f"SELECT * FROM {_quoted(_chosen(source, connection))}"
         cursor = stack.enter_context(connection.cursor())
         if _kind(source) == "sqlite":
             cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(INFERRED)})
         cursor.execute(query)
         reader = stack.enter_context(cursor.fetch_record_batch())
-        _refuse_repeated(reader.schema.names, source)
+        refuse_repeated(reader.schema.names, str(source), "rename one of them with AS")
         writer = None
         for batch in itertools.chain([reader.schema.empty_table()], reader):
             table = _frame(batch, source).to_arrow()
@@ -62,14 +63,14 @@ def check_new_table(source: Source) -> None:
     Raises:
         InputError: no table is named, it exists already, or the database cannot be reached.
     """
-    if not source.table:
+    if not source.options.table:
         raise InputError(f"{source}: say which table to write, as in {source}?table=scores")
     if source.database != "postgresql" and not source.path.exists():
         if not source.path.absolute().parent.is_dir():
             raise InputError(f"{source}: the folder {source.path.parent} does not exist; create it first")
         return
     with _connected(source, writing=True) as connection:
-        if source.table in _tables(source, connection):
+        if source.options.table in _tables(source, connection):
             raise InputError(f"{source}: the table exists already; choose another name, or drop it first")
 
 
@@ -85,7 +86,9 @@ def write_rows(frames: Iterable[pl.DataFrame], source: Source) -> None:
     first = next(tables)
     batches = (batch for table in itertools.chain([first], tables) for batch in table.to_batches())
     rows = pa.RecordBatchReader.from_batches(first.schema, batches)
-    schema, _, name = str(source.table).rpartition(".") if _kind(source) != "sqlite" else ("", "", source.table)
+    schema, _, name = (
+        str(source.options.table).rpartition(".") if _kind(source) != "sqlite" else ("", "", source.options.table)
+    )
     with _connected(source, writing=True) as connection:
         with connection.cursor() as cursor:
             cursor.adbc_ingest(name, rows, mode="create", db_schema_name=schema or None)
@@ -174,10 +177,10 @@ def _duration(value: Any) -> timedelta | None:
 def _chosen(source: Source, connection: Any) -> str:
     """The named table, or the only one there is."""
     tables = _tables(source, connection)
-    if source.table in tables or (source.table is None and len(tables) == 1):
-        return source.table or tables[0]
-    if source.table is not None:
-        raise InputError(f"{source}: has no table {source.table!r}; its tables are {listed(tables) or 'none'}")
+    if source.options.table in tables or (source.options.table is None and len(tables) == 1):
+        return source.options.table or tables[0]
+    if source.options.table is not None:
+        raise InputError(f"{source}: has no table {source.options.table!r}; its tables are {listed(tables) or 'none'}")
     what = f"holds {len(tables)} tables ({listed(tables)}); choose one with `table=`" if tables else "holds no table"
     raise InputError(f"{source}: {what}, or ask it with `query='SELECT …'`")
 
@@ -191,12 +194,6 @@ def _tables(source: Source, connection: Any) -> list[str]:
 def _quoted(name: str) -> str:
     """A name quoted for SQL; ``schema.table`` in two parts."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
-
-
-def _refuse_repeated(names: Sequence[str], source: Source) -> None:
-    repeated = next((name for name in names if list(names).count(name) > 1), None)
-    if repeated is not None:
-        raise InputError(f"{source}: the query names two columns {repeated!r}; rename one of them with AS")
 
 
 def _reason(error: Exception, source: Source) -> str:

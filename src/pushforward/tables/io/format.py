@@ -33,7 +33,7 @@ class ReadOptions:
         """The same with what the place says itself."""
         if isinstance(place, Path):
             return self
-        return replace(self, sheet=place.sheet, decimal=place.decimal or self.decimal)
+        return replace(self, sheet=place.options.sheet, decimal=place.options.decimal or self.decimal)
 
 
 class Format:
@@ -59,19 +59,9 @@ class Format:
         """The whole table."""
         raise NotImplementedError
 
-    def is_large(self, path: Path) -> bool:
-        """Whether a file's rows are better read in pieces."""
-        return False
-
-    def pieces(self, place: Location, files: Sequence[Path], options: ReadOptions) -> RowsInPieces:
-        """The rows of files, to be read in pieces.
-
-        Args:
-            place: What the user called them.
-            files: The files.
-            options: What is known about them.
-        """
-        raise NotImplementedError
+    def pieces(self, place: Location, path: Path, options: ReadOptions) -> RowsInPieces | None:
+        """The rows of a file, which the user calls a place, if they are better read in pieces."""
+        return None
 
     def write(self, rows: pl.LazyFrame, path: Path) -> None:
         """Writes a table."""

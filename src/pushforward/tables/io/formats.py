@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import InputError
-from .arrow import Arrow
 from .csv_rows import Csv
 from .excel import Excel
 from .format import Format
 from .json_rows import JsonRows
 from .numpy_files import Npy, Npz
-from .parquet import Parquet
+from .parquet import Arrow, Parquet
 from .place import DATABASES, PACKED
 
 FORMATS: tuple[Format, ...] = (Csv(), Parquet(), Arrow(), Npy(), Npz(), JsonRows(), Excel())

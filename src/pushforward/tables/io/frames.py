@@ -56,7 +56,7 @@ def from_frame(table: Any, name: str = "the table") -> tuple[pl.DataFrame, str]:
 
 def _made(found: Sequence[tuple[str, Any]], source: str) -> pl.DataFrame:
     """Columns of any library as a frame."""
-    _refuse_repeated([called for called, _ in found], source)
+    refuse_repeated([called for called, _ in found], source)
     made = [series(called, values, source) for called, values in found]
     if len({len(column) for column in made}) > 1:
         lengths = listed(f"{column.name!r} has {len(column)}" for column in made)
@@ -181,7 +181,7 @@ def _columns(table: Any, source: str) -> tuple[str, list[tuple[Any, Any]]]:
     try:
         frame = nw.from_native(table, allow_series=True, pass_through=True)
     except nw.exceptions.DuplicateError:
-        _refuse_repeated(list(getattr(table, "column_names", table.columns)), source)
+        refuse_repeated(list(getattr(table, "column_names", table.columns)), source)
         raise
     if isinstance(frame, nw.Series):
         frame = frame.to_frame()
@@ -225,10 +225,15 @@ def _nullable(dtypes: Iterable[Any]) -> str:
     return NULLABLE if whole and all(name == "boolean" or name[:1] in "IU" for name in whole) else ""
 
 
-def _refuse_repeated(names: Sequence[str], source: str) -> None:
+def refuse_repeated(names: Sequence[str], source: str, mend: str = "rename one of them") -> None:
+    """Refuses columns of the same name.
+
+    Raises:
+        InputError: names the first of them, and says how to mend it.
+    """
     repeated = next((name for name in dict.fromkeys(names) if names.count(name) > 1), None)
     if repeated is not None:
-        raise InputError(f"{source}: two columns are called {repeated!r}; rename one of them")
+        raise InputError(f"{source}: two columns are called {repeated!r}; {mend}")
 
 
 def _batch(table: Any) -> Any:

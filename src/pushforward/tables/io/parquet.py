@@ -1,4 +1,4 @@
-"""Parquet files as one long table: read from any row on, with memory use independent of its length.
+"""Arrow and Parquet files; those of Parquet as one long table that is read from any row on, whatever its length.
 
 Arrow reads them and not Polars, because it reports damage as an error: of files with a few bytes changed, one in some
 hundreds ends the whole process if Polars decodes it.
@@ -16,7 +16,7 @@ import polars as pl
 
 from ...errors import InputError
 from .format import Format, ReadOptions, refusing_damage
-from .frames import with_missing
+from .frames import refuse_repeated, with_missing
 from .place import Location, Source
 from .table import Piece, Table
 
@@ -103,6 +103,24 @@ class ParquetRows:
         raise InputError(f"{group.file}: is damaged: a row group of {group.rows:,} rows ends after {row:,}")
 
 
+class Arrow(Format):
+    endings = written = (".arrow", ".feather", ".ipc")
+    starts = (b"ARROW1", b"\xff\xff\xff\xff")  # of a file and of a stream
+    long = True
+
+    def read(self, path: Path, options: ReadOptions) -> Table:
+        import pyarrow as pa
+
+        with pa.OSFile(str(path)) as file:
+            as_file = file.read(6) == b"ARROW1"
+            file.seek(0)
+            with (pa.ipc.open_file if as_file else pa.ipc.open_stream)(file) as reader:
+                return Table(path, sound_frame(reader.read_all(), path))
+
+    def write(self, rows: pl.LazyFrame, path: Path) -> None:
+        rows.sink_ipc(path)
+
+
 class Parquet(Format):
     endings = written = (".parquet",)
     starts = (b"PAR1",)
@@ -112,12 +130,9 @@ class Parquet(Format):
         rows = ParquetRows(path, [path])
         return Table(path, pl.concat([piece.frame for piece in rows.read(0, rows.rows)]))
 
-    def is_large(self, path: Path) -> bool:
-        rows = ParquetRows(path, [path])
-        return rows.rows * len(rows.columns) >= LARGE
-
-    def pieces(self, place: Location, files: Sequence[Path], options: ReadOptions) -> ParquetRows:
-        return ParquetRows(place, files)
+    def pieces(self, place: Location, path: Path, options: ReadOptions) -> ParquetRows | None:
+        rows = ParquetRows(place, [path])
+        return rows if rows.rows * len(rows.columns) >= LARGE else None
 
     def write(self, rows: pl.LazyFrame, path: Path) -> None:
         rows.sink_parquet(path)
@@ -126,12 +141,9 @@ class Parquet(Format):
 def sound_frame(batch: Any, file: Path) -> pl.DataFrame:
     """The columns of an Arrow table or batch, once Arrow has found them sound: Polars trusts what it is given."""
     names = batch.schema.names
-    if len(set(names)) < len(names):
-        raise InputError(f"{file}: two columns have the same name; rename one of them")
+    refuse_repeated(names, str(file))
     batch.validate(full=True)
-    return with_missing(
-        pl.DataFrame([pl.Series(name, array) for name, array in zip(names, batch.columns, strict=True)])
-    )
+    return with_missing(pl.DataFrame([pl.Series(*column) for column in zip(names, batch.columns, strict=True)]))
 
 
 @contextlib.contextmanager

@@ -12,10 +12,12 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import parse_qs
+
+from cyclopts import Parameter
 
 from ...errors import InputError
 
@@ -26,6 +28,30 @@ SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "sqlite": "sqli
 SCHEME = "[a-zA-Z][a-zA-Z0-9+.-]+:/{1,2}"  # of a URL; Path keeps only one of its slashes
 
 
+@Parameter(name="*", group="Where rows come from")
+@dataclass(frozen=True)
+class SourceOptions:
+    """What of a database, an archive or a workbook is read.
+
+    Args:
+        query: The query to run if DATA is a database, as in 'SELECT * FROM orders'.
+        table: The table to read from a database, or the file from a .zip.
+        sheet: The sheet of an Excel file [default: the first with rows].
+        decimal: The decimal mark of a CSV file whose cells leave it open, a comma or a point [default: the one of the
+            file that was fitted, or by what separates its columns].
+    """
+
+    query: str | None = None
+    table: str | None = None
+    sheet: str | None = None
+    decimal: str | None = None
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Those that are given."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
 @dataclass(eq=False)
 class Source:
     """A place other than a plain file; rows that are read from it are copied to a local file first.
@@ -33,10 +59,7 @@ class Source:
     Args:
         address: A file's path, ``-``, or the URL of a database, with its credentials.
         database: ``postgresql``, ``sqlite``, ``duckdb``; empty if it is not a database.
-        query: The query to send to the database.
-        table: A table of a database, or a file of an archive.
-        sheet: A sheet of an Excel file.
-        decimal: The decimal mark of a CSV file whose cells leave it open.
+        options: What of it is read or, of a database, which table is written.
         writing: Whether rows are written there.
         spreadsheet_safe: Whether texts that spreadsheets take for formulas are guarded in what is written.
 
@@ -45,11 +68,8 @@ class Source:
     """
 
     address: str = field(repr=False)
-    database: str = ""
-    query: str | None = None
-    table: str | None = None
-    sheet: str | None = None
-    decimal: str | None = None
+    database: str
+    options: SourceOptions
     writing: bool = False
     spreadsheet_safe: bool = False
     local: Path | None = field(default=None, init=False)
@@ -57,7 +77,7 @@ class Source:
     def __str__(self) -> str:
         if self.address == STANDARD:
             return "standard output" if self.writing else "standard input"
-        part = self.table or self.sheet
+        part = self.options.table or self.options.sheet
         return without_credentials(self.address) + (f" ({part})" if part else "")
 
     @property
@@ -68,8 +88,7 @@ class Source:
     @property
     def words(self) -> list[str]:
         """Its name as shell words, without credentials."""
-        options = {"query": self.query, "table": self.table, "sheet": self.sheet, "decimal": self.decimal}
-        chosen = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
+        chosen = [word for name, value in self.options.given.items() for word in (f"--{name}", value)]
         return [without_credentials(self.address), *chosen]
 
     @property
@@ -95,10 +114,7 @@ Location = Path | Source
 
 def located(
     data: str | os.PathLike[str] | Source,
-    query: str | None = None,
-    table: str | None = None,
-    sheet: str | None = None,
-    decimal: str | None = None,
+    options: SourceOptions = SourceOptions(),
     *,
     writing: bool = False,
     spreadsheet_safe: bool = False,
@@ -108,10 +124,7 @@ def located(
     Args:
         data: A path, a pattern, ``-``, or a database: ``postgresql://user@host/base``, ``shop.sqlite``, ``x.duckdb``;
             behind a database, ``?table=NAME`` says which of its tables.
-        query: The query to send to the database.
-        table: The table of the database, or the file of the archive.
-        sheet: The sheet of the Excel file.
-        decimal: The decimal mark of the CSV file, if its cells leave it open: a comma or a point.
+        options: What of it is read.
         writing: Whether rows are written there.
         spreadsheet_safe: Whether texts that spreadsheets take for formulas are guarded in what is written.
 
@@ -127,26 +140,20 @@ def located(
     if not _is_text(text):
         raise InputError(f"{text!r}: the name is no text in UTF-8; rename it")
     database, text, inner = _database(text)
-    table = table or inner
+    options = replace(options, table=options.table or inner)
     packed = "" if database else Path(text).suffix.lower()
-    if query is not None and not database:
+    if options.query is not None and not database:
         raise InputError(f"applies to a database, but {text} is not one", "query")
-    if table is not None and not (database or packed == ".zip"):
+    if options.table is not None and not (database or packed == ".zip"):
         raise InputError(f"applies to a database or a .zip file, but {text} is not one", "table")
-    if query and table:
+    if options.query and options.table:
         raise InputError("give no `table=` as well; a query names its tables itself", "query")
-    if decimal not in (None, ",", "."):
-        raise InputError("expected a comma or a point", "decimal", decimal)
+    if options.decimal not in (None, ",", "."):
+        raise InputError("expected a comma or a point", "decimal", options.decimal)
     images = re.search(r"idx\d-ubyte", text)  # MNIST's files are also packed, but are not tables
-    if (
-        database
-        or text == STANDARD
-        or (packed in (".zip", *PACKED) and not images)
-        or sheet is not None
-        or decimal is not None
-        or spreadsheet_safe
-    ):
-        return Source(text, database, query, table, sheet, decimal, writing, spreadsheet_safe)
+    archive = packed in (".zip", *PACKED) and not images
+    if database or archive or options.given or text == STANDARD or spreadsheet_safe:
+        return Source(text, database, options, writing, spreadsheet_safe)
     return Path(text)
 
 

@@ -33,7 +33,7 @@ def read_table(place: str | os.PathLike[str] | Source, options: ReadOptions | No
     with naming(source, path):
         one = format_of(path)
         for option, applies, what in (("sheet", one.sheets, "an Excel file"), ("decimal", one.marks, "a CSV file")):
-            if getattr(source, option, None) is not None and not applies:
+            if isinstance(source, Source) and option in source.options.given and not applies:
                 raise InputError(f"applies to {what}, but {path} is not one", option)
         refuse_no_file(path)
         with refusing_damage(path, f"read as {path.suffix.lower()[1:]}"):
@@ -98,7 +98,7 @@ def open_large(place: Location, options: ReadOptions) -> RowsInPieces | None:
     if one is None or not path.is_file() or not path.stat().st_size:
         return None
     with naming(place, path):
-        return one.pieces(place, [path], options.at(place)) if one.is_large(path) else None
+        return one.pieces(place, path, options.at(place))
 
 
 def _parquet_files(path: Path) -> list[Path]:

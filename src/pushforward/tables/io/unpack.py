@@ -56,12 +56,12 @@ def _unpacked(source: Source) -> Path:
 def _from_zip(source: Source, path: Path) -> Path:
     with zipfile.ZipFile(path) as archive:
         names = [info.filename for info in archive.infolist() if not info.is_dir() and _is_data(info.filename)]
-        if source.table is not None and source.table not in names:
-            raise InputError(f"{path}: has no file {source.table!r}; it holds {listed(names) or 'none'}")
-        if source.table is None and len(names) != 1:
+        if source.options.table is not None and source.options.table not in names:
+            raise InputError(f"{path}: has no file {source.options.table!r}; it holds {listed(names) or 'none'}")
+        if source.options.table is None and len(names) != 1:
             several = f"holds {len(names)} files ({listed(names)}); choose one with `table=`"
             raise InputError(f"{path}: {several if names else 'holds no file of data'}")
-        name = source.table or names[0]
+        name = source.options.table or names[0]
         with archive.open(name) as packed:
             return _copied(packed, source, Path(name).name)
 

@@ -16,11 +16,13 @@ from ...errors import InputError, listed
 from ...saving.files import check_file, write_atomically
 from .database import check_new_table, write_rows
 from .formats import BY_ENDING, WRITABLE
-from .formulas import formula_columns, with_apostrophes
 from .parquet import ParquetRows
 from .place import Location, Source, located, refuse_many_processes
+from .values import NAMES
 
 SPREADSHEETS = (".csv", ".tsv", ".txt")  # what they open
+FORMULA = r"^[=+\-@\t\r]"
+NUMBER = r"^[-+]?[\d.,]+(?:[eE][-+]?\d+)?\s*%?$"
 
 
 def write_table(rows: pl.DataFrame | pl.LazyFrame, place: str | os.PathLike[str] | Source) -> None:
@@ -88,11 +90,39 @@ def check_output(place: str | os.PathLike[str] | Source, endings: Sequence[str] 
 def _guarded(rows: pl.LazyFrame, place: Location) -> pl.LazyFrame:
     """Rows for CSV: an apostrophe keeps texts from being run as formulas, if asked for; otherwise they are told of."""
     if isinstance(place, Source) and place.spreadsheet_safe:
-        return with_apostrophes(rows)
-    if found := formula_columns(rows):
+        return _with_apostrophes(rows)
+    if found := _formula_columns(rows):
         what = f"texts in {listed(map(repr, found))} begin with =, +, - or @, which spreadsheets run as formulas"
         warnings.warn(f"{place}: {what}; `spreadsheet_safe=True` puts an apostrophe before them", stacklevel=3)
     return rows
+
+
+def _formula_columns(rows: pl.LazyFrame) -> list[str]:
+    """The columns of text in which some value, or whose name, would be run."""
+    names = _texts(rows)
+    found = rows.select(_runs(name).any() for name in names).collect(engine="streaming").row(0) if names else ()
+    return [name for name, runs in zip(names, found, strict=True) if runs]
+
+
+def _with_apostrophes(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows with an apostrophe before such texts and names, by which spreadsheets know text."""
+    kept = rows.with_columns(
+        pl.when(_runs(name))
+        .then("'" + pl.col(name).cast(pl.String))
+        .otherwise(pl.col(name).cast(pl.String))
+        .alias(name)
+        for name in _texts(rows)
+    )
+    return kept.rename({name: f"'{name}" for name in rows.collect_schema() if name[:1] in tuple("=+-@\t\r")})
+
+
+def _texts(rows: pl.LazyFrame) -> list[str]:
+    return [name for name, dtype in rows.collect_schema().items() if dtype in NAMES]
+
+
+def _runs(name: str) -> pl.Expr:
+    text = pl.col(name).cast(pl.String)
+    return text.str.contains(FORMULA) & ~text.str.contains(NUMBER)
 
 
 def _send(frames: Iterable[pl.DataFrame], place: Source) -> None:
@@ -101,6 +131,6 @@ def _send(frames: Iterable[pl.DataFrame], place: Source) -> None:
         write_rows(frames, place)
         return
     for number, frame in enumerate(frames):
-        rows = with_apostrophes(frame.lazy()).collect() if place.spreadsheet_safe else frame
+        rows = _with_apostrophes(frame.lazy()).collect() if place.spreadsheet_safe else frame
         sys.stdout.buffer.write(rows.write_csv(include_header=number == 0).encode())
     sys.stdout.flush()
