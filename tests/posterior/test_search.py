@@ -9,9 +9,9 @@ import torch
 from torch.distributions import constraints
 
 import pushforward as pf
+from pushforward.diagnostics.peaks import Peaks, peaks_from
 from pushforward.numerics.annealing import KERNELS, at
 from pushforward.objectives.fab import AlphaDivergence, AnnealedBootstrap
-from pushforward.posterior.peaks import Peaks, peaks_from
 from pushforward.posterior.search import search
 from pushforward.posterior.tempered import tempered
 from pushforward.testing import targets

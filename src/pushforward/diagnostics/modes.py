@@ -8,16 +8,14 @@ from zero.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ..distributions.flow import Flow
 from ..objectives.user_target import LogDensity
+from .peaks import Height, climb, precision
 
-Height = Callable[[Tensor], Tensor]
 TEMPERATURES = (2.0, 4.0, 8.0, 16.0, 32.0)  # how many times farther out than the flow's own draws the climbs start
 PEAKS = 16  # the most whose mass is estimated
 
@@ -78,59 +76,10 @@ def missed_mass(
     return float(torch.tensor(found - log_z, dtype=torch.float64).sigmoid())
 
 
-def _gradient(height: Height, z: Tensor) -> Tensor:
-    return slopes(height, z)[0]
-
-
-def slopes(height: Height, z: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient of every row, 0 if there is none, and whether its height is finite."""
-    with torch.enable_grad():
-        z = z.detach().requires_grad_()
-        value = height(z)
-        (gradient,) = torch.autograd.grad(value.nan_to_num(0.0, 0.0, 0.0).sum(), z)
-    return gradient.nan_to_num(0.0, 0.0, 0.0), value.detach().isfinite()
-
-
-def climb(height: Height, z: Tensor, reach: Tensor | float, steps: int = 200, seconds: float = math.inf) -> Tensor:
-    """Gradient ascent of every row of z by Adam, with steps that fall from ``reach`` to a hundredth of it: coarse
-    first, then fine. A row whose height is not finite returns to its last position and continues with steps half as
-    long; one that starts so stays. If the time is up before the steps are done, there are fewer of them."""
-    started = time.monotonic()
-    alive = slopes(height, z)[1]
-    start, z = z, z[alive]
-    if not len(z):
-        return start
-    like = z.flatten(1)[:, 0].view(-1, *[1] * (z.dim() - 1))
-    length = torch.as_tensor(reach, dtype=z.dtype, device=z.device).expand(len(start), *like.shape[1:])[alive]
-    mean, square, last = torch.zeros_like(z), torch.zeros_like(z), z
-    for step in range(1, steps + 1):
-        gradient, finite = slopes(height, z)
-        finite = finite.view_as(like)
-        last = z = torch.where(finite, z, last)
-        length = torch.where(finite, length, 0.5 * length)
-        mean = torch.where(finite, 0.9 * mean + 0.1 * gradient, 0.0)
-        square = torch.where(finite, 0.99 * square + 0.01 * gradient.square(), square)
-        slope = mean / (1 - 0.9**step) / ((square / (1 - 0.99**step)).sqrt() + 1e-12)
-        gone = min(max(step / steps, (time.monotonic() - started) / seconds), 1.0)
-        z = z + length * 0.01**gone * slope
-        if gone == 1:
-            break
-    return start.index_put((alive,), torch.where(slopes(height, z)[1].view_as(like), z, last))
-
-
-def hessian(height: Height, z: Tensor, h: float | None = None) -> Tensor:
-    """Second derivatives at one point, ``(m, m)``, by central differences of gradients with steps of h."""
-    m = z.numel()
-    h = torch.finfo(z.dtype).eps ** (1 / 3) if h is None else h
-    shifts = h * torch.eye(m, dtype=z.dtype, device=z.device).view(m, *z.shape)
-    gradients = _gradient(height, torch.cat([z + shifts, z - shifts])).view(2, m, m)
-    curvature = (gradients[0] - gradients[1]) / (2 * h)
-    return (curvature + curvature.T) / 2
-
-
 def _precision_factor(height: Height, z: Tensor) -> Tensor:
     """L with L L^T = minus the Hessian at a peak, made positive definite if it is not."""
-    values, vectors = torch.linalg.eigh(-hessian(height, z))
+    flat = z.view(1, -1)
+    values, vectors = torch.linalg.eigh(precision(lambda u: height(u.view(-1, *z.shape)), flat)[0])
     return vectors * values.clamp_min(1e-2).sqrt()
 
 

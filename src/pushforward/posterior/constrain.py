@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..diagnostics.modes import climb, hessian
+from ..diagnostics.peaks import climb, newton
 from ..distributions.flow import Flow
 from ..objectives.target import DRAWS, check_target
 from ..objectives.user_target import LogDensity
@@ -138,49 +138,20 @@ def laplace(
     u = torch.randn(starts, features, generator=torch.Generator().manual_seed(0), **like)
     u[0] = 0.0
     with target.unnoticed():
-        mode = _highest(height, u, seconds)
-        scales, vectors = curvature(height, mode)
-    _, upper = torch.linalg.qr((widen * vectors * scales).T)  # (V s)(V s)^T = R^T R
+        mode, scales = _highest(height, u, seconds)
+    _, upper = torch.linalg.qr((widen * scales).T)  # S S^T = R^T R
     factor = upper.T * upper.diagonal().sign()
     whiten = Whiten(mode, factor)
     return Compose([outer, whiten]) if supported is not None else whiten
 
 
-def _highest(height: LogDensity, u: Tensor, seconds: float) -> Tensor:
-    """The highest point that any row reaches: all climb roughly by gradients, then the best one by Newton steps."""
+def _highest(height: LogDensity, u: Tensor, seconds: float) -> tuple[Tensor, Tensor]:
+    """The highest point that any row reaches, and the scales of the curvature there: all climb roughly by gradients,
+    then the best one by Newton steps."""
     u = climb(height, u, reach=0.2, steps=500, seconds=seconds)
     with torch.no_grad():
         heights = height(u).nan_to_num(-torch.inf, -torch.inf)
     if not bool(heights.isfinite().any()):
         raise ValueError(f"log_density is not finite where {len(u)} climbs from N(0, I) end: rescale the parameters")
-    return _newton(height, u[heights.argmax()])
-
-
-def _newton(height: LogDensity, u: Tensor, iterations: int = 50) -> Tensor:
-    """Newton's method with the absolute values of the curvatures, so that it always climbs, and step halving."""
-    for _ in range(iterations):
-        scales, vectors = curvature(height, u)
-        start = u.clone().requires_grad_()
-        value = height(start[None])[0]
-        (gradient,) = torch.autograd.grad(value, start)
-        step = vectors @ (scales.square() * (vectors.T @ gradient))
-        with torch.no_grad():
-            sizes = 0.5 ** torch.arange(20, dtype=u.dtype)
-            heights = height(u + sizes[:, None] * step).nan_to_num(-torch.inf)
-        best = heights.argmax()
-        if not heights[best] > value.detach():
-            break
-        u = u + sizes[best] * step
-    return u
-
-
-def curvature(height: LogDensity, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Standard deviations along the principal axes of the Gaussian with the target's curvature, and these axes."""
-    try:
-        curvature = torch.autograd.functional.hessian(lambda v: height(v[None])[0], u)
-    except RuntimeError:  # a gradient from outside PyTorch has no derivative
-        curvature = hessian(height, u, h=1e-3)  # such gradients are differences themselves, and noisier
-    if not bool(curvature.isfinite().all()):
-        curvature = hessian(height, u)
-    values, vectors = torch.linalg.eigh((curvature + curvature.T) / 2)
-    return values.abs().clamp_min(1e-8).rsqrt(), vectors
+    mode, values, vectors = newton(height, u[heights.argmax(), None], iterations=50)
+    return mode[0], vectors[0] * values[0].abs().clamp_min(1e-8).rsqrt()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..diagnostics import Importance, importance
-from ..diagnostics.modes import climb
+from ..diagnostics.peaks import climb, newton
 from ..distributions.flow import Flow
 from ..nets.encoders import Scaled
 from ..nets.mlp import MLP
@@ -24,7 +24,7 @@ from ..transforms.elementwise import Identity
 from ..transforms.normalization import Whiten
 from ..transforms.scalar import Additive
 from ..transforms.univariate import Univariate
-from .constrain import curvature, wide
+from .constrain import wide
 from .exact import Chains, chains
 from .modes import TargetTraining
 from .target_fit import TargetFit
@@ -238,8 +238,8 @@ def family_start(flow: Flow, family: Family, supported: Transform | None, widen:
         parts.append(shift)
     spread = torch.zeros(features, features).to(like)
     for mode, c in zip(modes, context, strict=True):
-        scales, vectors = curvature(height(c), mode)
-        spread += (vectors * scales.square()) @ vectors.T / len(u)
+        _, values, vectors = newton(height(c), mode[None], iterations=0)
+        spread += (vectors[0] / values[0].abs().clamp_min(1e-8)) @ vectors[0].T / len(u)
     apart = u - u.mean(0)
     parts.append(Whiten(u.mean(0), widen * torch.linalg.cholesky(spread + apart.T @ apart / len(u))))
     return Compose(parts)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..diagnostics import Importance, importance
-from ..diagnostics.modes import Height
+from ..diagnostics.peaks import Height, Peaks
 from ..distributions.flow import Flow
 from ..distributions.mixture import GaussianMixture
 from ..objectives.divergences import ForwardKL, Objective
@@ -22,7 +22,6 @@ from ..training.fit import Result, fit
 from ..training.loop import TrainingError
 from ..transforms.base import Transform
 from .over_modes import draws_of_modes, flow_over_modes, refined, reweigh, split, weighed
-from .peaks import Peaks
 from .search import Found, has_new, search
 
 AGAIN = 4  # searches continued from the known modes, at most

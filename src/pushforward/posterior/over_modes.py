@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..diagnostics.importance_sampling import Importance, importance
-from ..diagnostics.modes import Height
+from ..diagnostics.peaks import Height, Peaks
 from ..distributions.flow import Flow
 from ..distributions.mixture import GaussianMixture
 from ..numerics.matrices import with_log_diagonal
@@ -19,7 +19,6 @@ from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.marginals import Marginals
 from ..transforms.normalization import Standardize, Whiten
-from .peaks import Peaks
 from .tempered import tempered
 
 PARTICLES = 8192  # of all paths together

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..diagnostics.modes import Height
-from .peaks import MOST, Peaks, peaks_from
+from ..diagnostics.peaks import MOST, Height, Peaks, peaks_from
 
 CLIMBS = 64  # per round
 CROWDED = 0.75  # share of the first climbs ending at distinct peaks above which there are too many peaks

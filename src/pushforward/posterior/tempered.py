@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..diagnostics.modes import Height
+from ..diagnostics.peaks import Height, Peaks
 from ..numerics.annealing import BEST, KERNELS, Point, at
 from ..numerics.sequential import DEAD, Particles, effective, sequential
-from .peaks import Peaks
 
 KEPT = 0.8  # effective sample size after a step, as a share of that before
 STEPS = 60

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..diagnostics.modes import Height, climb, slopes
-
+Height = Callable[[Tensor], Tensor]
 APART = 1.5  # least distance of two peaks, in standard deviations of the narrower one
 MOST = 64  # peaks that are kept, those with the largest mass
 
@@ -67,11 +68,46 @@ def _log_volume(factor: Tensor) -> Tensor:
     return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
+def slopes(height: Height, z: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of every row, 0 if there is none, and whether its height is finite."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        value = height(z)
+        (gradient,) = torch.autograd.grad(value.nan_to_num(0.0, 0.0, 0.0).sum(), z)
+    return gradient.nan_to_num(0.0, 0.0, 0.0), value.detach().isfinite()
+
+
+def climb(height: Height, z: Tensor, reach: Tensor | float, steps: int = 200, seconds: float = math.inf) -> Tensor:
+    """Gradient ascent of every row of z by Adam, with steps that fall from ``reach`` to a hundredth of it: coarse
+    first, then fine. A row whose height is not finite returns to its last position and continues with steps half as
+    long; one that starts so stays. If the time is up before the steps are done, there are fewer of them."""
+    started = time.monotonic()
+    alive = slopes(height, z)[1]
+    start, z = z, z[alive]
+    if not len(z):
+        return start
+    like = z.flatten(1)[:, 0].view(-1, *[1] * (z.dim() - 1))
+    length = torch.as_tensor(reach, dtype=z.dtype, device=z.device).expand(len(start), *like.shape[1:])[alive]
+    mean, square, last = torch.zeros_like(z), torch.zeros_like(z), z
+    for step in range(1, steps + 1):
+        gradient, finite = slopes(height, z)
+        finite = finite.view_as(like)
+        last = z = torch.where(finite, z, last)
+        length = torch.where(finite, length, 0.5 * length)
+        mean = torch.where(finite, 0.9 * mean + 0.1 * gradient, 0.0)
+        square = torch.where(finite, 0.99 * square + 0.01 * gradient.square(), square)
+        slope = mean / (1 - 0.9**step) / ((square / (1 - 0.99**step)).sqrt() + 1e-12)
+        gone = min(max(step / steps, (time.monotonic() - started) / seconds), 1.0)
+        z = z + length * 0.01**gone * slope
+        if gone == 1:
+            break
+    return start.index_put((alive,), torch.where(slopes(height, z)[1].view_as(like), z, last))
+
+
 def peaks_from(height: Height, starts: Tensor, reach: Tensor | float, steps: int = 150) -> Peaks | None:
     """The distinct peaks at which climbs from ``starts``, ``(n, features)``, end; None if there are none."""
     z = _apart(climb(height, starts, reach, steps), height)
-    z, precision = _newton(height, z)
-    values, vectors = torch.linalg.eigh(precision)
+    z, values, vectors = newton(height, z)
     gradient, finite = slopes(height, z)
     decrement = ((vectors.mT @ gradient[..., None])[..., 0].square() / values.abs().clamp_min(1e-12)).sum(-1)
     good = finite & (values[:, 0] > 1e-9 * values[:, -1]) & (values[:, 0] > 0) & (decrement < 1e-2)
@@ -97,23 +133,26 @@ def _apart(z: Tensor, height: Height) -> Tensor:
     return z[kept[: 2 * MOST]]
 
 
-def _newton(height: Height, z: Tensor, iterations: int = 6) -> tuple[Tensor, Tensor]:
-    """Newton's method for all points together, with absolute curvatures and step halving; also minus the Hessian."""
-    precision = _precision(height, z)
+def newton(height: Height, z: Tensor, iterations: int = 6) -> tuple[Tensor, Tensor, Tensor]:
+    """Newton's method for all points together, with absolute curvatures, so that it always climbs, and step halving;
+    also the eigenvalues and eigenvectors of minus the Hessian, ``(P, d)`` and ``(P, d, d)``."""
+    values, vectors = torch.linalg.eigh(precision(height, z))
     sizes = 0.5 ** torch.arange(8, dtype=z.dtype, device=z.device)
     for _ in range(iterations if len(z) else 0):
-        values, vectors = torch.linalg.eigh(precision)
         gradient = (vectors.mT @ slopes(height, z)[0][..., None])[..., 0]
         step = (vectors @ (gradient / values.abs().clamp_min(1e-8))[..., None])[..., 0]
         tries = torch.cat([z[None], z + sizes[:, None, None] * step])  # (9, P, d)
         with torch.no_grad():
             value = height(tries.flatten(0, 1)).nan_to_num(-math.inf, -math.inf, -math.inf).view(len(tries), -1)
-        z = tries[value.argmax(0), torch.arange(len(z), device=z.device)]
-        precision = _precision(height, z)
-    return z, precision
+        best = value.argmax(0)
+        if not bool(best.any()):
+            break
+        z = tries[best, torch.arange(len(z), device=z.device)]
+        values, vectors = torch.linalg.eigh(precision(height, z))
+    return z, values, vectors
 
 
-def _precision(height: Height, z: Tensor, rows: int = 16384) -> Tensor:
+def precision(height: Height, z: Tensor, rows: int = 16384) -> Tensor:
     """Minus the Hessian at each point, ``(P, d, d)``, by central differences of gradients."""
     P, d = z.shape
     h = torch.finfo(z.dtype).eps ** (1 / 3) * (1 + z.abs().amax(1, keepdim=True)).unsqueeze(-1)  # (P, 1, 1)
