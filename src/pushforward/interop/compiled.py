@@ -17,6 +17,7 @@ from torch import Tensor
 from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..numerics.torch_internals import ahead_of_time, machine_code
+from ..objectives.target import with_gradients
 from ..saving.checkpoint import load, save
 
 FOLDER = "pushforward"  # of our own files within a .pt2 file
@@ -63,7 +64,8 @@ class Compiled:
         x, context = self.density._check(x, context) if self.density.encoder is None else (x, context)
         batch = x.shape[: x.dim() - len(self.event_shape)]
         inputs = self._rows(x, context, batch)
-        return (_Differentiable.apply(run, *inputs) if graph else run(*inputs)[0]).view(batch)
+        log_prob, *gradients = run(*(each.detach() for each in inputs))
+        return (with_gradients(log_prob, gradients, *inputs) if graph else log_prob).view(batch)
 
     @torch.no_grad()
     def sample(
@@ -100,21 +102,6 @@ class Compiled:
                 dtype, device = self._kind
                 raise ValueError(f"{name} is {each.dtype} on {each.device}, but the program is for {dtype} on {device}")
         return [each.contiguous() for each in given]
-
-
-class _Differentiable(torch.autograd.Function):
-    """log p by a program that gives its derivatives as well."""
-
-    @staticmethod
-    def forward(ctx: Any, run: Run, *inputs: Tensor) -> Tensor:
-        log_prob, *grads = run(*inputs)
-        ctx.save_for_backward(*grads)
-        return log_prob
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        found = [each * grad.view(-1, *[1] * (each.dim() - 1)) for each in ctx.saved_tensors]
-        return None, *found
 
 
 def load_compiled(path: str | Path) -> Compiled:

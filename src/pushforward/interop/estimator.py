@@ -40,53 +40,36 @@ except ImportError:
     ) from None
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class FlowEstimator(DensityMixin, BaseEstimator):
     """The parameters that both estimators share; see :class:`FlowDensity`."""
 
-    flow_: Density
-    table_: TableDensity | None
-    history_: list[dict[str, Any]]
-
-    def __init__(
-        self,
-        flow: str = "nsf",
-        *,
-        layers: int | None = None,
-        hidden: Sequence[int] | None = None,
-        epochs: int | None = None,
-        steps: int | None = None,
-        batch_size: int = 512,
-        lr: float | None = None,
-        validation: float = 0.1,
-        patience: int | None = None,
-        device: str = "auto",
-        random_state: Any = 0,
-        members: int | str = "auto",
-        encoder: nn.Module | None = None,
-    ) -> None:
-        self.flow = flow
-        self.layers = layers
-        self.hidden = hidden
-        self.epochs = epochs
-        self.steps = steps
-        self.batch_size = batch_size
-        self.lr = lr
-        self.validation = validation
-        self.patience = patience
-        self.device = device
-        self.random_state = random_state
-        self.members = members
-        self.encoder = encoder
+    flow: str = "nsf"
+    _: dataclasses.KW_ONLY
+    layers: int | None = None
+    hidden: Sequence[int] | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    batch_size: int = 512
+    lr: float | None = None
+    validation: float = 0.1
+    patience: int | None = None
+    device: str = "auto"
+    random_state: Any = 0
+    members: int | str = "auto"
+    encoder: nn.Module | None = None
 
     def _train(self, x: Tensor, context: Tensor | None, weights: Tensor | None) -> None:
         """Trains on standardised rows; the resulting flow takes rows in their own units, in float64."""
-        self.table_ = None
+        self.table_: TableDensity | None = None
         seed = seed_of(self.random_state)
         standardize = Standardize(x.mean(0), column_scales(x))
         features = 0 if context is None else context.shape[1]
         encoder = copy.deepcopy(self.encoder)
         if encoder is not None:
             features = self._encoder_features(encoder.float(), context)
+        self.flow_: Density
+        self.history_: list[dict[str, Any]]
         if wants_average(self.flow, self.members) or self.flow == "auto":
             self.flow_ = Flow(standardize, self._average(standardize(x)[0].float(), context, weights), context=features)
             self.flow_, self.history_ = self.flow_.cpu().double().eval(), []

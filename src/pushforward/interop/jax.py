@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..distributions.base import Density
+from ..objectives.forms import foreign
 from .export import exported
 from .jax_operators import operator_of, run
 
@@ -81,37 +83,7 @@ def from_jax(log_density: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
         return jax.jvp(jax.grad(log_density), (x,), (v,))[1]
 
     curved = jax.jit(jax.vmap(along))
-
-    def target(x: Tensor) -> Tensor:
-        return _Value.apply(x, value, gradient, curved)  # type: ignore[no-any-return, no-untyped-call]
-
-    return target
-
-
-class _Value(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, value: Any, gradient: Any, curved: Any) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(x)
-        ctx.gradient, ctx.curved = gradient, curved
-        return _run(value, x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        return grad[:, None] * _Gradient.apply(x, ctx.gradient, ctx.curved), None, None, None
-
-
-class _Gradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gradient: Any, curved: Any) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(x)
-        ctx.curved = curved
-        return _run(gradient, x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        return _run(ctx.curved, x, grad.contiguous()), None, None
+    return foreign(*(partial(_run, function) for function in (value, gradient, curved)))
 
 
 def _run(function: Any, *tensors: Tensor) -> Tensor:

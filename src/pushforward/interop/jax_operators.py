@@ -87,32 +87,11 @@ def _squeeze(x: Any, dims: Any) -> Any:
     return jnp.squeeze(x, [dim for dim in dims if x.shape[dim] == 1])
 
 
-def _same(x: Any, *args: Any, **options: Any) -> Any:
-    return x
-
-
 # of the same name and meaning in jax.numpy
-ALIKE = frozenset(
-    (
-        "abs",
-        "exp",
-        "expm1",
-        "log",
-        "log1p",
-        "sin",
-        "cos",
-        "tanh",
-        "sqrt",
-        "sign",
-        "copysign",
-        "minimum",
-        "maximum",
-        "reciprocal",
-        "bitwise_and",
-        "logical_not",
-        "flip",
-    )
-)
+ALIKE = {
+    *("abs", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "sqrt", "sign", "copysign", "minimum", "maximum"),
+    *("reciprocal", "bitwise_and", "logical_not", "flip"),
+}
 OPERATORS: dict[str, Callable[..., Any]] = {
     "add": _scaled(jnp.add),
     "sub": _scaled(jnp.subtract),
@@ -167,8 +146,5 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "scalar_tensor": lambda value, dtype=None, **place: jnp.asarray(value, _dtype(dtype)),
     "arange": lambda start, end, step=1, dtype=None, **place: jnp.arange(start, end, step, _dtype(dtype)),
     "_to_copy": lambda x, dtype=None, **place: x if dtype is None else x.astype(_dtype(dtype)),
-    "copy_strided": _same,
-    "alias": _same,
-    "clone": _same,
-    "_assert_tensor_metadata": _same,
+    **dict.fromkeys(("copy_strided", "alias", "clone", "_assert_tensor_metadata"), lambda x, *args, **options: x),
 }

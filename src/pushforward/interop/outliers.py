@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,21 @@ NEIGHBOUR = 2  # the nearest is the first
 LEAST = -1e30  # log-density, in nats, of rows too far away to be represented
 
 
-class FlowOutlier(OutlierMixin, BaseEstimator):
+@dataclass(eq=False, repr=False)
+class OutlierOptions:
+    """The parameters of a detector; see :class:`FlowOutlier`."""
+
+    contamination: float = 0.1
+    _: KW_ONLY
+    flow: str = "auto"
+    members: int | str = "auto"
+    noise: float = 0.05
+    steps: int | None = 200
+    random_state: Any = 0
+    trim: float = 0.0
+
+
+class FlowOutlier(OutlierMixin, OutlierOptions, BaseEstimator):
     r"""Detects unlikely rows, with p-values from rows that the density did not see.
 
     The score is a weighted mean of four views of the log-density, each of which finds anomalies that the others miss:
@@ -88,25 +103,6 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         >>> bool(detector.p_values([[9.0, 9.0]])[0] < 0.01)
         True
     """
-
-    def __init__(
-        self,
-        contamination: float = 0.1,
-        *,
-        flow: str = "auto",
-        members: int | str = "auto",
-        noise: float = 0.05,
-        steps: int | None = 200,
-        random_state: Any = 0,
-        trim: float = 0.0,
-    ) -> None:
-        self.contamination = contamination
-        self.flow = flow
-        self.members = members
-        self.noise = noise
-        self.steps = steps
-        self.random_state = random_state
-        self.trim = trim
 
     def fit(self, X: ArrayLike, y: Any = None) -> FlowOutlier:
         """Learns from the rows of X what is ordinary; y is ignored. If there are many rows, the densities are fitted to

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -30,35 +31,21 @@ except ImportError:
 LEAST_ROWS = 10
 
 
+@dataclass(eq=False, repr=False)
 class Predictor(BaseEstimator):
     """What both share: parameters, X as frames or arrays, and the fit of one column given the others."""
 
-    table_: TableDensity
-
-    def __init__(
-        self,
-        flow: str = "auto",
-        *,
-        members: int | str = "auto",
-        layers: int | None = None,
-        hidden: Sequence[int] | None = None,
-        epochs: int | None = None,
-        steps: int | None = None,
-        budget: float | str | None = None,
-        validation: float = 0.1,
-        device: str = "auto",
-        random_state: Any = 0,
-    ) -> None:
-        self.flow = flow
-        self.members = members
-        self.layers = layers
-        self.hidden = hidden
-        self.epochs = epochs
-        self.steps = steps
-        self.budget = budget
-        self.validation = validation
-        self.device = device
-        self.random_state = random_state
+    flow: str = "auto"
+    _: KW_ONLY
+    members: int | str = "auto"
+    layers: int | None = None
+    hidden: Sequence[int] | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    budget: float | str | None = None
+    validation: float = 0.1
+    device: str = "auto"
+    random_state: Any = 0
 
     def _learn(self, X: Any, y: pl.Series, option: str) -> None:
         """Fits p(y | X), with y as numbers or as categories by the name of that option."""
@@ -200,8 +187,6 @@ class FlowClassifier(ClassifierMixin, Predictor):
         >>> model.predict([[-2.0], [2.0]]).tolist()
         ['no', 'yes']
     """
-
-    classes_: NDArray[Any]
 
     def fit(self, X: Any, y: ArrayLike) -> FlowClassifier:
         """Fits the probabilities of the classes y, of shape ``(n,)``, given the rows of X.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,20 +11,14 @@ from pyod.models.base import BaseDetector
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from .outliers import FlowOutlier
+from .outliers import FlowOutlier, OutlierOptions
 
 
-class FlowOD(BaseDetector):  # type: ignore[misc]  # pyod is untyped
+@dataclass(eq=False, repr=False)
+class FlowOD(OutlierOptions, BaseDetector):  # type: ignore[misc]  # pyod is untyped
     """:class:`~pushforward.FlowOutlier` with PyOD's interface: higher scores are more unusual, labels are 0 and 1.
 
-    Args:
-        contamination: The fraction of the training rows that are labelled 1, above 0 and at most 0.5.
-        flow: As for :class:`~pushforward.FlowOutlier`, like all that follow.
-        members: How many flows are averaged.
-        noise: Standard deviation of the noise, in units of the columns' standard deviations.
-        steps: Maximum number of batches on which each flow is trained.
-        random_state: Fixes the result.
-        trim: The fraction of the rows to leave out of the fit.
+    Its parameters are those of :class:`~pushforward.FlowOutlier`.
 
     Attributes:
         detector_: The fitted :class:`~pushforward.FlowOutlier`.
@@ -38,24 +33,8 @@ class FlowOD(BaseDetector):  # type: ignore[misc]  # pyod is untyped
         >>> FlowOD(contamination=0.05).fit(X).predict_proba(X)  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        contamination: float = 0.1,
-        *,
-        flow: str = "auto",
-        members: int | str = "auto",
-        noise: float = 0.05,
-        steps: int | None = 200,
-        random_state: Any = 0,
-        trim: float = 0.0,
-    ) -> None:
-        super().__init__(contamination=contamination)
-        self.flow = flow
-        self.members = members
-        self.noise = noise
-        self.steps = steps
-        self.random_state = random_state
-        self.trim = trim
+    def __post_init__(self) -> None:
+        BaseDetector.__init__(self, contamination=self.contamination)
 
     def fit(self, X: ArrayLike, y: Any = None) -> FlowOD:
         """Learns from the rows of X what is ordinary; y is ignored.

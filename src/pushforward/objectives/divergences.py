@@ -146,7 +146,66 @@ def kl_of_draws(log_q: Tensor, log_pi: Tensor) -> Tensor:
     return torch.where(good, gap, mean) - share.log()
 
 
-class ReverseKL(Objective):
+class TargetObjective(Objective):
+    """A loss of a flow's own draws, for a density pi known up to a constant; its arguments are those of
+    :class:`ReverseKL`."""
+
+    uses_data = False
+    flow: Flow
+
+    def __init__(
+        self,
+        flow: Flow,
+        log_density: LogDensity,
+        *,
+        contexts: Contexts | None = None,
+        chunk: int | None = None,
+        check: bool = True,
+    ) -> None:
+        super().__init__(flow)
+        if not hasattr(flow, "rsample_and_log_prob"):
+            raise TypeError(f"flow must have reparameterised samples, which {type(flow).__name__} does not have")
+        if flow.context_features and contexts is None:
+            raise ValueError(
+                f"flow was built with context={flow.context_features}, but a target has no context: say which to draw "
+                "with ReverseKL(contexts=...), or take a flow without one"
+            )
+        self.family = family = None if contexts is None else Family(log_density, contexts, math.prod(flow.event_shape))
+        if family is not None:
+            check_width(flow, family.width)
+            log_density = family.check(flow) if check else family.joint
+        elif check:
+            log_density = check_target(flow, log_density)
+            note_start(flow, log_density)
+        self.log_density, self.chunk = log_density, chunk
+
+    @torch.no_grad()
+    def held_out(self, n: int) -> Tensor:
+        """log q(x) - log pi(x) of n fresh draws, of shape ``(n,)``, in nats, whatever the loss: so they compare."""
+        x, log_q, context = self._draw(n)
+        return kl_of_draws(log_q, self._log_pi(x, context))
+
+    def explain(self, n: int) -> str:
+        x, _, context = self._draw(n)
+        try:
+            check_finite(self._log_pi(x, context).detach(), x)
+        except ValueError as error:
+            known = self.log_density.notes if isinstance(self.log_density, UserTarget) else []
+            return "; ".join([str(error), *known])
+        return ""
+
+    def _draw(self, n: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """x, log q(x) and the contexts, if any: one draw for each."""
+        if self.family is None:
+            return *self.flow.rsample_and_log_prob((n,)), None
+        context = self.family.draw(n, next(self.flow.parameters()))
+        return *self.flow.rsample_and_log_prob((), context), context
+
+    def _log_pi(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return evaluate(self.log_density, x if context is None else torch.cat([x, context], -1), self.chunk)
+
+
+class ReverseKL(TargetObjective):
     r"""KL(flow ‖ pi) up to log Z, for a density pi known up to a constant: learning without data.
 
     .. math:: \mathcal{L} = \mathbb{E}_{p(z)}\left[\log p(z) - \log|\det J_g(z)| - \beta \log\tilde\pi(g(z))\right]
@@ -182,8 +241,6 @@ class ReverseKL(Objective):
         estimators for continuous normalizing flows, arXiv:2206.09016. Lecture: "Reverse KL for flow model".
     """
 
-    uses_data = False
-    flow: Flow
     calls: Tensor
 
     def __init__(
@@ -197,26 +254,12 @@ class ReverseKL(Objective):
         contexts: Contexts | None = None,
         check: bool = True,
     ) -> None:
-        super().__init__(flow)
-        if not hasattr(flow, "rsample_and_log_prob"):
-            raise TypeError(f"flow must have reparameterised samples, which {type(flow).__name__} does not have")
-        if flow.context_features and contexts is None:
-            raise ValueError(
-                f"flow was built with context={flow.context_features}, but a target has no context: say which to draw "
-                "with contexts=, or take a flow without one"
-            )
+        super().__init__(flow, log_density, contexts=contexts, chunk=chunk, check=check)
         if estimator not in ("path", "reparameterised"):
             raise ValueError(f'estimator must be "path" or "reparameterised", got {estimator!r}')
         if anneal < 0 or (chunk is not None and chunk < 1):
             raise ValueError(f"anneal must be at least 0 and chunk at least 1, got {anneal} and {chunk}")
-        self.family = family = None if contexts is None else Family(log_density, contexts, math.prod(flow.event_shape))
-        if family is not None:
-            check_width(flow, family.width)
-            log_density = family.check(flow) if check else family.joint
-        elif check:
-            log_density = check_target(flow, log_density)
-            note_start(flow, log_density)
-        self.log_density, self.estimator, self.anneal, self.chunk = log_density, estimator, anneal, chunk
+        self.estimator, self.anneal = estimator, anneal
         self.register_buffer(
             "calls", torch.zeros((), dtype=torch.long)
         )  # calls of forward in training: the clock of the annealing
@@ -228,31 +271,6 @@ class ReverseKL(Objective):
             stopped = {name: parameter.detach() for name, parameter in self.flow.named_parameters()}
             log_q = torch.func.functional_call(self.flow, stopped, (x, context))
         return kl_of_draws(log_q, self._beta() * self._log_pi(x, context)).mean()
-
-    @torch.no_grad()
-    def held_out(self, n: int) -> Tensor:
-        """log q(x) - log pi(x) of n fresh draws, of shape ``(n,)``, in nats; never annealed."""
-        x, log_q, context = self._draw(n)
-        return kl_of_draws(log_q, self._log_pi(x, context))
-
-    def explain(self, n: int) -> str:
-        x, _, context = self._draw(n)
-        try:
-            check_finite(self._log_pi(x, context).detach(), x)
-        except ValueError as error:
-            known = self.log_density.notes if isinstance(self.log_density, UserTarget) else []
-            return "; ".join([str(error), *known])
-        return ""
-
-    def _draw(self, n: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """x, log q(x) and the contexts, if any: one draw for each."""
-        if self.family is None:
-            return *self.flow.rsample_and_log_prob((n,)), None
-        context = self.family.draw(n, next(self.flow.parameters()))
-        return *self.flow.rsample_and_log_prob((), context), context
-
-    def _log_pi(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return evaluate(self.log_density, x if context is None else torch.cat([x, context], -1), self.chunk)
 
     def _beta(self) -> Tensor | float:
         if not (self.anneal and torch.is_grad_enabled()):

@@ -9,16 +9,14 @@ from torch import Tensor
 
 from ..distributions.flow import Flow
 from ..numerics.annealing import BEST, KERNELS, at
-from .divergences import Objective, kl_of_draws
-from .start import note_start
-from .target import check_target, evaluate
+from .divergences import TargetObjective
 from .user_target import LogDensity
 
 CLIP = math.log(10.0)  # the most that a weight may have changed since its draw was made, in nats
 FIRST = 8  # batches drawn before the first step
 
 
-class AnnealedBootstrap(Objective):
+class AnnealedBootstrap(TargetObjective):
     r"""The alpha-divergence of a flow q from a target pi, by draws annealed from q to where q is too small (FAB).
 
     .. math:: \nabla \mathcal{L} = -\mathbb{E}_{g}\left[w(x)\, \nabla \log q(x)\right],\qquad
@@ -48,8 +46,6 @@ class AnnealedBootstrap(Objective):
         arXiv:2208.01893; Neal (2001), Annealed importance sampling, arXiv:physics/9803008.
     """
 
-    uses_data = False
-    flow: Flow
     x: Tensor
     log_w: Tensor
     log_q: Tensor
@@ -69,9 +65,6 @@ class AnnealedBootstrap(Objective):
         buffer: int = 16_384,
         check: bool = True,
     ) -> None:
-        super().__init__(flow)
-        if flow.context_features:
-            raise ValueError(f"flow was built with context={flow.context_features}, but a target has no context")
         if kernel not in KERNELS:
             raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
         if not alpha > 1 or rungs < 1 or every < 1 or buffer < 1:
@@ -79,10 +72,8 @@ class AnnealedBootstrap(Objective):
                 "alpha must be above 1, and rungs, every and buffer at least 1, "
                 f"got alpha={alpha}, rungs={rungs}, every={every} and buffer={buffer}"
             )
-        if check:
-            log_density = check_target(flow, log_density)
-            note_start(flow, log_density)
-        self.log_density, self.alpha, self.rungs, self.kernel, self.every = log_density, alpha, rungs, kernel, every
+        super().__init__(flow, log_density, check=check)
+        self.alpha, self.rungs, self.kernel, self.every = alpha, rungs, kernel, every
         like = flow.sample((1,), generator=torch.Generator(flow.device).manual_seed(0))
         self.register_buffer("x", like.new_zeros(buffer, *like.shape[1:]))
         self.register_buffer("log_w", like.new_full((buffer,), -math.inf))
@@ -95,7 +86,7 @@ class AnnealedBootstrap(Objective):
         """The loss of n draws from the buffer, a scalar, with the divergence's gradient up to a constant factor."""
         if int(self.calls) % self.every == 0:
             for _ in range(FIRST if int(self.filled) == 0 else 1):
-                self._draw(n)
+                self._refill(n)
         self.calls += 1
         taken = torch.multinomial(self.log_w.softmax(0), n, replacement=True)
         log_q = self.flow.log_prob(self.x[taken])
@@ -106,13 +97,7 @@ class AnnealedBootstrap(Objective):
         return -(change.clamp(max=CLIP).exp() * log_q).mean()
 
     @torch.no_grad()
-    def held_out(self, n: int) -> Tensor:
-        """log q(x) - log pi(x) of n fresh draws, as for :class:`~pushforward.ReverseKL`, so that they compare."""
-        x, log_q = self.flow.rsample_and_log_prob((n,))
-        return kl_of_draws(log_q, evaluate(self.log_density, x))
-
-    @torch.no_grad()
-    def _draw(self, n: int) -> None:
+    def _refill(self, n: int) -> None:
         """Replaces the oldest draws of the buffer by n annealed ones."""
         x, log_w = self.anneal(n)
         places = (int(self.filled) + torch.arange(n, device=x.device)) % len(self.x)
@@ -143,7 +128,7 @@ class AnnealedBootstrap(Objective):
         return point.x.view(-1, *shape), log_w + step * (point.b - point.a)
 
 
-class AlphaDivergence(Objective):
+class AlphaDivergence(TargetObjective):
     r"""Rényi's variational bound: between the reverse KL (alpha to 1) and importance weighting (alpha = 0).
 
     .. math:: \mathcal{L} = -\frac{1}{1 - \alpha} \log \frac1n \sum_i \left(\tilde\pi(x_i) / q(x_i)\right)^{1 - \alpha},
@@ -165,27 +150,15 @@ class AlphaDivergence(Objective):
         Li, Turner (2016), Rényi divergence variational inference, arXiv:1602.02311.
     """
 
-    uses_data = False
-    flow: Flow
-
     def __init__(self, flow: Flow, log_density: LogDensity, alpha: float = 0.5, *, check: bool = True) -> None:
-        super().__init__(flow)
         if not alpha < 1:
             raise ValueError(f"alpha must be below 1 (the reverse KL divergence is its limit there), got {alpha}")
-        if check:
-            log_density = check_target(flow, log_density)
-            note_start(flow, log_density)
-        self.log_density, self.alpha = log_density, alpha
+        super().__init__(flow, log_density, check=check)
+        self.alpha = alpha
 
     def forward(self, n: int) -> Tensor:
         """The estimate of the bound from n draws, a scalar in nats."""
-        x, log_q = self.flow.rsample_and_log_prob((n,))
-        log_pi = evaluate(self.log_density, x)
+        x, log_q, _ = self._draw(n)
+        log_pi = self._log_pi(x, None)
         log_w = torch.where(log_pi == -math.inf, -math.inf, log_pi - log_q)
         return (math.log(n) - ((1 - self.alpha) * log_w).logsumexp(0)) / (1 - self.alpha)
-
-    @torch.no_grad()
-    def held_out(self, n: int) -> Tensor:
-        """log q(x) - log pi(x) of n fresh draws, as for :class:`~pushforward.ReverseKL`, so that they compare."""
-        x, log_q = self.flow.rsample_and_log_prob((n,))
-        return kl_of_draws(log_q, evaluate(self.log_density, x))

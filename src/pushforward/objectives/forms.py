@@ -136,9 +136,19 @@ def from_numpy(
         A function of tensors ``(n, features)``, differentiable once.
     """
     derivative = gradient or (lambda rows: _differences(log_density, rows))
+    return foreign(lambda x: _like(x, log_density(_array(x))), lambda x: _like(x, _by_halves(derivative, _array(x))))
+
+
+def foreign(
+    value: Callable[[Tensor], Tensor],
+    slope: Callable[[Tensor], Tensor],
+    curve: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> LogDensity:
+    """A log-density of rows from outside of PyTorch, with its gradient ``(n, features)``, and its Hessian times a
+    vector if that is known: if not, a second derivative is an error, not a silent 0."""
 
     def target(x: Tensor) -> Tensor:
-        return _Foreign.apply(x, log_density, derivative)  # type: ignore[no-untyped-call]
+        return _Foreign.apply(x, value, slope, curve)  # type: ignore[no-any-return, no-untyped-call]
 
     return target
 
@@ -168,30 +178,31 @@ def _by_halves(function: Callable[[np.ndarray], Any], rows: np.ndarray) -> np.nd
 
 
 class _Foreign(torch.autograd.Function):
-    """A value and a gradient from outside of PyTorch."""
-
     @staticmethod
-    def forward(ctx: Any, x: Tensor, value: Any, derivative: Any) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, value: Any, slope: Any, curve: Any) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(x)
-        ctx.derivative = derivative
-        return _like(x, value(_array(x)))
+        ctx.slope, ctx.curve = slope, curve
+        return value(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        return grad[:, None] * _Slope.apply(x, ctx.derivative), None, None
+        return grad[:, None] * _Slope.apply(x, ctx.slope, ctx.curve), None, None, None
 
 
 class _Slope(torch.autograd.Function):
-    """Such a gradient, which has none of its own: asking for it is an error, not a silent 0."""
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: Any, curve: Any) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x)
+        ctx.curve = curve
+        return slope(x)
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, derivative: Any) -> Tensor:  # type: ignore[override]
-        return _like(x, _by_halves(derivative, _array(x)))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        raise RuntimeError("a log-density from outside PyTorch can be differentiated only once")
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        if ctx.curve is None:
+            raise RuntimeError("a log-density from outside PyTorch can be differentiated only once")
+        (x,) = ctx.saved_tensors
+        return ctx.curve(x, grad.contiguous()), None, None
 
 
 def _array(x: Tensor) -> np.ndarray:

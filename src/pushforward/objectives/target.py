@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ def evaluate(log_density: LogDensity, x: Tensor, chunk: int | None = None) -> Te
     if chunk is None or len(x) <= chunk:
         value = log_density(x)
     elif torch.is_grad_enabled() and x.requires_grad:
-        value = _InPieces.apply(x, log_density, chunk)
+        value = _in_pieces(x, log_density, chunk)
     else:
         value = torch.cat([log_density(piece) for piece in x.split(chunk)])
     if value.shape != x.shape[:1]:
@@ -82,25 +83,33 @@ def evaluate(log_density: LogDensity, x: Tensor, chunk: int | None = None) -> Te
     return value
 
 
-class _InPieces(torch.autograd.Function):
+def _in_pieces(x: Tensor, log_density: LogDensity, chunk: int) -> Tensor:
     """Computes each piece's gradient right after its value, so that no two graphs exist at once."""
+    values, gradients = [], []
+    for piece in x.detach().split(chunk):
+        piece = piece.clone().requires_grad_()
+        with torch.enable_grad():
+            value = log_density(piece)
+            gradients.append(torch.autograd.grad(value.sum(), piece)[0])
+        values.append(value.detach())
+    return with_gradients(torch.cat(values), [torch.cat(gradients)], x)
+
+
+def with_gradients(value: Tensor, gradients: Sequence[Tensor], *inputs: Tensor) -> Tensor:
+    """A value ``(n,)`` that is known with its gradient for each of the inputs, ``(n, ...)``, as a function of these."""
+    return _Known.apply(value, gradients, *inputs)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Known(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: Sequence[Tensor], *inputs: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(*gradients)
+        return value
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, log_density: LogDensity, chunk: int) -> Tensor:  # type: ignore[override]
-        values, gradients = [], []
-        for piece in x.detach().split(chunk):
-            piece = piece.clone().requires_grad_()
-            with torch.enable_grad():
-                value = log_density(piece)
-                gradients.append(torch.autograd.grad(value.sum(), piece)[0])
-            values.append(value.detach())
-        ctx.save_for_backward(torch.cat(gradients))
-        return torch.cat(values)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        (gradient,) = ctx.saved_tensors
-        return grad.view(-1, *[1] * (gradient.dim() - 1)) * gradient, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        found = [each * grad.view(-1, *[1] * (each.dim() - 1)) for each in ctx.saved_tensors]
+        return None, None, *found
 
 
 def _call(target: UserTarget, x: Tensor) -> Tensor:
