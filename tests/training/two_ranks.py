@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 import pushforward as pf
 from pushforward.objectives.divergences import Objective
 from pushforward.training import fit
-from pushforward.training.sharding import divided
+from pushforward.training.distributed import divided
 
 OPTIONS = {"steps": 20, "lr": 1e-2, "batch_size": 64, "validate_every": 5, "progress": False}
 

@@ -102,7 +102,7 @@ def importance(
     """
     if n < 1 or starts < 0:
         raise ValueError(f"n must be at least 1 and starts at least 0, got n={n} and starts={starts}")
-    target = as_target(log_density, flow.sample((16,), generator=torch.Generator(_device(flow)).manual_seed(0)))
+    target = as_target(log_density, flow.sample((16,), generator=torch.Generator(flow.device).manual_seed(0)))
     with target.held():
         pieces = [_weigh(flow, target, min(chunk, n - i), generator) for i in range(0, n, chunk)]
     draws, log_weights = (torch.cat(parts) for parts in zip(*pieces, strict=True))
@@ -139,10 +139,6 @@ def _weigh(flow: Flow, target: UserTarget, n: int, generator: torch.Generator | 
         why = told(target.error) if target.error else "is not finite"
         raise ValueError(f"log_density {why} for {failed} of {n} draws, as at x = {place(x[log_pi == -math.inf][0])}")
     return x, log_pi - log_q
-
-
-def _device(flow: Flow) -> torch.device:
-    return next((parameter.device for parameter in flow.parameters()), torch.device("cpu"))
 
 
 def _unseen(flow: Flow, log_density: LogDensity, references: Tensor, limit: float) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..distributions.flow import Flow
 from ..objectives.user_target import LogDensity
-from .peaks import Height, climb, precision
+from .peaks import Height, climb, in_noise, precision
 
 TEMPERATURES = (2.0, 4.0, 8.0, 16.0, 32.0)  # how many times farther out than the flow's own draws the climbs start
 PEAKS = 16  # the most whose mass is estimated
@@ -27,28 +27,16 @@ def missed_mass(
     log_z: float,
     margin: float,
     starts: int,
-    generator: torch.Generator | None = None,
-    seconds: float = math.inf,
+    generator: torch.Generator | None,
+    seconds: float,
 ) -> float:
-    """The share of the target's mass found around peaks where the flow has less than exp(-margin) of its share.
+    """The share of the target's mass found around peaks where the flow has less than exp(-margin) of its share, from 0
+    to 1: a lower bound, as some mass may not be found.
 
-    Args:
-        flow: The fitted flow.
-        log_density: The target, up to a constant.
-        log_z: Estimate of log Z from the flow's own draws, in nats.
-        margin: Excess of log pi over log q above which a point counts as missed, in nats: log n for n draws, say.
-        starts: Number of climbs.
-        generator: Source of the randomness.
-        seconds: Time after which the climbs end.
-
-    Returns:
-        Found mass / (found mass + Z), from 0 to 1, a lower bound, as some mass may not be found. NaN if no search is
-        possible: without climbs, or because the target has no gradient.
+    NaN if no search is possible: without climbs, or because the target has no gradient. ``log_z`` is estimated from the
+    flow's own draws, in nats; climbs end after some ``seconds``.
     """
-
-    def height(z: Tensor) -> Tensor:
-        x, logdet = flow.transform.inverse(z)
-        return log_density(x) + logdet
+    height = in_noise(log_density, flow.transform)
 
     def excess(z: Tensor, value: Tensor) -> Tensor:
         return (value - flow.base.log_prob(z) - log_z).nan_to_num(-math.inf)

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..transforms.base import Transform
+
 Height = Callable[[Tensor], Tensor]
 APART = 1.5  # least distance of two peaks, in standard deviations of the narrower one
+ROWS = 16384  # whose gradients are computed at once
 MOST = 64  # peaks that are kept, those with the largest mass
 
 
@@ -66,6 +69,16 @@ class Peaks:
 
 def _log_volume(factor: Tensor) -> Tensor:
     return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def in_noise(log_density: Height, transform: Transform) -> Height:
+    """A density of x as one of z = f(x): that of flows is N(0, I) there."""
+
+    def height(z: Tensor) -> Tensor:
+        x, logdet = transform.inverse(z)
+        return log_density(x) + logdet
+
+    return height
 
 
 def slopes(height: Height, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,13 +165,13 @@ def newton(height: Height, z: Tensor, iterations: int = 6) -> tuple[Tensor, Tens
     return z, values, vectors
 
 
-def precision(height: Height, z: Tensor, rows: int = 16384) -> Tensor:
+def precision(height: Height, z: Tensor) -> Tensor:
     """Minus the Hessian at each point, ``(P, d, d)``, by central differences of gradients."""
     P, d = z.shape
     h = torch.finfo(z.dtype).eps ** (1 / 3) * (1 + z.abs().amax(1, keepdim=True)).unsqueeze(-1)  # (P, 1, 1)
     shifts = h * torch.eye(d, dtype=z.dtype, device=z.device)
     points = torch.stack([z[:, None] + shifts, z[:, None] - shifts]).reshape(-1, d)
-    gradients = torch.cat([slopes(height, part)[0] for part in points.split(rows)]) if P else points
+    gradients = torch.cat([slopes(height, part)[0] for part in points.split(ROWS)]) if P else points
     up, down = gradients.view(2, P, d, d)
     curvature = (down - up) / (2 * h)
     return (curvature + curvature.mT) / 2

@@ -92,16 +92,7 @@ def sampling_quality(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) ->
         Lopez-Paz, Oquab (2017), Revisiting classifier two-sample tests, arXiv:1610.06545; distance to the closest
         record: Zhao et al. (2021), CTAB-GAN, arXiv:2102.08369.
     """
-    tables = [
-        _thinned(_frame(rows), most, seed) for rows, most in ((train, MOST_TRAINING), (held_out, MOST), (drawn, MOST))
-    ]
-    for name, table in zip(("train", "held_out", "drawn"), tables, strict=True):
-        if table.columns != tables[0].columns:
-            raise ValueError(f"{name} has columns {table.columns}, but train has {tables[0].columns}")
-        if not table.height:
-            raise ValueError(f"{name} has no rows")
-    texts = _texts(tables[0])
-    seen, real, fake = _as_numbers(tables, texts)
+    seen, real, fake, texts = _compared(train, held_out, drawn, seed)
     rows = min(len(real), len(fake))
     real, fake = real[:rows], fake[:rows]
     score, error = _told_apart(real, fake, texts, seed)
@@ -153,15 +144,9 @@ def closeness(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) -> Closen
         seed: Seed of the choice of rows, if there are very many.
 
     Raises:
-        ValueError: one of the three has no rows.
+        ValueError: the columns differ, or one of the three has no rows.
     """
-    tables = [
-        _thinned(_frame(rows), most, seed) for rows, most in ((train, MOST_TRAINING), (held_out, MOST), (drawn, MOST))
-    ]
-    if not all(table.height for table in tables):
-        raise ValueError("train, held_out and drawn must have rows")
-    texts = _texts(tables[0])
-    seen, real, fake = _as_numbers(tables, texts)
+    seen, real, fake, texts = _compared(train, held_out, drawn, seed)
     own = _distances(seen[:MOST], seen, texts, itself=True)
     radius = np.quantile(own, 0.01)
     real_far, fake_far = (_distances(rows, seen, texts) for rows in (real, fake))
@@ -169,8 +154,19 @@ def closeness(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) -> Closen
     return Closeness(float((fake_far < radius).mean()), float((real_far < radius).mean()), medians[0], medians[1])
 
 
-def _texts(frame: pl.DataFrame) -> list[int]:
-    return [j for j, column in enumerate(frame) if not column.dtype.is_numeric() and column.dtype != pl.Boolean]
+def _compared(train: Any, held_out: Any, drawn: Any, seed: int) -> tuple[Numbers, Numbers, Numbers, list[int]]:
+    """Some rows of each table as numbers, and the columns that hold texts."""
+    given = {"train": (train, MOST_TRAINING), "held_out": (held_out, MOST), "drawn": (drawn, MOST)}
+    tables = {name: _thinned(_frame(rows), most, seed) for name, (rows, most) in given.items()}
+    first = tables["train"]
+    for name, table in tables.items():
+        if table.columns != first.columns:
+            raise ValueError(f"{name} has columns {table.columns}, but train has {first.columns}")
+        if not table.height:
+            raise ValueError(f"{name} has no rows")
+    texts = [j for j, column in enumerate(first) if not column.dtype.is_numeric() and column.dtype != pl.Boolean]
+    seen, real, fake = _as_numbers(list(tables.values()), texts)
+    return seen, real, fake, texts
 
 
 def _frame(rows: Any) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -38,8 +39,8 @@ class Density(Configurable):
 
     @property
     def device(self) -> torch.device:
-        """Where its parameters are."""
-        return next(self.parameters()).device
+        """Where its parameters are, or if it has none its buffers."""
+        return next(chain(self.parameters(), self.buffers()), torch.empty(0)).device
 
     def forward(self, x: Tensor, context: Tensor | None = None, **kwargs: Any) -> Tensor:
         return self.log_prob(x, context, **kwargs)

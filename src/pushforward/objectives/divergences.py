@@ -28,8 +28,7 @@ from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..distributions.guided import AnyOrder
 from .family import Contexts, Family, check_width
-from .start import note_start
-from .target import check_finite, check_target, evaluate
+from .target import check_finite, check_target, evaluate, note_start
 from .user_target import LogDensity, UserTarget
 
 

@@ -6,7 +6,6 @@ through PyTorch operations.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +18,8 @@ from .forms import as_target
 from .user_target import LogDensity, UserTarget, place
 
 DRAWS = 16  # on which a target is tried
+STARTED = 64  # on which the start of a flow is judged
+FAR, OTHER_SCALE = 5.0, 10.0  # from the start, in the flow's own standard deviations
 
 
 def check_target(flow: Flow, log_density: Any, *, differentiable: bool = True, fails: float = 0.5) -> UserTarget:
@@ -39,7 +40,7 @@ def check_target(flow: Flow, log_density: Any, *, differentiable: bool = True, f
         ValueError: its values have another shape, are not finite for most draws, block gradients, depend on the other
             rows of the batch, or do not fall off far out (then pi has no normalising constant).
     """
-    generator = torch.Generator(_like(flow).device).manual_seed(0)
+    generator = torch.Generator(flow.device).manual_seed(0)
     x = flow.sample((DRAWS,), generator=generator).requires_grad_(differentiable)
     target = as_target(log_density, x)
     with target.held():
@@ -50,7 +51,7 @@ def check_target(flow: Flow, log_density: Any, *, differentiable: bool = True, f
             _check_gradient(target, x, fails)
         with torch.no_grad(), target.unnoticed():
             _check_rows(target, x.detach(), value.detach())
-            _check_fall(flow, target, generator)
+            _check_fall(flow, target, x.detach(), generator)
     return target
 
 
@@ -168,13 +169,13 @@ def _check_rows(log_density: LogDensity, x: Tensor, value: Tensor) -> None:
             )
 
 
-def _check_fall(flow: Flow, log_density: LogDensity, generator: torch.Generator) -> None:
+def _check_fall(flow: Flow, log_density: LogDensity, x: Tensor, generator: torch.Generator) -> None:
     r"""Checks that a density falls off far out: on cones faster than r^-m, along a ridge faster than 1/r.
 
     Looks along the axes and along random directions of the noise z, where the target is
     :math:`\log\tilde\pi(g(z)) + \log|\det J_g(z)|`. Values that overflow there are no evidence and pass.
     """
-    like: dict[str, Any] = {"dtype": _like(flow).dtype, "device": _like(flow).device}
+    like: dict[str, Any] = {"dtype": x.dtype, "device": x.device}
     size = math.prod(flow.base.event_shape)
     axes = torch.eye(size, **like)[:64]
     rays = torch.nn.functional.normalize(torch.randn(64, size, generator=generator, **like), dim=-1)
@@ -195,7 +196,32 @@ def _check_fall(flow: Flow, log_density: LogDensity, generator: torch.Generator)
         )
 
 
-def _like(flow: Flow) -> Tensor:
-    """Any tensor of the flow, used for its dtype and device."""
-    tensors = itertools.chain(flow.parameters(), flow.buffers())
-    return next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))
+def note_start(flow: Flow, target: UserTarget) -> None:
+    """Notes if a target lies away from the flow's draws, or on another scale, judging by its gradient."""
+    x = flow.sample((STARTED,), generator=torch.Generator(flow.device).manual_seed(1))
+    with target.unnoticed():
+        where = _where(x, target)
+    if where is not None:
+        target.note(
+            f"the target lies {where} than the flow, which would learn that slowly or never: start there, with "
+            "pushforward.fit_target(log_density, features) or pushforward.constrain(flow, pushforward.laplace(...))"
+        )
+
+
+def _where(x: Tensor, target: UserTarget) -> str | None:
+    r"""Fits a line to each feature's derivative, :math:`\partial_j \log\tilde\pi \approx (m_j - x_j) / s_j^2`, whose
+    root would be the target's location and whose slope its scale, if it were Gaussian."""
+    with torch.enable_grad():
+        rows = x.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(target(rows).nan_to_num(0.0, 0.0, 0.0).sum(), rows)
+    x, slope = x.flatten(1).double(), slope.flatten(1).double()
+    mean, spread = x.mean(0), x.std(0)
+    precision = -((x - mean) * (slope - slope.mean(0))).mean(0) / spread.square()
+    away = (slope.mean(0) / precision / spread).nan_to_num(0.0).abs() * (precision > 0)
+    scale = (precision.clamp_min(1e-300).rsqrt() / spread).masked_fill(precision <= 0, 1.0)
+    j, k = int(away.argmax()), int(scale.log().abs().argmax())
+    if away[j] > FAR:
+        return f"elsewhere (feature {j}: about {away[j]:.2g} standard deviations of the flow away)"
+    if scale[k].log().abs() > torch.tensor(OTHER_SCALE).log():
+        return f"on another scale (feature {k}: about {scale[k]:.2g} times as wide)"
+    return None

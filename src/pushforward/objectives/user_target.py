@@ -55,6 +55,11 @@ class UserTarget:
             value = torch.where(fails, -math.inf, value)
         return value
 
+    def note(self, sentence: str) -> None:
+        """Makes a note, and shows it."""
+        self.notes.append(sentence)
+        self.show()
+
     def show(self) -> None:
         """Shows each note once, and later ones as soon as they are made."""
         self.quiet = False

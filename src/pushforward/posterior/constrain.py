@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..diagnostics.peaks import climb, newton
+from ..diagnostics.peaks import climb, in_noise, newton
 from ..distributions.flow import Flow
 from ..objectives.target import DRAWS, check_target
-from ..objectives.user_target import LogDensity
+from ..objectives.user_target import LogDensity, UserTarget, place
 from ..transforms.base import Transform
 from ..transforms.circle import Circle
 from ..transforms.compose import Compose
-from ..transforms.constrained import Blocks, support
-from ..transforms.elementwise import Identity
+from ..transforms.constrained import Above, Below, Between, Blocks, Ordered, support
+from ..transforms.elementwise import Identity, Log
 from ..transforms.normalization import Standardize, Whiten
 from ..transforms.sphere import Sphere
+
+OUTSIDE = 256  # rows tried beyond a support
 
 
 def constrain(flow: Flow, *blocks: tuple[Any, int] | Transform) -> Flow:
@@ -86,10 +90,64 @@ def _turn(part: Transform, size: int) -> torch.Tensor:
     return turn
 
 
-def wide(free: int, supported: Transform | None, scale: float, dtype: torch.dtype) -> Transform:
-    """From x to z such that N(0, I) of z is N(0, scale^2 I) of the free features, mapped to the support."""
-    standard = Standardize(torch.zeros(free, dtype=dtype), torch.full((free,), scale, dtype=dtype))
-    return standard if supported is None else Compose([supported, standard])
+@dataclass(frozen=True)
+class Space:
+    """The rows x of a target, and their free coordinates u.
+
+    Attributes:
+        outer: From x to u.
+        free: Features of u.
+        dtype: Of both.
+    """
+
+    outer: Transform
+    free: int
+    dtype: torch.dtype
+
+    @staticmethod
+    def of(blocks: Sequence[tuple[Any, int]], features: int, dtype: torch.dtype) -> Space:
+        """The space of the stated support; unconstrained without one."""
+        if not blocks:
+            return Space(Identity(), features, dtype)
+        supported = support(*blocks)
+        if sum(supported.sizes) != features:
+            raise ValueError(f"the blocks have {sum(supported.sizes)} features, but features={features}")
+        return Space(supported, sum(supported.noise_sizes), dtype)
+
+    def normal(self) -> Flow:
+        """N(0, I) of the free coordinates."""
+        event = self.outer.inverse(torch.zeros(self.free))[0].shape
+        return Flow(self.outer, self.free, event_shape=event).to(self.dtype)
+
+    def to(self, *inner: Transform) -> Compose:
+        """From x to what transforms make of u."""
+        return Compose([*([] if isinstance(self.outer, Identity) else [self.outer]), *inner])
+
+    def wide(self, scale: float) -> Transform:
+        """From x to z such that N(0, I) of z is N(0, scale^2 I) of u, mapped to the support."""
+        return self.to(Standardize(*(torch.full((self.free,), value, dtype=self.dtype) for value in (0.0, scale))))
+
+    @torch.no_grad()
+    def note_outside(self, target: UserTarget, flow: Flow) -> None:
+        """Notes if a target is finite beyond its stated support, and warns if it is higher there than within.
+
+        Draws of the flow are mirrored at their bounds, one block at a time. Formulas in the square of a scale, say, are
+        as high on the other side, and only the support excludes it: that gives just a note. More mass there contradicts
+        the support.
+        """
+        if not isinstance(self.outer, Blocks):
+            return
+        x = flow.sample((OUTSIDE,), generator=torch.Generator(flow.device).manual_seed(0))
+        inside, start = _log_mean(target(x)), 0
+        for part, size in zip(self.outer.maps, self.outer.sizes, strict=True):
+            mirrored = _mirrored(part, x[:, start : start + size])
+            if mirrored is not None:
+                rows = torch.cat([x[:, :start], mirrored, x[:, start + size :]], 1)
+                with target.unnoticed():
+                    value = target(rows)
+                where = f"features {start} to {start + size - 1}" if size > 1 else f"feature {start}"
+                _tell(target, rows, value, inside, where)
+            start += size
 
 
 def laplace(
@@ -125,24 +183,15 @@ def laplace(
         TypeError: ``log_density`` is not a function of a batch.
         ValueError: ``log_density`` violates its contract, or no climb ends at a finite height.
     """
-    like: dict[str, Any] = {"dtype": dtype or torch.get_default_dtype()}
-    outer = supported or Identity()
-    event = outer.inverse(torch.zeros(features, **like))[0].shape
-    flow = Flow(outer, features, event_shape=event).to(**like)
-    target = check_target(flow, log_density, fails=(DRAWS - 1) / DRAWS)  # one row is enough to climb from
-
-    def height(u: Tensor) -> Tensor:
-        x, logdet = outer.inverse(u)
-        return target(x) + logdet
-
-    u = torch.randn(starts, features, generator=torch.Generator().manual_seed(0), **like)
+    space = Space(supported or Identity(), features, dtype or torch.get_default_dtype())
+    target = check_target(space.normal(), log_density, fails=(DRAWS - 1) / DRAWS)  # one row is enough to climb from
+    u = torch.randn(starts, features, generator=torch.Generator().manual_seed(0), dtype=space.dtype)
     u[0] = 0.0
     with target.unnoticed():
-        mode, scales = _highest(height, u, seconds)
+        mode, scales = _highest(in_noise(target, space.outer), u, seconds)
     _, upper = torch.linalg.qr((widen * scales).T)  # S S^T = R^T R
     factor = upper.T * upper.diagonal().sign()
-    whiten = Whiten(mode, factor)
-    return Compose([outer, whiten]) if supported is not None else whiten
+    return space.to(Whiten(mode, factor))
 
 
 def _highest(height: LogDensity, u: Tensor, seconds: float) -> tuple[Tensor, Tensor]:
@@ -155,3 +204,39 @@ def _highest(height: LogDensity, u: Tensor, seconds: float) -> tuple[Tensor, Ten
         raise ValueError(f"log_density is not finite where {len(u)} climbs from N(0, I) end: rescale the parameters")
     mode, values, vectors = newton(height, u[heights.argmax(), None], iterations=50)
     return mode[0], vectors[0] * values[0].abs().clamp_min(1e-8).rsqrt()
+
+
+def _tell(target: UserTarget, rows: Tensor, value: Tensor, inside: float, where: str) -> None:
+    if not bool(value.isfinite().any()):
+        return
+    best = int(value.argmax())
+    note = (
+        f"log_density is {value[best].item():.4g} at x = {place(rows[best])}, outside the support that `blocks=` "
+        f"states for {where}: pi is cut off there, and log Z is that of the part inside"
+    )
+    if note in target.notes:
+        return
+    target.notes.append(note)
+    if _log_mean(value) > inside + math.log(2):
+        target.show()
+    else:
+        target.shown += 1
+
+
+def _mirrored(part: Transform, x: Tensor) -> Tensor | None:
+    """The same values beyond the bound; None if there is no bound, or nothing to mirror."""
+    if isinstance(part, Log):
+        return -x
+    if isinstance(part, Above):
+        return 2 * part.low - x
+    if isinstance(part, Below):
+        return 2 * part.high - x
+    if isinstance(part, Between):
+        return torch.where(x - part.low < 0.5 * part.width, 2 * part.low - x, 2 * (part.low + part.width) - x)
+    if isinstance(part, Ordered) and x.shape[1] > 1:
+        return x.flip(-1)
+    return None
+
+
+def _log_mean(value: Tensor) -> float:
+    return float(value.double().logsumexp(0)) - math.log(max(len(value), 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..diagnostics import Importance, importance
-from ..diagnostics.peaks import climb, newton
+from ..diagnostics.peaks import Height, climb, in_noise, newton
 from ..distributions.flow import Flow
 from ..nets.encoders import Scaled
 from ..nets.mlp import MLP
@@ -18,15 +17,14 @@ from ..objectives.divergences import ReverseKL
 from ..objectives.family import Family, check_width, given
 from ..objectives.user_target import UserTarget
 from ..recipes.by_name import flow_by_name
+from ..training.fit import TrainingData, train
+from ..training.options import FitOptions
 from ..transforms.base import Transform
-from ..transforms.compose import Compose
-from ..transforms.elementwise import Identity
 from ..transforms.normalization import Whiten
 from ..transforms.scalar import Additive
 from ..transforms.univariate import Univariate
-from .constrain import wide
+from .constrain import Space
 from .exact import Chains, chains
-from .modes import TargetTraining
 from .target_fit import TargetFit
 
 STARTS, MOST_STARTS = 16, 256  # contexts whose Laplace approximations define the start; 4 for each number of a context
@@ -128,37 +126,34 @@ class FamilyFit(TargetFit):
 
 def fit_family(
     family: Family,
-    free: int,
-    supported: Transform | None,
+    space: Space,
     *,
     flow: str | Flow,
     sizes: dict[str, Any],
     start: str,
     widen: float,
     options: dict[str, Any],
-    dtype: torch.dtype,
-    training: TargetTraining,
+    training: FitOptions,
 ) -> FamilyFit:
     """The part of :func:`pushforward.fit_target` for families; its arguments are explained there.
 
     Raises:
         ValueError: contexts do not fit the flow, or the log-density violates its contract.
     """
-    seed, like = training.seed, torch.zeros((), dtype=dtype)
+    seed, like = training.steps.seed, torch.zeros((), dtype=space.dtype)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # for contexts drawn with PyTorch's global generator
         if isinstance(flow, str):
             scaled = {"encoder": context_scale(family, like)}
-            flow = flow_by_name(flow, free, context=family.width, **sizes, options=scaled, seed=seed, biases=False)
+            flow = flow_by_name(
+                flow, space.free, context=family.width, **sizes, options=scaled, seed=seed, biases=False
+            )
         check_width(flow, family.width)
-        if start == "laplace":
-            outer = family_start(flow, family, supported, widen, like)
-        else:
-            outer = wide(free, supported, widen, dtype)
-        flow = flow.behind(outer, event_shape=(family.features,)).to(dtype)
+        outer = family_start(flow, family, space, widen) if start == "laplace" else space.wide(widen)
+        flow = flow.behind(outer, event_shape=(family.features,)).to(space.dtype)
         target: Any = family
         loss = ReverseKL(flow, target, contexts=family.contexts, **options)
-    result = training.run(loss)
+    result = train(loss, TrainingData(), training)
     assert loss.family is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -202,7 +197,7 @@ def _verdict(contexts: Tensor, good: Tensor, ess: Tensor, kl: Tensor, trusted: b
     return f"Do not trust this fit everywhere: {numbers}; at context {place}: {said[worst]}"
 
 
-def family_start(flow: Flow, family: Family, supported: Transform | None, widen: float, like: Tensor) -> Transform:
+def family_start(flow: Flow, family: Family, space: Space, widen: float) -> Transform:
     r"""From x to z such that N(0, I) follows the Laplace approximations of several contexts.
 
     .. math:: z = L^{-1} (u - B^\top c - b),\quad L L^\top = \mathrm{widen}^2
@@ -216,33 +211,30 @@ def family_start(flow: Flow, family: Family, supported: Transform | None, widen:
     """
     linear = flow.encoder is None or isinstance(flow.encoder, Scaled)  # else the encoder has yet to learn its output
     many = min(max(STARTS, 4 * family.width), MOST_STARTS) if linear else STARTS
-    outer, context, features = supported or Identity(), family.draw(many, like), flow.event_shape[0]
+    like = torch.zeros(many, space.free, dtype=space.dtype)
+    context = family.draw(many, like)
 
-    def height(contexts: Tensor) -> Callable[[Tensor], Tensor]:
-        def of(u: Tensor) -> Tensor:
-            x, logdet = outer.inverse(u)
-            return family(x, contexts.expand(len(u), -1)) + logdet
+    def height(contexts: Tensor) -> Height:
+        return in_noise(lambda x: family(x, contexts.expand(len(x), -1)), space.outer)
 
-        return of
-
-    u = climb(height(context), like.new_zeros(many, features), reach=0.2, steps=500)
+    u = climb(height(context), like, reach=0.2, steps=500)
     with torch.no_grad():
         finite = height(context)(u).isfinite()
     if not bool(finite.any()):
         raise ValueError(f"log_density is not finite where climbs end for {many} contexts: rescale the parameters")
     u, context = u[finite], context[finite]
+    parts: list[Transform] = []
     modes = u
-    parts = [outer] if supported is not None else []
     if linear:
-        shift, u = _regression(flow.to(like.dtype).encode(context), u)
+        shift, u = _regression(flow.to(space.dtype).encode(context), u)
         parts.append(shift)
-    spread = torch.zeros(features, features).to(like)
+    spread = like.new_zeros(space.free, space.free)
     for mode, c in zip(modes, context, strict=True):
         _, values, vectors = newton(height(c), mode[None], iterations=0)
         spread += (vectors[0] / values[0].abs().clamp_min(1e-8)) @ vectors[0].T / len(u)
     apart = u - u.mean(0)
     parts.append(Whiten(u.mean(0), widen * torch.linalg.cholesky(spread + apart.T @ apart / len(u))))
-    return Compose(parts)
+    return space.to(*parts)
 
 
 def _regression(context: Tensor, modes: Tensor) -> tuple[Transform, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,12 @@ from ..objectives.forms import as_target
 from ..objectives.target import DRAWS, check_target
 from ..objectives.user_target import LogDensity, UserTarget
 from ..recipes.by_name import flow_by_name
+from ..training.fit import TrainingData, train
+from ..training.options import FitOptions, Hardware, Length, Records, StepOptions
 from ..training.schedule import duration
-from ..transforms.base import Transform
-from ..transforms.constrained import Blocks, support
-from ..transforms.elementwise import Identity
-from .constrain import constrain, laplace, wide
+from .constrain import Space, constrain, laplace
 from .family import fit_family
-from .modes import TargetTraining, fit_over_modes
-from .outside import note_outside
+from .modes import fit_over_modes
 from .target_fit import TargetFit
 
 START, SEARCH = 0.25, 0.1  # of the budget, at most: for finding where the flow starts, and for modes that it missed
@@ -112,57 +111,54 @@ def fit_target(
     started = time.monotonic()
     _check_choices(start, widen, objective, modes, contexts)
     budget = None if budget is None else duration(budget, "budget")
-    supported, free = _support(blocks, features)
-    sizes: dict[str, Any] = {"layers": layers, "hidden": _wide_enough(hidden, free)}
-    training = TargetTraining(
-        steps=2000 if steps is None and budget is None else steps,
-        budget=budget,
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed,
-        device=device,
-        checkpoint=checkpoint,
-        resume=resume,
-        progress=progress,
+    whole = math.inf if budget is None else budget
+    space = Space.of(blocks, features, dtype)
+    widths = None if hidden is None else [max(width, space.free) for width in hidden]  # a unit for each feature
+    sizes: dict[str, Any] = {"layers": layers, "hidden": widths, "seed": seed, "biases": False}
+    training = FitOptions(
+        Length(steps=2000 if steps is None and budget is None else steps, budget=budget),
+        StepOptions(batch_size, lr, seed=seed),
+        Hardware(device),
+        Records(checkpoint, resume=resume, progress=progress),
     )
     if contexts is not None:
         return fit_family(
             Family(log_density, contexts, features),
-            free,
-            supported,
+            space,
             flow="realnvp" if flow is None else flow,
             sizes=sizes,
             start=start,
             widen=widen,
             options={"estimator": estimator, "anneal": anneal},
-            dtype=dtype,
             training=training,
         )
-    target = _target(log_density, free, supported, dtype)
+    rows = space.normal().sample((DRAWS,), generator=torch.Generator().manual_seed(0))
+    target = as_target(log_density, rows)
 
     def fresh(default: str) -> Flow:
-        return flow if isinstance(flow, Flow) else flow_by_name(flow or default, free, **sizes, seed=seed, biases=False)
+        return flow if isinstance(flow, Flow) else flow_by_name(flow or default, space.free, **sizes)
 
     def loss(placed: Flow) -> Objective:
         return _loss(objective, placed, target, estimator, anneal if modes is None else 0)
 
     if modes == "search":
-        check_target(_neutral(free, supported, dtype), target, fails=(DRAWS - 1) / DRAWS)
-        over = fit_over_modes(target, free, supported, fresh, loss, training, draws, dtype, started)
+        check_target(space.normal(), target, fails=(DRAWS - 1) / DRAWS)
+        over = fit_over_modes(target, space, fresh, loss, training, draws, started + whole)
         if over is not None:
-            _note_outside(target, supported, over[0])
+            space.note_outside(target, over[0])
             return TargetFit(*over, tuple(target.notes))
-    whole = math.inf if budget is None else budget
     if start == "laplace":
-        outer = laplace(target, free, supported, widen=widen, dtype=dtype, seconds=START * whole)
+        outer = laplace(target, space.free, space.outer, widen=widen, dtype=dtype, seconds=START * whole)
     else:
-        outer = wide(free, supported, widen, dtype)
+        outer = space.wide(widen)
     placed = constrain(fresh("realnvp"), outer)
     check_target(placed.to(dtype), target)
-    _note_outside(target, supported, placed)
+    space.note_outside(target, placed)
     used = time.monotonic() - started  # what follows training takes at most twice as long as what preceded it
-    left = None if budget is None else max(budget - used - min(2 * used, (SEARCH + WEIGHING) * budget), 0.5 * budget)
-    result = training.run(loss(placed), budget=left)
+    if budget is not None:
+        left = max(budget - used - min(2 * used, (SEARCH + WEIGHING) * budget), 0.5 * budget)
+        training = replace(training, length=replace(training.length, budget=left))
+    result = train(loss(placed), TrainingData(), training)
     generator = torch.Generator(placed.device).manual_seed(seed)
     judged = importance(placed, target, draws, generator=generator, seconds=SEARCH * whole)
     return TargetFit(placed, judged, result, notes=tuple(target.notes))
@@ -179,43 +175,9 @@ def _check_choices(start: str, widen: float, objective: str, modes: str | None, 
         raise ValueError('contexts= goes only with modes=None and objective="reverse"')
 
 
-def _support(blocks: Sequence[tuple[Any, int]], features: int) -> tuple[Blocks | None, int]:
-    """The map to the support, if there is one, and its number of free features."""
-    if not blocks:
-        return None, features
-    supported = support(*blocks)
-    if sum(supported.sizes) != features:
-        raise ValueError(f"the blocks have {sum(supported.sizes)} features, but features={features}")
-    return supported, sum(supported.noise_sizes)
-
-
 def _loss(objective: str, placed: Flow, target: UserTarget, estimator: str, anneal: int) -> Objective:
     if objective == "fab":
         return AnnealedBootstrap(placed, target, check=False)
     if objective == "renyi":
         return AlphaDivergence(placed, target, check=False)
     return ReverseKL(placed, target, estimator, anneal=anneal, check=False)
-
-
-def _neutral(free: int, supported: Blocks | None, dtype: torch.dtype) -> Flow:
-    """N(0, I) of the free features."""
-    outer: Transform = Identity() if supported is None else supported
-    event = outer.inverse(torch.zeros(free))[0].shape
-    return Flow(outer, free, event_shape=event).to(dtype)
-
-
-def _note_outside(target: UserTarget, supported: Blocks | None, flow: Flow) -> None:
-    if supported is not None:
-        generator = torch.Generator(flow.device).manual_seed(0)
-        note_outside(target, supported, flow.sample((256,), generator=generator))
-
-
-def _target(log_density: Any, free: int, supported: Blocks | None, dtype: torch.dtype) -> UserTarget:
-    """The target of batches for whatever form the user wrote, tried on draws of N(0, I) mapped to the support."""
-    generator = torch.Generator().manual_seed(0)
-    return as_target(log_density, _neutral(free, supported, dtype).sample((DRAWS,), generator=generator))
-
-
-def _wide_enough(hidden: Sequence[int] | None, features: int) -> Sequence[int] | None:
-    """Widths at least the number of features, as masked networks need a unit for each."""
-    return None if hidden is None else tuple(max(width, features) for width in hidden)

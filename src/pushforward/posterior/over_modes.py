@@ -19,6 +19,7 @@ from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.marginals import Marginals
 from ..transforms.normalization import Standardize, Whiten
+from .constrain import Space
 from .tempered import tempered
 
 PARTICLES = 8192  # of all paths together
@@ -134,7 +135,7 @@ def _moments(draws: Tensor, peaks: Peaks) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def flow_over_modes(flow: Flow, parts: Peaks, draws: Tensor, outer: Transform | None) -> Flow:
+def flow_over_modes(flow: Flow, parts: Peaks, draws: Tensor, space: Space) -> Flow:
     r"""An untrained flow, started over the modes that were found.
 
     - Several parts: the base is the mixture :math:`\sum_k m_k N(\mu_k, \Sigma_k)`, mapped through the flow in its
@@ -145,22 +146,21 @@ def flow_over_modes(flow: Flow, parts: Peaks, draws: Tensor, outer: Transform | 
         flow: A flow of a recipe over the free features, close to affine.
         parts: Gaussians of the parts.
         draws: Draws of each part, ``(K, n, features)``.
-        outer: From x to the free features; None if x is unconstrained.
+        space: The free features.
     """
-    inner = flow.transform.flattened()
-    rows, supported = draws.flatten(0, 1), [] if outer is None else [outer]
-    event = rows[0].shape if outer is None else outer.inverse(rows[:1])[0].shape[1:]
+    inner, rows = flow.transform.flattened(), draws.flatten(0, 1)
+    event = space.outer.inverse(rows[0])[0].shape
     if len(parts) == 1:
         wide = Standardize(rows.mean(0), rows.std(0))
         marginals = Marginals(rows.shape[1]).to(rows)
         marginals.initialize(wide(rows)[0])
-        return Flow(Compose([*supported, wide, marginals, *inner]), flow.base, event_shape=event).to(rows)
+        return Flow(space.to(wide, marginals, *inner), flow.base, event_shape=event).to(rows)
     share = parts.log_mass.softmax(0)
     loc = share @ parts.loc
     away = parts.loc - loc
     covariance = torch.einsum("k,kij->ij", share, parts.factor @ parts.factor.mT + away[..., None] * away[:, None])
     whiten = Whiten(loc, torch.linalg.cholesky(covariance))
-    flow = Flow(Compose([*supported, whiten, *inner]), flow.base, event_shape=event).to(rows)
+    flow = Flow(space.to(whiten, *inner), flow.base, event_shape=event).to(rows)
     start = Compose([whiten, *inner]).to(rows)
     flow.base = _carried(parts, start)
     return flow

@@ -27,12 +27,10 @@ class Found:
 
     Attributes:
         peaks: The peaks, at most ``MOST``.
-        complete: Whether it ended because rounds of probes found no more.
         crowded: Whether there are too many to enumerate: nearly every climb ends at another.
     """
 
     peaks: Peaks
-    complete: bool
     crowded: bool
 
 
@@ -86,8 +84,7 @@ def search(
         quiet = 0 if new else quiet + 1
         share = seconds / 8 / max(took, 1e-3)
         number = int(min(LARGEST, max(FEWEST, number * (share if quiet else min(share, 2.0)))))
-    complete = quiet >= QUIET
-    return Found(peaks, complete, crowded or len(peaks) == MOST or (quiet == 0 and len(peaks) > CROWDED * MOST))
+    return Found(peaks, crowded or len(peaks) == MOST or (quiet == 0 and len(peaks) > CROWDED * MOST))
 
 
 def _large(peaks: Peaks) -> Peaks:

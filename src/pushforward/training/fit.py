@@ -16,11 +16,10 @@ from ..objectives.anyorder import likelihood
 from ..objectives.divergences import Objective
 from ..saving.bundle import CheckpointError
 from .batches import Batches, Draws, gather, held_out_rows
-from .distributed import World, join
+from .distributed import World, divided, join
 from .loop import Training, TrainingError
 from .monitor import Monitor
 from .options import FitOptions, Hardware, Length, Records, StepOptions
-from .sharding import divided
 from .state import Store
 from .stream import Stream, StreamBatches
 from .threads import StepThreads
@@ -206,6 +205,9 @@ def train(flow_or_objective: Density | Objective, given: TrainingData, options: 
             run.loop(store, monitor)
         except KeyboardInterrupt:
             interrupted = True
+        except TrainingError as error:
+            error.flow = objective.flow
+            raise
         finally:
             monitor.close()
             run.keep_best(objective)

@@ -21,11 +21,10 @@ from ..objectives.divergences import Objective
 from ..transforms.batch_norm import running_statistics
 from .adam import Adam
 from .batches import Batches, Draws, mix
-from .distributed import World
+from .distributed import World, divided_like, whole
 from .monitor import Monitor
 from .options import StepOptions
 from .schedule import FEWEST, OpenEnded, Schedule, plateau, risen, validation_interval
-from .sharding import divided_like, whole
 from .state import Progress, Store, under
 from .stream import StreamBatches
 from .threads import StepThreads
