@@ -12,17 +12,10 @@ RULED_OUT = 30  # times our standard error
 
 
 def mean_and_error(values: Any, weights: Any = None) -> tuple[float, float]:
-    r"""The mean and its standard error.
+    r"""The mean and its standard error, NaN for a single value, or if any is not finite.
 
     .. math:: m = \frac{\sum_i w_i v_i}{\sum_i w_i}, \quad
               \mathrm{se}^2 = \frac{n}{n - 1} \frac{\sum_i w_i^2 (v_i - m)^2}{(\sum_i w_i)^2}
-
-    Args:
-        values: Numbers ``(n,)``, at least one.
-        weights: Weight of each, ``(n,)``; equal if None.
-
-    Returns:
-        The mean and its error, which is NaN for a single value, or if any is not finite.
     """
     values = np.asarray(values, dtype=float)
     if weights is None:
@@ -59,19 +52,14 @@ def quantiles(values: np.ndarray, shares: np.ndarray, weights: np.ndarray | None
 
 
 def effective_draws(chains: Tensor) -> float:
-    r"""Effective sample size of means over chains, for all numbers of an event together.
+    r"""Effective sample size of means over chains ``(m, n, features)``, for all numbers of an event together.
 
     .. math:: \frac{m n}{1 + 2 \sum_t \rho_t},\quad \rho_t = 1 - \frac{V_t}{2 v},\quad
               V_t = \langle \lVert x_i - x_{i-t} \rVert^2 \rangle,\quad v = \frac{n - 1}{n} W + B
 
     with the mean variance W within chains and the variance B of their means, both summed over the numbers of the event,
-    so that chains that stay apart count for little. The sum ends before the first negative pair of rho's.
-
-    Args:
-        chains: m chains of n draws each, ``(m, n, features)``; at least two of each.
-
-    Returns:
-        A number from 1 to m n; m n if nothing varies.
+    so that chains that stay apart count for little. The sum ends before the first negative pair of rho's. From 1 to m
+    n.
 
     Reference:
         Gelman et al. (2013), Bayesian data analysis, section 11.5; Geyer (1992), Practical Markov chain Monte Carlo.

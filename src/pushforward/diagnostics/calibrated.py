@@ -148,12 +148,7 @@ def draws_for(
     generator: torch.Generator | None,
     chunk: int = 65_536,
 ) -> Tensor:
-    """Draws of a density for each context, ``(K, n, features)``; or the given draws, if they fit x.
-
-    Raises:
-        TypeError: ``posterior`` is neither a density nor draws.
-        ValueError: shapes do not fit.
-    """
+    """Draws of a density for each context, ``(K, n, features)``; or the given draws, if they fit x."""
     if isinstance(posterior, Tensor):
         if posterior.dim() != x.dim() + 1 or posterior.shape[1:] != x.shape or len(posterior) < 1:
             expected = ", ".join(map(str, ("K", *x.shape)))
@@ -198,18 +193,8 @@ def judge(
     columns: Sequence[str] | None = None,
     generator: torch.Generator | None = None,
 ) -> Calibration:
-    """Calibration from draws that were made before.
-
-    Args:
-        x: True values ``(n, features)``.
-        drawn: Draws ``(K, n, features)``.
-        denser: How many draws are denser than each truth, ``(n,)``, or None.
-        columns: Names of the parameters; ``x1``, ``x2``, … by default.
-        generator: Source of the randomness.
-
-    Raises:
-        ValueError: the names do not fit.
-    """
+    """Calibration of truths x ``(n, features)`` from draws that were made before, ``(K, n, features)``, and from how
+    many are denser than each truth, ``(n,)``, if that is known."""
     names = tuple(f"x{j + 1}" for j in range(x.shape[1])) if columns is None else tuple(map(str, columns))
     if len(names) != x.shape[1]:
         raise ValueError(f"columns has {len(names)} names, but x has {x.shape[1]} features")

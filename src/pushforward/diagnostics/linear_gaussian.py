@@ -13,18 +13,13 @@ from ..numerics.indicators import indicators
 
 
 class LinearGaussian:
-    r"""N(A [1, c] + b, S), fitted by maximum likelihood.
+    r"""N(A [1, c] + b, S), fitted by maximum likelihood to weighted rows ``(n, m)`` and contexts ``(n, c)``.
 
     .. math:: \log p(x \mid c) = -\tfrac12 \lVert L^{-1} (x - \mu(c)) \rVert^2 - \log\det L - \tfrac m2 \log 2\pi,
               \quad S = L L^\top
 
-    Columns of categories k have independent frequencies, :math:`\sum_j \log p(k_j)`, and are part of c for the others.
-
-    Args:
-        x: Rows of shape ``(n, m)``;
-        context: Contexts of shape ``(n, c)``, or None.
-        classes: The number of categories of each column, 0 for numbers. If empty, all columns hold numbers.
-        weights: The weight of each row, of shape ``(n,)``; None weights all rows equally.
+    Columns of categories k have independent frequencies, :math:`\sum_j \log p(k_j)`, and are part of c for the others;
+    ``classes`` says how many categories each column has, 0 for numbers.
     """
 
     def __init__(

@@ -37,16 +37,8 @@ class RankTest:
 
 
 def rank(values: Tensor, drawn: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """How many draws are below each value; ties are broken at random, which keeps ranks uniform.
-
-    Args:
-        values: Of any shape; NaN counts as the lowest number.
-        drawn: The draws' values, ``(K, *shape)``.
-        generator: Source of the randomness.
-
-    Returns:
-        Whole numbers from 0 to K, of the shape of ``values``.
-    """
+    """How many of the draws ``(K, *shape)`` are below each value; ties are broken at random, which keeps ranks uniform,
+    and NaN counts as the lowest number."""
     low = torch.finfo(values.dtype).min
     values, drawn = values.nan_to_num(nan=low), drawn.nan_to_num(nan=low)
     ties = (drawn == values).sum(0)

@@ -28,18 +28,12 @@ def repairs(
     context: Tensor | None = None,
     holes: Mapping[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """How much denser each row would be with one column changed.
+    """The gain in log-density, in nats, of rows ``(r, features)`` with one column changed, and the value that attains
+    it, both ``(r, columns)``. A gain is at least 0, and infinite if a row had zero density and would have a positive
+    one.
 
-    Args:
-        log_prob: Log-densities (n,) in nats of rows (n, features) and contexts.
-        rows: Rows (r, features) to explain.
-        candidates: The values to try for each column to be explained, starting from the first.
-        context: Contexts (r, context features) of the rows.
-        holes: For columns of numbers with missing values, the column that indicates which are missing.
-
-    Returns:
-        The gain in log-density, in nats, and the value attaining it, both (r, columns). A gain is at least 0, and
-        infinite if a row had zero density and would have a positive one.
+    ``candidates`` are the values to try for each of the first columns; ``holes`` says which column of numbers has
+    another one that indicates what is missing in it.
     """
     before = log_prob(rows, context)
     holes = holes or {}

@@ -44,13 +44,8 @@ class Moved(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison(Generic[Key]):
-    """The result of :func:`two_samples`.
-
-    Attributes:
-        p_value: That of the most surprising group, corrected for the number of groups: at most x with probability x if
-            both samples come from one distribution.
-        groups: The statistics of every group, the most surprising first.
-    """
+    """The statistics of every group, the most surprising first, and the p-value of the most surprising group, corrected
+    for the number of groups: at most x with probability x if both samples come from one distribution."""
 
     p_value: float
     groups: dict[str, dict[Key, Moved]]
@@ -58,14 +53,8 @@ class Comparison(Generic[Key]):
 
 @torch.no_grad()
 def two_samples(groups: Mapping[str, Mapping[Key, Tensor]], second: Tensor, seed: int = 0) -> Comparison[Key]:
-    """Compares the rows of two samples.
-
-    Args:
-        groups: Groups of statistics, each the features ``(n, k)`` of all rows, which must be found without knowing to
-            which sample a row belongs.
-        second: Which rows belong to the second sample, ``(n,)``.
-        seed: Seed of the random divisions.
-    """
+    """Compares the rows of two samples: those that belong to the second one, ``(n,)``, with the others, by groups of
+    statistics. Each is the features ``(n, k)`` of all rows, found without knowing to which sample a row belongs."""
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.rand(DIVISIONS + OTHERS, len(second), generator=generator).argsort(1)
     divisions = torch.cat([second[None], second[shuffled]]).float()

@@ -158,19 +158,11 @@ def split_at_continuous(flow: Any) -> tuple[list[Transform], Continuous, list[Tr
 
 
 def optimal_partners(x: Tensor, z: Tensor, context: Tensor | None = None, context_cost: float = 10.0) -> Tensor:
-    r"""The permutation that assigns each x a z with the least total cost.
+    r"""The permutation ``(n,)`` that assigns each x a z with the least total cost.
 
-    .. math:: \min_\pi \sum_i \lVert x_i - z_{\pi(i)} \rVert^2
-              + \gamma \lVert c_i - c_{\pi(i)} \rVert^2
+    .. math:: \min_\pi \sum_i \lVert x_i - z_{\pi(i)} \rVert^2 + \gamma \lVert c_i - c_{\pi(i)} \rVert^2
 
-    Args:
-        x: Data, ``(n, *event)``.
-        z: Noise, ``(n, *event)``, of which z_i initially belongs to c_i.
-        context: ``(n, c)``, or None.
-        context_cost: gamma, relative to the mean of the first distance over that of the second.
-
-    Returns:
-        ``(n,)``, a permutation.
+    z_i initially belongs to c_i, and gamma is relative to the mean of the first distance over that of the second.
     """
     with torch.no_grad():
         cost = torch.cdist(x.flatten(1), z.flatten(1)).square()

@@ -129,14 +129,8 @@ def kl_of_draws(log_q: Tensor, log_pi: Tensor) -> Tensor:
     .. math:: \mathrm{KL}(q(\cdot \mid G) \Vert \pi) = \mathbb{E}_q[\log q - \log\tilde\pi \mid G] - \log q(G) + \log Z,
               \qquad G = \{x : \tilde\pi(x) > 0\}
 
-    The divergence of q itself would be infinite; importance weights, 0 outside G, account for the difference.
-
-    Args:
-        log_q: ``(n,)``.
-        log_pi: ``(n,)``; -infinity where pi is 0.
-
-    Returns:
-        ``(n,)``: draws outside G have the mean of the others. Infinite if there are no others.
+    The divergence of q itself would be infinite; importance weights, 0 outside G, account for the difference. Draws
+    outside G, of log_pi -infinity, have the mean of the others; infinite if there are no others.
     """
     good = log_pi != -math.inf
     gap = torch.where(good, log_q - log_pi, 0.0)

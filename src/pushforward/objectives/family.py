@@ -62,12 +62,8 @@ class Family:
         return lambda x: self(x, context.to(x).expand(len(x), -1))
 
     def check(self, flow: Flow) -> UserTarget:
-        """Checks the target of one context as any other, and from now on counts failing rows as density 0.
-
-        Raises:
-            TypeError, ValueError: as for :func:`~pushforward.objectives.target.check_target`; or the width of the
-                contexts is not that of the flow.
-        """
+        """Checks the target of one context as any other, and from now on counts failing rows as density 0; the errors
+        are those of :func:`~pushforward.objectives.target.check_target`."""
         check_width(flow, self.width)
         like = next(flow.parameters())
         context = self.draw(DRAWS, like)

@@ -16,14 +16,8 @@ STEP = torch.finfo(torch.float64).eps ** (1 / 3)  # of central differences, rela
 
 
 def as_target(log_density: Any, x: Tensor) -> UserTarget:
-    """The batched target for a function that may have another form; one that is batched already is left as it is.
-
-    Args:
-        log_density: A function of a batch ``(n, *event)`` or of one row ``event``, of tensors or of NumPy arrays.
-        x: Some rows, ``(n, *event)`` with n of at least 4, on which the forms are tried.
-
-    Returns:
-        The target, with a note on the form it was found to have.
+    """The batched target for a function of a batch ``(n, *event)`` or of one row, of tensors or of NumPy arrays, with a
+    note on its form; one that is batched already is left as it is. The forms are tried on some rows, at least 4.
 
     Raises:
         TypeError: it is not a function, or no form gives a number for any row; quotes the error of the batched

@@ -145,9 +145,7 @@ def fit_family(
         torch.manual_seed(seed)  # for contexts drawn with PyTorch's global generator
         if isinstance(flow, str):
             scaled = {"encoder": context_scale(family, like)}
-            flow = flow_by_name(
-                flow, space.free, context=family.width, **sizes, options=scaled, seed=seed, biases=False
-            )
+            flow = flow_by_name(flow, space.free, context=family.width, **sizes, options=scaled)
         check_width(flow, family.width)
         outer = family_start(flow, family, space, widen) if start == "laplace" else space.wide(widen)
         flow = flow.behind(outer, event_shape=(family.features,)).to(space.dtype)

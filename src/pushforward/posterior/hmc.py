@@ -27,19 +27,8 @@ def hmc(
     .. math:: H(z, p) = -\log\tilde\pi(g(z)) - \log|\det J_g(z)| + \tfrac12 \lVert p \rVert^2
 
     During warm-up, the step size is adapted by all chains together to an acceptance of 0.8; the number of steps is
-    random.
-
-    Args:
-        latent: From z ``(chains, *event)`` to x and the height, ``(chains,)``.
-        z: Where the chains start.
-        length: Draws of each chain to keep.
-        warmup: Draws discarded before that.
-        generator: Source of the randomness.
-        path: Targets on the way to this one, 0 to 1, which the chains follow through two thirds of the warm-up: for
-            chains that start far from it, such as draws of the density at 0.
-
-    Returns:
-        The draws x, ``(chains, length, *event of x)``, and the mean probability of acceptance.
+    random. ``path`` gives targets on the way to this one, 0 to 1, which the chains follow through two thirds of the
+    warm-up, if they start far from it. Returns the draws of x, ``(chains, length, *event)``, and the mean acceptance.
 
     Reference:
         Hoffman et al. (2019), NeuTra-lizing bad geometry in Hamiltonian Monte Carlo using neural transport,

@@ -53,20 +53,11 @@ def fit_over_modes(
     draws: int,
     ends: float,
 ) -> tuple[Flow, Importance, Result, Modes] | None:
-    """Fits a flow over all modes found by searches, which go on until there are no more.
+    """Fits a flow over all modes found by searches, which go on until there are no more; with its importance weights,
+    the last training, and the modes. None if there is at most one mode, for which another start serves.
 
-    Args:
-        target: The target.
-        space: Its free coordinates.
-        fresh: Makes a flow over these, of the named recipe unless the user names one.
-        loss: The objective of the final training of a flow.
-        training: How to train.
-        draws: Draws weighted in the end.
-        ends: When time is over, infinite if it is not limited.
-
-    Returns:
-        The flow, its importance weights, the last training, and the modes; None if there is at most one mode, for which
-        another start serves.
+    ``fresh`` makes a flow over the free coordinates, of the named recipe unless the user names one; ``loss`` is the
+    objective of its final training, which ends when the time does.
     """
     height, seed = in_noise(target, space.outer), training.steps.seed
     training = replace(training, kept=replace(training.kept, checkpoint=None))  # of several trainings none is the whole

@@ -136,17 +136,12 @@ def _moments(draws: Tensor, peaks: Peaks) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def flow_over_modes(flow: Flow, parts: Peaks, draws: Tensor, space: Space) -> Flow:
-    r"""An untrained flow, started over the modes that were found.
+    r"""An untrained flow of a recipe, close to affine, started over the parts that were found and their draws
+    ``(K, n, features)``.
 
     - Several parts: the base is the mixture :math:`\sum_k m_k N(\mu_k, \Sigma_k)`, mapped through the flow in its
       present state, and all parts share the flow's transform: a mixture of flows with one transform for all.
     - One path over too many modes: the base stays normal, behind a monotone map of every feature, fitted to the draws.
-
-    Args:
-        flow: A flow of a recipe over the free features, close to affine.
-        parts: Gaussians of the parts.
-        draws: Draws of each part, ``(K, n, features)``.
-        space: The free features.
     """
     inner, rows = flow.transform.flattened(), draws.flatten(0, 1)
     event = space.outer.inverse(rows[0])[0].shape

@@ -23,12 +23,7 @@ SMALL = 1e-5  # share of the mass below which a peak is negligible
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The result of a search.
-
-    Attributes:
-        peaks: The peaks, at most ``MOST``.
-        crowded: Whether there are too many to enumerate: nearly every climb ends at another.
-    """
+    """The peaks, at most ``MOST``, and whether they are too many to enumerate: nearly every climb ends at another."""
 
     peaks: Peaks
     crowded: bool
@@ -42,24 +37,13 @@ def search(
     dtype: torch.dtype,
     known: Peaks | None = None,
 ) -> Found | None:
-    r"""Peaks of a log-density, until rounds of probes find no more.
+    r"""Peaks of a log-density, until rounds of probes find no more, or time is over; None if no climb ends at one.
 
     A point reveals an unknown mode only where that mode is higher than all others together, in a region that may be
     small; climbs from anywhere else end at known peaks. So many points are merely evaluated, and climbs start from
     those where :math:`\log\tilde\pi` exceeds the Gaussians of the known peaks,
     :math:`\log \sum_k m_k N(z; \mu_k, \Sigma_k)`. Points come from wide normals around the known peaks and their
     middle, from lines through two of them, and from their mixed and mirrored coordinates.
-
-    Args:
-        height: The log-density in free coordinates.
-        features: Number of free coordinates.
-        seconds: Time after which no new round begins.
-        generator: Source of the randomness.
-        dtype: Of the points.
-        known: Peaks of an earlier search, to continue from.
-
-    Returns:
-        What was found, or None if no climb ended at a peak.
     """
     began, quiet = time.monotonic(), 0
     wide = torch.randn(CLIMBS, features, generator=generator, dtype=dtype)

@@ -21,23 +21,13 @@ MOVES, LAST = 3, 8  # Hamiltonian steps after each step of the ladder, and after
 def tempered(
     height: Height, peaks: Peaks, particles: int, generator: torch.Generator, *, kernel: str = "hmc"
 ) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Draws of pi around every peak, and the mass there.
+    r"""Draws of pi around every peak, ``(K, particles, features)``, the logarithm of each part's mass ``(K,)``, and the
+    share of particles that would have been effective had the path been a single step, ``(K,)``.
 
     Peak k has the part :math:`\pi_k(z) = \pi(z)\, r_k(z)`, with :math:`r_k = m_k N_k / \sum_j m_j N_j` the share of its
     Gaussian; the parts sum to pi, and each has one mode if all peaks are known. In the coordinates
     :math:`u = L_k^{-1} (z - \mu_k)` its path runs through :math:`N(u; 0, I)^{1 - \beta}\, \pi_k^\beta`
     (:func:`~pushforward.numerics.sequential.sequential`).
-
-    Args:
-        height: log pi~ in free coordinates.
-        peaks: Where the paths begin.
-        particles: Draws of each path.
-        generator: Source of the randomness.
-        kernel: ``"hmc"`` or ``"metropolis"``.
-
-    Returns:
-        The draws ``(K, particles, features)``, the logarithm of each part's mass ``(K,)``, and the share of particles
-        that would have been effective had the path been a single step, ``(K,)``.
     """
     K, d = peaks.loc.shape
     uniform: dict[str, Any] = {"generator": generator, "dtype": peaks.loc.dtype}

@@ -12,12 +12,7 @@ BETAS, EPS = (0.9, 0.999), 1e-8
 
 
 class Adam:
-    """Adam by PyTorch's fused kernel, with decoupled weight decay.
-
-    Args:
-        parameters: What to train.
-        rate: The learning rate; it may be changed between steps.
-        decay: The weight decay.
+    """Adam by PyTorch's fused kernel, with decoupled weight decay; ``rate`` may be changed between steps.
 
     Attributes:
         state: Of each parameter that has been moved: its number of steps and its moments.

@@ -161,15 +161,8 @@ def split(rows: int, validation: float, seed: int) -> tuple[Tensor, Tensor]:
 class Batches:
     """Shuffled mini-batches; the batch of a step depends only on the seed and the step, so any step can be resumed.
 
-    An epoch is divided as evenly as possible: with 900 rows and a ``batch_size`` of 512, every batch has 450.
-
-    Args:
-        rows: All rows, in memory.
-        index: Indices of the rows to train on.
-        held_out: Rows for validation, or None.
-        batch_size: The largest number of rows in a batch.
-        seed: Seeds the shuffling.
-        world: The processes that train together: each takes its share of every batch.
+    An epoch is divided as evenly as possible: with 900 rows and a ``batch_size`` of 512, every batch has 450. Of each,
+    every process takes its share.
     """
 
     def __init__(

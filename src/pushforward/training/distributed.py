@@ -29,12 +29,8 @@ from ..transforms.compose import Compose
 
 
 class World:
-    """The processes that train together; with a single process, everything here is a no-op.
-
-    Args:
-        device: The device on which this process trains.
-        shard: Whether the weights are sharded between them.
-    """
+    """The processes that train together, with their weights sharded if asked for; with one, everything here is a
+    no-op."""
 
     def __init__(self, device: torch.device, shard: bool = False) -> None:
         self.device = device

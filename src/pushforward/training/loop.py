@@ -42,16 +42,7 @@ class TrainingError(RuntimeError):
 
 
 class Training:
-    """One run. Everything that changes while it runs is ``at``, the weights, the optimiser and two small counters.
-
-    Args:
-        objective: The objective to minimise.
-        source: Provides the inputs of each step, and the held-out ones.
-        schedule: The length and the learning rate.
-        settings: What a step is.
-        world: The processes that train together.
-        threads: Chooses how many threads the steps use.
-    """
+    """One run. Everything that changes while it runs is ``at``, the weights, the optimiser and two small counters."""
 
     def __init__(
         self,

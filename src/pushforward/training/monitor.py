@@ -15,14 +15,7 @@ SECONDS = "{desc}{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s{postfix}"
 
 
 class Monitor:
-    """A progress bar, silent if there is no terminal, and a file of metrics.
-
-    Args:
-        schedule: Determines what the bar counts: steps or seconds.
-        bar: Whether to show the bar.
-        metrics: The file, or None.
-        history: The records from before a resumption.
-    """
+    """A progress bar of steps or seconds, silent if there is no terminal, and a file of metrics."""
 
     def __init__(
         self, schedule: Schedule, bar: bool, metrics: str | Path | None, history: list[dict[str, Any]]

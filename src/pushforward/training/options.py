@@ -1,4 +1,4 @@
-"""How :func:`pushforward.fit` trains, in groups of options that change together."""
+"""How :func:`pushforward.fit` trains, which explains each option, in groups that change together."""
 
 from __future__ import annotations
 
@@ -18,15 +18,7 @@ BLIND_EPOCHS = 200  # at most, if there are no held-out rows for early stopping
 
 @dataclass(frozen=True)
 class Length:
-    """How long a run is: at most one of the first four is given, and ``limit`` only without them.
-
-    Attributes:
-        epochs: Passes over the rows.
-        steps: Batches.
-        budget: Seconds, or a time such as ``"2m"``.
-        more: The same for a run that goes on from where another one ended.
-        limit: The longest time of a run that would end by itself.
-    """
+    """How long a run is: at most one of the first four is given, and ``limit`` only without them."""
 
     epochs: int | None = None
     steps: int | None = None
@@ -77,17 +69,7 @@ class Length:
 
 @dataclass(frozen=True)
 class StepOptions:
-    """What a step is, and how often the run is validated; checked.
-
-    Attributes:
-        batch_size: The maximum number of rows, or the number of draws.
-        lr: The peak learning rate.
-        patience: Validations without improvement after which to stop; None continues to the end.
-        clip: The maximum norm of a gradient.
-        ema: Decay of an average of the weights; 0 for none.
-        seed: Seed for the split, the shuffling and all random numbers of the objective.
-        validate_every: StepOptions between validations; None decides.
-    """
+    """What a step is, and how often the run is validated; checked."""
 
     batch_size: int = BATCH
     lr: float = 1e-3
@@ -120,15 +102,7 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Records:
-    """What a run leaves on disk and on the terminal.
-
-    Attributes:
-        checkpoint: A directory for checkpoints.
-        checkpoint_every: StepOptions between them.
-        resume: Whether to resume from one: ``"auto"``, if there is one.
-        progress: Whether to show a bar.
-        metrics: A file for the history.
-    """
+    """What a run leaves on disk and on the terminal."""
 
     checkpoint: str | Path | None = None
     checkpoint_every: int = 1000
@@ -142,11 +116,7 @@ class Records:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """All of them.
-
-    Attributes:
-        initialize: Whether to set data-dependent parameters from the first rows.
-    """
+    """All of them, and whether to set data-dependent parameters from the first rows."""
 
     length: Length = field(default_factory=Length)
     steps: StepOptions = field(default_factory=StepOptions)

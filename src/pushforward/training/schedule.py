@@ -20,15 +20,10 @@ UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True)
 class Schedule:
-    """A short linear warm-up, then half a cosine down to zero over the steps or over the seconds.
+    r"""A short linear warm-up, then half a cosine down to zero over the steps or over the seconds of a ``budget``; if
+    both are given, the run ends with whichever comes first.
 
-    .. math:: \\mathrm{lr}(p) = \\mathrm{lr} \\cdot \\tfrac12 (1 + \\cos \\pi p), \\quad p = \\text{fraction of the run}
-
-    Args:
-        lr: The peak learning rate.
-        steps: Length of the run in steps, or None if ``budget`` is given.
-        budget: Length of the run in seconds; if both are given, the run ends with whichever comes first.
-        warmup: Number of warm-up steps.
+    .. math:: \mathrm{lr}(p) = \mathrm{lr} \cdot \tfrac12 (1 + \cos \pi p), \quad p = \text{fraction of the run}
 
     Reference:
         Loshchilov, Hutter (2017), SGDR, arXiv:1608.03983.
@@ -85,12 +80,8 @@ class OpenEnded(Schedule):
 
 
 def plateau(history: list[dict[str, Any]], start: int) -> bool:
-    """Whether the held-out loss has stopped improving: the last third of the steps gained less than ``TOLERANCE``.
-
-    Args:
-        history: The validations so far.
-        start: The step from which this part of the run is counted.
-    """
+    """Whether the held-out loss has stopped improving: the last third of the steps since ``start`` gained less than
+    ``TOLERANCE``."""
     lines = [line for line in history if line["step"] >= start]
     if len(lines) < FEWEST:
         return False

@@ -40,14 +40,8 @@ class Progress:
 
 
 class Store:
-    """A directory of checkpoints, ``step-00001000`` and so on, each with ``config.json`` and ``state.safetensors``.
-
-    Args:
-        folder: The directory, created if necessary; None keeps no checkpoints.
-        every: Steps between checkpoints.
-        identity: What distinguishes this run from others; checkpoints of another run are not resumed.
-        world: The processes that train together: the first one writes.
-    """
+    """A directory of checkpoints, ``step-00001000`` and so on, each with ``config.json`` and ``state.safetensors``;
+    None keeps none. Those whose identity is that of another run are not resumed; the first process writes."""
 
     def __init__(self, folder: str | Path | None, every: int, identity: dict[str, Any], world: World) -> None:
         self.folder, self.every = None if folder is None else Path(folder).resolve(), every

@@ -40,13 +40,6 @@ class StreamBatches:
 
     Every process reads the whole stream and keeps its share of every batch, so that several processes train on the same
     batches as a single one.
-
-    Args:
-        stream: The rows.
-        flow: The density whose device and precision the rows are converted to.
-        held_out: Rows for validation, or None.
-        batch_size: The maximum number of rows in a batch.
-        world: The processes that train together.
     """
 
     def __init__(self, stream: Stream, flow: Density, held_out: Rows | None, *, batch_size: int, world: World) -> None:

@@ -27,16 +27,9 @@ SHARE = 50  # the other numbers are tried again after this many times as long as
 class StepThreads:
     """Chooses the number of threads of a run's steps; as a context manager, restores the caller's number at the end.
 
-    All numbers are tried in the steps of the run itself, so nothing is computed twice.
-
-    Args:
-        wish: ``"auto"``, or the number.
-        world: The processes that train together: they share the cores of their machine, and do not measure, because
-            each waits for the others in every step.
-        measures: Whether ``"auto"`` may try other numbers than the caller's.
-
-    Raises:
-        ValueError: ``wish`` is neither.
+    With ``"auto"``, all numbers are tried in the steps of the run itself, so nothing is computed twice; unless it
+    ``measures`` nothing, or processes train together: these share the cores of their machine, and each waits for the
+    others in every step.
     """
 
     def __init__(self, wish: str | int, world: World, measures: bool = True) -> None:

@@ -45,13 +45,7 @@ class Verdict:
 
 
 def judge(at: Progress, schedule: Schedule, stale: bool) -> Verdict:
-    """The verdict on a run.
-
-    Args:
-        at: Its final progress.
-        schedule: Its schedule.
-        stale: Whether it ended because ``patience`` validations brought no improvement.
-    """
+    """The verdict on a run; ``stale`` if it ended because ``patience`` validations brought no improvement."""
     lines = [line for line in at.history if line["step"] >= at.start]
     losses = [line["validation_loss"] for line in lines]
     if at.best_loss is None or losses.count(None) == len(losses):
