@@ -231,36 +231,20 @@ def _near_copies(seen: Numbers, real: Numbers, fake: Numbers, texts: Sequence[in
 
 
 def _distances(rows: Numbers, seen: Numbers, texts: Sequence[int], itself: bool = False) -> Numbers:
-    """The squared distance of every row to the nearest of ``seen``, whose first rows are the rows if ``itself``.
-
-    Numbers are in units of their spread over the rows in ``seen``.
+    """The squared distance of every row to the nearest of ``seen``, whose first rows are the rows if ``itself``: then
+    to the nearest other one. Numbers are in units of their spread over these; a cell missing in both counts as equal.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # from columns without any value
         centre, scale = np.nanmean(seen, 0), np.nanstd(seen, 0)
     scale[~(scale > 0)] = 1.0
-    y, found, start = (seen - centre) / scale, [], 0
-    for part in _pieces(rows):
-        own = np.arange(start, start + len(part)) if itself else None
-        found.append(_nearest((part - centre) / scale, y, part, seen, texts, own))
-        start += len(part)
+    numbers, found = [j for j in range(rows.shape[1]) if j not in texts], []
+    x, y = (np.nan_to_num((part - centre) / scale)[:, numbers] for part in (rows, seen))
+    for at in np.array_split(np.arange(len(rows)), max(len(rows) // 100, 1)):
+        apart = (x[at] ** 2).sum(1)[:, None] + (y**2).sum(1) - 2 * x[at] @ y.T
+        for j in texts:
+            apart += rows[at, j][:, None] != seen[:, j]
+        if itself:
+            apart[np.arange(len(at)), at] = np.inf
+        found.append(np.maximum(apart, 0.0).min(1))
     return np.concatenate(found)
-
-
-def _pieces(rows: Numbers) -> list[Numbers]:
-    return np.array_split(rows, max(len(rows) // 100, 1))
-
-
-def _nearest(
-    x: Numbers, y: Numbers, cells: Numbers, seen: Numbers, texts: Sequence[int], own: NDArray[np.int64] | None
-) -> Numbers:
-    """The squared distance of every row of x to the nearest of y other than its ``own``; a cell missing in both counts
-    as equal."""
-    numbers = [j for j in range(x.shape[1]) if j not in texts]
-    a, b = np.nan_to_num(x[:, numbers]), np.nan_to_num(y[:, numbers])
-    apart = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
-    for j in texts:
-        apart += cells[:, j][:, None] != seen[:, j]
-    if own is not None:
-        apart[np.arange(len(x)), own] = np.inf
-    return np.maximum(apart, 0.0).min(1)

@@ -75,22 +75,18 @@ class FlowEstimator(DensityMixin, BaseEstimator):
             self.flow_, self.history_ = self.flow_.cpu().double().eval(), []
             return
         options = {} if encoder is None else {"encoder": encoder}
-        sizes: dict[str, Any] = {"layers": self.layers, "hidden": self.hidden, "options": options, "seed": seed}
-        flow = flow_by_name(self.flow, x.shape[1], context=features, **sizes)
+        flow = flow_by_name(
+            self.flow, x.shape[1], context=features, **self._given("layers", "hidden"), options=options, seed=seed
+        )
         result = train(
             flow,
             standardize(x)[0].float(),
             None if context is None else context.float(),
             weights=weights,
-            validation=self.validation,
-            epochs=self.epochs,
-            steps=self.steps,
-            batch_size=self.batch_size,
             lr=learning_rate(self.flow) if self.lr is None else self.lr,
-            patience=self.patience,
             seed=seed,
-            device=self.device,
             progress=False,
+            **self._given("validation", "epochs", "steps", "batch_size", "patience", "device"),
         )
         self.history_ = result.history
         self.flow_ = flow.behind(standardize).cpu().double().eval()
@@ -109,18 +105,9 @@ class FlowEstimator(DensityMixin, BaseEstimator):
     def _average(self, z: Tensor, context: Tensor | None, weights: Tensor | None) -> Density:
         """The average of densities requested by ``members``, ``auto`` or ``gmm``, over standardised rows."""
         options = AverageOptions(
-            flow=self.flow,
-            members=self.members,
-            layers=self.layers,
-            hidden=self.hidden,
-            training={
-                "steps": self.steps,
-                "lr": self.lr,
-                "batch_size": min(self.batch_size, 256),
-                "patience": self.patience,
-            },
-            epochs=self.epochs,
+            training={**self._given("steps", "lr", "patience"), "batch_size": min(self.batch_size, 256)},
             seed=seed_of(self.random_state),
+            **self._given("flow", "members", "layers", "hidden", "epochs"),
         )
         return cross_fit(Points.of(z, None if context is None else context.float(), weights), options).density
 
@@ -131,26 +118,17 @@ class FlowEstimator(DensityMixin, BaseEstimator):
             frame = frame.with_columns(pl.Series(WEIGHTS, weights))
         order = np.random.default_rng(seed).permutation(frame.height)
         cut = max(round(self.validation * frame.height), 1)
-        table = TableDensity(
-            self.flow,
-            given=given,
-            members=self.members,
-            steps=self.steps,
-            epochs=self.epochs,
-            device=self.device,
-            strict=True,
-            random_state=seed,
-            layers=self.layers,
-            hidden=self.hidden,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            patience=self.patience,
-        )
+        own = self._given("members", "steps", "epochs", "device", "layers", "hidden", "batch_size", "lr", "patience")
+        table = TableDensity(self.flow, given=given, strict=True, random_state=seed, **own)
         table.options = dataclasses.replace(table.options, weights=None if weights is None else WEIGHTS)
         train, val = (read_any(frame[np.sort(rows)]) for rows in (order[cut:], order[:cut]))
         rows = dataclasses.replace(train, kind=kind).validated_by(val)
         self.table_ = table.fit_read(rows, Console(quiet=True), f"{type(self).__name__}({self.flow!r})")
         self.flow_, self.history_ = table.density, table.facts["history"]
+
+    def _given(self, *names: str) -> dict[str, Any]:
+        """Some of the parameters, by their names."""
+        return {name: getattr(self, name) for name in names}
 
     @torch.no_grad()
     def _log_prob(self, x: Tensor, context: Tensor | None) -> NDArray[np.float64]:

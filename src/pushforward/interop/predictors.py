@@ -50,21 +50,10 @@ class Predictor(BaseEstimator):
     def _learn(self, X: Any, y: pl.Series, option: str) -> None:
         """Fits p(y | X), with y as numbers or as categories by the name of that option."""
         frame = self._framed(X).with_columns(y)
-        self.table_ = TableDensity(
-            self.flow,
-            columns=[y.name],
-            given=self._names,
-            members=self.members,
-            layers=self.layers,
-            hidden=self.hidden,
-            epochs=self.epochs,
-            steps=self.steps,
-            budget=self.budget,
-            device=self.device,
-            queries=False,
-            random_state=seed_of(self.random_state),
-            **{option: [y.name]},  # type: ignore[arg-type]
-        ).fit(frame, validation=self.validation)
+        options = self.get_params() | {"random_state": seed_of(self.random_state), option: [y.name]}
+        validation = options.pop("validation")
+        table = TableDensity(**options, columns=[y.name], given=self._names, queries=False)
+        self.table_ = table.fit(frame, validation=validation)
         self.table_.density.double()  # so that a row's prediction is the same alone and among others
 
     def _target(self, X: Any, y: Any) -> NDArray[Any]:

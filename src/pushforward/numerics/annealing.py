@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -77,7 +77,7 @@ def hamiltonian(
         new = at(log_a, log_b, new.x + size * momentum)
         momentum = momentum + 0.5 * size * (share_a * new.slope_a + share_b * new.slope_b)
     gain = path(new, *shares) - 0.5 * momentum.square().sum(-1) - path(point, *shares) + kinetic
-    return _accepted(point, new, gain, generator)
+    return accepted_moves(point, new, gain, generator)
 
 
 def random_walk(
@@ -95,16 +95,21 @@ def random_walk(
     for _ in range(leaps):
         noise = torch.randn(point.x.shape, generator=generator, dtype=point.x.dtype, device=point.x.device)
         new = at(log_a, log_b, point.x + size[..., None] * noise)
-        point, chance = _accepted(point, new, path(new, *shares) - path(point, *shares), generator)
+        point, chance = accepted_moves(point, new, path(new, *shares) - path(point, *shares), generator)
         chances.append(chance)
     return point, torch.stack(chances).mean(0)
 
 
-def _accepted(old: Point, new: Point, gain: Tensor, generator: torch.Generator | None) -> tuple[Point, Tensor]:
+State = TypeVar("State", bound=tuple[Tensor, ...])
+
+
+def accepted_moves(old: State, new: State, gain: Tensor, generator: torch.Generator | None) -> tuple[State, Tensor]:
+    """The new state of each point that accepts its move, else the old one; and the probabilities, ``(*batch,)``."""
     chance = gain.nan_to_num(-math.inf, math.inf, -math.inf).clamp(max=0.0).exp()
     taken = torch.rand(chance.shape, generator=generator, dtype=chance.dtype, device=chance.device) < chance
-    return Point(*(torch.where(taken.view(*taken.shape, *[1] * (n.dim() - taken.dim())), n, o)
-                   for n, o in zip(new, old, strict=True))), chance  # fmt: skip
+    parts = [torch.where(taken.view(*taken.shape, *[1] * (n.dim() - taken.dim())), n, o)
+             for n, o in zip(new, old, strict=True)]  # fmt: skip
+    return type(old)(*parts), chance
 
 
 KERNELS = {"hmc": hamiltonian, "metropolis": random_walk}

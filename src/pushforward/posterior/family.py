@@ -15,7 +15,7 @@ from ..nets.encoders import Scaled
 from ..nets.mlp import MLP
 from ..objectives.divergences import ReverseKL
 from ..objectives.family import Family, check_width, given
-from ..objectives.user_target import UserTarget
+from ..objectives.user_target import LogDensity, UserTarget
 from ..recipes.by_name import flow_by_name
 from ..training.fit import TrainingData, train
 from ..training.options import FitOptions
@@ -91,8 +91,7 @@ class FamilyFit(TargetFit):
         Raises:
             ValueError: the context has another width.
         """
-        target = self.family.given(context)
-        return importance(given(self.flow, self._like(context)), target, n, generator=generator)
+        return importance(*self._given(context), n, generator=generator)
 
     def draws(  # type: ignore[override]
         self, n: int, context: Tensor, *, exact: bool | str = False, generator: torch.Generator | None = None
@@ -102,9 +101,8 @@ class FamilyFit(TargetFit):
         Raises:
             ValueError: the context has another width, or an argument is out of range.
         """
-        self.family.given(context)
         if exact is False:
-            return self.flow.sample((n,), self._like(context), generator=generator)
+            return self._given(context)[0].sample((n,), generator=generator)
         return self.chains(n, context, method="metropolis" if exact is True else exact, generator=generator).draws[:n]
 
     def chains(  # type: ignore[override]
@@ -117,11 +115,12 @@ class FamilyFit(TargetFit):
         **options: Any,
     ) -> Chains:
         """Draws for one context as chains: :func:`pushforward.posterior.exact.chains`."""
-        target, flow = self.family.given(context), given(self.flow, self._like(context))
-        return chains(flow, target, n, method=method, generator=generator, **options)
+        return chains(*self._given(context), n, method=method, generator=generator, **options)
 
-    def _like(self, context: Tensor) -> Tensor:
-        return context.to(next(self.flow.parameters()))
+    def _given(self, context: Tensor) -> tuple[Flow, LogDensity]:
+        """The flow and the target of one context."""
+        target = self.family.given(context)
+        return given(self.flow, context.to(next(self.flow.parameters()))), target
 
 
 def fit_family(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from ..numerics.annealing import accepted_moves
 
 ACCEPTANCE, LENGTH = 0.8, 1.5  # the step size's target; of a trajectory, a quarter of the period of N(0, I)
 MOST_LEAPS = 10  # per trajectory: if steps have to be small, shorter trajectories are the cheaper way to the same
@@ -34,53 +37,51 @@ def hmc(
         Hoffman et al. (2019), NeuTra-lizing bad geometry in Hamiltonian Monte Carlo using neural transport,
         arXiv:1903.03704; Hoffman, Gelman (2014), The No-U-Turn sampler, arXiv:1111.4246 (the adaptation).
     """
-    x, height, slope = _with_slope(latent, z)
+    state, target = _at(latent, z), latent
     step, kept, accepted = _StepSize(0.5 * z[0].numel() ** -0.25), [], 0.0
-    target = latent
     for i in range(warmup + length):
         if path is not None and i < warmup:
             target = path(min(1.5 * (i + 1) / warmup, 1.0))
-            x, height, slope = _with_slope(target, z)
+            state = _at(target, state.z)
         size = step.now if i < warmup else step.average
         leaps = max(1, round(float(torch.rand((), generator=generator, device=z.device)) * 2 * LENGTH / size))
         momentum = torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
-        proposal = _leapfrog(target, z, momentum, slope, size, min(leaps, MOST_LEAPS))
-        gain = proposal[2] - _kinetic(proposal[1]) - height + _kinetic(momentum)
-        chance = gain.nan_to_num(-math.inf, -math.inf, -math.inf).exp().clamp(max=1.0)
-        taken = torch.rand(chance.shape, generator=generator, dtype=z.dtype, device=z.device) < chance
-        z, x, slope = (
-            torch.where(taken.view(-1, *[1] * (old.dim() - 1)), new, old)
-            for new, old in ((proposal[0], z), (proposal[3], x), (proposal[4], slope))
-        )
-        height = torch.where(taken, proposal[2], height)
+        new, after = _leapfrog(target, state, momentum, size, min(leaps, MOST_LEAPS))
+        gain = new.height - _kinetic(after) - state.height + _kinetic(momentum)
+        state, chance = accepted_moves(state, new, gain, generator)
         if i < warmup:
             step.adapt(float(chance.mean()))
         else:
-            kept.append(x)
+            kept.append(state.x)
             accepted += float(chance.mean()) / length
     return torch.stack(kept, 1), accepted
 
 
-def _leapfrog(
-    latent: Latent, z: Tensor, momentum: Tensor, slope: Tensor, size: float, leaps: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """z, momentum, height, x and slope at the end of a trajectory."""
-    momentum = momentum + 0.5 * size * slope
-    for leap in range(leaps):
-        z = z + size * momentum
-        x, height, slope = _with_slope(latent, z)
-        momentum = momentum + (size if leap < leaps - 1 else 0.5 * size) * slope
-    return z, momentum, height, x, slope
+class _State(NamedTuple):
+    """Noise z, its x, the height and its gradient; a height of NaN or +inf is -inf, a gradient not finite 0."""
+
+    z: Tensor
+    x: Tensor
+    height: Tensor
+    slope: Tensor
 
 
-def _with_slope(latent: Latent, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x, the height and its gradient; a height of NaN or +inf becomes -inf, a non-finite gradient 0."""
+def _at(latent: Latent, z: Tensor) -> _State:
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         x, height = latent(z)
         (slope,) = torch.autograd.grad(height.sum(), z)
     height = torch.where(height < math.inf, height, -math.inf).detach()
-    return x.detach(), height, slope.nan_to_num(0.0, 0.0, 0.0)
+    return _State(z.detach(), x.detach(), height, slope.nan_to_num(0.0, 0.0, 0.0))
+
+
+def _leapfrog(latent: Latent, state: _State, momentum: Tensor, size: float, leaps: int) -> tuple[_State, Tensor]:
+    """The end of a trajectory, and the momentum there."""
+    momentum = momentum + 0.5 * size * state.slope
+    for leap in range(leaps):
+        state = _at(latent, state.z + size * momentum)
+        momentum = momentum + (size if leap < leaps - 1 else 0.5 * size) * state.slope
+    return state, momentum
 
 
 def _kinetic(momentum: Tensor) -> Tensor:

@@ -16,8 +16,43 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .layers import build_layer, describe_layer
 from .same import same
+
+# layers of torch.nn that a saved model may hold, so that an encoder that is a Sequential of them needs no class of its
+# own: their constructor arguments are read from their attributes
+CONVOLUTION = (
+    "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias", "padding_mode",
+)  # fmt: skip
+BATCH_NORM = ("num_features", "eps", "momentum", "affine", "track_running_stats")
+POOL = ("kernel_size", "stride", "padding")
+LAYERS: dict[str, tuple[str, ...]] = {
+    "Sequential": (),
+    "Identity": (),
+    "Flatten": ("start_dim", "end_dim"),
+    "Linear": ("in_features", "out_features", "bias"),
+    "Conv1d": CONVOLUTION,
+    "Conv2d": CONVOLUTION,
+    "Conv3d": CONVOLUTION,
+    "MaxPool1d": POOL,
+    "MaxPool2d": POOL,
+    "AvgPool1d": POOL,
+    "AvgPool2d": POOL,
+    "AdaptiveAvgPool1d": ("output_size",),
+    "AdaptiveAvgPool2d": ("output_size",),
+    "BatchNorm1d": BATCH_NORM,
+    "BatchNorm2d": BATCH_NORM,
+    "LayerNorm": ("normalized_shape", "eps", "elementwise_affine"),
+    "GroupNorm": ("num_groups", "num_channels", "eps", "affine"),
+    "Dropout": ("p",),
+    "ReLU": (),
+    "LeakyReLU": ("negative_slope",),
+    "ELU": ("alpha",),
+    "GELU": ("approximate",),
+    "SiLU": (),
+    "Softplus": ("beta", "threshold"),
+    "Sigmoid": (),
+    "Tanh": (),
+}
 
 
 class Live:
@@ -147,7 +182,7 @@ def _describe(value: Any, known: dict[int, dict[str, Any]]) -> Any:
         return {"dict": {str(key): _describe(item, known) for key, item in value.items()}}
     if isinstance(value, Configurable):
         return _describe_module(value, known)
-    if isinstance(value, nn.Module) and (layer := describe_layer(value)) is not None:
+    if isinstance(value, nn.Module) and (layer := _describe_layer(value)) is not None:
         return {**layer, "arguments": {name: _describe(item, known) for name, item in layer["arguments"].items()}}
     raise TypeError(
         f"{type(value).__module__}.{type(value).__qualname__} cannot be saved: derive it from "
@@ -189,7 +224,7 @@ def build(description: Any, shared: dict[Any, Any] | None = None) -> Any:
         return shared[description["again"]]
     if "layer" in description:
         given = {key: build(item, shared) for key, item in description["arguments"].items()}
-        return build_layer(description["layer"], given)
+        return _build_layer(description["layer"], given)
     if "type" in description:
         module = _build_module(description, shared)
         if "shared" in description:
@@ -203,6 +238,32 @@ def _build_module(description: dict[str, Any], shared: dict[Any, Any]) -> Config
     if cls is None:
         raise ValueError(f"unknown type {description['type']!r}: import the module that defines it before loading")
     return cls(**{key: build(item, shared) for key, item in description.get("arguments", {}).items()})
+
+
+def _describe_layer(layer: nn.Module) -> dict[str, Any] | None:
+    """The name of a layer and its arguments, modules among them; None if it is not one of ``LAYERS``."""
+    name = type(layer).__name__
+    if name not in LAYERS or type(layer) is not getattr(nn, name):
+        return None
+    if isinstance(layer, nn.Sequential):
+        return {"layer": name, "arguments": {"parts": list(layer)}}
+    found = {key: getattr(layer, key) for key in LAYERS[name]}
+    if "bias" in found:
+        found["bias"] = found["bias"] is not None
+    return {"layer": name, "arguments": found}
+
+
+def _build_layer(name: Any, arguments: dict[str, Any]) -> nn.Module:
+    """Rebuilds the layer, freshly initialised.
+
+    Raises:
+        ValueError: it is not one of ``LAYERS``.
+    """
+    if name not in LAYERS:
+        raise ValueError(f"unknown layer {name!r:.50}")
+    if name == "Sequential":
+        return nn.Sequential(*arguments["parts"])
+    return getattr(nn, name)(**{key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()})  # type: ignore[no-any-return]
 
 
 def dtype_named(name: Any) -> torch.dtype:

@@ -158,23 +158,30 @@ def split(rows: int, validation: float, seed: int) -> tuple[Tensor, Tensor]:
     return order[held_out:].sort().values, order[:held_out].sort().values
 
 
-class Batches:
-    """Shuffled mini-batches; the batch of a step depends only on the seed and the step, so any step can be resumed.
+class RowBatches:
+    """Mini-batches of rows, and held-out ones for validation; each process takes its share.
 
-    An epoch is divided as evenly as possible: with 900 rows and a ``batch_size`` of 512, every batch has 450. Of each,
-    every process takes its share.
+    An epoch is divided as evenly as possible: with 900 rows and a ``batch_size`` of 512, every batch has 450.
     """
 
-    def __init__(
-        self, rows: Rows, index: Tensor, held_out: Rows | None, *, batch_size: int, seed: int, world: World
-    ) -> None:
-        self.rows, self.index, self.seed, self.world = rows, index, seed, world
-        self.steps_per_epoch = -(-len(index) // batch_size)
-        self.size = len(index) // self.steps_per_epoch
+    def __init__(self, rows: int, held_out: Rows | None, batch_size: int, world: World) -> None:
+        self.world = world
+        self.steps_per_epoch = -(-rows // batch_size)
+        self.size = rows // self.steps_per_epoch
         if self.size < world.count:
             raise ValueError(f"a batch has {self.size} rows, too few for {world.count} processes: raise batch_size")
         self.held_out = [] if held_out is None else held_out.chunks(batch_size)
         self.held_out_size = 0 if held_out is None else len(held_out)
+
+
+class Batches(RowBatches):
+    """Shuffled mini-batches; the batch of a step depends only on the seed and the step, so any step can be resumed."""
+
+    def __init__(
+        self, rows: Rows, index: Tensor, held_out: Rows | None, *, batch_size: int, seed: int, world: World
+    ) -> None:
+        super().__init__(len(index), held_out, batch_size, world)
+        self.rows, self.index, self.seed = rows, index, seed
         self._epoch, self._order = -1, index
 
     def batch(self, step: int) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from ..distributions.base import Density
-from .batches import Rows
+from .batches import RowBatches, Rows
 from .distributed import World
 
 
@@ -35,7 +35,7 @@ class Stream(Protocol):
         ...
 
 
-class StreamBatches:
+class StreamBatches(RowBatches):
     """Mini-batches of a stream, with the interface of :class:`~pushforward.training.batches.Batches`.
 
     Every process reads the whole stream and keeps its share of every batch, so that several processes train on the same
@@ -43,13 +43,8 @@ class StreamBatches:
     """
 
     def __init__(self, stream: Stream, flow: Density, held_out: Rows | None, *, batch_size: int, world: World) -> None:
-        self.stream, self.flow, self.world = stream, flow, world
-        self.steps_per_epoch = -(-stream.rows // batch_size)
-        self.size = stream.rows // self.steps_per_epoch
-        if self.size < world.count:
-            raise ValueError(f"a batch has {self.size} rows, too few for {world.count} processes: raise batch_size")
-        self.held_out = [] if held_out is None else held_out.chunks(batch_size)
-        self.held_out_size = 0 if held_out is None else len(held_out)
+        super().__init__(stream.rows, held_out, batch_size, world)
+        self.stream, self.flow = stream, flow
         self._next = -1
         self._pieces: Iterator[tuple[Any, ...]] = iter(())
         self._piece, self._used = Rows(torch.empty(0)), 0
