@@ -19,8 +19,7 @@ import torch.distributed as dist
 
 import pushforward as pf
 from pushforward.objectives.divergences import Objective
-from pushforward.training.distributed import World
-from pushforward.training.sharding import divided
+from pushforward.training.distributed import World, divided
 
 MODELS = {
     "realnvp 4 x 32": lambda: pf.realnvp(10, layers=4, hidden=(32, 32)),

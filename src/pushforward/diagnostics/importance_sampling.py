@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..distributions.flow import Flow
 from ..numerics.pareto import khat
+from ..numerics.sequential import effective
 from ..objectives.forms import as_target
 from ..objectives.target import evaluate
 from ..objectives.user_target import LogDensity, UserTarget, place, told
@@ -109,7 +110,7 @@ def importance(
     lw = log_weights.double()
     log_z = float(lw.logsumexp(0) - math.log(n))
     share = (lw - lw.logsumexp(0)).exp()  # w / sum w
-    ess = float(1 / share.square().sum()) if math.isfinite(log_z) else 0.0
+    ess = float(effective(lw)) if math.isfinite(log_z) else 0.0
     with target.unnoticed():
         missed = missed_mass(flow, target, log_z, math.log(n), starts, generator, seconds) if ess else math.nan
     unseen = 0.0 if references is None else _unseen(flow, target, references, log_z + math.log(n))

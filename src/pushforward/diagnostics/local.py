@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,26 +127,24 @@ def _statistics(
     at = np.concatenate([np.hstack([points, context]) for points in asked])
     labels = np.repeat([1, 0], n)
     with threadpool_limits(1):  # small work
-        learn = _learner(seed)
-        observed = learn(pairs.reshape(2 * n, -1), labels)(at).reshape(EVALUATED, n).mean(0)
+        observed = _statistic(pairs.reshape(2 * n, -1), labels, at, seed)
         by_chance = []
         for _ in range(permutations):
             swap = random.random(n) < 0.5  # within pairs of a context, which are exchangeable
             rows = np.where(swap[None, :, None], pairs[::-1], pairs).reshape(2 * n, -1)
-            by_chance.append(learn(rows, labels)(at).reshape(EVALUATED, n).mean(0))
+            by_chance.append(_statistic(rows, labels, at, seed))
     return observed, np.stack(by_chance)
 
 
-def _learner(seed: int) -> Callable[[Numbers, Numbers], Callable[[Numbers], Numbers]]:
+def _statistic(rows: Numbers, labels: Numbers, at: Numbers, seed: int) -> Numbers:
+    """That of a classifier trained on labelled rows, from where it is evaluated, ``(EVALUATED * n, features)``."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    def learn(rows: Numbers, labels: Numbers) -> Callable[[Numbers], Numbers]:
-        classifier = HistGradientBoostingClassifier(
-            max_iter=40, max_leaf_nodes=8, l2_regularization=1.0, early_stopping=False, random_state=seed
-        ).fit(rows, labels)
-        return lambda at: (classifier.predict_proba(at)[:, 1] - 0.5) ** 2
-
-    return learn
+    classifier = HistGradientBoostingClassifier(
+        max_iter=40, max_leaf_nodes=8, l2_regularization=1.0, early_stopping=False, random_state=seed
+    ).fit(rows, labels)
+    chances: Numbers = classifier.predict_proba(at)[:, 1]
+    return ((chances - 0.5) ** 2).reshape(EVALUATED, -1).mean(0)
 
 
 def _verdict(p_value: float, p_values: Numbers) -> str:

@@ -142,9 +142,13 @@ def as_tensor(values: Any) -> Tensor:
     return torch.tensor(np.ascontiguousarray(values, dtype=np.float64))
 
 
+def is_frame(X: Any) -> bool:
+    return hasattr(X, "__dataframe__") or hasattr(X, "__arrow_c_stream__")
+
+
 def table_with_text(X: Any) -> tuple[pl.DataFrame, str] | None:
     """A frame with a non-numeric column, converted to polars, and its kind; None for everything else."""
-    if not hasattr(X, "__dataframe__") and not hasattr(X, "__arrow_c_stream__"):
+    if not is_frame(X):
         return None
     try:
         frame, kind = from_frame(X, "X")

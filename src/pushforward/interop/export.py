@@ -29,12 +29,7 @@ CLOSE = 1e-5
 
 class Exported(nn.Module):
     """One method of a density as the forward pass of a module: log p(x | context), or x = g(z, context); or, as
-    ``gradient``, log p and its derivatives with respect to x and the context.
-
-    Args:
-        density: The density.
-        method: ``log_prob``, ``sample`` or ``gradient``.
-    """
+    ``gradient``, log p and its derivatives with respect to x and the context."""
 
     def __init__(self, density: Density, method: str) -> None:
         super().__init__()
@@ -105,19 +100,13 @@ def export(
         _compare(module, inputs, lambda *given: run(*given))
         about = {"pushforward": f'{{"method": "{first}", "event_shape": {list(density.event_shape)}}}'}
         torch.export.save(program, path, extra_files=about)
-        others = [*_others(density, method), *(["gradient"] if gradients else [])] if compile else []
+        samples = method is None and isinstance(density, Flow) and not _why_not(density, "sample")
+        others = [name for name, wanted in (("sample", samples), ("gradient", gradients)) if wanted and compile]
         programs = {first: program} | {name: _program(density, name)[2] for name in others}
         failure = add_compiled(path, density, programs) if compile else None
     if failure:
         warnings.warn(f"{path} holds no machine code: {failure}", stacklevel=2)
     return path
-
-
-def _others(density: Density, method: str | None) -> list[str]:
-    """The methods besides the density that are compiled with it by default."""
-    if method is not None or not isinstance(density, Flow) or _why_not(density, "sample"):
-        return []
-    return ["sample"]
 
 
 def _program(density: Density, method: str) -> tuple[Exported, tuple[Tensor, ...], torch.export.ExportedProgram]:
@@ -178,13 +167,8 @@ def _why_no_gradients(density: Density) -> str | None:
 
 
 def _why_not(density: Density, method: str, loops: bool = True) -> str | None:
-    """Why no fixed program can hold a method of a density; None if one can.
-
-    Args:
-        density: The density.
-        method: ``log_prob`` or ``sample``.
-        loops: Whether a program may hold loops of equal steps.
-    """
+    """Why no fixed program, which may hold ``loops`` of equal steps, can hold a method of a density; None if one
+    can."""
     steps = [part.solver.steps for part in density.modules() if isinstance(part, Continuous)]
     if None in steps or (steps and not loops):
         return (

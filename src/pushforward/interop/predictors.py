@@ -17,7 +17,7 @@ from ..tables.io.frames import from_frame
 from ..tables.queries.one_column import only_column
 from ..tables.queries.predict import central_level
 from ..tables.queries.weighted_column import ColumnDistribution
-from .estimator import check_is_fitted, seed_of, validate_data
+from .estimator import check_is_fitted, is_frame, seed_of, validate_data
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -60,7 +60,7 @@ class Predictor(BaseEstimator):
         """y as one column of as many values as X has rows; X is looked at for the first time."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        if _is_frame(X):
+        if is_frame(X):
             validate_data(self, X, skip_check_array=True)
             self._names = [str(name) for name in from_frame(X, "X")[0].columns]
         else:
@@ -76,7 +76,7 @@ class Predictor(BaseEstimator):
 
     def _framed(self, X: Any) -> pl.DataFrame:
         """X as a frame with the names of the fit; columns of an array by their places."""
-        if _is_frame(X):
+        if is_frame(X):
             validate_data(self, X, reset=False, skip_check_array=True)
             return from_frame(X, "X")[0].select(self._names)
         return pl.DataFrame(validate_data(self, X, dtype=np.float64, reset=False), schema=self._names)
@@ -215,7 +215,3 @@ class FlowClassifier(ClassifierMixin, Predictor):
 
     def _series(self, codes: NDArray[Any]) -> pl.Series:
         return pl.Series(self._target_name(), codes.astype(str))
-
-
-def _is_frame(X: Any) -> bool:
-    return hasattr(X, "__dataframe__") or hasattr(X, "__arrow_c_stream__")

@@ -97,14 +97,9 @@ def density_estimator(
 class SbiFlowEstimator(ConditionalDensityEstimator):
     """A flow with sbi's interface: inputs ``(sample, batch, features)``, conditions ``(batch, *shape)``.
 
-    Args:
-        flow: p(input | embedded condition). For an :class:`~pushforward.distributions.average.Average`, every member
-            is trained independently. The estimator divides its weights by ``gain``, in place.
-        embedding: Maps conditions to the flow's context.
-        input_shape: Shape of one input.
-        condition_shape: Shape of one condition.
-        average: Decay of the moving average of all weights that replaces them in evaluation mode; 0 for none.
-        gain: Factor on the flow's parameters as an optimiser sees them.
+    Every member of an :class:`~pushforward.distributions.average.Average` is trained independently. The estimator
+    divides the weights by ``gain``, in place; ``average`` is the decay of the moving average that replaces them in
+    evaluation mode.
     """
 
     net: _Scaled
@@ -178,14 +173,11 @@ class SbiFlowEstimator(ConditionalDensityEstimator):
 
 
 class _Scaled(nn.Module):
-    r"""A density whose weights are :math:`w = g\, v`, where an optimiser sees and changes v.
+    r"""A density whose weights are :math:`w = g\, v`, where an optimiser sees and changes v, by which w is replaced in
+    place.
 
     v gets the gradients of w, which optimisers use for their steps and clients clip: the steps of w are those of any
     optimiser at g times its learning rate.
-
-    Args:
-        density: A density with weights w; these are divided by g, in place, and so become v.
-        gain: g.
     """
 
     def __init__(self, density: Flow | Average, gain: float) -> None:

@@ -19,14 +19,10 @@ Contexts = Callable[[int], Tensor] | Tensor
 
 
 class Family:
-    r"""log pi(x | c) + constant, where the constant may depend on c, with the contexts of interest.
+    """log pi(x | c) + constant, where the constant may depend on c, with the contexts of interest: a function of n that
+    draws them, ``(n, width)``, or contexts ``(N, width)`` to choose from.
 
     Rows of x and c are joined, so that everything for targets of one argument (forms, failing rows) applies here.
-
-    Args:
-        log_density: Maps x ``(n, features)`` and contexts ``(n, width)`` to ``(n,)``, in nats.
-        contexts: A function of n that draws contexts ``(n, width)``; or contexts ``(N, width)`` to choose from.
-        features: Features of a row of x.
 
     Raises:
         TypeError: ``contexts`` is neither, or does not give a tensor.

@@ -22,18 +22,10 @@ STARTED = 64  # on which the start of a flow is judged
 FAR, OTHER_SCALE = 5.0, 10.0  # from the start, in the flow's own standard deviations
 
 
-def check_target(flow: Flow, log_density: Any, *, differentiable: bool = True, fails: float = 0.5) -> UserTarget:
-    """Evaluates a log-density on a few draws of the flow, without advancing the global random generator.
-
-    Args:
-        flow: The flow to be fitted to it.
-        log_density: Maps ``(n, *event)`` to ``(n,)``, in nats, up to a constant; other forms of it, see
-            :func:`~pushforward.objectives.forms.as_target`, are converted.
-        differentiable: Whether its gradient is needed.
-        fails: The share of draws that may have no finite value and gradient; they count as density 0.
-
-    Returns:
-        The target, in which failing rows have density 0.
+def check_target(flow: Flow, log_density: Any, *, fails: float = 0.5) -> UserTarget:
+    """The target of a log-density, whatever its form, in which failing rows have density 0: tried on a few draws of the
+    flow to be fitted to it, without advancing the global random generator. A share ``fails`` of these may have no
+    finite value and gradient.
 
     Raises:
         TypeError: it does not return a tensor, or fails on a batch.
@@ -41,14 +33,13 @@ def check_target(flow: Flow, log_density: Any, *, differentiable: bool = True, f
             rows of the batch, or do not fall off far out (then pi has no normalising constant).
     """
     generator = torch.Generator(flow.device).manual_seed(0)
-    x = flow.sample((DRAWS,), generator=generator).requires_grad_(differentiable)
+    x = flow.sample((DRAWS,), generator=generator).requires_grad_()
     target = as_target(log_density, x)
     with target.held():
         value = _call(target, x)
         check_finite(value, x, fails=fails)
         _note_zeros(target, value, x)
-        if differentiable:
-            _check_gradient(target, x, fails)
+        _check_gradient(target, x, fails)
         with torch.no_grad(), target.unnoticed():
             _check_rows(target, x.detach(), value.detach())
             _check_fall(flow, target, x.detach(), generator)

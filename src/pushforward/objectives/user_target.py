@@ -26,12 +26,8 @@ class UserTarget:
     which row it is for, so the batch is halved until the rows that raise are alone. Gradients not finite become 0. The
     first failure is reported by one :class:`TargetWarning`, with the error and the row.
 
-    Args:
-        log_density: Maps ``(n, *event)`` to ``(n,)``, in nats, through PyTorch operations.
-
     Attributes:
-        failed: Number of rows that failed so far.
-        rows: Number of rows evaluated so far.
+        failed, rows: Number of rows that failed so far, and that were evaluated.
         notes: Decisions about it, a sentence each.
     """
 

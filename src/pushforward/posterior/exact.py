@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..diagnostics.importance_sampling import systematic
 from ..distributions.flow import Flow
+from ..numerics.sequential import effective
 from ..numerics.threads import using
 from ..objectives.target import LogDensity, evaluate
 from .hmc import hmc
@@ -171,7 +172,8 @@ def chains(
     if method == "metropolis":
         x, log_w = proposals(flow, log_density, many * (CANDIDATES + skip + length), chunk, generator)
         place, acceptance = _metropolis(log_w.view(many, -1), skip, generator)
-        return Chains(_at(x.view(many, -1, *x.shape[1:]), place), method, acceptance)
+        own = torch.arange(many, device=x.device)[:, None]
+        return Chains(x.view(many, -1, *x.shape[1:])[own, place], method, acceptance)
     if method == "hmc":
         x, log_w = proposals(flow, log_density, many * CANDIDATES, chunk, generator)
         start = flow.transform(x[systematic(log_w, many, generator)])[0]
@@ -179,10 +181,9 @@ def chains(
             kept, acceptance = hmc(lambda z: _latent(flow, log_density, z), start, length, skip, generator)
         return Chains(kept, method, acceptance)
     x, log_w = proposals(flow, log_density, 10 * many * length, chunk, generator)
-    share = log_w.softmax(0)
     place = systematic(log_w, many * length, generator)
     order = torch.randperm(len(place), generator=generator, device=place.device)
-    return Chains(x[place[order]].view(many, length, *x.shape[1:]), method, None, float(1 / share.square().sum()))
+    return Chains(x[place[order]].view(many, length, *x.shape[1:]), method, None, float(effective(log_w)))
 
 
 def proposals(
@@ -225,11 +226,6 @@ def _metropolis(log_w: Tensor, warmup: int, generator: torch.Generator | None) -
             accepted += int(taken.sum())
     kept = np.stack(places, 1)
     return torch.from_numpy(kept).to(log_w.device), accepted / kept.size
-
-
-def _at(x: Tensor, place: Tensor) -> Tensor:
-    """Each chain's draws at the given indices: ``(chains, length, *event)``."""
-    return x[torch.arange(len(x), device=x.device)[:, None], place]
 
 
 def _latent(flow: Flow, log_density: LogDensity, z: Tensor) -> tuple[Tensor, Tensor]:

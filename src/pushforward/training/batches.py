@@ -224,14 +224,15 @@ class Draws:
         return {"batch": self.size}
 
 
-def held_out_rows(objective: Objective, validation: Any) -> Rows:
-    """The held-out rows given to ``fit``, alone or with their contexts and weights."""
+def held_out_rows(objective: Objective, validation: Any) -> Rows | None:
+    """The held-out rows given to ``fit``, alone or with their contexts and weights; None if it was given a share."""
+    if validation is None or isinstance(validation, int | float):
+        return None
     parts = validation if isinstance(validation, tuple | list) else (validation,)
     if not 1 <= len(parts) <= 3:
         raise ValueError(f"validation must be rows, or rows, contexts and weights, got {len(parts)} parts")
     x, context, weights = (*parts, None, None)[:3]
-    missing = objective.takes_missing
-    rows = check_rows(objective.flow, x, context, weights, name="validation", missing=missing)
+    rows = check_rows(objective.flow, x, context, weights, name="validation", missing=objective.takes_missing)
     return rows.to_flow(objective.flow)
 
 
@@ -249,18 +250,12 @@ def gather(
     """The batches for ``fit``'s arguments on the flow's device, and the indices of training and held-out rows."""
     flow = objective.flow
     rows = check_rows(flow, x, context, weights, missing=objective.takes_missing)
-    if validation is None or isinstance(validation, int | float):
-        train, index = split(len(rows), validation or 0, seed)
-    else:
-        train, index = split(len(rows), 0, seed)
+    share = validation if isinstance(validation, int | float) else 0
+    train, index = split(len(rows), share, seed)
     if rows.weights is not None:
         rows.weights = rows.weights / _mean_weight(rows.weights, train, "train on")
     rows = rows.to_flow(flow)
-    held_out = None
-    if len(index):
-        held_out = Rows(*rows.pick(index.to(rows.x.device)))
-    elif not (validation is None or isinstance(validation, int | float)):
-        held_out = held_out_rows(objective, validation)
+    held_out = rows[index.to(rows.x.device)] if len(index) else held_out_rows(objective, validation)
     if held_out is not None and held_out.weights is not None:
         _mean_weight(held_out.weights, torch.arange(len(held_out)), "validate with")
     batches = Batches(rows, train, held_out, batch_size=batch_size, seed=seed, world=world)

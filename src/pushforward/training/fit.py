@@ -285,8 +285,7 @@ def _streamed(objective: Objective, x: Stream, context: Any, validation: Any, si
         raise ValueError("context must be left out: a stream gives the context of its rows itself")
     if isinstance(validation, int | float) and validation:
         raise ValueError(f"a stream is not divided: give held-out rows, or None, instead of validation={validation}")
-    held_out = None if not isinstance(validation, Tensor | tuple | list) else held_out_rows(objective, validation)
-    return StreamBatches(x, objective.flow, held_out, batch_size=size, world=world)
+    return StreamBatches(x, objective.flow, held_out_rows(objective, validation), batch_size=size, world=world)
 
 
 def _resume(run: Training, kept: Records) -> Store:
