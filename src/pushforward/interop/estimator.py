@@ -97,10 +97,7 @@ class FlowEstimator(DensityMixin, BaseEstimator):
             raise ValueError("encoder is for a density given X: use ConditionalFlowDensity")
         if wants_average(self.flow, self.members) or self.flow == "auto":
             raise ValueError(f"encoder goes with one flow, got flow={self.flow!r} and members={self.members!r}")
-        mode = encoder.training
-        features = encoder.eval()(context[:2].float()).shape[-1]
-        encoder.train(mode)
-        return int(features)
+        return int(copy.deepcopy(encoder).eval()(context[:2].float()).shape[-1])  # layers learn nothing from the rows
 
     def _average(self, z: Tensor, context: Tensor | None, weights: Tensor | None) -> Density:
         """The average of densities requested by ``members``, ``auto`` or ``gmm``, over standardised rows."""

@@ -38,7 +38,7 @@ def train_on(
         rows: Training rows.
         val: Validation rows.
         options: The user's choices.
-        console: Hardware to print messages.
+        console: Where to print messages.
         batch_size, lr: The subject's defaults if the user chose none.
         clip: The maximum norm of a gradient.
         fresh: Whether the flow is new: one that is trained further keeps its data-dependent parameters, and does not

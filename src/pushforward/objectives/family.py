@@ -106,12 +106,12 @@ def given(flow: Flow, context: Tensor) -> Flow:
     """
     with torch.no_grad():
         features = flow.encode(context)
-    base: Any = _GivenBase(flow, features)
+    base: Any = _GivenBase(flow.base, features) if getattr(flow.base, "context_features", 0) else flow.base
     return Flow(_Given(flow.transform, features), base, event_shape=flow.event_shape)
 
 
 class _Given(Transform):
-    """A transform with its context fixed."""
+    """A transform with its context fixed, ``(features,)``."""
 
     context: Tensor
 
@@ -125,31 +125,24 @@ class _Given(Transform):
         return self.transform.out_event_dim
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.transform(x, self._like(x, self.event_dim))
+        return self.transform(x, self.context)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.transform.inverse(z, self._like(z, self.out_event_dim))
-
-    def _like(self, x: Tensor, event_dim: int) -> Tensor:
-        return self.context.expand(*x.shape[: x.dim() - event_dim], -1)
+        return self.transform.inverse(z, self.context)
 
 
 class _GivenBase(torch.nn.Module):
-    """The base of a flow with its context fixed, if it takes one."""
+    """The base of a flow with its context fixed."""
 
     context: Tensor
 
-    def __init__(self, flow: Flow, context: Tensor) -> None:
+    def __init__(self, base: Any, context: Tensor) -> None:
         super().__init__()
-        self.base, self.event_shape = flow.base, flow.base.event_shape
-        self.takes = isinstance(flow.base, Density) and bool(flow.base.context_features)
+        self.base, self.event_shape = base, base.event_shape
         self.register_buffer("context", context)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        if not self.takes:
-            return self.base.log_prob(z)
-        return self.base.log_prob(z, self.context.expand(*z.shape[: z.dim() - len(self.event_shape)], -1))
+        return self.base.log_prob(z, self.context)
 
     def sample(self, shape: Any, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
-        own = (self.context,) if self.takes else ()
-        return self.base.sample(shape, *own, generator=generator, temperature=temperature)
+        return self.base.sample(shape, self.context, generator=generator, temperature=temperature)

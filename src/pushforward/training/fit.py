@@ -132,9 +132,9 @@ def fit(
         ema: Decay of an exponential moving average of the weights, which is validated and kept in their place: 0.999
             averages about a thousand steps. 0 for an average over the last tenth of the steps while the rate is high
             and over ever fewer as it falls, or without held-out rows for none.
-        validate_every: StepOptions between validations; by default once an epoch or more often, in a tenth of the time.
+        validate_every: Steps between validations; by default once an epoch or more often, in a tenth of the time.
         checkpoint: A directory for checkpoints; a run that was killed resumes from there bit for bit.
-        checkpoint_every: StepOptions between checkpoints; the last two are kept.
+        checkpoint_every: Steps between checkpoints; the last two are kept.
         resume: ``"auto"`` resumes from a checkpoint if one exists and otherwise starts afresh, True requires one, False
             starts afresh and removes old checkpoints.
         progress: Show a bar with loss and remaining time, if there is a terminal.
