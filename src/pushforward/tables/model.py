@@ -74,7 +74,10 @@ class TableModel(FittedDensity):
     @property
     def read_options(self) -> ReadOptions:
         """How files are read whose rows leave it open: as the one that was fitted."""
-        return ReadOptions(text=self.schema.text_names, decimal=self.facts.get("decimal", ""))
+        return ReadOptions(
+            text=[c.name for c in self.schema.known if c.reading.contents in ("names", "truth")],
+            decimal=self.facts.get("decimal", ""),
+        )
 
     def usual(self, score: str = "log_density") -> tuple[np.ndarray, np.ndarray] | None:
         """Scores of rows by densities that did not see them, sorted, and their weights, 1 on average; None for a model

@@ -177,7 +177,7 @@ class _Old:
     def learnt_again(self, new: pl.DataFrame, options: TableOptions, source: str) -> Schema:
         """The schema of old and new rows together."""
         schema, saved = self.model.schema, [] if self.saved is None else [self._frame(self.saved)]
-        known = [*schema.fields, *(given.column for given in schema.given), *schema.dependencies.columns]
+        known = [*schema.known, *schema.dependencies.columns]
         rows = pl.DataFrame([c.reading.cells(c.name, c.reading.values(new[c.name])) for c in known if c.name in new])
         parts = [rows, self._frame(self.held), *saved, *([self.drawn(min(self.left, DRAWS))] if self.left else [])]
         both = pl.concat([part.select(rows.columns) for part in parts], how="vertical_relaxed")

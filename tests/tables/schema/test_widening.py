@@ -88,10 +88,10 @@ def test_orders_near_relations_and_weekdays_are_given_up_where_new_rows_break_th
     worked = ~table["weekday"].is_in(["Sat", "Sun"])
     old, new = table.filter(worked)[:300], table.filter(worked)[300:]
     schema = learn_schema(old, TableOptions(columns=old.columns), "old")
-    schema = schema.with_near(schema.encode(old, "old").x)
+    schema = schema.with_near(schema.encode(old, "old").x, (), {})
     assert schema.orders
     assert schema.near
-    assert schema.weeks is not None
+    assert schema.weeks
     for other, kept in (
         (new, True),
         (new.with_columns(high=pl.col("low") - 1e-3), False),

@@ -59,10 +59,12 @@ def explain(model: TableModel, rows: Rows, chosen: np.ndarray, seed: int = 0) ->
     else:
         gains = gains_without(model, some)
         fits = _expected(model, some, gains.argmax(1))
-    top = gains.argmax(1)
+    top, kinds = gains.argmax(1), explained_columns(model.schema)
     pairs = zip(top.tolist(), fits.gather(1, top[:, None])[:, 0].tolist(), strict=True)
     values: list[Any] = [
-        columns[j].shown(value) if model.schema.speaks else float(columns[j].kind.amounts(np.array([value]))[0])
+        columns[j].shown(value)
+        if kinds["would_fit"] == pl.String
+        else float(columns[j].kind.amounts(np.array([value]))[0])
         for j, value in pairs
     ]
     found = {"unlikely_because": [columns[j].name for j in top.tolist()], "would_fit": values}
@@ -70,7 +72,7 @@ def explain(model: TableModel, rows: Rows, chosen: np.ndarray, seed: int = 0) ->
     everywhere = np.full(len(rows), np.nan)
     everywhere[chosen] = np.arange(len(chosen))
     place = pl.Series(everywhere, nan_to_null=True).cast(pl.UInt32)
-    return pl.DataFrame(found, schema=explained_columns(model.schema)).select(pl.all().gather(place))
+    return pl.DataFrame(found, schema=kinds).select(pl.all().gather(place))
 
 
 def _expected(model: TableModel, rows: Rows, top: Tensor) -> Tensor:
@@ -104,7 +106,7 @@ def cells_given_others(model: TableModel, rows: Rows) -> pl.DataFrame:
 
 def explained_columns(schema: Schema) -> dict[str, type[pl.DataType]]:
     """Names and kinds of the columns that :func:`explain` returns."""
-    value = pl.String if schema.speaks else pl.Float64
+    value = pl.String if any(column.speaks for column in schema.columns) else pl.Float64
     gains = {f"gain_{name}": pl.Float64 for name in schema.names}
     return {"unlikely_because": pl.String, "would_fit": value, **gains}
 

@@ -163,8 +163,7 @@ def one_row(model: TableModel, given: Mapping[str, Any]) -> pl.DataFrame:
     if not given and not model.schema.given:
         return pl.DataFrame()
     check_known(model, list(given))
-    fields = [*model.schema.fields, *(given.column for given in model.schema.given)]
-    plain = {column.name for column in fields if column.reading.takes_numbers}
+    plain = {column.name for column in model.schema.known if column.reading.takes_numbers}
     return pl.DataFrame([series(name, [_number(name, v) if name in plain else v]) for name, v in given.items()])
 
 

@@ -21,7 +21,7 @@ from ...diagnostics.two_samples import (
 )
 from ...models.train import Rows
 from ..schema.columns import Column
-from ..schema.kinds.unseen import is_unseen
+from ..schema.kinds.few_values import is_unseen
 from ..schema.schema import Schema
 
 PAIRS, CATEGORIES = 2_000, 500  # at most, the most dependent pairs and the commonest categories

@@ -26,7 +26,7 @@ from ...models.train import Rows
 from ..guide import spread_of
 from ..model import TableModel
 from ..schema.columns import Column
-from ..schema.kinds.unseen import is_unseen
+from ..schema.kinds.few_values import is_unseen
 from ..schema.numbers import missing
 from ..schema.schema import Encoded
 
@@ -148,7 +148,7 @@ class Query:
         columns are in order, and whose drawn numbers, unless they lie within a given range, are not far from those of
         the training rows."""
         schema, in_order = model.schema, model.schema.in_order(True, False)
-        sizes = schema.classes if missing else schema.value_classes
+        sizes = [column.classes if missing else column.kind.classes for column in schema.columns]
         classes = torch.tensor([size or np.inf for size in sizes], device=model.device)
         free = torch.ones(len(sizes), dtype=torch.bool, device=model.device)
         free[list(within)] = False
@@ -199,8 +199,9 @@ def conditional(model: TableModel, rows: Rows, given: Tensor, samples: int, seed
 def _among_values(model: TableModel, rows: Rows, j: int, samples: int, seed: int) -> Answer:
     """log p(entry j | the other entries) for a column with a probability for each value, normalised over those that
     were seen; any other value has the share of them that it has in whole rows."""
-    schema, kind, code = model.schema, model.schema.columns[j].kind, rows.x[:, j]
-    values = torch.arange(schema.outcomes_of(j), dtype=torch.float64)
+    schema, column, code = model.schema, model.schema.columns[j], rows.x[:, j]
+    kind, given_holes = column.kind, column.holes.at_random  # log-densities are then conditioned on which are missing
+    values = torch.arange(kind.classes if given_holes else column.classes, dtype=torch.float64)
     x = rows.x.repeat(len(values), 1, 1)
     x[..., j] = values[:, None]
     context = None if rows.context is None else rows.context.repeat(len(values), 1)

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...errors import InputError, listed
 from ...numerics.partly_known import known_in_part
 from .kinds.base import Description, Kind, Numbers
+from .kinds.circle import refuse_outside
 from .numbers import missing, more
 from .reading import Reading
 from .saved import Saved
@@ -152,7 +153,7 @@ class Column(Saved):
     @property
     def refuses(self) -> bool:
         """Whether there are cells that :meth:`refuse` refuses."""
-        return self._reads_text or type(self.kind).refuse is not Kind.refuse
+        return self._reads_text or self.kind.period is not None
 
     @property
     def _reads_text(self) -> bool:
@@ -160,13 +161,7 @@ class Column(Saved):
         return (self.reading.moment or self.kind.contents == "text") and not self.reading.lenient
 
     def refuse(self, column: pl.Series, numbers: Numbers, source: str, first: int) -> None:
-        """Refuses cells that could not be read, or whose values cannot be.
-
-        Args:
-            column: The table's column.
-            numbers: As encoded.
-            source: Its file, for the message.
-            first: The number of the first row in the file, from 0.
+        """Refuses cells that could not be read, or lie outside a period: ``first`` is the number of the first row.
 
         Raises:
             InputError: names the first such row.
@@ -176,7 +171,8 @@ class Column(Saved):
             if len(bad):
                 what = f"{column[int(bad[0])]!r} is not {self.expected}{more(len(bad))}"
                 raise InputError(f"{source}: column {self.name!r}, row {first + bad[0] + 1}: {what}; correct it")
-        self.kind.refuse(numbers, source, self.name, first + np.arange(len(column)))
+        if self.kind.period is not None:
+            refuse_outside(numbers, self.kind.period, source, self.name, first)
 
 
 @dataclass(frozen=True)

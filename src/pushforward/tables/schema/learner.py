@@ -121,12 +121,10 @@ class Learner:
         """The description of a column: modelled, computed, or None if it is left out."""
         name, there = column.name, column.filter(pl.Series(~missing(column), dtype=pl.Boolean))
         if (column.dtype.is_nested() and name not in self.in_part) or column.dtype in (pl.Binary, pl.Object):
-            self._leave(
-                name, "holds lists or other nested values", " holds nested values; leave it out with `columns=`"
-            )
+            self._leave(name, "holds lists or other nested values")
             return None
         if not len(there):
-            self._leave(name, "has no value in any row", " has no value in any row; leave it out with `columns=`")
+            self._leave(name, "has no value in any row")
             return None
         if there.n_unique() == 1 and len(there) == len(column):
             return self._constant(column)
@@ -167,20 +165,16 @@ class Learner:
             known = self._made(column, Number.of(present(values)), reading, values)
         numbers = self.encoded.pop(name)
         numbers = numbers[~np.isnan(numbers)]
-        return (
-            ContextColumn(known) if known.classes else ContextColumn(known, float(numbers.mean()), float(numbers.std()))
-        )
+        scale = () if known.classes else (float(numbers.mean()), float(numbers.std()))
+        return ContextColumn(known, *scale)
 
     def _reading(self, column: pl.Series, there: pl.Series) -> Reading:
         """How a column's cells are read: as dates, truth values, numbers, numbers with marks, or names."""
         if column.name in self.in_part:
             return Reading(dtype="Part")
-        if column.dtype.is_temporal() and column.name not in self.said.categories and there.n_unique() > 1:
-            return Reading(dtype=moment_name(column.dtype))
-        if column.dtype == pl.Boolean:
-            return Reading(dtype="Boolean")
-        if not is_text(column):
-            return Reading()
+        plain = _plain_reading(column)
+        if plain is not None and not (plain.moment and (column.name in self.said.categories or there.n_unique() == 1)):
+            return plain
         if column.dtype == pl.String and column.name not in self.said.categories and there.n_unique() > FEW:
             if (found := find_form(column)) is not None:
                 self._note_form(column.name, found)
@@ -303,11 +297,9 @@ class Learner:
             "`columns=` leaves it out",
             f" is constant ({column[0]!r} in every row), so it has no density; leave it out with `columns=`",
         )
-        temporal, stored = column.dtype.is_temporal(), stored_type(column.dtype)
-        if column.dtype == pl.Boolean or (is_text(column) and not temporal):
-            reading = Reading(dtype="Boolean" if column.dtype == pl.Boolean else "String", stored=stored)
+        reading = replace(_plain_reading(column) or Reading(dtype="String"), stored=stored_type(column.dtype))
+        if reading.contents in ("truth", "names"):
             return Constant(Column(column.name, Category.of(column), reading))
-        reading = Reading(dtype=moment_name(column.dtype) if temporal else "", stored=stored)
         value = present(reading.values(column))[:1]
         return Constant(Column(column.name, Number.of(value), reading), value=float(value[0]))
 
@@ -353,6 +345,15 @@ class Learner:
         self._leave(name, what, f" {what}; change its units")
         return True
 
-    def _leave(self, name: str, why: str, refusal: str) -> None:
+    def _leave(self, name: str, why: str, refusal: str = "") -> None:
         """Leaves a column out."""
-        self.decisions.add(name, f"left out: {why}", "", refusal)
+        self.decisions.add(name, f"left out: {why}", "", refusal or f" {why}; leave it out with `columns=`")
+
+
+def _plain_reading(column: pl.Series) -> Reading | None:
+    """How a column that is no text is read; None for text."""
+    if column.dtype.is_temporal():
+        return Reading(dtype=moment_name(column.dtype))
+    if column.dtype == pl.Boolean:
+        return Reading(dtype="Boolean")
+    return None if is_text(column) else Reading()

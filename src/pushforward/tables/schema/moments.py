@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -56,14 +57,11 @@ def find_form(column: pl.Series) -> Form | None:
     alike = there.str.contains(r"^\s*\d.*[-/.: ].*(\d|Z)\s*$")
     if not len(there) or alike.mean() < 1 - SLIPS:  # type: ignore[operator]
         return None
-    best: tuple[int, str, str, pl.Series] | None = None
-    for dtype, form, read in _candidates(there):
-        if best is None or read.null_count() < best[0]:
-            best = read.null_count(), dtype, form, read
-    if best is None:
+    found = min(_candidates(there), key=lambda candidate: candidate[2].null_count(), default=None)
+    if found is None:
         return None
-    unread, dtype, form, read = best
-    slip = there.filter(read.is_null())[0] if unread else None
+    dtype, form, read = found
+    slip = there.filter(read.is_null())[0] if read.null_count() else None
     return Form(dtype, _as_written(there, read, form), slip, _misread(there, read, dtype, form))
 
 
@@ -80,17 +78,9 @@ def _candidates(there: pl.Series) -> Iterator[tuple[str, str, pl.Series]]:
 
 def _as_written(there: pl.Series, read: pl.Series, form: str) -> str:
     """The format with days, months and hours as they are padded."""
-    known = read.is_not_null()
-    for each in (form, _unpadded(form)):
-        if (_text(read.filter(known), each) == there.filter(known)).all():
-            return each
-    return form
-
-
-def _unpadded(form: str) -> str:
-    for part in "mdH":
-        form = form.replace(f"%{part}", f"%-{part}")
-    return form
+    known, unpadded = read.is_not_null(), re.sub("%([mdH])", r"%-\1", form)
+    same = (each for each in (form, unpadded) if (_text(read.filter(known), each) == there.filter(known)).all())
+    return next(same, form)
 
 
 def _misread(there: pl.Series, read: pl.Series, dtype: str, form: str) -> str | None:
@@ -104,16 +94,10 @@ def _misread(there: pl.Series, read: pl.Series, dtype: str, form: str) -> str | 
 
 
 def read_moments(column: pl.Series, dtype: str, form: str = "", zone: str | None = None) -> pl.Series:
-    """Cells as days for dates, and as seconds for times and durations.
+    """Cells as days for dates, and as seconds for times and durations, whose names are in ``MOMENTS``.
 
-    Text is read in the column's own format, and where that fails in one that cannot be misread. A time without a zone
-    is read in that of the table's column.
-
-    Args:
-        column: The cells.
-        dtype: One of ``MOMENTS``.
-        form: The format of text; empty if the training rows held none.
-        zone: The time zone of the table's column; None if it has none.
+    Text is read in the column's own format, if the training rows had one, and where that fails in one that cannot be
+    misread. A time without a zone is read in that of the table's column, if it has one.
 
     Raises:
         InputError: durations are expected, which are not read from text.

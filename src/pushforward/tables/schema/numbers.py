@@ -31,14 +31,17 @@ def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
     Raises:
         InputError: names the first such column, and its first bad row.
     """
-    for name in names:
-        if is_text(frame[name]):
-            bad, what = _bad_cells(frame[name]), f"column {name!r} holds {_contents(frame[name])}"
-            if len(bad):
-                what = (
-                    f"column {name!r}, row {bad[0] + 1}: {frame[name][int(bad[0])]!r} is not a number{more(len(bad))}"
-                )
-            raise InputError(f"{source}: {what}, but numbers are expected there; correct it")
+    for column in (frame[name] for name in names if is_text(frame[name])):
+        kind = (
+            "dates or times" if column.dtype.is_temporal() else "nested values" if column.dtype.is_nested() else "text"
+        )
+        what, bad = f"column {column.name!r} holds {kind}", pl.Series(dtype=pl.Boolean)
+        if column.dtype == pl.String:
+            bad = column.cast(pl.Float64, strict=False).is_null() & column.is_not_null()
+        if bad.any():
+            row, count = int(bad.arg_max() or 0), int(bad.sum())
+            what = f"column {column.name!r}, row {row + 1}: {column[row]!r} is not a number{more(count)}"
+        raise InputError(f"{source}: {what}, but numbers are expected there; correct it")
 
 
 def missing(column: pl.Series) -> np.ndarray:
@@ -89,15 +92,3 @@ def refuse_gaps(frame: pl.DataFrame, names: Sequence[str], source: str, first: i
 def more(count: int) -> str:
     """How many further rows a message speaks of."""
     return f" (and {count - 1} more rows like it)" if count > 1 else ""
-
-
-def _bad_cells(column: pl.Series) -> np.ndarray:
-    if column.dtype != pl.String:
-        return np.array([], dtype=int)
-    return np.flatnonzero((column.cast(pl.Float64, strict=False).is_null() & column.is_not_null()).to_numpy())
-
-
-def _contents(column: pl.Series) -> str:
-    if column.dtype.is_temporal():
-        return "dates or times"
-    return "nested values" if column.dtype.is_nested() else "text"

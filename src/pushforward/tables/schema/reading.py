@@ -68,12 +68,9 @@ class Reading(Saved):
             numbers = column.cast(pl.Float64)
             if numbers.is_finite().all():
                 return numbers
-        if self.dtype == "Int64" and column.dtype.is_integer():
-            return column  # codes beyond 2^53 are not all float64 numbers
-        if column.dtype == pl.Null:
-            column = column.cast(pl.String)
-        if self.dtype == "String":
-            return column
+        column = column.cast(pl.String) if column.dtype == pl.Null else column
+        if self.dtype == "String" or (self.dtype == "Int64" and column.dtype.is_integer()):
+            return column  # of which codes beyond 2^53 are not all float64 numbers
         if self.dtype == "Part":
             return parsed(column)
         if self.dtype == "Boolean":
@@ -85,14 +82,6 @@ class Reading(Saved):
             return numbers.set(numbers.is_null() & column.is_not_null(), np.inf)
         return numbers.cast(pl.Float32) if self.dtype and column.dtype == pl.Float32 else numbers
 
-    def _recorded(self, values: pl.Series) -> pl.Series:
-        """Numbers as text, those in recorded intervals as these."""
-        text, numbers = as_text(values), values.cast(pl.Float64)
-        for low, high, cell in self.recorded:
-            inside = (numbers >= (-np.inf if low is None else low)) & (numbers <= (np.inf if high is None else high))
-            text = text.zip_with(~inside.fill_null(False), pl.Series([cell] * len(text), dtype=pl.String))
-        return text
-
     def naming(self, names: Sequence[str]) -> Reading:
         """The reading of numbers that have names; unchanged if there are none."""
         if not names or self.dtype:
@@ -103,7 +92,11 @@ class Reading(Saved):
     def cells(self, name: str, values: pl.Series) -> pl.Series:
         """Values as they are written in the table."""
         if self.recorded:
-            return self._recorded(values).alias(name)
+            text, numbers = as_text(values).alias(name), values.cast(pl.Float64)
+            for low, high, cell in self.recorded:
+                inside = numbers.is_between(-np.inf if low is None else low, np.inf if high is None else high)
+                text = text.set(inside.fill_null(False), cell)
+            return text
         if self.dtype in MOMENTS:
             values = write_moments(values.cast(pl.Float64), self.dtype, self.form)
         elif self.dtype == "Boolean":
@@ -127,12 +120,8 @@ def is_text(column: pl.Series) -> bool:
 
 
 def as_numbers(column: pl.Series, marked: bool = False) -> np.ndarray:
-    """A column as float64; NaN if there is no finite number.
-
-    Args:
-        column: The values.
-        marked: Whether text may have thousands separators, currency or per cent signs.
-    """
+    """A column as float64; NaN if there is no finite number. Text may have thousands separators, currency or per cent
+    signs if it is ``marked``."""
     if marked and column.dtype == pl.String:
         plain = column.str.replace_all(MARKS, "").cast(pl.Float64, strict=False)
         values = plain.set(~column.str.contains(MARKED).fill_null(True), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,7 @@ from ...errors import InputError
 from ...numerics.in_order import InOrder
 from .columns import Column, ContextColumn
 from .kinds.base import Numbers
-from .kinds.unseen import is_unseen
+from .kinds.few_values import is_unseen
 from .missingness import Missingness
 from .numbers import refuse_text, require_columns, usable_rows
 from .relations.base import Dependencies, Dependency, Relation
@@ -49,6 +49,11 @@ class Encoded:
     notes: tuple[str, ...]
 
 
+def _of(kind: Any) -> Callable[[Any], tuple[Any, ...]]:
+    """The relations of a schema that are of one kind."""
+    return lambda schema: tuple(relation for relation in schema.relations if isinstance(relation, kind))
+
+
 @dataclass(frozen=True)
 class Schema(Saved):
     """The columns of a model, by name.
@@ -72,8 +77,7 @@ class Schema(Saved):
 
     def __repr__(self) -> str:
         """The columns, and the relations between them, one in each line."""
-        said = {column.name: column.describe() for column in self.fields}
-        said |= {given.name: given.column.describe() for given in self.given}
+        said = {column.name: column.describe() for column in self.known}
         lines = [f"  {name}: {each.kind}" for name, each in said.items()]
         for place, (name, each) in enumerate(said.items()):
             ends = "" if each.low == "-" else f", {each.low} to {each.high}"
@@ -98,35 +102,13 @@ class Schema(Saved):
     @cached_property
     def dependencies(self) -> Dependencies:
         """Columns that follow from others, and are not modelled."""
-        return Dependencies(self._of(Dependency), self.columns)
+        return Dependencies(_of(Dependency)(self), self.columns)
 
-    @cached_property
-    def near(self) -> tuple[Near, ...]:
-        """Columns that are formulas of others up to a remainder, none computed from a later one."""
-        return self._of(Near)
-
-    @cached_property
-    def orders(self) -> tuple[Order, ...]:
-        """Pairs of columns of which one is never above the other."""
-        return self._of(Order)
-
-    @cached_property
-    def in_part(self) -> tuple[KnownInPart, ...]:
-        """Columns that say what rows know of others."""
-        return self._of(KnownInPart)
-
-    @cached_property
-    def compositions(self) -> tuple[Composition, ...]:
-        """Parts of a whole, of which one follows from the others."""
-        return self._of(Composition)
-
-    @cached_property
-    def weeks(self) -> Weeks | None:
-        """Which column of dates is seen as Mondays, beside the weekdays that another column tells."""
-        return next(iter(self._of(Weeks)), None)
-
-    def _of(self, kind: Any) -> tuple[Any, ...]:
-        return tuple(relation for relation in self.relations if isinstance(relation, kind))
+    near = cached_property(_of(Near))  # columns that are formulas of others up to a remainder
+    orders = cached_property(_of(Order))  # pairs of columns of which one is never above the other
+    in_part = cached_property(_of(KnownInPart))  # columns that say what rows know of others
+    compositions = cached_property(_of(Composition))  # parts of a whole, of which one follows from the others
+    weeks = cached_property(_of(Weeks))  # which dates are seen as Mondays, beside the weekdays that a column tells
 
     @cached_property
     def given_names(self) -> list[str]:
@@ -137,12 +119,6 @@ class Schema(Saved):
         """All columns of the table that the model knows: modelled, given, and those that follow from others."""
         return [*self.names, *self.given_names, *self.follow_names]
 
-    @property
-    def text_names(self) -> list[str]:
-        """The columns that hold text or truth values."""
-        known = [*self.fields, *(given.column for given in self.given)]
-        return [column.name for column in known if column.reading.contents in ("names", "truth")]
-
     @cached_property
     def context_features(self) -> int:
         return sum(given.width for given in self.given)
@@ -151,17 +127,6 @@ class Schema(Saved):
     def classes(self) -> tuple[int, ...]:
         """The number of classes of each column, counting a missing value as one if it has its own; 0 for numbers."""
         return tuple(column.classes for column in self.columns)
-
-    @cached_property
-    def value_classes(self) -> tuple[int, ...]:
-        """The same without those of missing values."""
-        return tuple(column.kind.classes for column in self.columns)
-
-    def outcomes_of(self, j: int) -> int:
-        """Over how many classes the probabilities of column j sum to 1: without that of missing values, if these are at
-        random and log-densities are conditioned on them."""
-        column = self.columns[j]
-        return column.kind.classes if column.holes.at_random else column.classes
 
     @cached_property
     def numbers(self) -> list[int]:
@@ -182,11 +147,6 @@ class Schema(Saved):
     def steps(self) -> dict[int, float]:
         """The spacing of the values of every column that lies on a grid."""
         return {j: column.kind.step for j, column in enumerate(self.columns) if column.kind.step > 0}
-
-    @property
-    def speaks(self) -> bool:
-        """Whether the values of some column are shown as text, not as plain numbers."""
-        return any(column.speaks for column in self.columns)
 
     @property
     def numeric(self) -> Schema:
@@ -223,7 +183,7 @@ class Schema(Saved):
         columns = tuple(replace(c, kind=c.kind.shaped(values, weight, again)) for c, values in pairs)
         return replace(self, columns=columns)
 
-    def with_near(self, x: Tensor, free: Collection[str] = (), stated: Mapping[str, Formula] | None = None) -> Schema:
+    def with_near(self, x: Tensor, free: Collection[str], stated: Mapping[str, Formula]) -> Schema:
         """The schema with parts of wholes, and formulas that columns are up to a remainder, each said in a note.
 
         Args:
@@ -234,13 +194,13 @@ class Schema(Saved):
         values = self._values(x.numpy())
         wholes = compositions(self.fields, self.dependencies.relations, values)
         seen = {name for each in wholes if each.ratios for name in (*each.parts, *each.wholes)}
-        left = {name: formula for name, formula in (stated or {}).items() if name not in seen}
+        left = {name: formula for name, formula in stated.items() if name not in seen}
         found = near(self.fields, values, {*free, *seen}, left)
+        why = "it is defined in too few rows, leaves no remainder, or is one of a circle"
+        unused = left.keys() - {relation.name for relation in found}
         said = [f"{each}" for each in wholes]
         said += [f"{relation}: the flow learns the remainder" for relation in found]
-        unused = {name: left[name] for name in left if name not in {relation.name for relation in found}}
-        why = "it is defined in too few rows, leaves no remainder, or is one of a circle"
-        said += [f"{name!r} is modelled without {formula}: {why}" for name, formula in unused.items()]
+        said += [f"{name!r} is modelled without {left[name]}: {why}" for name in left if name in unused]
         return replace(self, relations=(*self.relations, *found, *wholes), notes=(*self.notes, *said))
 
     def ignoring(self) -> Schema:
@@ -265,22 +225,21 @@ class Schema(Saved):
             InputError: says which columns, and what is expected.
         """
         frame = self.joined(frame, source)
-        if not self._needed <= set(frame.columns):
-            require_columns(frame, [*self.names, *self.given_names], source)
-        odd = [name for name in self._plain if not frame[name].dtype.is_numeric()]
+        if not self._needed.keys() <= {*frame.columns}:
+            require_columns(frame, [*self._needed], source)
+        odd = [name for name, plain in self._needed.items() if plain and not frame[name].dtype.is_numeric()]
         if odd:
             refuse_text(frame, odd, source)
 
     @cached_property
-    def _needed(self) -> frozenset[str]:
-        """The columns that rows must have."""
-        return frozenset([*self.names, *self.given_names])
+    def known(self) -> tuple[Column, ...]:
+        """The columns that rows must have: those that are modelled, and the given ones."""
+        return (*self.fields, *(given.column for given in self.given))
 
     @cached_property
-    def _plain(self) -> list[str]:
-        """Those of them that must hold numbers."""
-        known = [*self.fields, *(given.column for given in self.given)]
-        return [column.name for column in known if column.reading.takes_numbers]
+    def _needed(self) -> dict[str, bool]:
+        """Their names, and whether they must hold numbers."""
+        return {column.name: column.reading.takes_numbers for column in self.known}
 
     @cached_property
     def _strict(self) -> list[Column]:
@@ -294,8 +253,7 @@ class Schema(Saved):
 
     def usable(self, frame: pl.DataFrame) -> np.ndarray:
         """Which rows have a value in every column of the model."""
-        frame = self.joined(frame, "table")
-        return usable_rows(frame, [*self.names, *self.given_names])
+        return usable_rows(self.joined(frame, "table"), [*self._needed])
 
     def encode(self, frame: pl.DataFrame, source: str, first: int = 0, *, strict: bool = True) -> Encoded:
         """Rows of a table as the model sees them.
@@ -319,8 +277,8 @@ class Schema(Saved):
             known = [column for column in self.dependencies.columns if column.name in frame.columns]
             follow = {column.name: column.read(frame[column.name]) for column in known}
             values = self.dependencies.completed(values, follow)
-        if self.weeks is not None:
-            self.weeks.split(values)
+        for week in self.weeks:
+            week.split(values)
         for j, flag in self.missingness.flags.items():
             number = self.columns[j]
             values[self.columns[flag].name] = number.missing(values[number.name]).astype(np.float64)
@@ -385,8 +343,8 @@ class Schema(Saved):
     def broken(self, rows: Encoded) -> np.ndarray:
         """Which rows violate each dependency, ``(dependencies, n)``."""
         values = self._values(rows.x.numpy())
-        if self.weeks is not None:
-            self.weeks.joined(values)
+        for week in self.weeks:
+            week.joined(values)
         return self.dependencies.broken(values, rows.follow, len(rows.x))
 
     # About encoded rows
@@ -425,7 +383,7 @@ class Schema(Saved):
 
     def log_of_unseen(self, x: Tensor) -> Tensor | float:
         """The change in the log-densities of encoded rows for numbers that no training row had, in nats; see
-        :mod:`~.kinds.unseen`."""
+        :mod:`~.kinds.few_values`."""
         changes = [self.columns[j].kind.log_unseen(x[..., j]) for j in self._named if self.columns[j].kind.unseen]
         return sum(changes, start=0.0)
 
@@ -468,10 +426,10 @@ class Schema(Saved):
             recorded: Whether numbers in an interval that is always recorded as such are written so.
         """
         drawn, known = x.detach().double().cpu().numpy(), self.fields
-        together = self.follow_names or self.compositions or self.weeks is not None
+        together = self.follow_names or self.compositions or self.weeks
         snapped = self._snapped(drawn) if together else self._holed(self._values(drawn), drawn)
-        if self.weeks is not None:
-            self.weeks.joined(snapped)
+        for week in self.weeks:
+            week.joined(snapped)
         if self.follow_names:
             snapped, known = self.dependencies.computed(snapped), (*known, *self.dependencies.columns)
         if not recorded:

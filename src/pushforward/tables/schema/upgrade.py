@@ -40,8 +40,7 @@ def upgraded(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _column(old: dict[str, Any]) -> dict[str, Any]:
-    fields = ("share", "at_random", "ignored")
-    holes = zip(fields, (old.get("holes", 0.0), old.get("at_random", False), old.get("ignored", False)), strict=True)
+    holes = {"share": old.get("holes", 0.0)} | {name: old.get(name, False) for name in ("at_random", "ignored")}
     reading = {name: old.get(name, empty) for name, empty in (("dtype", ""), ("form", ""), ("stored", []))}
     if not old.get("categories") and reading["dtype"] == "String":  # the default, of numbers too
         reading["dtype"] = ""
@@ -50,7 +49,7 @@ def _column(old: dict[str, Any]) -> dict[str, Any]:
         "name": old["name"],
         "kind": _kind(old),
         "reading": {"type": Reading.type_name, **reading},
-        "holes": {"type": Holes.type_name, **dict(holes)},
+        "holes": {"type": Holes.type_name, **holes},
     }
 
 
@@ -71,11 +70,9 @@ def _kind(old: dict[str, Any]) -> dict[str, Any]:
         return {"type": Periodic.type_name, **numeric, **grid, "period": old["period"]}
     if grid["step"]:
         return {"type": Grid.type_name, **numeric, **grid}
-    return (
-        {"type": Spikes.type_name, **numeric, "atoms": old["atoms"]}
-        if old.get("atoms")
-        else {"type": Number.type_name, **numeric}
-    )
+    if old.get("atoms"):
+        return {"type": Spikes.type_name, **numeric, "atoms": old["atoms"]}
+    return {"type": Number.type_name, **numeric}
 
 
 def _given(old: dict[str, Any]) -> dict[str, Any]:

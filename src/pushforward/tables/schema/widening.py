@@ -16,7 +16,7 @@ from torch import Tensor
 from ...errors import listed
 from .columns import Column
 from .kinds.base import Hints, Numbers
-from .kinds.unseen import is_unseen
+from .kinds.few_values import is_unseen
 from .learner import KINDS, kind_of
 from .missingness import flags_of
 from .numbers import missing
@@ -57,7 +57,7 @@ def widened(
     found = replace(schema, columns=(*fields, *flags_of(fields)), relations=tuple(relations))
     kept, broken = _holding(found, new)
     told_apart = {column.name for column in schema.fields if _is_few(column)}
-    told_apart |= set() if schema.weeks is None else {schema.weeks.weekday}
+    told_apart |= {week.weekday for week in schema.weeks}
     if broken or told_apart & news:
         return None, [*notes, *(f"{relation}, which new rows break: it is sought again" for relation in broken)]
     return replace(found, relations=tuple(kept)) if notes else schema, notes
@@ -107,8 +107,8 @@ def _holding(schema: Schema, new: pl.DataFrame) -> tuple[list[Relation], list[Re
     rows break."""
     rows, kept, gone = schema.encode(new, "table"), list(schema.relations), list[Relation]()
     values: dict[str, Numbers] = dict(zip((c.name for c in schema.columns), rows.x.T.numpy().copy(), strict=True))
-    if schema.weeks is not None:
-        schema.weeks.joined(values)
+    for week in schema.weeks:
+        week.joined(values)
     columns: Mapping[str, Column] = schema.dependencies.known
     for relation in schema.dependencies:
         name, told = relation.column.name, rows.follow.get(relation.column.name)

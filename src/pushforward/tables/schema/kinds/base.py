@@ -153,13 +153,6 @@ class Kind(Saved, ABC):
             return (numbers >= 0) & (numbers < self.classes) & (numbers == np.floor(numbers))
         return np.isfinite(numbers)
 
-    def refuse(self, numbers: Numbers, source: str, name: str, rows: NDArray[np.int64]) -> None:
-        """Refuses encoded values that make no sense, by the file's name, the column's and the rows' positions.
-
-        Raises:
-            InputError: names the first.
-        """
-
     def snap(self, numbers: Numbers) -> Numbers:
         """Encoded values moved to possible ones."""
         return numbers

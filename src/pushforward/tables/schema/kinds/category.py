@@ -26,19 +26,12 @@ import torch
 from torch import Tensor
 
 from .base import Hints
-from .named import Named
-from .unseen import ALWAYS, FEWEST, RARE
+from .named import ALWAYS, FEWEST, RARE, Named
 
 
 @dataclass(frozen=True, kw_only=True)
 class Category(Named):
-    """Names that follow no order.
-
-    Args:
-        unseen: u of each name; empty if no others are possible.
-    """
-
-    unseen: tuple[float, ...] = ()
+    """Names that follow no order."""
 
     title: ClassVar[str] = "category"
     is_number: ClassVar[bool] = False
@@ -46,11 +39,6 @@ class Category(Named):
     @classmethod
     def fits(cls, values: pl.Series, hints: Hints) -> Self | None:
         return cls.of(values) if hints.named or not values.dtype.is_numeric() else None
-
-    @classmethod
-    def of(cls, values: pl.Series) -> Self:
-        kind = super().of(values)
-        return kind.expecting(np.round(np.array(kind.fill) * (len(values) - values.null_count())))
 
     def expecting(self, counts: np.ndarray) -> Self:
         return replace(self, unseen=() if self.grouped else _shares_of_new_names(counts))

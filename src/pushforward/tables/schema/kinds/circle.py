@@ -77,9 +77,6 @@ class Periodic(Numeric, saved_as="Circle"):
     def can(self, numbers: Numbers) -> Any:
         return (numbers >= self.period[0]) & (numbers <= self.period[1])
 
-    def refuse(self, numbers: Numbers, source: str, name: str, rows: np.ndarray) -> None:
-        refuse_outside(numbers, self.period, source, name, rows)
-
     def shaped(self, x: Numbers, weight: Numbers, again: bool = False) -> Self:
         return self
 
@@ -89,30 +86,13 @@ class Periodic(Numeric, saved_as="Circle"):
 
 
 def _divides(step: float, length: float) -> bool:
-    turns = length / step
-    return abs(turns - round(turns)) <= 1e-6
+    return abs(length / step - round(length / step)) <= 1e-6
 
 
-def refuse_outside(
-    numbers: Numbers, period: tuple[float, float], source: str, name: str, rows: np.ndarray | None = None
-) -> None:
-    """Refuses values outside a period.
-
-    Args:
-        numbers: Encoded values, or NaN.
-        period: Its beginning and end.
-        source: The file's name.
-        name: The column's name.
-        rows: Their positions in the file, from 0.
-
-    Raises:
-        InputError: names the column, the row and the period.
-    """
+def refuse_outside(numbers: Numbers, period: tuple[float, float], source: str, name: str, first: int = 0) -> None:
+    """Refuses values outside a period: ``first`` is the number of the first row in the file."""
     low, high = period
     outside = np.flatnonzero((numbers < low) | (numbers > high))
     if len(outside):
-        row = outside[0] if rows is None else rows[outside[0]]
-        raise InputError(
-            f"{source}: column {name!r}, row {row + 1}: {numbers[outside[0]]:g} lies outside its period, "
-            f"{low:g} to {high:g}"
-        )
+        value = f"{numbers[outside[0]]:g} lies outside its period, {low:g} to {high:g}"
+        raise InputError(f"{source}: column {name!r}, row {first + outside[0] + 1}: {value}")

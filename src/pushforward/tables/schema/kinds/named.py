@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -15,6 +16,8 @@ from .base import Description, Kind, Numbers
 
 MOST = 200  # values with a probability of their own
 SINGLE, DOUBLE = 1e-6, 1e-9  # relative differences between the same number, written in two ways
+FEWEST, RARE = 3, 10  # values from which others are possible, and rows holding each from which they are not
+ALWAYS = 0.1  # rows that hold one that none had, at least
 SHORT = 512  # number of cells below which a loop is faster than a query of Polars
 
 
@@ -26,11 +29,13 @@ class Named(Kind):
         values: The values as text, in order.
         grouped: How many rare values the last one, ``(other)``, stands for; 0 if every value has its own place.
         fill: The share of the rows that hold each.
+        unseen: u of each, the share of what is encoded as it that no training row had; empty if no others are possible.
     """
 
     values: tuple[str, ...]
     grouped: int = 0
     fill: tuple[float, ...] = ()
+    unseen: tuple[float, ...] = ()
 
     title: ClassVar[str]
 
@@ -40,15 +45,13 @@ class Named(Kind):
         names = value_names(values)
         codes = codes_of(values, names)
         counts = np.bincount(codes[codes >= 0].astype(np.int64), minlength=len(names))
-        if len(names) <= MOST:
-            return cls(values=tuple(names), fill=tuple((counts / counts.sum()).tolist()))
-        often = np.sort(np.argsort(-counts, kind="stable")[: MOST - 1])
-        counts = np.append(counts[often], counts.sum() - counts[often].sum())
-        return cls(
-            values=(*(names[place] for place in often), OTHER),
-            grouped=len(names) - len(often),
-            fill=tuple((counts / counts.sum()).tolist()),
-        )
+        grouped = 0
+        if len(names) > MOST:
+            often = np.sort(np.argsort(-counts, kind="stable")[: MOST - 1])
+            counts = np.append(counts[often], counts.sum() - counts[often].sum())
+            names, grouped = [*(names[place] for place in often), OTHER], len(names) - len(often)
+        fill = tuple((counts / counts.sum()).tolist())
+        return cls(values=tuple(names), grouped=grouped, fill=fill).expecting(counts)
 
     def widened(self, values: pl.Series, known: int) -> Self:
         new = value_names(values.filter(pl.Series(self.read(values) == -1)))
@@ -60,9 +63,9 @@ class Named(Kind):
         counts[: len(self.fill)] += np.round(np.array(self.fill) * known)
         return replace(kind, fill=tuple((counts / counts.sum()).tolist())).expecting(counts)
 
+    @abstractmethod
     def expecting(self, counts: NDArray[Any]) -> Self:
-        """The kind with the shares of values that no row had, from how many rows hold each."""
-        return self
+        """The kind with what is left for values that no row had, from how many rows hold each."""
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -63,13 +63,7 @@ class Composition(Relation):
 
 
 def compositions(columns: Sequence[Column], relations: Sequence[Dependency], values: Rows) -> tuple[Composition, ...]:
-    """Sums whose parts are never negative; by their ratios, where held-out rows are likelier so.
-
-    Args:
-        columns: The modelled columns.
-        relations: The columns that follow from others.
-        values: The encoded training rows.
-    """
+    """Sums whose parts are never negative; by their ratios, where held-out rows are likelier so."""
     known = {column.name: column for column in columns}
     found: list[Composition] = []
     taken: set[str] = set()
@@ -108,29 +102,21 @@ def _widest(kind: Numeric) -> float:
 
 def _gains(composition: Composition, known: dict[str, Column], values: Rows) -> bool:
     """Whether held-out rows are likelier under a Gaussian of log-ratios than under one of the columns' own maps."""
-    names = [*composition.parts, *composition.wholes]
-    x = np.stack([values[name] for name in names], 1)
-    there = ~np.isnan(x).any(1)
-    if there.sum() < FEWEST:
+    names, k = [*composition.parts, *composition.wholes], len(composition.parts)
+    x = np.stack([values[name] for name in names])
+    x = x[:, ~np.isnan(x).any(0)]
+    if x.shape[1] < FEWEST:
         return False
-    x = x[there]
-    kinds = {name: kind for name in names if isinstance(kind := known[name].kind, Numeric)}
-    pairs = [mapped(kinds[name], column) for name, column in zip(names, x.T, strict=True)]
-    own, slopes = np.stack([z for z, _ in pairs], 1), np.stack([slope for _, slope in pairs], 1)
-    k = len(composition.parts)
-    middles = np.stack([kinds[name].middles(column) for name, column in zip(names, x.T, strict=True)], 1)
-    ratios, logdet = _ratios(composition, middles, k)
-    learnt = np.random.default_rng(0).permutation(len(x)) % 2 == 0
+    kinds = [kind for name in names if isinstance(kind := known[name].kind, Numeric)]
+    own, slopes = np.array([mapped(kind, column) for kind, column in zip(kinds, x, strict=True)]).transpose(1, 2, 0)
+    middles = np.stack([kind.middles(column) for kind, column in zip(kinds, x, strict=True)], 1)
+    chart = LogRatios(range(k), composition.total, range(k, len(names)), composition.margins)
+    z, logdet = (each.numpy() for each in chart(torch.from_numpy(middles)))
+    ratios, logdet = np.nan_to_num(z[:, :k], posinf=50.0, neginf=-50.0), np.nan_to_num(logdet, neginf=-1e3)
+    learnt = np.random.default_rng(0).permutation(len(own)) % 2 == 0
     ours = _gaussian(np.column_stack([ratios, own[:, k:]]), learnt) + (logdet + slopes[:, k:].sum(1))[~learnt]
     gain = ours - _gaussian(own, learnt) - slopes.sum(1)[~learnt]
     return bool(gain.mean() > 2 * gain.std() / np.sqrt(len(gain)))
-
-
-def _ratios(composition: Composition, x: Numbers, k: int) -> tuple[Numbers, Numbers]:
-    wholes = range(k, x.shape[1])
-    chart = LogRatios(range(k), composition.total, wholes, composition.margins)
-    z, logdet = chart(torch.from_numpy(x))
-    return np.nan_to_num(z[:, :k].numpy(), posinf=50.0, neginf=-50.0), np.nan_to_num(logdet.numpy(), neginf=-1e3)
 
 
 def _gaussian(z: Numbers, learnt: np.ndarray) -> Numbers:

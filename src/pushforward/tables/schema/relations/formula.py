@@ -116,15 +116,15 @@ class Near(Relation):
     def transform(self, columns: Sequence[Column]) -> Remainder:
         """x_j - m(x) as a transform of encoded rows."""
         places = {column.name: j for j, column in enumerate(columns)}
-        inputs = [columns[places[name]] for name in self.formula.inputs]
+        inputs = [(places[name], columns[places[name]].kind) for name in self.formula.inputs]
         bent = {name for _, factors in self.formula.terms for name, p in factors if p <= 0 or p % 1}
         return Remainder(
             places[self.name],
             [(w, [(places[name], p) for name, p in factors]) for w, factors in self.formula.terms],
             self.formula.offset,
-            grids=[(places[c.name], c.kind.origin, c.kind.step) for c in inputs if c.kind.step],
-            cells=[(places[c.name], sorted(c.kind.atoms)) for c in inputs if c.kind.atoms],
-            floors=[(places[c.name], 0.5 * c.kind.ends[0]) for c in inputs if c.name in bent],
+            grids=[(j, kind.origin, kind.step) for j, kind in inputs if kind.step],
+            cells=[(j, sorted(kind.atoms)) for j, kind in inputs if kind.atoms],
+            floors=[(j, 0.5 * kind.ends[0]) for j, kind in inputs if columns[j].name in bent],
         )
 
     def left(self, x: Tensor, columns: Sequence[Column]) -> Tensor:
@@ -156,19 +156,11 @@ def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -
 
 
 def near(
-    columns: Sequence[Column], values: Rows, other: Collection[str] = (), stated: Mapping[str, Formula] | None = None
+    columns: Sequence[Column], values: Rows, other: Collection[str], stated: Mapping[str, Formula]
 ) -> tuple[Near, ...]:
-    """Columns that are formulas of others up to a remainder: as stated, or found, so that held-out rows are likelier
-    for it. In this order none is computed from a later one.
-
-    Args:
-        columns: The modelled columns.
-        values: Their encoded training rows.
-        other: Columns that are seen otherwise.
-        stated: The formulas that the user stated.
-    """
+    """Columns, but for those that are seen otherwise, that are formulas of others up to a remainder: as stated, or
+    found, so that held-out rows are likelier for it. In this order none is computed from a later one."""
     found: list[Near] = []
-    stated = stated or {}
     below: dict[str, set[str]] = {column.name: set() for column in columns}
     numbers, scales = [column for column in columns if is_scale(column)], on_scales(columns, values)
     wanted = [column for column in numbers if column.name in stated or column.name not in other]

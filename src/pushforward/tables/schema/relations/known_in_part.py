@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from ....errors import InputError
+from ..numbers import require_columns
 from ..partial_cells import cells
 from ..reading import as_numbers, is_text
 from .base import Relation
@@ -163,11 +164,12 @@ def stated(
     Raises:
         InputError: a column is missing, or used twice.
     """
-    for argument, given in (("limits", limits), ("censored", censored), ("noise", noise)):
-        named = [n for name, more in given.items() for n in ([*more] if argument == "limits" else [name, more])]
-        for name in named:
-            if name not in frame.columns:
-                raise InputError(f"{source}: has no column {name!r}", argument, name)
+    for argument, named in (
+        ("limits", [name for ends in limits.values() for name in ends]),
+        ("censored", [*censored, *censored.values()]),
+        ("noise", [*noise, *noise.values()]),
+    ):
+        require_columns(frame, named, source, argument)
     found: list[KnownInPart] = [Limits(name, *ends) for name, ends in limits.items()]
     found += [Censored.of(frame, name, flag, source) for name, flag in censored.items()]
     found += [Measured(name, error) for name, error in noise.items()]

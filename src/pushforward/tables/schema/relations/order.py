@@ -36,22 +36,10 @@ class Order(Relation):
 
 
 def find_orders(
-    columns: Sequence[Column],
-    values: Rows,
-    source: str,
-    stated: Sequence[tuple[str, str]] = (),
-    *,
-    found: bool = True,
+    columns: Sequence[Column], values: Rows, source: str, stated: Sequence[tuple[str, str]] = (), *, found: bool = True
 ) -> tuple[Order, ...]:
-    """Orders that all rows keep and that independent columns of the same values would break, without those that follow
-    from others; and those that are stated.
-
-    Args:
-        columns: The modelled columns.
-        values: Their encoded rows.
-        source: Where the rows come from, for error messages.
-        stated: Pairs of columns that the user gave, the lower one first.
-        found: Whether to look for others.
+    """Stated orders, as pairs of which the lower one comes first; and with ``found``, those that all rows keep and that
+    independent columns of the same values would break, without those that follow from others.
 
     Raises:
         InputError: a stated order is one of columns that are not modelled numbers, or a row breaks it.
@@ -106,22 +94,14 @@ def _all_below(name: str, below: Mapping[str, set[str]]) -> set[str]:
 
 
 def in_order(orders: Sequence[Order], columns: Sequence[Column], flags: Mapping[int, int]) -> InOrder:
-    """Whether encoded rows keep the orders.
-
-    Args:
-        orders: The orders.
-        columns: The columns of encoded rows.
-        flags: For columns whose missing values another column flags, that column.
-    """
+    """Whether encoded rows keep the orders; ``flags`` are the columns that flag missing values of others."""
     places = {column.name: j for j, column in enumerate(columns)}
     pairs = [(places[order.low], places[order.high]) for order in orders]
     kinds = {j: columns[j].kind for j in sorted({j for pair in pairs for j in pair})}
     return InOrder(
         pairs,
         grids=[(j, kind.origin, kind.step) for j, kind in kinds.items() if kind.step],
-        tables=[
-            (j, kind.amounts(np.arange(float(kind.classes))).tolist()) for j, kind in kinds.items() if kind.classes
-        ],
+        tables=[(j, kind.amounts(np.arange(float(n))).tolist()) for j, kind in kinds.items() if (n := kind.classes)],
         atoms=[(j, sorted(kind.atoms)) for j, kind in kinds.items() if kind.atoms],
         flags=[(j, flags[j]) for j in kinds if j in flags],
     )
