@@ -306,6 +306,18 @@ def test_a_model_is_trained_further_with_the_same_rows_and_never_gets_worse(tmp_
         assert again.summary_["flow"] == "maf"
 
 
+def test_rows_given_what_no_training_row_had_are_neither_filled_nor_explained(conditioned: pf.TableDensity):
+    strange, hole = pl.Series([False, True, False]), pl.Series([True, True, False])
+    rows = TABLE[:3].with_columns(
+        colour=pl.when(strange).then(pl.lit("mauve")).otherwise("colour"), price=pl.when(~hole).then("price")
+    )
+    assert conditioned.impute(rows, draws=2)["price"].is_null().to_list() == 2 * strange.to_list()
+    explained = conditioned.explain(rows)
+    assert explained["unlikely_because"].is_null().to_list() == strange.to_list()
+    assert explained["log_p_size"].is_nan().to_list() == strange.to_list()
+    assert sum("'mauve'" in note for note in conditioned.notes_) == 1
+
+
 def test_more_is_for_a_fitted_model_and_a_time(fitted: pf.TableDensity):
     with pytest.raises(InputError, match="not fitted yet"):
         pf.TableDensity().fit(TABLE, more="1m")

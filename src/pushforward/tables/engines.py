@@ -110,7 +110,7 @@ class DistributedTable:
         def work(model: TableModel, rows: pa.Table) -> pa.Table:
             frame = from_frame(rows)[0]
             batch = int(frame.hash_rows(seed=own % 2**32).sum()) % 2**31  # so that equal rows of two batches differ
-            return impute(model, frame, 1, batch).to_arrow()
+            return impute(model, frame, 1, batch)[0].to_arrow()
 
         return self._map(data, work, pa.schema([*kept, *(drawn.field(name) for name in absent)]))
 

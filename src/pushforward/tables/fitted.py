@@ -261,7 +261,8 @@ class FittedTable(TableModel):
         """
         self._require_fit()
         read = self._table(table).held_out()
-        filled = impute(self, read.frame, draws, self.seed if random_state is None else random_state)
+        filled, notes = impute(self, read.frame, draws, self.seed if random_state is None else random_state)
+        self._tell(notes)
         return to_frame(filled, read.kind, table)
 
     def explain(self, table: Any) -> Any:
@@ -274,8 +275,9 @@ class FittedTable(TableModel):
         Without a guide, a gain is by how many nats the best typical value would raise the row's log-density.
         """
         encoded = self.schema.encode(self._rows(table), SOURCE)
+        self._tell(encoded.notes)
         rows = Rows(encoded.x, encoded.context)
-        found = explain(self, rows, np.arange(len(rows)), seed=self.seed)
+        found = explain(self, rows, np.flatnonzero(~encoded.strange), seed=self.seed)
         gains = [f"gain_{name}" for name in self.schema.names]
         found.insert_column(2, found.select(pl.max_horizontal(gains)).to_series().alias("gain"))
         if self.guided is not None:

@@ -113,7 +113,7 @@ def build_guide(schema: Schema, x: Tensor, weights: Tensor | None, seed: int) ->
 
 def _first_maps(columns: Sequence[Column], x: Tensor, narrow: bool) -> list[Transform | None]:
     """The columns' own maps, except those that only shorten heavy tails (asinh) if more is linear without them."""
-    maps, untailed = [c.kind.first_map() for c in columns], [c.kind.untailed() for c in columns]
+    maps, untailed = [c.kind.first_map() for c in columns], [c.kind.without("asinh") for c in columns]
     plain = [f if kind == c.kind else kind.first_map() for kind, c, f in zip(untailed, columns, maps, strict=True)]
     if plain == maps or not narrow:
         return maps

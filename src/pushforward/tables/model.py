@@ -145,7 +145,10 @@ class TableModel(FittedDensity):
                 console.note(f"{source}: {left:,} rows with missing or infinite values are left out")
                 frame = frame[numbers]
         encoded = self.schema.encode(frame, source)
-        return Rows(encoded.x, encoded.context), numbers
+        for note in encoded.notes:
+            console.note(note)
+        known = ~encoded.strange
+        return Rows(encoded.x, encoded.context)[known], numbers[known]
 
     def judged(self, rows: Rows, samples: int | None, seed: int) -> np.ndarray:
         rows = rows.to(self.device)

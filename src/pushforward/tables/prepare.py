@@ -138,6 +138,8 @@ def prepare(
     known = frame if counted.all() else frame.filter(counted)
     fresh, schema = schema is None, schema or learn_schema(known, options, source, in_part=in_part, asked=asked)
     encoded = schema.encode(frame, source)
+    if encoded.strange[torch.from_numpy(counted)].any():
+        raise InputError(encoded.notes[0])
     rows = Rows(encoded.x, encoded.context, weight)
     numbers = np.arange(len(split[2])) if table.splits else np.flatnonzero(usable)[split[2]]
     splits = TableSplits(schema, rows, split, numbers, complete=not table.splits)

@@ -317,6 +317,7 @@ def test_what_no_row_had_in_a_given_column_touches_its_own_rows_alone() -> None:
         model.predict(rows, "y", "mode"),
         model.predict(rows, "y", "interval")["low"],
         model.sample(1, given=given, random_state=0)["y"].fill_null(np.nan),
+        model.explain(rows)["gain"].fill_null(np.nan),
     ]
     for answer in answers:
         assert np.isfinite(np.asarray(answer)).tolist() == [True, False, False]
@@ -324,6 +325,7 @@ def test_what_no_row_had_in_a_given_column_touches_its_own_rows_alone() -> None:
     assert sum("'z' was not among the training rows" in note for note in model.notes_) == 2  # of the table, and given
     with pytest.raises(InputError, match="'z'"):
         model.sample(5, given={"group": "z", "x": 0.0})
+    assert model.drift(pl.concat([rows, TABLE[-20:]])).new_rows == 21
 
 
 def test_a_guide_that_has_learnt_nothing_fills_within_reach() -> None:

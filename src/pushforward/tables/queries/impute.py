@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import polars as pl
@@ -17,8 +18,11 @@ from ..schema.numbers import missing
 from .query import Query, encode_partly
 
 
-def impute(model: TableModel, frame: pl.DataFrame, draws: int, seed: int, source: str = "table") -> pl.DataFrame:
-    """The rows with their missing cells drawn from p(missing | observed), ``draws`` copies one below the other.
+def impute(
+    model: TableModel, frame: pl.DataFrame, draws: int, seed: int, source: str = "table"
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The rows with their missing cells drawn from p(missing | observed), ``draws`` copies one below the other, and
+    notes on those whose cells stay missing, given what no training row was.
 
     Columns unknown to the model are left as they are; columns that the table lacks are drawn as well.
     """
@@ -26,10 +30,9 @@ def impute(model: TableModel, frame: pl.DataFrame, draws: int, seed: int, source
         raise InputError("expected at least 1", "draws", draws)
     schema = model.schema
     found = encode_partly(model, frame, source)
-    if found.notes:
-        raise InputError(found.notes[0])
     rows = Rows(schema.missingness.forgotten(found.x, 0.0), found.context)  # once drawn, the values are present
     filled = Query.holes(rows).draw(model, draws, seed)
+    filled = filled.masked_fill(found.strange[:, None], math.nan)
     written = schema.decode(filled.flatten(0, 1), recorded=False)
     before = pl.concat([frame] * draws) if draws > 1 else frame
     holes = {column.name: rows.x[:, j].isnan().repeat(draws).numpy() for j, column in enumerate(schema.columns)}
@@ -42,9 +45,9 @@ def impute(model: TableModel, frame: pl.DataFrame, draws: int, seed: int, source
     for name, hole in holes.items():
         if name in written.columns and name not in before.columns:
             columns.append(written[name])
-        elif name in written.columns and hole.any():
+        elif name in written.columns and (hole := hole & ~found.strange.repeat(draws).numpy()).any():
             columns.append(_filled(before[name], written[name], pl.Series(hole)))
-    return before.with_columns(columns)
+    return before.with_columns(columns), found.notes
 
 
 def _filled(old: pl.Series, new: pl.Series, hole: pl.Series) -> pl.Series:
@@ -63,7 +66,9 @@ def impute_file(
     table = read_table(data, model.read_options)
     for note in table.notes:
         console.note(note)
-    filled = impute(model, table.frame, draws, seed, str(data))
+    filled, notes = impute(model, table.frame, draws, seed, str(data))
+    for note in notes:
+        console.note(note)
     there = [name for name in model.schema.names if name in table.frame.columns]
     cells = sum(int(table.frame[name].is_null().sum()) for name in there)
     absent = [name for name in model.schema.names if name not in there]

@@ -69,8 +69,8 @@ class Query:
         encoded = encode_partly(model, frame, source, first)
         broken = model.schema.broken(encoded) if model.schema.follow_names else None
         conditions = model.schema.features_of(given)
-        if not given and not encoded.notes:
-            return cls(Rows(encoded.x, encoded.context), ~conditions, conditions, broken, encoded)
+        if not given:
+            return cls(Rows(encoded.x, encoded.context), ~conditions, conditions, broken, encoded, encoded.notes)
         x, strange, notes = condition_on(model, encoded, given, frame, source, first)
         rows = Rows(x.masked_fill(strange[:, None], math.nan), encoded.context)
         return cls(rows, ~conditions, conditions, broken, encoded, notes)
@@ -266,12 +266,12 @@ def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: in
     schema, frame = model.schema, model.schema.joined(frame, source)
     absent = [name for name in schema.names if name not in frame.columns]
     if not absent:
-        return schema.encode(frame, source, first, strict=False)
+        return schema.encode(frame, source, first)
     if len(absent) == len(schema.names):
         lacks = [*absent, *(name for name in schema.given_names if name not in frame.columns)]
         raise InputError(f"{source}: has no column {listed(map(repr, lacks))}, which the model needs")
     model.guide_for(f"needs the column {absent[0]!r}, which {source} lacks")
-    rows = schema.encode(frame.with_columns(pl.lit(None).alias(name) for name in absent), source, first, strict=False)
+    rows = schema.encode(frame.with_columns(pl.lit(None).alias(name) for name in absent), source, first)
     gone = schema.missingness.found(rows.x)  # except what sums imply
     return dataclasses.replace(rows, x=rows.x.masked_fill(schema.features_of(absent) & gone, torch.nan))
 

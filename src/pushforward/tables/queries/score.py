@@ -163,7 +163,7 @@ def _note_values(
 ) -> None:
     """Says which values no training row had, and which rows, by their places, violate a relation between columns."""
     assert query.encoded is not None
-    schema, x = scoring.model.schema, query.encoded.x
+    schema, x = scoring.model.schema, query.encoded.x[~query.encoded.strange]
     for note in query.notes:
         console.note(note)
     whole = set(schema.names) <= set(columns)

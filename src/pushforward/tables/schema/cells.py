@@ -189,14 +189,7 @@ class Cells(nn.Module):
 
 
 def cell_points(schema: Schema, x: Tensor, *, samples: int = 16, seed: int = 0) -> Tensor:
-    """The points that represent each row's cell, ``(K, n, features)``; the rows themselves if no column has cells.
-
-    Args:
-        schema: The columns.
-        x: Rows in data units, float64, of shape ``(n, features)``.
-        samples: K.
-        seed: Seed of the points.
-    """
+    """The points that represent each row's cell, ``(K, n, features)``; the rows themselves if no column has cells."""
     return Cells(schema).to(x.device)(x, _shifted(x, _sobol(samples, x, seed), seed)) if schema.has_cells else x[None]
 
 

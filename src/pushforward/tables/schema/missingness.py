@@ -165,12 +165,7 @@ class Missingness:
 
 
 def random_holes(columns: Sequence[Column], values: Mapping[str, np.ndarray]) -> set[str]:
-    """The columns whose holes are independent of everything else in the table.
-
-    Args:
-        columns: The modelled columns.
-        values: Their encoded values.
-    """
+    """The modelled columns whose holes are independent of everything else in the table's encoded rows."""
     missing = {c.name: c.missing(values[c.name]) for c in columns if c.holes.share}
     seen = {c.name: _codes(c, values[c.name]) for c in columns}
     pairs = [(name, other) for name, other in product(missing, seen) if name != other]

@@ -38,7 +38,8 @@ class Encoded:
         x: ``(rows, features)``, float64; NaN where a value is missing, unless a column has a class for that.
         context: ``(rows, context features)``; None if the model has no given columns.
         follow: The columns that follow from others, as far as the table has them.
-        strange: Which rows have a given value of which nothing is known, ``(rows,)``: there is no answer given it.
+        strange: Which rows have a given value of which nothing is known, ``(rows,)``: there is no answer given it, so
+            nothing is asked about them, and x is NaN.
         notes: What is said of these.
     """
 
@@ -167,7 +168,7 @@ class Schema(Saved):
 
     def bare(self) -> Schema:
         """The schema without first maps, except those that keep a column within its bounds."""
-        return replace(self, columns=tuple(replace(c, kind=c.kind.bare()) for c in self.columns))
+        return replace(self, columns=tuple(replace(c, kind=c.kind.without("asinh", "histogram")) for c in self.columns))
 
     def shaped(self, x: Tensor, weights: Tensor | None = None, *, again: bool = False) -> Schema:
         """The schema whose first maps have what they take from the training rows: histograms and tails.
@@ -255,14 +256,13 @@ class Schema(Saved):
         """Which rows have a value in every column of the model."""
         return usable_rows(self.joined(frame, "table"), [*self._needed])
 
-    def encode(self, frame: pl.DataFrame, source: str, first: int = 0, *, strict: bool = True) -> Encoded:
+    def encode(self, frame: pl.DataFrame, source: str, first: int = 0) -> Encoded:
         """Rows of a table as the model sees them.
 
         Args:
             frame: The rows.
             source: Their file, for error messages.
             first: The number of the first row in the file, from 0, for error messages.
-            strict: Whether rows with a given value of which nothing is known are refused.
 
         Raises:
             InputError: a column is missing, or rows are refused.
@@ -282,9 +282,9 @@ class Schema(Saved):
         for j, flag in self.missingness.flags.items():
             number = self.columns[j]
             values[self.columns[flag].name] = number.missing(values[number.name]).astype(np.float64)
-        x = np.column_stack([values[column.name] for column in self.columns])
-        context, strange, notes = self.context(frame, source, first, strict=strict)
-        return Encoded(torch.from_numpy(x), context, follow, strange, notes)
+        x = torch.from_numpy(np.column_stack([values[column.name] for column in self.columns]))
+        context, strange, notes = self.context(frame, source, first, strict=False)
+        return Encoded(x.masked_fill(strange[:, None], math.nan) if notes else x, context, follow, strange, notes)
 
     def joined(self, frame: pl.DataFrame, source: str) -> pl.DataFrame:
         """The table with what its rows know of numbers in their own cells, not in further columns."""
@@ -332,8 +332,8 @@ class Schema(Saved):
         return _counted(impossible), _counted(possible)
 
     def unplaced(self, x: Tensor) -> Tensor:
-        """Which encoded rows have a value without a class, ``(n,)``."""
-        return (x[:, self._named] < 0).any(1)
+        """Which encoded rows have a value without a class, or have none at all, ``(n,)``."""
+        return (x[:, self._named] < 0).any(1) | x.isnan().all(1)
 
     def unheard_of(self, x: Tensor) -> list[str]:
         """Which columns of encoded rows have missing values although no training row does, in the same words."""

@@ -36,10 +36,7 @@ def widened(
     if new rows contradict what was found of old ones: then all rows have to be described again.
 
     Args:
-        schema: The schema.
-        new: The new rows.
-        old: Returns rows in the place of those that were there before.
-        known: How many those were.
+        old: Returns rows in the place of those ``known`` that were there before.
         rare_names: Whether names that were expected, as some are where many are rare, get places however few they are.
     """
     notes: list[str] = []

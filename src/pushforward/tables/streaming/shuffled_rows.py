@@ -139,6 +139,8 @@ class ShuffledRows:
         encoded = self._nothing()
         if len(chosen):
             rows = schema.encode(chosen, piece.source, piece.first)
+            if rows.notes:
+                raise InputError(rows.notes[0])
             encoded = rows.x, rows.context
         if self.weights is None:
             return encoded

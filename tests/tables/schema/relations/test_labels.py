@@ -89,5 +89,5 @@ def test_nothing_is_found_among_independent_columns():
         rng = np.random.default_rng(seed)
         frame = columns_of(rng, int(rng.choice([80, 200, 500])))
         schema = schema_of(frame)
-        schema = schema.with_near(schema.encode(frame, "table").x)
+        schema = schema.with_near(schema.encode(frame, "table").x, (), {})
         assert schema.relations == ()

@@ -181,12 +181,8 @@ class Kind(Saved, ABC):
         """The column's own map from its units to a suitable scale, with ``event_dim`` 0; None if it has none."""
         return None
 
-    def bare(self) -> Kind:
-        """The kind without a first map, unless that keeps it within its bounds."""
-        return self
-
-    def untailed(self) -> Kind:
-        """The kind without a first map that only shortens its tails."""
+    def without(self, *maps: str) -> Kind:
+        """The kind without a first map of one of these names, unless that keeps it within its bounds."""
         return self
 
     def shaped(self, x: Numbers, weight: Numbers, again: bool = False) -> Kind:

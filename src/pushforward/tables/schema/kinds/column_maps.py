@@ -64,12 +64,8 @@ Scored = tuple[float, FirstMap]  # nats a row
 
 
 def free_map(x: Numbers, starts: list[float]) -> FirstMap | None:
-    """The map of a column without bounds, if one is worth it.
-
-    Args:
-        x: Its values, each in the middle of its cell.
-        starts: Where a logarithm may start.
-    """
+    """The map of a column without bounds, if one is worth it, from the middles of its cells and where a logarithm may
+    start."""
     gain, best = max([*(_log(x, start) for start in starts), _arsinh(x)], key=lambda scored: scored[0])
     return best if gain + np.log(x.std()) >= GAIN else None
 

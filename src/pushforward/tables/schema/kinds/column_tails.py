@@ -59,13 +59,8 @@ class Tails(Saved):
 
 
 def tails_of(first: FirstMap | None, cells: Intervals, x: Numbers) -> Tails | None:
-    """The tails of a column behind its first map; None if both its ends are hard.
-
-    Args:
-        first: The first map, if there is one.
-        cells: The intervals that its numbers stand for.
-        x: The numbers of the training rows, none of them NaN.
-    """
+    """The tails of a column with these cells behind its first map, if it has one, from training rows without NaN; None
+    if both its ends are hard."""
     f = Identity(event_dim=0) if first is None else first.transform()
     x = np.sort(cells.middles(x))
     z = np.sort(_mapped(f, x)[0])

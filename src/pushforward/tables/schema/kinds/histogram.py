@@ -39,13 +39,8 @@ LEAST_TAIL = 0.1  # standard deviations
 
 
 def histogram_of(cells: Intervals, x: Numbers, weight: Numbers) -> FirstMap | None:
-    """The histogram that makes a column normal; None if its rows do not call for one.
-
-    Args:
-        cells: The intervals that its numbers stand for.
-        x: Encoded training rows; NaN where a value is missing.
-        weight: The weight of each.
-    """
+    """The histogram that makes a column normal, from encoded training rows with weights; None if these do not call for
+    one."""
     there = ~np.isnan(x)
     x, weight = x[there], weight[there]
     if len(x) < FEWEST_ROWS:
@@ -118,8 +113,7 @@ def _many_values(cells: Intervals, x: np.ndarray, weight: np.ndarray) -> tuple[n
 def _nats(cells: Intervals, size: int, known: tuple[np.ndarray, np.ndarray], judged: np.ndarray) -> float:
     """The mean log-density of some rows under the bins of others; rows beyond these are moved to their ends."""
     edges, shares = _even_bins(cells, size, *known)
-    density = np.log(shares / shares.sum() / np.diff(edges))
-    return float(density[_bin_of(cells, judged, edges)].mean())
+    return float(np.log(shares / shares.sum() / np.diff(edges))[_bin_of(cells, judged, edges)].mean())
 
 
 def _even_bins(cells: Intervals, size: int, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

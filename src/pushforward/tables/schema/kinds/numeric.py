@@ -166,18 +166,13 @@ class Numeric(Intervals):
         first = Identity(event_dim=0) if self.first is None else self.first.transform()
         return first if self.tails is None else self.tails.around(first)
 
-    def bare(self) -> Self:
-        idle = self.bounds is None and self._is("asinh", "histogram")
+    def without(self, *maps: str) -> Self:
+        idle = self.bounds is None and self.first is not None and self.first.name in maps
         return replace(self, first=None, tails=None) if idle else self
 
-    def untailed(self) -> Self:
-        return replace(self, first=None, tails=None) if self._is("asinh") else self
-
-    def _is(self, *names: str) -> bool:
-        return self.first is not None and self.first.name in names
-
     def shaped(self, x: Numbers, weight: Numbers, again: bool = False) -> Self:
-        if np.isnan(x).all() or (again and not self._is("histogram")):  # if all are, every row knows only a part
+        spiked = self.first is not None and self.first.name == "histogram"
+        if np.isnan(x).all() or (again and not spiked):  # if all are, every row knows only a part
             return self
         first = histogram_of(self, x, weight) or self.first
         return replace(self, first=first, tails=tails_of(first, self, x[~np.isnan(x) & (weight > 0)]))

@@ -72,11 +72,8 @@ class Quantity(Kind):
     limits = _of_numbers("limits")
     first_map = _of_numbers("first_map")
 
-    def bare(self) -> Self:
-        return replace(self, numbers=self.numbers.bare())
-
-    def untailed(self) -> Self:
-        return replace(self, numbers=self.numbers.untailed())
+    def without(self, *maps: str) -> Self:
+        return replace(self, numbers=self.numbers.without(*maps))
 
     def shaped(self, x: Numbers, weight: Numbers, again: bool = False) -> Self:
         return replace(self, numbers=self.numbers.shaped(x, weight, again))

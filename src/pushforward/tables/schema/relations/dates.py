@@ -144,13 +144,8 @@ def _part(column: Column, date: Column, values: Rows) -> DatePart | None:
 def weeks(
     columns: list[Column], relations: Sequence[Dependency], values: dict[str, Numbers]
 ) -> tuple[list[Column], list[Dependency], list[Weeks]]:
-    """Keeps the weekdays of the only column of dates among the modelled ones, and replaces its dates by Mondays.
-
-    Args:
-        columns: The modelled columns.
-        relations: Those that follow from others.
-        values: All encoded rows; those of the dates are replaced.
-    """
+    """Keeps the weekdays, which follow, of the only column of dates among the modelled ones, and replaces its dates by
+    Mondays, in its encoded rows too."""
     dates = [column for column in columns if column.reading.dtype in ("Date", "Datetime")]
     parts = [r for r in relations if isinstance(r, DatePart) and r.part == "weekday" and r.column.classes]
     found = next((part for part in parts if len(set(part.implied)) == len(part.at)), None)
