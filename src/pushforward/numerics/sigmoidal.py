@@ -33,7 +33,6 @@ from torch import Tensor
 from . import roots
 from .affine import soft_clamp
 from .linear_tails import linear_tails
-from .roots import wants_derivatives
 from .torch_internals import transformed
 
 LEAK = 1e-3  # epsilon
@@ -136,26 +135,27 @@ def log_odds_solve(t: Tensor, mixture: LogisticMixture, start: Tensor | None = N
 
 
 def quantile(t: Tensor, *, near: bool = False) -> tuple[Tensor, Tensor]:
-    """The normal quantile z of log-odds t, linear beyond :data:`FAR`, and log dz/dt, with derivatives up to the third;
-    of any order outside compilers and ``torch.func``. ``near``: whether all t are known to be within
-    :data:`FAR_ODDS`."""
+    """The normal quantile z of log-odds t, linear beyond :data:`FAR`, and log dz/dt. ``near``: whether all t are known
+    to be within :data:`FAR_ODDS`."""
     return _quantile(t) if near else linear_tails(_quantile, t, FAR_ODDS, FAR_SLOPE)
 
 
 def _quantile(t: Tensor) -> tuple[Tensor, Tensor]:
-    if torch.is_grad_enabled() and t.requires_grad and not (torch.compiler.is_compiling() or transformed()):
+    if torch.compiler.is_compiling() or transformed():  # differentiable at 0 as it stands, though slower
+        low = t < 0
+        z, log_slope = _lower_quantile(torch.where(low, t, -t))
+        return torch.where(low, z, -z), log_slope
+    if torch.is_grad_enabled():
         return _Quantile.apply(t)  # type: ignore[no-any-return]
-    derivatives = wants_derivatives()
-    with torch.no_grad():
-        given = t.detach()  # forward-mode derivatives pass through no_grad
-        z, log_slope = _quantile_values(given)
-        if not derivatives:
-            return z, log_slope
-        s, (h, h1, h2) = log_slope.exp(), _bends(z, _odds(z))
-    d = (t - given) * s  # 0, with the gradients of t
-    value = z + d * (1 - d * (h / 2 - d * (2 * h.square() - h1) / 6))
-    bend = h - d * ((h.square() - h1) / 2 + d * (4 * h * h1 - h2 - 2 * h**3) / 6)
-    return value, log_slope - d * bend
+    z, log_slope = _lower_quantile(-t.abs())
+    return z.copysign(t), log_slope
+
+
+def _lower_quantile(t: Tensor) -> tuple[Tensor, Tensor]:
+    r"""z of t <= 0, and :math:`dz/dt = \sigma(t)\, \sigma(-t) / \phi(z)`: the smaller probability keeps its digits."""
+    p = t.sigmoid()
+    z = torch.special.ndtri(p)
+    return z, torch.addcmul((p - p.square()).log(), z, z, value=0.5) + HALF_LOG_TWO_PI
 
 
 class _Quantile(torch.autograd.Function):
@@ -163,7 +163,8 @@ class _Quantile(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, t: Tensor) -> tuple[Tensor, Tensor]:
-        z, log_slope = _quantile_values(t)
+        z, log_slope = _lower_quantile(-t.abs())
+        z = z.copysign(t)
         ctx.save_for_backward(t, z, log_slope)
         ctx.save_for_forward(t, z, log_slope)
         return z, log_slope
@@ -181,16 +182,8 @@ class _Quantile(torch.autograd.Function):
         return by * s, by * (s * z - (t / 2).tanh())
 
 
-def _quantile_values(t: Tensor) -> tuple[Tensor, Tensor]:
-    r"""From :math:`dz/dt = \sigma(t)\, \sigma(-t) / \phi(z)`, from the smaller of the two probabilities."""
-    p = (-t.abs()).sigmoid()
-    z = torch.special.ndtri(p)
-    log_slope = torch.addcmul((p - p.square()).log(), z, z, value=0.5) + HALF_LOG_TWO_PI
-    return z.copysign(t), log_slope
-
-
 def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The log-odds t of a normal quantile z, linear beyond :data:`FAR`, and log dt/dz, with three derivatives.
+    r"""The log-odds t of a normal quantile z, linear beyond :data:`FAR`, and log dt/dz.
 
     .. math:: t = \log \Phi(z) - \log \Phi(-z),\quad \frac{dt}{dz} = \frac{\phi(z)}{\Phi(z)\, \Phi(-z)}
     """
@@ -198,49 +191,11 @@ def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
-    derivatives = wants_derivatives()
-    with torch.no_grad():
-        given = z.detach()
-        odds = _odds(given)
-        t = (odds.log_above + 0.5 * given.square() + HALF_LOG_TWO_PI - odds.log_mills) * given.sign()
-        if not derivatives:
-            return t, odds.log_slope
-        slope, (h, h1, h2) = odds.log_slope.exp(), _bends(given, odds)
-    d = z - given
-    t = t + d * slope * (1 + d * (h / 2 + d * (h1 + h.square()) / 6))
-    return t, odds.log_slope + d * (h + d * (h1 / 2 + d * h2 / 6))
+    above, below = torch.special.erfc(-z * math.sqrt(0.5)).log(), torch.special.erfc(z * math.sqrt(0.5)).log()
+    return above - below, math.log(4) - HALF_LOG_TWO_PI - 0.5 * z.square() - above - below
 
 
 def near_odds(z: Tensor) -> Tensor:
     """The t of :func:`quantile_inverse` within :data:`FAR`, without derivatives."""
     z = z * math.sqrt(0.5)
     return torch.special.erfc(-z).div_(torch.special.erfc(z)).log_()
-
-
-class _Odds(NamedTuple):
-    """At z: log Phi on the side of 0, log(Phi / phi) on the other, log t', and phi / Phi on both sides."""
-
-    log_above: Tensor
-    log_mills: Tensor
-    log_slope: Tensor
-    inner: Tensor
-    outer: Tensor
-
-
-def _odds(z: Tensor) -> _Odds:
-    """Computed from the scaled complementary error function of abs(z), without underflow or cancellation far out."""
-    a = z.abs()
-    mills = torch.special.erfcx(a * math.sqrt(0.5)) * math.sqrt(math.pi / 2)  # Phi(-a) / phi(a)
-    density = (-0.5 * a.square()).exp() / math.sqrt(2 * math.pi)
-    below = mills * density
-    log_above, log_mills = torch.log1p(-below), mills.log()
-    return _Odds(log_above, log_mills, -log_above - log_mills, density / (1 - below), 1 / mills)
-
-
-def _bends(z: Tensor, odds: _Odds) -> tuple[Tensor, Tensor, Tensor]:
-    """The first three derivatives of log t'."""
-    a, inner, outer = z.abs(), odds.inner, odds.outer
-    inner1, outer1 = -inner * (a + inner), outer * (outer - a)  # derivatives with respect to a
-    inner2 = -inner1 * (a + 2 * inner) - inner
-    outer2 = outer1 * (2 * outer - a) - outer
-    return (outer - inner - a) * z.sign(), outer1 - inner1 - 1, (outer2 - inner2) * z.sign()
