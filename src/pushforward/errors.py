@@ -93,6 +93,17 @@ def refuse(why: str, options: Mapping[str, Any]) -> None:
             raise InputError(why, name)
 
 
+def at_least_one(**sizes: Any) -> None:
+    """Checks sizes, or sequences of them.
+
+    Raises:
+        ValueError: one is below 1; names the first.
+    """
+    for name, size in sizes.items():
+        if min(size, default=1) < 1 if isinstance(size, Sequence) else size < 1:
+            raise ValueError(f"{name} must be at least 1, got {name}={size}")
+
+
 def listed(names: Iterable[str], limit: int = 12) -> str:
     """Names for a sentence: ``a, b, c``, cut after ``limit`` with a count of the rest."""
     names = list(names)

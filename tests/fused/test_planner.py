@@ -9,7 +9,7 @@ from flows import PARTS, RECIPES, coupling, flow_of, masked
 from torch.utils.checkpoint import checkpoint
 
 import pushforward as pf
-from pushforward.fused import compiling, planner, positions
+from pushforward.fused import compiling, planner
 from pushforward.testing import randomize
 from pushforward.transforms import Affine, Alternate, Compose, Half, Inverse, Permutation, Scalar, Spline
 
@@ -224,10 +224,10 @@ def test_densities_of_transformers_go_some_events_at_a_time(context, monkeypatch
     flow = randomize(pf.tarflow((1, 4, 4), blocks=2, layers=1, width=8, heads=2, context=2 * bool(context))).double()
     x, c = torch.randn(5, 1, 4, 4).double(), None if context is None else torch.randn(context).double()
     expected = flow.transform(x, c)
-    monkeypatch.setattr(positions, "UNITS", 2 * 4 * 8 * 4)  # two events
+    monkeypatch.setattr(planner, "UNITS", 2 * 4 * 8 * 4)  # two events
     with torch.no_grad():
         maps = planner.plan(flow.transform.transforms, x)
-        assert [m.events for m in maps if isinstance(m, positions.PositionsInParts)] == [2, 2]
+        assert [m.events for m in maps if isinstance(m, planner.PositionsInParts)] == [2, 2]
         torch.testing.assert_close(flow.transform(x, c), expected)
         torch.testing.assert_close(flow.transform.inverse(expected[0], c), (x, -expected[1]))
 

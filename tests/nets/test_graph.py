@@ -7,7 +7,7 @@ import torch
 
 import pushforward as pf
 from pushforward.nets import GraphMLP
-from pushforward.numerics.graphs import checked_graph, stages
+from pushforward.nets.graph import checked_graph, stages
 from pushforward.testing import randomize
 from pushforward.transforms import Affine, Autoregressive, ScalarChain
 

@@ -82,7 +82,7 @@ def test_recipes_learn(recipe: str) -> None:
         (lambda: Planar(0), "features must be at least 1, got features=0"),
         (lambda: Radial(0), "features must be at least 1, got features=0"),
         (lambda: Sylvester(2, 3), "rank must be between 1 and features=2, got rank=3"),
-        (lambda: BlockAutoregressive(2, units=()), r"units numbers of at least 1, got 2 and \(\)"),
+        (lambda: BlockAutoregressive(2, units=()), r"units is empty"),
         (lambda: pf.bnaf(2, hidden=(8, 0)), "hidden"),
         (lambda: pf.sylvester(2, layers=0), "got layers=0"),
     ],

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from ..errors import at_least_one
 from ..nets.mlp import MLP
 from ..numerics import heavy
 from ..numerics.matrices import triangle
 from ..numerics.torch_internals import standard_gamma
-from ..transforms.domain import BlockConstraint
+from ..transforms.domain import in_blocks, on_events
 from .base import Density, base_draw, base_log_prob
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -39,8 +40,7 @@ class Base(Density):
 
     def __init__(self, features: int, num_params: int, *, context: int = 0, hidden: Sequence[int] = ()) -> None:
         super().__init__()
-        if features < 1:
-            raise ValueError(f"features must be at least 1, got features={features}")
+        at_least_one(features=features)
         self.event_shape, self.context_features = torch.Size((features,)), context
         self.net = MLP(0, features, num_params, context=context, hidden=hidden)
 
@@ -268,8 +268,8 @@ class Product(Density):
 
     @property
     def support(self) -> constraints.Constraint:
-        real = constraints.independent(constraints.real, 1)
-        return BlockConstraint([getattr(base, "support", real) for base in self.bases], self.sizes)
+        supports = [getattr(base, "support", constraints.real) for base in self.bases]
+        return on_events(in_blocks(supports, self.sizes), 1)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | context) in nats, of shape ``(*batch,)``."""

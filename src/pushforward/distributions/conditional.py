@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..errors import at_least_one
 from ..numerics.affine import soft_clamp
 from ..saving.config import Configurable
 
@@ -88,8 +89,7 @@ class Mixture(Conditional):
 
     def __init__(self, components: int = 8, limit: float = 7.0) -> None:
         super().__init__()
-        if components < 1:
-            raise ValueError(f"components must be at least 1, got components={components}")
+        at_least_one(components=components)
         self.components, self.limit, self.num_params = components, limit, 3 * components
         self.register_buffer("spread", torch.linspace(-2, 2, components) if components > 1 else torch.zeros(1))
 

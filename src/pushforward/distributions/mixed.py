@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 from ..nets.made import MADE
 from ..numerics.indicators import indicators
-from ..transforms.domain import BlockConstraint
+from ..transforms.domain import Where, in_blocks
 from ..transforms.seam import generate
 from .base import Density
 from .conditional import draw_index
@@ -55,8 +55,8 @@ class Categories(Density):
 
     @property
     def support(self) -> constraints.Constraint:
-        columns = [constraints.independent(constraints.integer_interval(0, n - 1), 1) for n in self.classes]
-        return BlockConstraint(columns, [1] * len(columns))
+        columns = [constraints.integer_interval(0, n - 1) for n in self.classes]
+        return in_blocks(columns, [1] * len(columns))  # type: ignore[no-any-return]
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | context) in nats, the logarithm of a probability; -inf for a code outside its range.
@@ -164,7 +164,11 @@ class Mixed(Density):
 
     @property
     def support(self) -> constraints.Constraint:
-        return MixedConstraint(self)
+        def holds(x: Tensor) -> Tensor:
+            codes, numbers = x[..., self.names_at], x[..., self.numbers_at]
+            return self.categories.support.check(codes) & self.numbers.support.check(numbers)
+
+        return Where(holds)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | context) in nats; -inf for a code outside its range.
@@ -224,16 +228,3 @@ class Mixed(Density):
     def _given(self, codes: Tensor, context: Tensor | None) -> Tensor:
         features = indicators(codes, self.categories.classes, self.categories.barred.dtype)
         return features if context is None else torch.cat([context.expand(*codes.shape[:-1], -1), features], -1)
-
-
-class MixedConstraint(constraints.Constraint):
-    """Rows whose categories and numbers are in the supports of their densities."""
-
-    event_dim = 1  # type: ignore[assignment]
-
-    def __init__(self, density: Mixed) -> None:
-        self.density = density
-
-    def check(self, value: Tensor) -> Tensor:
-        codes, numbers = value[..., self.density.names_at], value[..., self.density.numbers_at]
-        return self.density.categories.support.check(codes) & self.density.numbers.support.check(numbers)

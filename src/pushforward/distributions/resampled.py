@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..errors import at_least_one
 from ..nets.mlp import MLP
 from .base import Density
 from .bases import HALF_LOG_2PI
@@ -53,9 +54,7 @@ class Resampled(Density):
         points: int = 4096,
     ) -> None:
         super().__init__()
-        for name, size in (("features", features), ("draws", draws), ("points", points)):
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {name}={size}")
+        at_least_one(features=features, draws=draws, points=points)
         self.event_shape, self.context_features = torch.Size((features,)), context
         self.net = MLP(features, 1, 1, context=context, hidden=hidden, activation="silu")
         self.draws, self.points = draws, points

@@ -6,29 +6,26 @@ of a network that take time to compute are cached for the network's lifetime.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Size, Tensor
 
+from ..nets.attention import CausalTransformer
 from ..nets.made import MADE
 from ..numerics.torch_internals import forward_mode, transformed, watched
+from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.compose import Compose, Inverse
 from .compiling import EAGER_PART, compiled, in_parts
 from .gaussianization import Gaussianizations
 from .incremental import Feature
 from .pool import POOL
-from .positions import PositionsInParts
 from .rows import Couplings, MaskedRows, sequential, through
 
-_MAKERS: tuple[Callable[[Transform, Tensor], Any], ...] = (
-    Couplings.make,
-    MaskedRows.make,
-    PositionsInParts.make,
-    Gaussianizations.make,
-)
+UNITS = 2**19  # of the widest layer of a transformer, at a time: 2 MB
 
 
 def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Any]:
@@ -129,3 +126,40 @@ class InParts(NamedTuple):
             return z
 
         return in_parts(all_of, z, context, EAGER_PART)
+
+
+class PositionsInParts(NamedTuple):
+    """A transformer autoregressive transform in parts, so that their units stay in the processor's cache; its
+    sequential direction takes the whole batch at every step."""
+
+    transform: Autoregressive
+    events: int
+
+    @classmethod
+    def make(cls, transform: Transform, like: Tensor) -> PositionsInParts | None:
+        """Only on the CPU without gradients; a GPU is best kept full, and gradients need all units in memory anyway."""
+        net = transform.net if type(transform) is Autoregressive else None
+        if type(net) is not CausalTransformer or like.device.type != "cpu" or torch.is_grad_enabled():
+            return None
+        events = max(UNITS // (4 * net.width * net.positions), 1)
+        return cls(transform, events) if len(like) > events else None  # type: ignore[arg-type]
+
+    def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if x.dim() != 2 or len(x) <= self.events:
+            return self.transform(x, context)  # type: ignore[no-any-return]
+        even = math.ceil(len(x) / math.ceil(len(x) / self.events))
+        return in_parts(self.transform, x, context, even)  # type: ignore[no-any-return]
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform.inverse(z, context)
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.transform.generate(z, context)
+
+
+_MAKERS: tuple[Callable[[Transform, Tensor], Any], ...] = (
+    Couplings.make,
+    MaskedRows.make,
+    PositionsInParts.make,
+    Gaussianizations.make,
+)

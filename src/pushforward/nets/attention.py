@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import at_least_one
 from ..numerics.torch_internals import transformed
-from .cache import KeyValueCache
 from .made import MADE
 from .mlp import has_context
 from .positions import PositionNet
@@ -66,9 +66,7 @@ class CausalTransformer(PositionNet):
         super().__init__()
         sizes = {"positions": positions, "num_params": num_params, "size": size}
         sizes |= {"layers": layers, "width": width, "heads": heads}
-        for name, value in sizes.items():
-            if index(value) < 1:
-                raise ValueError(f"{name} must be at least 1, got {name}={value}")
+        at_least_one(**{name: index(value) for name, value in sizes.items()})
         if width % heads:
             raise ValueError(f"heads must divide width, got heads={heads} and width={width}")
         self.positions, self.num_params, self.size, self.width, self.inner = positions, num_params, size, width, inner
@@ -85,15 +83,15 @@ class CausalTransformer(PositionNet):
             nn.init.zeros_(self.exit.bias)
         nn.init.normal_(self.enter.weight, std=size**-0.5)
 
-    def begin(self, batch: int, context: Tensor | None, *, cached: bool) -> tuple[Sequence[Any], KeyValueCache | None]:
-        """The modulation of each layer's norms by the context, and the cache."""
-        return [block.modulation(context) for block in self.blocks], KeyValueCache(self.positions) if cached else None
+    def begin(self, batch: int, context: Tensor | None, *, cached: bool) -> list[tuple[Any, KeyValueCache | None]]:
+        """The modulation of each layer's norms by the context, and its cache."""
+        blocks = self.blocks
+        return [(block.modulation(context), KeyValueCache(self.positions) if cached else None) for block in blocks]
 
     def extend(self, state: Any, previous: Tensor, start: int) -> Tensor:
-        modulations, cache = state
         h = self.enter(previous) + self.places[start : start + previous.shape[1]]
-        for layer, (block, modulation) in enumerate(zip(self.blocks, modulations, strict=True)):
-            h = block(h, modulation, None if cache is None else cache.layer(layer), start)
+        for block, (modulation, cache) in zip(self.blocks, state, strict=True):
+            h = block(h, modulation, cache, start)
         return self.norm(h)  # type: ignore[no-any-return]
 
     def params(self, units: Tensor, x: Tensor) -> Tensor:
@@ -106,6 +104,26 @@ class CausalTransformer(PositionNet):
         h = F.relu(F.linear(x, enter, start) + F.linear(units, self.exit.context_weight))
         own = slice(number * self.num_params, (number + 1) * self.num_params)
         return F.linear(h, leave[own], end[own]).to(x.dtype).movedim(-1, 0)
+
+
+class KeyValueCache:
+    """Keys and values of one layer, ``(2, n, heads, positions, d)``, so that sampling computes each position once:
+    written in place, or concatenated anew if gradients or ``torch.func`` must pass through them."""
+
+    def __init__(self, positions: int) -> None:
+        self.positions = positions
+        self.known: Tensor | None = None
+
+    def put(self, new: Tensor, start: int) -> Tensor:
+        """Stores those of the positions from ``start`` on, and returns those of all positions so far."""
+        if torch.is_grad_enabled() or transformed():
+            self.known = new if self.known is None or not start else torch.cat([self.known[..., :start, :], new], -2)
+            return self.known
+        if self.known is None:
+            self.known = new.new_empty(*new.shape[:-2], self.positions, new.shape[-1])
+        end = start + new.shape[-2]
+        self.known[..., start:end, :] = new
+        return self.known[..., :end, :]
 
 
 class CausalBlock(nn.Module):
@@ -128,7 +146,9 @@ class CausalBlock(nn.Module):
         """Scales and shifts of both norms, ``(n, 1, width)`` each."""
         return None if self.adapt is None or context is None else self.adapt(context).unsqueeze(-2).chunk(4, -1)
 
-    def forward(self, h: Tensor, modulation: Sequence[Tensor] | None, cache: Any, start: int) -> Tensor:
+    def forward(
+        self, h: Tensor, modulation: Sequence[Tensor] | None, cache: KeyValueCache | None, start: int
+    ) -> Tensor:
         read = self.read(self._normed(0, h, modulation)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k, v = read.unbind()  # one pass over memory in backward, where slices would take four
         if cache is not None:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import at_least_one
 from ..saving.config import Configurable
 from .mlp import ACTIVATIONS, check_activation, has_context
 
@@ -50,7 +51,7 @@ class ConvNet(Configurable):
     ) -> None:
         super().__init__()
         widths = [inputs, *hidden, outputs * num_params]
-        _check_widths(widths)
+        at_least_one(channels=widths)
         check_activation(activation)
         last = len(widths) - 2
         self.num_params, self.activation = num_params, activation
@@ -105,7 +106,7 @@ class ResidualConvNet(Configurable):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        _check_widths([inputs, *hidden, outputs * num_params])
+        at_least_one(channels=[inputs, *hidden, outputs * num_params])
         check_activation(activation)
         if len(set(hidden)) != 1:
             raise ValueError(f"hidden must name one width, once per residual block, got hidden={tuple(hidden)}")
@@ -171,8 +172,3 @@ def params_first(h: Tensor, batch: Sequence[int], num_params: int) -> Tensor:
     """(n, num_params · C, H, W) to (num_params, *batch, C, H, W)."""
     h = h.unflatten(1, (num_params, -1)).movedim(1, 0)
     return h if len(batch) == 1 else h.reshape(num_params, *batch, *h.shape[2:])
-
-
-def _check_widths(widths: Sequence[int]) -> None:
-    if min(widths) < 1:
-        raise ValueError(f"channels must be at least 1 everywhere, got {tuple(widths)} from input to output")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import at_least_one
 from ..saving.config import Configurable
 
 
@@ -137,7 +138,7 @@ class DeepSet(Encoder):
 
     def __init__(self, inputs: int, features: int, *, hidden: Sequence[int] = (64, 64)) -> None:
         super().__init__()
-        check_sizes(inputs=inputs, features=features)
+        at_least_one(inputs=inputs, features=features)
         self.features = features
         self.item, self.whole = dense([inputs, *hidden]), dense([hidden[-1] + 1, *hidden, features])
 
@@ -169,7 +170,7 @@ class SetAttention(Encoder):
 
     def __init__(self, inputs: int, features: int, *, width: int = 64, heads: int = 4, layers: int = 2) -> None:
         super().__init__()
-        check_sizes(inputs=inputs, features=features, width=width, heads=heads, layers=layers)
+        at_least_one(inputs=inputs, features=features, width=width, heads=heads, layers=layers)
         if width % heads:
             raise ValueError(f"width must be a multiple of heads, got width={width} and heads={heads}")
         self.features = features
@@ -226,10 +227,3 @@ def dense(widths: Sequence[int]) -> nn.Sequential:
     for inputs, outputs in itertools.pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.SiLU()]
     return nn.Sequential(*layers[:-1])
-
-
-def check_sizes(**sizes: int) -> None:
-    """Raises ValueError if a size is below 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {name}={size}")

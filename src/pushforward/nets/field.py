@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import at_least_one
 from ..saving.config import Configurable
 from .mlp import has_context, uniform
 
@@ -47,8 +48,7 @@ class MLPField(Configurable):
         self, features: int, *, context: int = 0, hidden: Sequence[int] = (64, 64), scale: float = 1.0
     ) -> None:
         super().__init__()
-        if min(features, *hidden, 1) < 1:
-            raise ValueError(f"features and hidden must be at least 1, got features={features}, hidden={tuple(hidden)}")
+        at_least_one(features=features, hidden=tuple(hidden))
         if not scale > 0:
             raise ValueError(f"scale must be positive, got scale={scale}")
         self.features, self.event_shape = features, (features,)
@@ -108,8 +108,7 @@ class ResidualField(Configurable):
 
     def __init__(self, features: int, *, context: int = 0, hidden: int = 64, blocks: int = 2) -> None:
         super().__init__()
-        if min(features, hidden, blocks) < 1:
-            raise ValueError(f"sizes must be at least 1, got features={features}, hidden={hidden}, blocks={blocks}")
+        at_least_one(features=features, hidden=hidden, blocks=blocks)
         self.event_shape = (features,)
         self.first = nn.Linear(features + 1, hidden)
         self.context_weight = uniform(hidden, context) if has_context(context) else None
@@ -145,8 +144,7 @@ class SquashField(Configurable):
 
     def __init__(self, features: int, *, context: int = 0, hidden: Sequence[int] = (64, 64)) -> None:
         super().__init__()
-        if min(features, *hidden, 1) < 1:
-            raise ValueError(f"features and hidden must be at least 1, got features={features}, hidden={tuple(hidden)}")
+        at_least_one(features=features, hidden=tuple(hidden))
         self.event_shape = (features,)
         pairs = list(pairwise([features, *hidden, features]))
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
@@ -202,9 +200,7 @@ class FourierField(Configurable):
         scale: float = 2.0,
     ) -> None:
         super().__init__()
-        if min(features, frequencies, *hidden, 1) < 1:
-            got = f"features={features}, frequencies={frequencies}, hidden={tuple(hidden)}"
-            raise ValueError(f"features, frequencies and hidden must be at least 1, got {got}")
+        at_least_one(features=features, frequencies=frequencies, hidden=tuple(hidden))
         if not scale > 0:
             raise ValueError(f"scale must be positive, got scale={scale}")
         self.event_shape = (features,)
@@ -243,11 +239,9 @@ class ConvField(Configurable):
 
     def __init__(self, channels: int, *, context: int = 0, hidden: Sequence[int] = (32, 32), kernel: int = 3) -> None:
         super().__init__()
-        if min(channels, *hidden, kernel) < 1 or kernel % 2 == 0:
-            raise ValueError(
-                f"sizes must be at least 1 and kernel odd, got channels={channels}, hidden={tuple(hidden)}, "
-                f"kernel={kernel}"
-            )
+        at_least_one(channels=channels, hidden=tuple(hidden), kernel=kernel)
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, got kernel={kernel}")
         pairs = list(pairwise([channels, *hidden, channels]))
         self.layers = nn.ModuleList(nn.Conv2d(a + 1, b, kernel, padding=kernel // 2) for a, b in pairs)
         self.shifts = nn.ModuleList(nn.Linear(context, b, bias=False) for b in hidden) if has_context(context) else None

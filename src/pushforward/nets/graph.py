@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..numerics.graphs import checked_graph, stages
 from .made import Masked
 from .mlp import has_context
 
@@ -93,3 +92,47 @@ def _masks(graph: Tensor, num_params: int, hidden: Sequence[int]) -> list[Tensor
     within = ~(sets[None] & ~sets[:, None]).any(-1)  # (i, k): set k is a subset of set i
     units = [*(usable[torch.arange(width) % len(usable)] for width in hidden), own.repeat_interleave(num_params)]
     return [sets[units[0]], *(within[writes][:, reads] for reads, writes in pairwise(units))]
+
+
+def checked_graph(adjacency: Tensor | Sequence[Sequence[bool]], nodes: int, context: int = 0) -> Tensor:
+    """The matrix as booleans with an empty diagonal, ``(nodes, nodes + context)``: by default every context is read.
+
+    Raises:
+        ValueError: the shape is wrong, an entry is neither 0 nor 1, or there is a cycle.
+    """
+    given = torch.as_tensor(adjacency)
+    if given.shape not in ((nodes, nodes), (nodes, nodes + context)):
+        wanted = f"({nodes}, {nodes})" + (f" or ({nodes}, {nodes + context})" if context else "")
+        raise ValueError(f"adjacency must have shape {wanted}, got {tuple(given.shape)}")
+    if not bool(((given == 0) | (given == 1)).all()):
+        raise ValueError("adjacency must hold only 0 and 1 (or booleans): row i says which features feature i reads")
+    graph = (given != 0) & ~torch.eye(*given.shape, dtype=torch.bool, device=given.device)
+    stages(graph[:, :nodes])
+    read = graph.new_ones(nodes, nodes + context - graph.shape[1])
+    return torch.cat([graph, read], 1)
+
+
+def stages(graph: Tensor) -> Tensor:
+    """Which nodes can be solved together, ``(depth, nodes)``: each stage depends only on nodes of earlier stages.
+
+    Raises:
+        ValueError: the graph has a cycle; the message names one.
+    """
+    found, solved = [], torch.zeros(len(graph), dtype=torch.bool, device=graph.device)
+    while not bool(solved.all()):
+        now = ~solved & ~(graph & ~solved).any(1)
+        if not bool(now.any()):
+            path = " -> ".join(map(str, _cycle(graph, solved)))
+            raise ValueError(f"adjacency must have no cycle, but it has {path} (each depends on the next)")
+        found.append(now)
+        solved = solved | now
+    return torch.stack(found)
+
+
+def _cycle(graph: Tensor, solved: Tensor) -> list[int]:
+    """A cycle among the nodes that are not solved, each of which depends on another such node."""
+    needs = (graph & ~solved).int().argmax(1).tolist()
+    path = [int((~solved).int().argmax())]
+    while path[-1] not in path[:-1]:
+        path.append(needs[path[-1]])
+    return path[path.index(path[-1]) :]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import at_least_one
 from ..numerics.contraction import SWISH_SLOPE, spectral_bound, swish_and_slope
 from .mlp import Perceptron
 
@@ -75,8 +76,7 @@ class LipschitzMLP(Perceptron):
             raise ValueError(
                 f"lipschitz must be above 0 and below 1, or x + g(x) may have no inverse, got lipschitz={lipschitz}"
             )
-        if features < 1:
-            raise ValueError(f"features must be at least 1, got features={features}")
+        at_least_one(features=features)
         super().__init__([features, *hidden, features], context=context, residual=False, activation="lipswish")
         self.features, self.lipschitz = features, lipschitz
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import at_least_one
 from ..saving.config import Configurable
 from .mlp import has_context
 
@@ -146,9 +147,7 @@ class PixelNet(Configurable):
 
     def __init__(self, colours: int, num_params: int, *, hidden: int = 64, layers: int = 8, context: int = 0) -> None:
         super().__init__()
-        for name, size in {"hidden": hidden, "layers": layers, "channels": colours}.items():
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {name}={size}")
+        at_least_one(hidden=hidden, layers=layers, channels=colours)
         self.colours, self.num_params = colours, num_params
         self.enter_above = AboveConv(colours, hidden, FIRST, FIRST, strict=True)
         self.enter_across = AcrossConv(colours, hidden, FIRST, colours, strict=True)

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import at_least_one
 from ..numerics.indicators import indicators
-from .encoders import Encoder, check_sizes, dense, present
+from .encoders import Encoder, dense, present
 
 
 class SeriesConv(Encoder):
@@ -33,7 +34,7 @@ class SeriesConv(Encoder):
 
     def __init__(self, inputs: int, features: int, *, hidden: Sequence[int] = (32, 32, 32), kernel: int = 5) -> None:
         super().__init__()
-        check_sizes(inputs=inputs, features=features, kernel=kernel)
+        at_least_one(inputs=inputs, features=features, kernel=kernel)
         if kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, got kernel={kernel}")
         self.features = features
@@ -70,7 +71,7 @@ class Recurrent(Encoder):
 
     def __init__(self, inputs: int, features: int, *, width: int = 64) -> None:
         super().__init__()
-        check_sizes(inputs=inputs, features=features, width=width)
+        at_least_one(inputs=inputs, features=features, width=width)
         self.features = features
         self.cell, self.leave = nn.GRUCell(inputs, width), nn.Linear(width, features)
 
@@ -95,7 +96,7 @@ class ImageEncoder(Encoder):
 
     def __init__(self, channels: int, features: int, *, hidden: Sequence[int] = (32, 64, 64)) -> None:
         super().__init__()
-        check_sizes(channels=channels, features=features)
+        at_least_one(channels=channels, features=features)
         self.features = features
         layers: list[nn.Module] = []
         for inputs, outputs in zip([channels, *hidden[:-1]], hidden, strict=True):
@@ -123,7 +124,7 @@ class MixedRow(Encoder):
 
     def __init__(self, classes: Sequence[int | None], features: int, *, hidden: Sequence[int] = (64, 64)) -> None:
         super().__init__()
-        check_sizes(columns=len(classes), features=features, classes=min((c or 1 for c in classes), default=0))
+        at_least_one(columns=len(classes), features=features, classes=min((c or 1 for c in classes), default=0))
         self.features, self.classes = features, tuple(size or 0 for size in classes)
         widths = [size or 2 for size in self.classes]  # a number comes with a presence indicator
         self.layers = dense([sum(widths), *hidden, features])

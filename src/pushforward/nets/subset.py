@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import at_least_one
 from ..saving.config import Configurable
 from .mlp import has_context, uniform
 
@@ -51,8 +52,9 @@ class SubsetNet(Configurable):
     ) -> None:
         super().__init__()
         hidden = tuple(hidden)
-        if min((*inputs, *outputs, *hidden, layers), default=0) < 1 or not hidden:
-            raise ValueError(f"sizes must be at least 1, got hidden={hidden}, layers={layers} and inputs={inputs}")
+        at_least_one(entries=len(inputs), inputs=inputs, outputs=outputs, hidden=hidden, layers=layers)
+        if not hidden:
+            raise ValueError("hidden is empty: give the width of the network first")
         width, inner = hidden[0], hidden[1:] or hidden
         self.blocks = [[*inner, width]] * layers
         self.rows = [range(sum(outputs[:j]), sum(outputs[: j + 1])) for j in range(len(outputs))]

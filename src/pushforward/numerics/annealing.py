@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 LogDensity = Callable[[Tensor], Tensor]
+LEAPS = 5  # of a Hamiltonian trajectory, or random steps
 
 
 class Point(NamedTuple):
@@ -48,7 +49,6 @@ def hamiltonian(
     shares: tuple[Tensor, Tensor],
     size: Tensor,
     *,
-    leaps: int = 5,
     generator: torch.Generator | None = None,
 ) -> tuple[Point, Tensor]:
     r"""One Hamiltonian Monte Carlo step for :math:`s_a \log a + s_b \log b`, with identity mass matrix.
@@ -59,7 +59,6 @@ def hamiltonian(
         point: The current points.
         shares: s_a and s_b, broadcastable to the batch.
         size: Leapfrog step size, broadcastable to the batch.
-        leaps: Number of leapfrog steps.
         generator: Source of the randomness.
 
     Returns:
@@ -72,7 +71,7 @@ def hamiltonian(
     size = size[..., None]
     momentum = torch.randn(point.x.shape, generator=generator, dtype=point.x.dtype, device=point.x.device)
     new, kinetic = point, 0.5 * momentum.square().sum(-1)
-    for _ in range(leaps):
+    for _ in range(LEAPS):
         momentum = momentum + 0.5 * size * (share_a * new.slope_a + share_b * new.slope_b)
         new = at(log_a, log_b, new.x + size * momentum)
         momentum = momentum + 0.5 * size * (share_a * new.slope_a + share_b * new.slope_b)
@@ -87,12 +86,11 @@ def random_walk(
     shares: tuple[Tensor, Tensor],
     size: Tensor,
     *,
-    leaps: int = 5,
     generator: torch.Generator | None = None,
 ) -> tuple[Point, Tensor]:
-    """Metropolis steps x' = x + size · N(0, I), ``leaps`` of them; arguments as for :func:`hamiltonian`."""
+    """Metropolis steps x' = x + size · N(0, I), five of them; arguments as for :func:`hamiltonian`."""
     chances = []
-    for _ in range(leaps):
+    for _ in range(LEAPS):
         noise = torch.randn(point.x.shape, generator=generator, dtype=point.x.dtype, device=point.x.device)
         new = at(log_a, log_b, point.x + size[..., None] * noise)
         point, chance = accepted_moves(point, new, path(new, *shares) - path(point, *shares), generator)

@@ -37,18 +37,6 @@ STRICT, LOOSE = 2.0, 64.0  # residual in units of rounding at which an element i
 NEAR = 32.0  # units of rounding from which one more Newton step takes all elements to the noise of f
 
 
-class Root(NamedTuple):
-    """The solution of f(x) = z.
-
-    Attributes:
-        x: The roots, NaN where none was found.
-        converged: Whether each residual reached rounding level.
-    """
-
-    x: Tensor
-    converged: Tensor
-
-
 def invert(f: Increasing, z: Tensor, *, around: Around | None = None) -> tuple[Tensor, Tensor]:
     """x with f(x) = z, and log dx/dz; arguments and derivatives as for :func:`solve`."""
     x = solve(f, z, around=around)
@@ -67,7 +55,7 @@ def solve(f: Increasing, z: Tensor, *, around: Around | None = None, start: Tens
         start: Where the search begins; elements outside their bracket begin in its middle. z itself if neither is
             given.
     """
-    x = find_root(f, z, around=around, start=start).x.detach()  # also from forward-mode derivatives
+    x = find_root(f, z, around=around, start=start).detach()  # also from forward-mode derivatives
     if wants_derivatives():
         for _ in range(2):
             value, log_slope = f(x)
@@ -83,8 +71,8 @@ def wants_derivatives() -> bool:
 
 @eager
 @torch.no_grad()
-def find_root(f: Increasing, z: Tensor, *, around: Around | None = None, start: Tensor | None = None) -> Root:
-    """The elementwise root of f(x) = z, without gradients; arguments as for :func:`solve`.
+def find_root(f: Increasing, z: Tensor, *, around: Around | None = None, start: Tensor | None = None) -> Tensor:
+    """The elementwise root of f(x) = z, without gradients, NaN where none was found; arguments as for :func:`solve`.
 
     An element has converged if its residual is within :data:`STRICT` units of rounding of 1 + abs(z); if the Newton
     step is below a unit of rounding of x; if steps no longer shrink and the residual is within :data:`LOOSE` units, the
@@ -99,13 +87,13 @@ def find_root(f: Increasing, z: Tensor, *, around: Around | None = None, start: 
     for number in range(TRACED_STEPS if traced else MOST_STEPS):
         point, looks = _Point.met(f, x, z), not z.is_meta and not traced and number % every == 0
         if looks and point.near(unit):
-            return Root(point.target, torch.ones_like(z, dtype=torch.bool))
+            return point.target
         search = search or _Search(z, unit, ends)
         search.judge(point)
         if z.is_meta or (looks and not bool(search.active.any())):
             break  # without values there is nothing to check
         x = search.move(number)
-    return Root(torch.where(search.converged, search.x, torch.nan), search.converged)
+    return torch.where(search.converged, search.x, torch.nan)
 
 
 def _begin(z: Tensor, around: Around | None, start: Tensor | None) -> tuple[Tensor, Bracket | None]:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..nets.graph import GraphMLP
-from ..numerics.graphs import checked_graph
+from ..nets.graph import GraphMLP, checked_graph
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.coupling import Coupling

@@ -14,8 +14,7 @@ from ..nets.field import FourierField, MLPField
 from ..transforms.compose import Compose, Inverse
 from ..transforms.continuous import Continuous
 from ..transforms.permutation import Diagonal
-from ..transforms.scalar import Additive, Affine, Spline
-from ..transforms.scalar_chain import ScalarChain
+from ..transforms.scalar import Additive, Affine, ScalarChain, Spline
 from ..transforms.scalar_splines import CircularSpline
 from .images import image_realnvp
 from .layers import TAILS, affine, along_graph, autoregressive, couplings

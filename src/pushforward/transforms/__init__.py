@@ -21,6 +21,7 @@ from .continuous import Continuous as Continuous
 from .convolution import AutoregressiveConv as AutoregressiveConv
 from .convolution import Conv1x1 as Conv1x1
 from .convolution import EmergingConv as EmergingConv
+from .coupling import GIN as GIN
 from .coupling import Coupling as Coupling
 from .dequantise import Dequantise as Dequantise
 from .dequantise import GaussianNoise as GaussianNoise
@@ -41,7 +42,6 @@ from .elementwise import Softplus as Softplus
 from .elementwise import Tanh as Tanh
 from .extended import Extended as Extended
 from .histogram import Histogram as Histogram
-from .incompressible import GIN as GIN
 from .linear import PLU as PLU
 from .linear import QR as QR
 from .linear import Linear as Linear
@@ -70,9 +70,9 @@ from .reversible import Reversible as Reversible
 from .scalar import Additive as Additive
 from .scalar import Affine as Affine
 from .scalar import Scalar as Scalar
+from .scalar import ScalarChain as ScalarChain
 from .scalar import ScaleShift as ScaleShift
 from .scalar import Spline as Spline
-from .scalar_chain import ScalarChain as ScalarChain
 from .scalar_monotone import Bernstein as Bernstein
 from .scalar_monotone import DeepSigmoid as DeepSigmoid
 from .scalar_monotone import Gaussianization as Gaussianization

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import at_least_one
 from ..nets.made import MADE, Masked
 from ..nets.positions import PositionNet, changes
 from .base import Transform
@@ -60,8 +61,7 @@ class Autoregressive(Transform):
             raise ValueError(f"inversion must be 'incremental', 'jacobi' or 'blocks', got inversion={inversion!r}")
         if inversion == "blocks" and not hasattr(net, "solve"):
             raise ValueError(f"inversion='blocks' is for networks over positions, but net is a {type(net).__name__}")
-        if block < 1:
-            raise ValueError(f"block must be at least 1, got block={block}")
+        at_least_one(block=block)
         if net.num_params != scalar.num_params:
             raise ValueError(f"net gives {net.num_params} parameters per feature, but scalar takes {scalar.num_params}")
         inputs = getattr(net, "inputs", 1)  # a user's network need not define it

@@ -39,8 +39,9 @@ class Transform(Configurable):
         return self.event_dim
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """z = f(x) and log|det df/dx|, the latter of the batch shape."""
-        raise NotImplementedError
+        """z = f(x) and log|det df/dx|, the latter of the batch shape; by default from :meth:`entries`."""
+        z, slopes = self.entries(x)
+        return z, sum_event(slopes, self.event_dim)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x = g(z) and log|det dg/dz|, the latter of the batch shape."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from .base import Transform
-from .normalization import moments
+from .normalization import PerFeature, moments
 
 
-class BatchNorm(Transform):
+class BatchNorm(PerFeature):
     r"""z = (x - mean) / std · exp(log_scale) + bias with running statistics, per feature (vectors) or channel (images).
 
     Unlike ``torch.nn.BatchNorm1d`` it has no training mode. Both directions read the statistics without updating them,
@@ -37,22 +35,19 @@ class BatchNorm(Transform):
     std: Tensor
 
     def __init__(self, features: int, event_dim: int = 1) -> None:
-        super().__init__()
-        if features < 1 or event_dim not in (1, 3):
-            raise ValueError(f"features must be at least 1 and event_dim 1 or 3, got {features} and {event_dim}")
-        self.event_dim = event_dim
-        shape = (features,) if event_dim == 1 else (features, 1, 1)
-        self.event_shape = shape if event_dim == 1 else None  # images of any size
-        self.register_buffer("mean", torch.zeros(shape))
-        self.register_buffer("std", torch.ones(shape))
-        self.log_scale = nn.Parameter(torch.zeros(shape))
-        self.bias = nn.Parameter(torch.zeros(shape))
+        super().__init__(features, event_dim)
+        self.register_buffer("mean", torch.zeros_like(self.bias))
+        self.register_buffer("std", torch.ones_like(self.bias))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return (x - self.mean) * (self.log_scale.exp() / self.std) + self.bias, self._logdet(x, 1.0)
+        return (x - self.mean) * (self.log_scale.exp() / self.std) + self.bias, self._logdet(
+            x, self.log_scale - self.std.log()
+        )
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return (z - self.bias) * (self.std * (-self.log_scale).exp()) + self.mean, self._logdet(z, -1.0)
+        return (z - self.bias) * (self.std * (-self.log_scale).exp()) + self.mean, self._logdet(
+            z, self.std.log() - self.log_scale
+        )
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -67,11 +62,6 @@ class BatchNorm(Transform):
         variance = self.std.square().lerp(std.view_as(self.std).square(), momentum)
         self.mean.add_(shift, alpha=momentum)
         self.std.copy_(variance.sqrt())
-
-    def _logdet(self, x: Tensor, sign: float) -> Tensor:
-        places = math.prod(x.shape[x.dim() - self.event_dim + 1 :])  # H · W for images, 1 for vectors
-        total = sign * places * (self.log_scale - self.std.log()).sum()
-        return total.expand(x.shape[: x.dim() - self.event_dim])
 
 
 @contextmanager

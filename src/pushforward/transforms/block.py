@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import at_least_one
 from ..nets.mlp import has_context, uniform
 from ..numerics.affine import soft_clamp
 from ..numerics.roots import invert
@@ -61,10 +62,9 @@ class BlockAutoregressive(Transform):
 
     def __init__(self, features: int, *, context: int = 0, units: Sequence[int] = (16, 16)) -> None:
         super().__init__()
-        if features < 1 or min(units, default=0) < 1:
-            raise ValueError(
-                f"features must be at least 1, and units numbers of at least 1, got {features} and {tuple(units)}"
-            )
+        at_least_one(features=features, units=tuple(units))
+        if not units:
+            raise ValueError("units is empty: give the units per feature of at least one hidden layer")
         self.features, self.units = features, tuple(units)
         self.event_shape = (features,)
         sizes = list(pairwise([1, *units, 1]))

@@ -35,10 +35,6 @@ class Columns(Transform):
     def entries(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return _stack([m(column) for m, column in zip(self.maps, x.unbind(-1), strict=True)])
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, slopes = self.entries(x)
-        return z, slopes.sum(-1)
-
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, slopes = _stack([m.inverse(column) for m, column in zip(self.maps, z.unbind(-1), strict=True)])
         return x, slopes.sum(-1)

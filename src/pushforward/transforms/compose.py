@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .base import Transform, check_event
-from .domain import Preimage, on_events
+from .domain import Where, on_events
 from .seam import SHUT, imported
 
 
@@ -231,8 +231,11 @@ def _known_shape(parts: Iterable[Transform], name: str) -> Sequence[int] | None:
 
 
 def _first_bounded(transforms: Sequence[Transform]) -> Any:
-    for place, part in enumerate(transforms):
-        if part.domain is not constraints.real:
-            found = on_events(part.domain, part.event_dim)
-            return Preimage(Compose(transforms[:place]), found) if place else found
-    return constraints.real
+    place = next((k for k, part in enumerate(transforms) if part.domain is not constraints.real), None)
+    if place is None:
+        return constraints.real
+    found = on_events(transforms[place].domain, transforms[place].event_dim)
+    if not place:
+        return found
+    before = Compose(transforms[:place])
+    return Where(lambda x: found.check(before(x)[0]), before.event_dim)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .base import Transform
-from .domain import Increasing, in_blocks
+from .domain import Where, in_blocks
 from .elementwise import Elementwise, Identity, Log
 from .matrices import LowerCholesky, MatrixChart, PositiveDefinite, UnitCholesky
 from .sphere import Sphere
@@ -124,7 +124,7 @@ class Ordered(Transform):
     .. math:: z_1 = x_1,\; z_j = \log(x_j - x_{j-1}),\quad \log|\det| = -\sum_{j > 1} z_j
     """
 
-    domain = Increasing()
+    domain = Where(lambda x: (x.diff(dim=-1) > 0).all(-1))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         gaps = x.diff(dim=-1).log()

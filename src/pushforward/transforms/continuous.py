@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import at_least_one
 from ..numerics import trace as traces
 from ..numerics.eager import eager
 from ..numerics.ode.adjoint import adjoint
@@ -86,7 +87,8 @@ class Continuous(Transform):
         _one_of("trace", trace, ("auto", "closed", "exact", "hutchinson"))
         _one_of("noise", noise, ("rademacher", "gaussian", "orthogonal"))
         _one_of("gradient", gradient, ("discrete", "adjoint"))
-        _at_least_one(steps=steps, max_steps=max_steps, probes=probes, event_dim=event_dim)
+        numbers = {"steps": steps, "max_steps": max_steps, "probes": probes, "event_dim": event_dim}
+        at_least_one(**{name: number for name, number in numbers.items() if number is not None})
         if steps is None and not TABLEAUS[solver].adaptive:
             raise ValueError(f"solver={solver!r} does not choose its steps: say how many, for example steps=20")
         if not (rtol >= 0 and atol >= 0 and rtol + atol > 0):
@@ -278,9 +280,3 @@ def _captured() -> bool:
 def _one_of(name: str, value: str, known) -> None:
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {name}={value!r}")
-
-
-def _at_least_one(**numbers: int | None) -> None:
-    for name, value in numbers.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, got {name}={value}")

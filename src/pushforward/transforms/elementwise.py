@@ -44,10 +44,6 @@ class Elementwise(Transform):
         z = self.f(x)
         return z, self.log_slope(x, z)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, slopes = self.entries(x)
-        return z, sum_event(slopes, self.event_dim)
-
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = self.g(z)
         return x, -sum_event(self.log_slope(x, z), self.event_dim)
@@ -207,10 +203,6 @@ class LogTails(Transform):
 
     def entries(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return affine.log_tails(x, self.bound, self.far)
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, slopes = self.entries(x)
-        return z, sum_event(slopes, self.event_dim)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, log_slope = affine.inverse_log_tails(z, self.bound, self.far)

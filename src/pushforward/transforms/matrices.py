@@ -15,7 +15,7 @@ from torch.distributions import constraints
 
 from ..numerics.tails import log_ndtri
 from .base import Transform
-from .domain import FlatMatrix
+from .domain import Where
 
 LOG_2 = math.log(2.0)
 
@@ -43,8 +43,8 @@ class MatrixChart(Transform):
         self.register_buffer("places", torch.tril_indices(n, n, diagonal), persistent=False)
 
     @property
-    def domain(self) -> FlatMatrix:
-        return FlatMatrix(self.n, self.kind)
+    def domain(self) -> Where:
+        return Where(lambda x: self.kind.check(x.unflatten(-1, (self.n, self.n))))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.chart(x.unflatten(-1, (self.n, self.n)))
@@ -160,8 +160,9 @@ class Correlation(MatrixChart):
         self.factor = UnitCholesky(n)
 
     @property
-    def domain(self) -> FlatMatrix:
-        return FlatMatrix(self.n, self.kind, unit=True)
+    def domain(self) -> Where:
+        chart = super().domain
+        return Where(lambda x: chart.check(x) & ((x[..., :: self.n + 1] - 1).abs() < 1e-4).all(-1))
 
     def chart(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         lower = _cholesky(matrix)

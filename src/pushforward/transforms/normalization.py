@@ -91,7 +91,25 @@ class Whiten(Transform):
         return (sign * self.factor.diagonal().log().sum()).to(x.dtype).expand(x.shape[:-1])
 
 
-class ActNorm(Transform):
+class PerFeature(Transform):
+    """z = scale x + shift for each feature of vectors, or each channel of images, with a trained log-scale and bias."""
+
+    def __init__(self, features: int, event_dim: int = 1) -> None:
+        super().__init__()
+        if features < 1 or event_dim not in (1, 3):
+            raise ValueError(f"features must be at least 1 and event_dim 1 or 3, got {features} and {event_dim}")
+        self.event_dim = event_dim
+        shape = (features,) if event_dim == 1 else (features, 1, 1)
+        self.event_shape = shape if event_dim == 1 else None  # images of any size
+        self.bias = nn.Parameter(torch.zeros(shape))
+        self.log_scale = nn.Parameter(torch.zeros(shape))
+
+    def _logdet(self, x: Tensor, log_scale: Tensor) -> Tensor:
+        places = math.prod(x.shape[x.dim() - self.event_dim + 1 :])  # H · W for images, 1 for vectors
+        return (places * log_scale.sum()).expand(x.shape[: x.dim() - self.event_dim])
+
+
+class ActNorm(PerFeature):
     r"""z = (x + bias) · exp(log_scale) per feature (vectors) or per channel (images), trained like any parameter.
 
     Starts as the identity; ``initialize(x)`` normalises this batch to mean 0 and variance 1.
@@ -108,21 +126,11 @@ class ActNorm(Transform):
         Kingma, Dhariwal (2018), Glow, arXiv:1807.03039. Lecture: "Glow samples".
     """
 
-    def __init__(self, features: int, event_dim: int = 1) -> None:
-        super().__init__()
-        if features < 1 or event_dim not in (1, 3):
-            raise ValueError(f"features must be at least 1 and event_dim 1 or 3, got {features} and {event_dim}")
-        self.event_dim = event_dim
-        shape = (features,) if event_dim == 1 else (features, 1, 1)
-        self.event_shape = shape if event_dim == 1 else None  # images of any size
-        self.bias = nn.Parameter(torch.zeros(shape))
-        self.log_scale = nn.Parameter(torch.zeros(shape))
-
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return (x + self.bias) * self.log_scale.exp(), self._logdet(x, 1.0)
+        return (x + self.bias) * self.log_scale.exp(), self._logdet(x, self.log_scale)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return z * (-self.log_scale).exp() - self.bias, self._logdet(z, -1.0)
+        return z * (-self.log_scale).exp() - self.bias, self._logdet(z, -self.log_scale)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -137,10 +145,6 @@ class ActNorm(Transform):
         self.bias.copy_(mean / spread)
         self.log_scale.copy_(spread.log())
         return self.inverse(z)[0]
-
-    def _logdet(self, x: Tensor, sign: float) -> Tensor:
-        places = math.prod(x.shape[x.dim() - self.event_dim + 1 :])  # H · W for images, 1 for vectors
-        return (sign * places * self.log_scale.sum()).expand(x.shape[: x.dim() - self.event_dim])
 
 
 def moments(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..errors import at_least_one
 from .base import Transform
 
 
@@ -55,8 +56,7 @@ class Diagonal(Transform):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        if features < 1:
-            raise ValueError(f"features must be at least 1, got features={features}")
+        at_least_one(features=features)
         self.event_shape = (features,)
         self.log_scale = nn.Parameter(torch.zeros(features))
         self.shift = nn.Parameter(torch.zeros(features))

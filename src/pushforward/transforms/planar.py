@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..errors import at_least_one
 from ..nets.mlp import MLP
 from ..numerics.contraction import above_minus_one
 from ..numerics.matrices import reflect, reflectors, starting_matrix
@@ -43,7 +44,7 @@ class Planar(Transform):
 
     def __init__(self, features: int, *, context: int = 0, hidden: Sequence[int] = ()) -> None:
         super().__init__()
-        _check_features(features)
+        at_least_one(features=features)
         self.event_shape = (features,)
         self.features = features
         self.net = _parameters(2 * features + 1, 1, context, hidden)
@@ -91,7 +92,7 @@ class Radial(Transform):
 
     def __init__(self, features: int, *, context: int = 0, hidden: Sequence[int] = ()) -> None:
         super().__init__()
-        _check_features(features)
+        at_least_one(features=features)
         self.event_shape = (features,)
         self.features = features
         self.net = _parameters(features + 2, 1, context, hidden)
@@ -151,7 +152,7 @@ class Sylvester(Transform):
 
     def __init__(self, features: int, rank: int | None = None, *, context: int = 0, hidden: Sequence[int] = ()) -> None:
         super().__init__()
-        _check_features(features)
+        at_least_one(features=features)
         self.event_shape = (features,)
         self.rank = features if rank is None else rank
         if not 1 <= self.rank <= features:
@@ -218,8 +219,3 @@ def _root(target: Tensor, m: Tensor) -> Tensor:
 def _parameters(outputs: int, num_params: int, context: int, hidden: Sequence[int]) -> MLP:
     """Trained parameters ``(num_params, outputs)``, or ``(num_params, *batch, outputs)`` from a context."""
     return MLP(0, outputs, num_params, context=context, hidden=hidden if context else ())
-
-
-def _check_features(features: int) -> None:
-    if features < 1:
-        raise ValueError(f"features must be at least 1, got features={features}")

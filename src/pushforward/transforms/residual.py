@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..errors import at_least_one
 from ..nets.lipschitz import Linearised, LipschitzMLP
 from ..numerics.contraction import inverse_plus_identity, invert_contraction, log_abs_det_plus_identity
 from ..numerics.eager import eager
@@ -50,8 +51,7 @@ class Residual(Transform):
         super().__init__()
         if logdet not in ("auto", "exact", "roulette"):
             raise ValueError(f"logdet must be 'auto', 'exact' or 'roulette', got logdet={logdet!r}")
-        if terms < 1:
-            raise ValueError(f"terms must be at least 1, got terms={terms}")
+        at_least_one(terms=terms)
         self.net, self.logdet, self.terms = net, logdet, terms
         self.event_shape = (net.features,)
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import at_least_one
 from ..nets.mlp import MLP
 from ..numerics import polynomial, quadrature, roots, sigmoidal
 from ..numerics.affine import soft_clamp
-from ..numerics.constants import in_two_parts, joined
 from ..numerics.linear_tails import linear_tails
 from .scalar import Scalar
 
@@ -56,7 +56,7 @@ class DeepSigmoid(Scalar):
 
     def __init__(self, units: int = 16, layers: int = 1) -> None:
         super().__init__()
-        _check(units=units, layers=layers)
+        at_least_one(units=units, layers=layers)
         self.units, self.layers, self.num_params = units, layers, 3 * units * layers
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,7 +100,7 @@ class Gaussianization(Scalar):
 
     def __init__(self, components: int = 8) -> None:
         super().__init__()
-        _check(components=components)
+        at_least_one(components=components)
         self.components, self.num_params = components, 3 * components
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +133,7 @@ class Bernstein(Solved):
 
     def __init__(self, degree: int = 16, bound: float = 5.0) -> None:
         super().__init__()
-        _check(degree=degree)
+        at_least_one(degree=degree)
         _check_bound(bound)
         self.degree, self.bound, self.num_params = degree, float(bound), degree + 1
 
@@ -161,7 +161,7 @@ class SumOfSquares(Solved):
 
     def __init__(self, degree: int = 4, polynomials: int = 3, bound: float = 5.0) -> None:
         super().__init__()
-        _check(degree=degree, polynomials=polynomials)
+        at_least_one(degree=degree, polynomials=polynomials)
         _check_bound(bound)
         self.degree, self.polynomials, self.bound = degree, polynomials, float(bound)
         self.num_params = polynomials * (degree + 1) + 1
@@ -202,7 +202,7 @@ class MonotonicNetwork(Solved):
 
     def __init__(self, signal: int = 16, hidden: Sequence[int] = (64, 64), nodes: int = 16, bound: float = 5.0) -> None:
         super().__init__()
-        _check(signal=signal)
+        at_least_one(signal=signal)
         _check_bound(bound)
         if nodes < 3:
             raise ValueError(f"nodes must be at least 3, got nodes={nodes}")
@@ -225,12 +225,21 @@ class MonotonicNetwork(Solved):
         return quadrature.integral(log, params[-1], self.bound, rule)
 
 
-def _check(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {name}={size}")
-
-
 def _check_bound(bound: float) -> None:
     if not bound > 0:
         raise ValueError(f"bound must be positive, got bound={bound}")
+
+
+def in_two_parts(values: Tensor) -> Tensor:
+    """``(2, *shape)`` in single precision: the values, and their rounding residuals, which together hold 48 bits.
+
+    Double-precision buffers would keep a single-precision model from moving to devices without float64, and
+    single-precision buffers would make a double-precision model inexact.
+    """
+    rounded = values.float()
+    return torch.stack([rounded, (values - rounded).float()])
+
+
+def joined(parts: Tensor, like: Tensor) -> Tensor:
+    """The values in the dtype of another tensor."""
+    return parts[0].to(like) + parts[1].to(like)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .base import Transform
-from .domain import Inside, OnSphere
+from .domain import Where
 
 
 class Sphere(Transform):
@@ -35,7 +35,7 @@ class Sphere(Transform):
         Rezende et al. (2020), Normalizing flows on tori and spheres, arXiv:2002.02428.
     """
 
-    domain = OnSphere()
+    domain = Where(lambda x: (x.norm(dim=-1) - 1).abs() < 1e-4)
 
     def __init__(self, n: int, *, circle: bool = False) -> None:
         super().__init__()
@@ -117,8 +117,8 @@ class Polytope(Transform):
         self.A, self.b = A.tolist(), b.tolist()
 
     @property
-    def domain(self) -> Inside:
-        return Inside(lambda x: self.gauge(self.away(x)))
+    def domain(self) -> Where:
+        return Where(lambda x: self.gauge(self.away(x))[..., 0] < 1)
 
     def arguments(self) -> dict[str, object]:
         return {"A": self.A, "b": self.b}
@@ -137,7 +137,7 @@ class Polytope(Transform):
         s = self.gauge(y)
         square = s.square()
         u = -(-square).log1p()  # gamma^2 / 2
-        z = y * (2 * _log_ratio(square)).sqrt()
+        z = y * (2 * _log1p_ratio(-square)).sqrt()
         return z, -self._logdet(u)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -148,9 +148,8 @@ class Polytope(Transform):
     def _logdet(self, u: Tensor) -> Tensor:
         """With s / gamma = sqrt(ratio / 2), where ratio = (1 - e^-u) / u, and s' = e^-u / (2 s / gamma)."""
         log_scale = 0.5 * (0.5 * _expm1_ratio(u)).log()
-        return ((self.centre.shape[0] - 2) * log_scale - u - math.log(2))[..., 0] + torch.linalg.slogdet(
-            self.root
-        ).logabsdet
+        log_root = torch.linalg.slogdet(self.root).logabsdet
+        return ((len(self.centre) - 2) * log_scale - u - math.log(2))[..., 0] + log_root
 
 
 def _turn_slope(last: Tensor) -> Tensor:
@@ -167,16 +166,9 @@ def _expm1_ratio(u: Tensor) -> Tensor:
 
 def _log1p_ratio(v: Tensor) -> Tensor:
     """log(1 + v) / v, 1 at 0."""
-    small = v < 1e-4
+    small = v.abs() < 1e-4
     safe = torch.where(small, torch.ones_like(v), v)
     return torch.where(small, 1 - v / 2 + v.square() / 3 - v**3 / 4, safe.log1p() / safe)
-
-
-def _log_ratio(v: Tensor) -> Tensor:
-    """-log(1 - v) / v, 1 at 0."""
-    small = v < 1e-4
-    safe = torch.where(small, torch.full_like(v, 0.5), v)
-    return torch.where(small, 1 + v / 2 + v.square() / 3 + v**3 / 4, -(-safe).log1p() / safe)
 
 
 @torch.no_grad()

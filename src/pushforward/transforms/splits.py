@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..errors import at_least_one
 from ..saving.config import Configurable
 
 
@@ -32,8 +33,7 @@ class Half(Split):
 
     def __init__(self, features: int, swap: bool = False) -> None:
         super().__init__()
-        if features < 1:
-            raise ValueError(f"features must be at least 1, got features={features}")
+        at_least_one(features=features)
         self.cut = features // 2
         self.swap = swap and features > 1
         self.moved = self.cut if self.swap else features - self.cut
@@ -59,8 +59,7 @@ class Alternate(Split):
 
     def __init__(self, features: int, swap: bool = False) -> None:
         super().__init__()
-        if features < 1:
-            raise ValueError(f"features must be at least 1, got features={features}")
+        at_least_one(features=features)
         self.start = 1 if swap or features == 1 else 0
         kept = torch.arange(self.start, features, 2)
         moved = torch.arange(1 - self.start, features, 2)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..errors import at_least_one
 from ..numerics import tails
 from .base import Transform
 
@@ -46,8 +47,7 @@ class HeavyTails(Transform):
         self, features: int, index: float | Sequence[float] | Tensor | None = None, *, trainable: bool = True
     ) -> None:
         super().__init__()
-        if features < 1:
-            raise ValueError(f"features must be at least 1, got features={features}")
+        at_least_one(features=features)
         start = torch.as_tensor(START if index is None else index, dtype=torch.get_default_dtype())
         if start.shape not in ((), (features,), (2, features)):
             raise ValueError(
