@@ -38,20 +38,19 @@ if TYPE_CHECKING:
     from .recipes.images import glow as glow
     from .recipes.images import pixels as pixels
     from .recipes.images import tarflow as tarflow
+    from .recipes.iterative import bnaf as bnaf
+    from .recipes.iterative import bpf as bpf
+    from .recipes.iterative import gf as gf
+    from .recipes.iterative import naf as naf
+    from .recipes.iterative import planar as planar
+    from .recipes.iterative import residual as residual
+    from .recipes.iterative import sospf as sospf
+    from .recipes.iterative import sylvester as sylvester
+    from .recipes.iterative import unaf as unaf
     from .recipes.models import anyorder as anyorder
     from .recipes.models import gmm as gmm
     from .recipes.models import made as made
     from .recipes.models import pixelcnn as pixelcnn
-    from .recipes.monotone import bpf as bpf
-    from .recipes.monotone import naf as naf
-    from .recipes.monotone import sospf as sospf
-    from .recipes.monotone import unaf as unaf
-    from .recipes.residual import bnaf as bnaf
-    from .recipes.residual import gf as gf
-    from .recipes.residual import planar as planar
-    from .recipes.residual import residual as residual
-    from .recipes.residual import sylvester as sylvester
-    from .recipes.residual import triangular_spline as triangular_spline
     from .recipes.tables import ffjord as ffjord
     from .recipes.tables import iaf as iaf
     from .recipes.tables import maf as maf
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from .recipes.tables import nice as nice
     from .recipes.tables import nsf as nsf
     from .recipes.tables import realnvp as realnvp
+    from .recipes.tables import triangular_spline as triangular_spline
     from .saving.checkpoint import load as load
     from .saving.checkpoint import save as save
     from .tables.density import TableDensity as TableDensity
@@ -84,9 +84,8 @@ _NAMES = {
     "posterior.fit_target": ("fit_target",),
     "recipes.images": ("glow", "pixels", "tarflow"),
     "recipes.models": ("anyorder", "gmm", "made", "pixelcnn"),
-    "recipes.monotone": ("bpf", "naf", "sospf", "unaf"),
-    "recipes.residual": ("bnaf", "gf", "planar", "residual", "sylvester", "triangular_spline"),
-    "recipes.tables": ("ffjord", "iaf", "maf", "ncsf", "nice", "nsf", "realnvp"),
+    "recipes.iterative": ("bnaf", "bpf", "gf", "naf", "planar", "residual", "sospf", "sylvester", "unaf"),
+    "recipes.tables": ("ffjord", "iaf", "maf", "ncsf", "nice", "nsf", "realnvp", "triangular_spline"),
     "saving.checkpoint": ("load", "save"),
     "tables.density": ("TableDensity",),
     "tables.schema.kinds.base": ("Kind",),

@@ -22,9 +22,8 @@ from ..nets.mlp import MLP
 from ..transforms.circle import AnglesFirst
 from ..transforms.multiscale import possible_squeezes
 from .images import glow, pixels, tarflow
+from .iterative import bnaf, bpf, gf, naf, residual, sospf, unaf
 from .models import pixelcnn
-from .monotone import bpf, naf, sospf, unaf
-from .residual import bnaf, gf, residual
 from .tables import ffjord, iaf, maf, ncsf, nsf, realnvp, spline_depth
 
 WIDTH = 128  # of hidden layers by default, if there are fewer features

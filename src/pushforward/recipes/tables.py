@@ -11,13 +11,15 @@ from torch import Tensor
 from ..distributions.bounded import BoxUniform
 from ..distributions.flow import Flow
 from ..nets.field import FourierField, MLPField
+from ..transforms.base import Transform
 from ..transforms.compose import Compose, Inverse
 from ..transforms.continuous import Continuous
+from ..transforms.linear import Triangular
 from ..transforms.permutation import Diagonal
 from ..transforms.scalar import Additive, Affine, ScalarChain, Spline
 from ..transforms.scalar_splines import CircularSpline
 from .images import image_realnvp
-from .layers import TAILS, affine, along_graph, autoregressive, couplings
+from .layers import TAILS, affine, along_graph, autoregressive, couplings, stacked
 from .networks import ContextOptions, NetworkOptions, Networks, StyleOptions, check, shares_options
 
 
@@ -114,6 +116,35 @@ def nsf(
 def spline_depth(coupling: bool) -> int:
     """Default number of hidden layers of each network of :func:`nsf`."""
     return 4 if coupling else 2
+
+
+@shares_options
+def triangular_spline(
+    features: int,
+    *,
+    layers: int = 8,
+    bins: int = 8,
+    bound: float = 5.0,
+    hidden: Sequence[int] = (),
+    **options: Unpack[ContextOptions],
+) -> Flow:
+    """Triangular spline flow: a spline for each feature, then a triangular matrix; one pass in either direction.
+
+    Few parameters, and no network without a context. The matrices are lower and upper triangular in turn.
+
+    Args:
+        layers: Pairs of splines and a matrix.
+        hidden: Widths of the hidden layers between the context and the splines; empty for a linear map.
+
+    Reference:
+        The flow of this name in flowjax; Durkan, Bekasov, Murray, Papamakarios (2019), arXiv:1906.04032.
+    """
+    net, scalar = Networks.small(hidden, **options), Spline(bins, bound)
+
+    def layer(number: int) -> Sequence[Transform]:
+        return [net.univariate(features, scalar), Triangular(features, lower=number % 2 == 0)]
+
+    return net.flow(features, *stacked(features, layers, layer))
 
 
 @shares_options
