@@ -3,17 +3,18 @@
     python benchmarks/architectures.py FILE.npz FILE.csv FOLDER ... --trials nsf,nsf+lu,nflows --budget 20
     python benchmarks/architectures.py FILE.npz ... --trials nsf,nflows --steps 1000
 
-A trial is a name and options joined by ``+``: ``nsf``, ``nsf-coupling``, ``maf`` or ``realnvp``, each with the recipe's
-own defaults, or with another mixing of the features between layers (``reverse``, ``random``, ``lu`` or ``rotation``),
-``residual``, ``zero`` (biases of zero at the start), ``transformer`` (with ``nsf`` or ``maf``: a causal transformer
-over the columns in place of each MADE), ``bins16``, ``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``,
-``rate1e-2``, ``warm500`` (steps of warm-up), ``decay1e-2`` (AdamW), ``average0.99`` (of the weights; ``average1``: as
-in ``pf.fit``), ``noise0.03`` (on the rows of a batch), ``gradients0.3`` (noise on them, falling as in Neelakantan et
-al. 2015, arXiv:1511.06807), ``actnorm`` (before every transform), ``dropout0.1``, ``weightnorm``, ``layernorm`` (with
-``nsf-coupling``: in a MADE it would break the order), ``plain`` (without the fast room, which the last three also do
-without); or any other recipe with its defaults, such as ``naf`` or ``residual``. Peers: ``nflows`` (coupling splines
-with LU, random permutations and residual networks, as in the paper), ``zuko``, ``flowjax``, and any flow of zuko's with
-its defaults, such as ``zuko-NAF``.
+A trial is a name and options joined by ``+``: ``nsf``, ``nsf-coupling``, ``maf`` or ``realnvp``, each with the
+recipe's own defaults, or with another mixing of the features between layers (``reverse``, ``random``, ``lu`` or
+``rotation``), ``residual``, ``feedforward`` (without residual pairs), ``zero`` (biases of zero at the start),
+``transformer`` (with ``nsf`` or ``maf``: a causal transformer over the columns in place of each MADE), ``bins16``,
+``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``, ``rate1e-2``, ``warm500`` (steps of warm-up),
+``decay1e-2`` (AdamW), ``average0.99`` (of the weights; ``average1``: as in ``pf.fit``), ``noise0.03`` (on the rows of
+a batch), ``gradients0.3`` (noise on them, falling as in Neelakantan et al. 2015, arXiv:1511.06807), ``actnorm``
+(before every transform), ``dropout0.1``, ``weightnorm``, ``layernorm`` (with ``nsf-coupling``: in a MADE it would
+break the order), ``plain`` (without the fast room, which the last three also do without); or any other recipe with its
+defaults, such as ``naf`` or ``residual``. Peers: ``nflows`` (coupling splines with LU, random permutations and
+residual networks, as in the paper), ``zuko``, ``flowjax``, and any flow of zuko's with its defaults, such as
+``zuko-NAF``.
 
 All train by one loop (``measure/training.py``). With ``OMP_NUM_THREADS=1 BENCH_CLOCK=cpu`` the budget is CPU time
 of the process, which a busy machine affects little. Lines are appended to ``--output``, JSON each;
@@ -47,10 +48,10 @@ import pushforward as pf
 from pushforward.nets import CausalTransformer
 from pushforward.nets.mlp import ACTIVATIONS, Perceptron
 from pushforward.recipes.layers import MIXINGS
-from pushforward.recipes.tables import spline_depth
 from pushforward.transforms import ActNorm, Autoregressive, Compose, Coupling, Transform
 
 MOST = 200_000  # training rows
+RESIDUAL = {"residual": True, "feedforward": False}  # of the networks; None by default
 WITH_OPTIONS = ("nsf", "nsf-coupling", "maf", "realnvp")
 
 
@@ -114,8 +115,9 @@ def by_name(trial: str, features: int) -> TorchModel:
     if name not in WITH_OPTIONS:
         flow = getattr(pf, name)(features)
         return TorchModel(flow, flow.log_prob, None, None)
-    number, residual, coupling = numbers(trial), "residual" in options, name == "nsf-coupling"
-    usual = 3 if residual else spline_depth(coupling) if name.startswith("nsf") else 2
+    number, coupling = numbers(trial), name == "nsf-coupling"
+    residual = next((RESIDUAL[option] for option in options if option in RESIDUAL), None)
+    usual = 2 if name == "realnvp" and not residual else 3
     width, depth = int(number.get("hidden", max(128, features))), int(number.get("depth", usual))
     deep: dict[str, Any] = {"hidden": (width,) * depth, "residual": residual}
     if mixing := next((option for option in options if option in MIXINGS), None):

@@ -23,7 +23,14 @@ def randomised(transform, scale):
 @pytest.mark.parametrize("context", [0, 2])
 @pytest.mark.parametrize(
     ("features", "hidden", "residual"),
-    [(1, (4,), False), (5, (), False), (6, (32, 48), False), (7, (24,) * 5, True), (30, (200, 200), False)],
+    [
+        (1, (4,), False),
+        (5, (), False),
+        (6, (32, 48), False),
+        (7, (24,) * 5, True),
+        (7, (24,) * 3, "linear"),
+        (30, (200, 200), False),
+    ],
 )
 def test_the_same_as_whole_passes(scalar, context, features, hidden, residual):
     layer = masked(features, SCALARS[scalar](), context, hidden=hidden, residual=residual)

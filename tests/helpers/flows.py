@@ -57,6 +57,7 @@ def mixed_couplings(context):
         coupling(Half(5), context=context),
         coupling(Half(5, swap=True), Spline(3), context),
         coupling(Half(5, swap=True), context=context, hidden=(8, 8, 8), residual=True),
+        coupling(Half(5), Spline(3), context, hidden=(8, 8, 8), residual="linear"),
         Permutation([4, 1, 0, 2, 3]),
         coupling(Alternate(5), context=context),
         Inverse(coupling(Alternate(5, swap=True), context=context)),
@@ -69,6 +70,7 @@ def masked_layers(context):
         masked(5, Spline(3), context, ordering=[4, 3, 2, 1, 0]),
         Inverse(masked(5, context=context, ordering=[2, 0, 1, 4, 3])),
         masked(5, context=context, hidden=(9, 9, 9), residual=True),
+        masked(5, Spline(3), context, hidden=(9,) * 5, residual="linear"),
         masked(5, Spline(3), context, tails=2.0),
         masked(5, context=context, tails=0.3, far=1.5),
     ]

@@ -19,9 +19,9 @@ def random_graph(nodes: int, share: float, seed: int) -> torch.Tensor:
     return graph[order][:, order]
 
 
-@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("residual", [False, True, "linear"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_zeros_of_the_jacobian_are_the_graphs(share: float, residual: bool) -> None:
+def test_zeros_of_the_jacobian_are_the_graphs(share: float, residual: bool | str) -> None:
     graph = random_graph(10, share, seed=1)
     net = GraphMLP(graph, 2, hidden=(40, 40, 40), residual=residual, activation="tanh")
     transform = randomize(Autoregressive(net, Affine()).double(), scale=2.0)

@@ -19,7 +19,10 @@ def randomised(*args, **kwargs):
 
 @pytest.mark.parametrize("features", [1, 2, 5, 9])
 @pytest.mark.parametrize("context", [0, 3])
-@pytest.mark.parametrize(("hidden", "residual"), [((), False), ((16,), False), ((9, 24), False), ((16, 16, 16), True)])
+@pytest.mark.parametrize(
+    ("hidden", "residual"),
+    [((), False), ((16,), False), ((9, 24), False), ((16, 16, 16), True), ((16, 16, 16), "linear")],
+)
 def test_each_output_sees_exactly_what_comes_before(features, context, hidden, residual):
     net = randomised(features, 2, context=context, hidden=hidden, residual=residual)
     c = torch.randn(context, dtype=torch.float64) if context else None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.datasets import load_breast_cancer
 
 import pushforward as pf
 from pushforward.testing import check_flow, randomize
@@ -133,7 +134,34 @@ def test_realnvp_with_random_weights_is_inverted(features: int) -> None:
         torch.testing.assert_close(back, x, rtol=0, atol=1e-4)
 
 
-def test_couplings_have_deeper_networks():
-    depths = {coupling: pf.nsf(3, layers=1, coupling=coupling).transform for coupling in (False, True)}
-    hidden = {c: [len(m.weights) - 1 for m in t.modules() if hasattr(m, "weights")] for c, t in depths.items()}
-    assert hidden == {False: [2], True: [4]}
+@pytest.mark.parametrize(
+    ("hidden", "expected"),
+    [
+        ((8,), False),
+        ((8, 8), False),
+        ((8, 8, 8), "linear"),
+        ((8, 8, 16), False),
+        ((8,) * 4, False),
+        ((8,) * 5, "linear"),
+    ],
+)
+def test_networks_are_residual_where_their_widths_allow_it(hidden, expected):
+    for recipe in (pf.nsf, pf.realnvp):
+        nets = [m.net for m in recipe(3, layers=1, hidden=hidden).modules() if isinstance(m, Coupling | Autoregressive)]
+        assert [net.residual for net in nets] == [expected]
+    with pytest.raises(ValueError, match="residual"):
+        pf.nsf(3, residual="wide")
+
+
+@pytest.mark.parametrize("coupling", [False, True])
+def test_columns_that_nearly_follow_from_others_are_learnt_early(coupling: bool) -> None:
+    """A tumour's radius, perimeter and area, and the same of its worst cells: 100 steps, 200 rows held out."""
+    x = torch.as_tensor(load_breast_cancer().data[:, [0, 2, 3, 5, 6, 20, 22, 23]]).float()
+    x = ((x - x.mean(0)) / x.std(0))[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]
+    found = []
+    for residual in (False, None):
+        torch.manual_seed(0)
+        flow = pf.nsf(8, coupling=coupling, layers=2, hidden=(64, 64, 64), residual=residual)
+        pf.fit(flow, x[200:], steps=100, lr=3e-3, batch_size=128, progress=False)
+        found.append(flow.log_prob(x[:200]).mean().item())
+    assert found[1] > found[0] + 0.5

@@ -69,7 +69,7 @@ class _Sweep:
 
     def __init__(self, plan: UnitSchedule, like: Tensor, n: int) -> None:
         self.plan, self.n = plan, n
-        layers, self.residual = plan.shape.layers, plan.shape.residual
+        layers, _, self.residual, self.straight = plan.shape
         self.weights = [like.new_zeros(pattern.rows, pattern.columns) for pattern in layers]
         self.read = [like.new_empty(pattern.columns, n) for pattern in layers]
         for units, counts in zip(self.read, plan.below, strict=True):
@@ -146,7 +146,8 @@ class _Sweep:
                 rows.addmm_(weight, read)
                 if k % 2 == 0:
                     stream = kept.copy_(rows if stream is None else rows.add_(stream))
-                rows.relu_()
+                if k + 1 != self.straight:
+                    rows.relu_()
             step(j, final.rows.addmm_(final.weight, final.read), inputs[j])
 
     def invert(self, z: Tensor, scalar: Solving) -> tuple[Tensor, Tensor]:
@@ -202,7 +203,8 @@ class _Sweep:
     def _rectify(self, grads: list[Tensor], k: int, rows: slice) -> None:
         """The gradient through the rectifier after layer k and, in a residual stream, along the stream."""
         grad = grads[k + 1][rows]
-        grad.mul_(self.read[k + 1][rows] > 0)
+        if k + 1 != self.straight:
+            grad.mul_(self.read[k + 1][rows] > 0)
         if self.residual and k % 2 == 0 and k + 2 < len(self.weights) - 1:
             grad += grads[k + 3][rows]
 

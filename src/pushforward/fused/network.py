@@ -21,12 +21,13 @@ LARGE = 1 << 17  # numbers of a layer, from which on threads share its work
 
 
 class Shape(NamedTuple):
-    """Constant across calls: the pattern of each weight, whether weights are masked, and whether hidden layers after
-    the first come in residual pairs."""
+    """Constant across calls: the pattern of each weight, whether weights are masked, whether hidden layers after the
+    first come in residual pairs, and which layer after the first reads its units unrectified, or 0."""
 
     layers: tuple[BlockTriangular, ...]
     masked: bool
-    residual: bool
+    residual: bool | str
+    straight: int
 
 
 class Network:
@@ -37,11 +38,12 @@ class Network:
     """
 
     def __init__(self, shape: Shape, like: Tensor, n: int) -> None:
-        self.layers, self.masked, self.residual = shape
+        self.layers, self.masked, self.residual, self.straight = shape
         self.x = like.new_empty(self.layers[0].columns, n)
         self.hidden = [_plane(like, pattern.rows, n) for pattern in self.layers[:-1]]
         # a residual stream continues unrectified, so the next layer's rectified input needs its own plane
-        self.rectified = [torch.empty_like(h) if self.residual and k % 2 == 0 else h for k, h in enumerate(self.hidden)]
+        streams = {k for k in range(0, len(self.hidden), 2) if self.residual and k + 1 != self.straight}
+        self.rectified = [torch.empty_like(h) if k in streams else h for k, h in enumerate(self.hidden)]
         self.parts = [by_step(pattern, h) for pattern, h in zip(self.layers, self.hidden, strict=False)]
         read = [self.x, *self.rectified]
         self.reads = [[h[: step.columns] for step in s.steps] for s, h in zip(self.layers, read, strict=True)]
@@ -75,7 +77,8 @@ class Network:
                 add_rectified(h, bias)
             if self.residual and k != last and k % 2 == 0:
                 stream = h if stream is None else h.add_(stream)
-                torch.clamp_min(h, 0, out=self.rectified[k])
+                if k + 1 != self.straight:
+                    torch.clamp_min(h, 0, out=self.rectified[k])
 
     def _load(self, k: int, weight: Tensor) -> list[Tensor]:
         """The blocks of a weight, masked."""
@@ -116,7 +119,8 @@ class Network:
                 break
             out = below.hidden[k - 1]
             self._input_grad(k, weight, parts, below.columns[k - 1], False)
-            torch.ops.aten.threshold_backward.grad_input(out, self.rectified[k - 1], 0, grad_input=out)
+            if k != self.straight:
+                torch.ops.aten.threshold_backward.grad_input(out, self.rectified[k - 1], 0, grad_input=out)
             grad, parts = out, below.parts[k - 1]
             if self.residual and k % 2 == 1:  # the branch's gradient rejoins the stream
                 stream = grad = grad if stream is None else grad.add_(stream)

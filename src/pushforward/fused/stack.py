@@ -270,7 +270,7 @@ def plain_network(x: Tensor, shape: Shape, params: Iterator[Tensor]) -> Tensor:
         weight, bias = next(params), next(params)
         if pattern.degrees is not None:
             weight = weight * mask(pattern, weight.dtype, weight.device)
-        h = weight @ (h if k == 0 else h.relu()) + (bias if bias.dim() == 2 else bias[:, None])
+        h = weight @ (h if k in (0, shape.straight) else h.relu()) + (bias if bias.dim() == 2 else bias[:, None])
         if shape.residual and k % 2 == 0 and k < len(shape.layers) - 1:
             h = stream = h if k == 0 else stream + h
     return h

@@ -24,7 +24,7 @@ from ..transforms.normalization import Standardize
 
 WIDTH, DEPTH = 50, 5  # of hidden layers: with few simulations, deep networks learn more than wide ones
 START = 0.8  # bound of the initial weights between hidden layers, times sqrt(units)
-SPLINES = {"bins": 10, "bound": 3.0, "mixing": "reverse"}
+SPLINES = {"bins": 10, "bound": 3.0, "mixing": "reverse", "residual": False}
 
 
 def density_estimator(

@@ -52,7 +52,7 @@ class GraphMLP(Masked):
         *,
         context: int = 0,
         hidden: Sequence[int] = (128, 128),
-        residual: bool = False,
+        residual: bool | str = False,
         activation: str = "relu",
     ) -> None:
         features, hidden = len(adjacency), tuple(hidden)

@@ -53,7 +53,7 @@ class _Steps:
     n)``."""
 
     def __init__(self, net: MADE, context: Tensor | None) -> None:
-        self.residual, self.activation = net.residual, ACTIVATIONS[net.activation]
+        self.residual, self.straight, self.activation = net.residual, net.straight, ACTIVATIONS[net.activation]
         places = net.places()
         self.widths = [place.shape[1] for place in places[1:]]
         self.weights, self.biases = [], []
@@ -75,9 +75,10 @@ class _Steps:
                 break
             if self.residual and layer % 2 == 0:
                 h = stream = h if stream is None else stream + h
+            h = h if layer + 1 == self.straight else self.activation(h)
             width = self.widths[layer]
             rows = k * width + torch.arange(width, device=k.device)
-            known[layer + 1] = known[layer + 1].index_copy(0, rows, self.activation(h))
+            known[layer + 1] = known[layer + 1].index_copy(0, rows, h)
         return known, h
 
 

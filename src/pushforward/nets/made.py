@@ -37,7 +37,7 @@ class Masked(Perceptron):
         num_params: int,
         *,
         context: int,
-        residual: bool,
+        residual: bool | str,
         activation: str,
     ) -> None:
         super().__init__(widths, context=context, residual=residual, activation=activation)
@@ -85,7 +85,7 @@ class MADE(Masked):
         num_params: Parameters for each feature.
         context: Features of the context.
         hidden: Widths of the hidden layers; each needs a unit of every degree.
-        residual: Whether the hidden layers after the first form residual pairs.
+        residual: As for :class:`~pushforward.nets.MLP`.
         inputs: Numbers read per feature; x is then ``(*batch, features · inputs)``.
         activation: As for :class:`~pushforward.nets.MLP`.
 
@@ -104,7 +104,7 @@ class MADE(Masked):
         *,
         context: int = 0,
         hidden: Sequence[int] = (128, 128),
-        residual: bool = False,
+        residual: bool | str = False,
         inputs: int = 1,
         activation: str = "relu",
     ) -> None:

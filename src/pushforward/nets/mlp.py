@@ -32,29 +32,34 @@ class Perceptron(Configurable):
     r"""Dense layers :math:`h_{k+1} = W_{k+1}\, \sigma(h_k) + b_{k+1}` with :math:`h_1 = W_1 x + b_1 + V c`.
 
     With ``residual``, the hidden layers after the first form residual pairs:
-    :math:`h_{k+2} = h_k + W_{k+2}\, \sigma(W_{k+1}\, \sigma(h_k) + b_{k+1}) + b_{k+2}`.
+    :math:`h_{k+2} = h_k + W_{k+2}\, \sigma(W_{k+1}\, \sigma(h_k) + b_{k+1}) + b_{k+2}`. The last layer reads
+    :math:`\sigma(h)` of the last pair, or with ``"linear"`` :math:`h` itself, which x reaches without any activation.
 
     Args:
         widths: Widths of the input, of each hidden layer and of the output.
         context: Features of the context c, which has its own weights V.
-        residual: Whether hidden layers come in residual pairs.
+        residual: Whether hidden layers come in residual pairs: False, True or ``"linear"``.
         activation: sigma, one of ``ACTIVATIONS``.
 
     Raises:
-        ValueError: a hidden width is below 1, ``context`` is negative, ``activation`` is unknown, or ``residual`` is
-            set with an even number of layers or unequal widths.
+        ValueError: a hidden width is below 1, ``context`` is negative, ``residual`` or ``activation`` is unknown, or
+            ``residual`` is set with an even number of layers or unequal widths.
 
     Reference:
         He et al. (2016), Identity mappings in deep residual networks, arXiv:1603.05027.
     """
 
-    def __init__(self, widths: Sequence[int], *, context: int, residual: bool, activation: str) -> None:
+    def __init__(self, widths: Sequence[int], *, context: int, residual: bool | str, activation: str) -> None:
         super().__init__()
         hidden = tuple(widths[1:-1])
         if min(hidden, default=1) < 1:
             raise ValueError(f"hidden layers must have at least 1 unit each, got hidden={hidden}")
+        if residual not in (False, True, "linear"):
+            raise ValueError(f"residual must be False, True or 'linear', got residual={residual!r}")
         if residual and (len(hidden) % 2 == 0 or len(set(hidden)) > 1):
-            raise ValueError(f"residual=True needs an odd number of hidden layers of one width, got hidden={hidden}")
+            raise ValueError(
+                f"residual={residual!r} needs an odd number of hidden layers of one width, got hidden={hidden}"
+            )
         check_activation(activation)
         self.residual, self.activation = residual, activation
         pairs = list(pairwise(widths))
@@ -64,6 +69,11 @@ class Perceptron(Configurable):
         nn.init.zeros_(self.weights[-1])
         if self.context_weight is not None and len(pairs) == 1:
             nn.init.zeros_(self.context_weight)
+
+    @property
+    def straight(self) -> int:
+        """The layer after the first, if any, that reads its units without an activation; else 0."""
+        return len(self.weights) - 1 if self.residual == "linear" else 0
 
     def layers(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Weight ``(out, in)`` and bias of each layer."""
@@ -81,9 +91,9 @@ class Perceptron(Configurable):
         if self.context_weight is not None and context is not None:
             h = h + self.of_context(context)
         stream = h
-        for k, (weight, bias) in enumerate(others):
-            h = F.linear(activation(h), weight, bias)
-            if self.residual and k % 2 == 1 and k < len(others) - 1:
+        for k, (weight, bias) in enumerate(others, 1):
+            h = F.linear(h if k == self.straight else activation(h), weight, bias)
+            if self.residual and k % 2 == 0 and k < len(others):
                 h = stream = stream + h
         return h
 
@@ -100,7 +110,8 @@ class MLP(Perceptron):
         num_params: Parameters for each of them.
         context: Features of the context.
         hidden: Widths of the hidden layers.
-        residual: Whether the hidden layers after the first form residual pairs.
+        residual: Whether the hidden layers after the first form residual pairs; ``"linear"``: which the last layer
+            reads without an activation.
         activation: ``"relu"``, ``"tanh"``, ``"elu"``, ``"gelu"`` or ``"silu"``.
 
     Raises:
@@ -116,7 +127,7 @@ class MLP(Perceptron):
         *,
         context: int = 0,
         hidden: Sequence[int] = (128, 128),
-        residual: bool = False,
+        residual: bool | str = False,
         activation: str = "relu",
     ) -> None:
         widths = [inputs, *hidden, outputs * num_params]

@@ -24,7 +24,7 @@ from ..transforms.multiscale import possible_squeezes
 from .images import glow, pixels, tarflow
 from .iterative import bnaf, bpf, gf, naf, residual, sospf, unaf
 from .models import pixelcnn
-from .tables import ffjord, iaf, maf, ncsf, nsf, realnvp, spline_depth
+from .tables import ffjord, iaf, maf, ncsf, nsf, realnvp
 
 WIDTH = 128  # of hidden layers by default, if there are fewer features
 
@@ -93,7 +93,7 @@ def flow_by_name(
     if hidden is not None:
         options["hidden"] = tuple(hidden)
     elif features > WIDTH and name != "ffjord":
-        options["hidden"] = (features,) * spline_depth("coupling" in recipe.keywords)
+        options["hidden"] = (features,) * len(inspect.signature(recipe).parameters["hidden"].default)
     with seeded(seed):
         flow = recipe(features, context=context, **options)
     if not biases:
@@ -101,16 +101,7 @@ def flow_by_name(
     return flow
 
 
-def flow_with_angles(
-    name: str,
-    features: int,
-    angles: Sequence[int],
-    *,
-    context: int = 0,
-    layers: int | None = None,
-    hidden: Sequence[int] | None = None,
-    seed: int = 0,
-) -> Flow:
+def flow_with_angles(name: str, features: int, angles: Sequence[int], *, context: int = 0, **sizes: Any) -> Flow:
     """A new flow over events in which some features are angles in [-pi, pi), of period 2 pi.
 
     A circular spline flow models the angles; the named flow models all other features given the angles.
@@ -119,20 +110,19 @@ def flow_with_angles(
         name: One of ``FLOWS``, for the features that are not angles.
         features: Features of an event.
         angles: Which of them are angles; if none, the result is that of :func:`flow_by_name`.
-        context, layers, hidden, seed: As for :func:`flow_by_name`.
+        context: Features of the context, 0 for none.
+        sizes: ``layers``, ``hidden`` and ``seed``, as for :func:`flow_by_name`.
 
     Raises:
         ValueError: the name is unknown, or a size does not fit.
     """
     count = len(angles)
-    sizes: dict[str, Any] = {"layers": layers, "hidden": hidden, "seed": seed}
     # The other features' flow is built in any case, as this checks its name.
     rest = flow_by_name(name, max(features - count, 1), context=context + 2 * count, **sizes)
     if not count:
         return rest
-    width = max(WIDTH, count)
-    with seeded(seed):
-        around = ncsf(count, context=context, hidden=(width, width) if hidden is None else tuple(hidden))
+    with seeded(sizes["seed"]):
+        around = ncsf(count, context=context, hidden=sizes["hidden"] or (max(WIDTH, count),) * 2)
     if count == features:
         return around
     transform = AnglesFirst(around.transform, rest.transform, angles, features)

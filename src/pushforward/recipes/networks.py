@@ -39,7 +39,7 @@ class ContextOptions(TypedDict, total=False):
 class StyleOptions(ContextOptions, total=False):
     """The same, and what its networks are made of."""
 
-    residual: bool
+    residual: bool | str | None
     activation: str
 
 
@@ -59,8 +59,9 @@ class NetworkOptions(StyleOptions, total=False):
             end; "rotation", trained matrices that start as random rotations.
         context: Features of the context, 0 for none.
         hidden: Widths of the hidden layers of each network.
-        residual: Whether the hidden layers after the first form residual pairs; ``hidden`` is then an odd number of
-            equal widths.
+        residual: Whether the hidden layers after the first form residual pairs, for which ``hidden`` must be an odd
+            number of equal widths: False; True; "linear", where the last layer reads them without an activation, so
+            that linear dependence is learnt early; or None, "linear" from three such widths on, otherwise False.
         activation: Activation of the hidden units: "relu", "tanh", "elu", "gelu" or "silu".
         encoder: A module that maps contexts of any shape to context features, trained with the flow:
             :class:`~pushforward.nets.DeepSet` for one, or your own, which then needs ``context``.
@@ -119,7 +120,7 @@ class Networks:
 
     context: int = 0
     hidden: Sequence[int] = (128, 128)
-    residual: bool = False
+    residual: bool | str | None = None
     activation: str = "relu"
     encoder: nn.Module | None = None
     device: torch.device | str | None = None
@@ -134,6 +135,9 @@ class Networks:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "context", context_features(self.context, self.encoder))
+        if self.residual is None:
+            paired = len(self.hidden) > 1 and len(self.hidden) % 2 == 1 and len(set(self.hidden)) == 1
+            object.__setattr__(self, "residual", "linear" if paired else False)
         if self.dtype is not None and not self.dtype.is_floating_point:
             raise ValueError(f"dtype must be a floating-point dtype, got dtype={self.dtype}")
 

@@ -28,10 +28,11 @@ def maf(
     features: int,
     *,
     layers: int = 5,
+    hidden: Sequence[int] = (128, 128, 128),
     mixing: str = "reverse",
     linear: bool = False,
     adjacency: Tensor | Sequence[Sequence[bool]] | None = None,
-    **options: Unpack[NetworkOptions],
+    **options: Unpack[StyleOptions],
 ) -> Flow:
     """Masked autoregressive flow: the density in one pass, sampling feature by feature.
 
@@ -54,7 +55,7 @@ def maf(
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
     check(layers=layers)
-    net, mixing = Networks(**options), "rotation" if linear else mixing
+    net, mixing = Networks(hidden=hidden, **options), "rotation" if linear else mixing
     if adjacency is not None:
         return net.flow(features, *along_graph(adjacency, features, affine(1), net, mixing, TAILS))
     return net.flow(features, *autoregressive(features, layers, affine(layers), net, mixing, TAILS))
@@ -76,7 +77,7 @@ def nsf(
     features: int,
     *,
     layers: int = 5,
-    hidden: Sequence[int] | None = None,
+    hidden: Sequence[int] = (128, 128, 128),
     bins: int = 8,
     bound: float = 5.0,
     coupling: bool = False,
@@ -88,8 +89,6 @@ def nsf(
     """Neural spline flow: the transforms of :func:`maf`, or with ``coupling`` of :func:`realnvp`, with splines.
 
     Args:
-        hidden: Widths of the hidden layers of each network; if None, two of 128, or four with ``coupling``, as the half
-            that a coupling reads carries less information, of which deeper networks make more.
         coupling: Whether to use couplings, so that both directions take one pass.
         linear: Short for ``mixing="rotation"``. Worthwhile if single features mean little, as with pixels.
         adjacency: A graph, as for :func:`maf`; each feature then gets ``layers`` splines in sequence, all given by its
@@ -101,7 +100,7 @@ def nsf(
     Reference:
         Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
     """
-    net = Networks(hidden=(128,) * spline_depth(coupling) if hidden is None else hidden, **options)
+    net = Networks(hidden=hidden, **options)
     mixing = "rotation" if linear else mixing
     if adjacency is None:
         make = couplings if coupling else autoregressive
@@ -111,11 +110,6 @@ def nsf(
     check(layers=layers)
     splines = ScalarChain([Spline(bins, bound) for _ in range(layers)])
     return net.flow(features, *along_graph(adjacency, features, splines, net, mixing))
-
-
-def spline_depth(coupling: bool) -> int:
-    """Default number of hidden layers of each network of :func:`nsf`."""
-    return 4 if coupling else 2
 
 
 @shares_options
