@@ -16,7 +16,7 @@ import torch.distributed  # once, for all that are forked, as the next four
 
 import pushforward.cli.using
 import pushforward.saving.checkpoint
-import pushforward.tables.fitted
+import pushforward.tables.density
 import pushforward.tables.streaming.score_large  # noqa: F401
 from pushforward.cli import app as cli
 from pushforward.models import base  # noqa: F401

@@ -48,7 +48,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("pushforward.tables.queries.predict.MOST", 2_048)
     monkeypatch.setattr("pushforward.tables.queries.predict.NODES", 2_048)
     monkeypatch.setattr("pushforward.tables.queries.probability.PRECISE", (1.0, 0.5))
-    monkeypatch.setattr("pushforward.tables.learning.FEW_STEPS", 20)
+    monkeypatch.setattr("pushforward.tables.fit.FEW_STEPS", 20)
     monkeypatch.setattr("pushforward.posterior.family.SEARCHED", 1)
     monkeypatch.setattr(modes, "climb", functools.partial(modes.climb, steps=80))
     monkeypatch.setattr(

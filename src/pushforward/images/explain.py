@@ -53,11 +53,7 @@ class Explanation(NamedTuple):
 def explain(
     model: ImageModel, pictures: LabelledImages, patch: int | None = None, seed: int = 0, candidates: int = CANDIDATES
 ) -> Explanation:
-    """The excess of every pixel, for images that fit the model.
-
-    Raises:
-        InputError: ``patch`` is below 1, or larger than a side of the images.
-    """
+    """The excess of every pixel, for images that fit the model."""
     side = patch_of(model, patch)
     context = model.context(pictures.labels)
     if isinstance(model.density, PixelCNN):

@@ -177,11 +177,7 @@ def impute_file(
 
 
 def check_images_output(output: Location) -> Path:
-    """The path to which images are written, if it is one.
-
-    Raises:
-        InputError: the file's extension or its folder is wrong.
-    """
+    """The path to which images are written, if its ending and its folder are right."""
     path = Path(str(output))
     check_file(path, (".png", ".npy", ".npz"))
     return path

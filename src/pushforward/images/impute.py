@@ -38,11 +38,9 @@ def impute(
     model's own images. Both are exact in the limit of many candidates.
 
     Args:
-        model: The fitted images.
-        pictures: n images that fit it.
+        model, pictures: The fitted images, and n that fit it.
         hole: Which of their numbers are missing, ``(n, C, H, W)``.
-        draws: Number of draws for each image.
-        seed: Seed of the draws.
+        draws, seed: Number of draws for each image, and their seed.
         candidates: Particles of a filter; steps of a chain, after as many that are discarded.
 
     Returns:
@@ -96,11 +94,7 @@ def _by_chains(
 
 
 def check_draws(draws: int) -> int:
-    """Checks the number of draws.
-
-    Raises:
-        InputError: it is below 1.
-    """
+    """The number of draws, if it is one."""
     if draws < 1:
         raise InputError("expected at least 1", "draws", draws)
     return draws
@@ -113,8 +107,7 @@ def read_with_holes(
 
     Args:
         model: The fitted images.
-        images: As for a fit; or floats in which NaN is missing, an array, a ``.npy`` or a ``.npz``.
-        labels: The class of each, if ``images`` is an array.
+        images, labels: As for a fit; or floats in which NaN is missing, an array, a ``.npy`` or a ``.npz``.
         mask: Where pixels are missing: ``(H, W)`` for all images, ``(n, H, W)``, or of the images' own shape; or such a
             picture or ``.npy``. None if only NaN marks them.
         console: Where notes are printed.

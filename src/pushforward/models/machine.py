@@ -33,11 +33,7 @@ def device_named(name: str) -> str:
 
 
 def refuse_beyond_memory(bytes: float, argument: str, value: Any) -> None:
-    """Refuses what needs more memory than there is.
-
-    Raises:
-        InputError: says how much it needs, and how much there is.
-    """
+    """Refuses what needs more memory than there is."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
     if bytes > there:
         takes = f"takes {bytes / 2**30:,.0f} GiB of memory at least, and this machine has {there / 2**30:,.0f}"

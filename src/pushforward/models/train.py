@@ -31,14 +31,11 @@ def train_on(
     fresh: bool = True,
     initialize: bool = True,
 ) -> Result:
-    """Trains according to the options.
+    """Trains the flow of an objective in place.
 
     Args:
-        objective: The objective to minimise; its flow is trained in place.
-        rows: Training rows.
-        val: Validation rows.
-        options: The user's choices.
-        console: Where to print messages.
+        objective, rows, val: What is minimised, over which rows, and which tell when to stop.
+        options, console: The user's choices, and where to print messages.
         batch_size, lr: The subject's defaults if the user chose none.
         clip: The maximum norm of a gradient.
         fresh: Whether the flow is new: one that is trained further keeps its data-dependent parameters, and does not

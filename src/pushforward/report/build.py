@@ -13,9 +13,8 @@ from ..diagnostics.repairs import LogProb
 from ..distributions.base import Density
 from ..training.batches import Rows
 from .evidence import Page
-from .tables.columns import ReportedColumns
 from .tables.evidence import RowEvidence
-from .tables.model import RowModel
+from .tables.model import ReportedColumns, RowModel
 from .write import write_page
 
 

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from .. import __version__
 from ..errors import in_shell, spelled
 from ..saving.jsonable import jsonable
-from ..tables.fitted import FittedTable
+from ..tables.density import TableDensity
 from .batching import MOST, Batcher, Jobs
 from .columns import RowType, json_rows
 from .guard import ARROW, CONTENTS, Guard, media_type
@@ -48,7 +48,7 @@ class Server:
         limits: What a request may take.
     """
 
-    def __init__(self, model: FittedTable, limits: ServeOptions) -> None:
+    def __init__(self, model: TableDensity, limits: ServeOptions) -> None:
         self.model, self.limits, self.metrics, self.jobs = model, limits, Metrics(), Jobs()
         self.cells = RowType(model.schema)
         self.row = self.cells.row_type()
@@ -179,7 +179,7 @@ class Server:
         self.jobs.close()
 
 
-def create_app(model: FittedTable, options: ServeOptions) -> FastAPI:
+def create_app(model: TableDensity, options: ServeOptions) -> FastAPI:
     """The application that serves a fitted table."""
     server = Server(model, options)
 

@@ -15,7 +15,7 @@ import uvicorn
 from ..errors import InputError
 from ..models.base import FittedDensity
 from ..models.console import Console
-from ..tables.fitted import FittedTable
+from ..tables.density import TableDensity
 from .app import create_app
 from .batching import MOST
 from .connection import limited
@@ -30,7 +30,7 @@ def serve(model: FittedDensity, options: ServeOptions, console: Console) -> None
     Raises:
         InputError: the model is of images, or the port or the token cannot be used; says why.
     """
-    if not isinstance(model, FittedTable):
+    if not isinstance(model, TableDensity):
         raise InputError(
             f"{model.called}: holds images, whose scores and draws are files; serve takes models of tables"
         )
@@ -62,7 +62,7 @@ def serve(model: FittedDensity, options: ServeOptions, console: Console) -> None
     console.say("stopped")
 
 
-def warm(model: FittedTable) -> None:
+def warm(model: TableDensity) -> None:
     """Performs everything that is slow the first time, so that the first clients need not wait for it.
 
     The objects created by then are kept out of Python's cyclic garbage collection: scanning them all takes 200 ms.

@@ -11,7 +11,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..saving.jsonable import jsonable
-from ..tables.fitted import FittedTable
+from ..tables.density import TableDensity
 from ..tables.io.table import Piece
 from ..tables.queries.score import Scoring
 
@@ -74,7 +74,7 @@ class Verb(BaseModel):
         """The number of rows in the answer, for so many in the request."""
         return rows
 
-    def answer(self, model: FittedTable, rows: pl.DataFrame) -> pl.DataFrame | dict[str, Any]:
+    def answer(self, model: TableDensity, rows: pl.DataFrame) -> pl.DataFrame | dict[str, Any]:
         """The answer: rows, or the fields of one."""
         raise NotImplementedError
 
@@ -97,7 +97,7 @@ class ScoreRequest(Verb):
     given: list[str] = Field([], description="Condition on these columns: log p(the others | these).")
     errors: bool = Field(False, description="Answer standard errors as well.")
 
-    def answer(self, model: FittedTable, rows: pl.DataFrame) -> pl.DataFrame:
+    def answer(self, model: TableDensity, rows: pl.DataFrame) -> pl.DataFrame:
         return scores(model, rows, self.given)
 
 
@@ -119,7 +119,7 @@ class SampleRequest(Draws):
     def size(self, rows: int) -> int:
         return self.n
 
-    def answer(self, model: FittedTable, rows: pl.DataFrame) -> pl.DataFrame:
+    def answer(self, model: TableDensity, rows: pl.DataFrame) -> pl.DataFrame:
         return model.sample(self.n, rows if rows.width else None, self.chosen)
 
 
@@ -131,7 +131,7 @@ class ImputeRequest(Draws):
     def size(self, rows: int) -> int:
         return rows * self.draws
 
-    def answer(self, model: FittedTable, rows: pl.DataFrame) -> pl.DataFrame:
+    def answer(self, model: TableDensity, rows: pl.DataFrame) -> pl.DataFrame:
         return model.impute(rows, self.draws, self.chosen)
 
 
@@ -148,7 +148,7 @@ class AskRequest(Verb):
     def of(cls, row: Any, most: int) -> Any:
         return cls
 
-    def answer(self, model: FittedTable, rows: pl.DataFrame) -> dict[str, Any]:
+    def answer(self, model: TableDensity, rows: pl.DataFrame) -> dict[str, Any]:
         value, error = model.probability(self.where, self.given, errors=True)
         return {"probability": value, "standard_error": error}
 
@@ -160,7 +160,7 @@ class PredictRequest(Verb):
     kind: Literal["mean", "median", "mode", "proba", "interval"] = Field("mean", description="What is told of it.")
     level: float = Field(0.9, gt=0, lt=1, description="Of an interval: in which share of rows it holds the value.")
 
-    def answer(self, model: FittedTable, rows: pl.DataFrame) -> pl.DataFrame:
+    def answer(self, model: TableDensity, rows: pl.DataFrame) -> pl.DataFrame:
         found = model.predict(rows, self.column, self.kind, self.level)
         return found if isinstance(found, pl.DataFrame) else pl.DataFrame({self.column: found})
 
@@ -171,14 +171,14 @@ class DriftRequest(Verb):
     answers = Drifted
     by: str | None = Field(None, description="A column whose dates or values divide the rows into windows.")
 
-    def answer(self, model: FittedTable, rows: pl.DataFrame) -> dict[str, Any]:
+    def answer(self, model: TableDensity, rows: pl.DataFrame) -> dict[str, Any]:
         return model.drift(rows, self.by).to_json()
 
 
 class ExplainRequest(Verb):
     """What makes each row unlikely: the column to blame, the value that would fit, gains in nats."""
 
-    def answer(self, model: FittedTable, rows: pl.DataFrame) -> pl.DataFrame:
+    def answer(self, model: TableDensity, rows: pl.DataFrame) -> pl.DataFrame:
         return model.explain(rows)
 
 
@@ -201,7 +201,7 @@ class Score(NamedTuple):
     standard_error: float
 
 
-def scores(model: FittedTable, rows: pl.DataFrame, given: Sequence[str]) -> pl.DataFrame:
+def scores(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> pl.DataFrame:
     """The :class:`Score` of every row, as columns."""
     scoring = Scoring(model, given=given)
     scoring.check(rows.columns)

@@ -23,7 +23,7 @@ from ..diagnostics.averages import quantiles
 from ..distributions.guided import Guided
 from ..models.base import PERCENTS
 from ..models.train import Rows
-from .learning import Learned
+from .fit import Learned
 from .model import TableModel
 from .queries.explain import log_tails
 from .queries.one_column import has_one_column, only_column

@@ -1,5 +1,6 @@
-"""The object for a table: fitted to a frame or a file; the queries it then answers are in ``fitted.py``.
+"""The object for a table: fitted to a frame or a file, it answers any question about the rows.
 
+The class is a list of methods, each a call: frames come in and go out here, and what is between is in ``queries/``.
 Extensions have their places beside it: kinds of columns in ``schema/``, file formats in ``io/``, the choice of
 the density in ``selection/``.
 """
@@ -9,24 +10,53 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..models.base import HeldOut
+from ..models.compare import compare
 from ..models.console import Console
+from ..models.train import Rows
+from ..report.write import write
 from .calibration import calibrated
+from .engines import RayTable, SparkTable
 from .fit import fit_rows, fit_table
-from .fitted import FittedTable
-from .io.read import read_any
+from .io.frames import from_frame, is_path, to_frame
+from .io.read import read_any, read_table
 from .io.table import WEIGHTS, Table
+from .latents import latents
 from .measure import saved
+from .model import TableModel
 from .options import TableOptions
+from .queries.drift import FEWEST, Drift, drift, drift_file
+from .queries.explain import cells_given_others, explain
+from .queries.highest_density import HighestDensityRegion, highest_density_region
+from .queries.impute import impute, impute_file
+from .queries.known import Known
+from .queries.outliers import LEVEL, outliers, outliers_file
+from .queries.predict import PredictionKind, predict, predict_file, quantiles
+from .queries.probability import ask, probability
+from .queries.query import Query
+from .queries.sample import draw, sample_file
+from .queries.score import Scoring
+from .queries.score_file import follow, score_file
+from .queries.where import Where
 from .schema.kinds.base import Kind
+from .splits import fingerprint
 from .update import plan_update
 
+if TYPE_CHECKING:
+    from ..report.tables.evidence import ReportedDrift
 
-class TableDensity(FittedTable):
+SOURCE = "table"  # what messages call the rows
+
+
+class TableDensity(TableModel):
     """The density of the rows of a table, learnt by a normalizing flow; log-densities are in the table's own units.
 
     A table is a frame (pandas, polars, pyarrow), a dict of columns, or the path of a file. Numeric columns are
@@ -90,6 +120,18 @@ class TableDensity(FittedTable):
         >>> model.score_samples(table).shape, sorted(model.sample(5))
         ((200,), ['colour', 'size'])
     """
+
+    verbs: ClassVar[Mapping[str, Any]] = {
+        "score": score_file,
+        "follow": follow,
+        "sample": sample_file,
+        "impute": impute_file,
+        "outliers": outliers_file,
+        "drift": drift_file,
+        "ask": ask,
+        "predict": predict_file,
+    }
+    of_others: ClassVar[str] = "applies to images, but this is a table"
 
     def __init__(
         self,
@@ -237,3 +279,324 @@ class TableDensity(FittedTable):
             if plan.kept is not None:
                 self.facts |= {"kept": saved(plan.kept, np.arange(len(plan.kept))), "keep": plan.keep}
         return self
+
+    def score_samples(self, table: Any, given: Sequence[str] = (), errors: bool = False) -> Any:
+        """The log-density of every row, in nats, in the table's own units.
+
+        Args:
+            table: The rows; columns are found by name, in any order. Missing cells are integrated out, and so are
+                columns that the table lacks: the density is that of the cells present.
+            given: Condition on these columns, or on a single one: log p(the others | these).
+            errors: Whether to return standard errors as well: if columns have cells, the density is an average over
+                ``samples`` points of each; missing values are integrated over weighted draws; and a mixture of
+                Gaussians is known only as precisely as its training rows determine it.
+
+        Returns:
+            ``(n,)`` float64 in the order of the rows, or a pair of such arrays; also for pandas, so that
+            ``frame.assign(z=model.score_samples(frame))`` needs no index. Missing cells are integrated out; if a column
+            has missing values among the training rows, the fact that a cell is missing there is part of the row's
+            probability.
+            NaN for rows with none of the cells asked about, or given a category that no training row had, as
+            ``notes_`` then says; a given number that is none of few values counts as the nearest.
+
+        Raises:
+            InputError: a column is missing, or holds something else than in training.
+        """
+        frame, given = self._rows(table), [given] if isinstance(given, str) else given
+        if given:
+            Scoring(self, given=given).check(frame.columns)
+        query = Query.of(self, frame, given, SOURCE)
+        answer = query.answer(self)
+        if query.notes:
+            self._tell(query.notes)
+        return (answer.value.numpy(), answer.error.numpy()) if errors else answer.value.numpy()
+
+    def _tell(self, notes: Sequence[str]) -> None:
+        """Adds to ``notes_`` what was decided."""
+        self.notes_ += [note for note in notes if note not in self.notes_]
+
+    def _table(self, table: Any) -> Table:
+        """A frame, or a file read as the one that was fitted."""
+        return read_table(table, self.read_options) if is_path(table) else read_any(table)
+
+    def _rows(self, table: Any) -> pl.DataFrame:
+        """The rows of a frame, a dict of columns or a file; of a file with its own splits, the test rows."""
+        if not hasattr(self, "schema"):
+            self._require_fit()
+        if is_path(table):
+            return read_table(table, self.read_options).held_out().frame
+        return from_frame(table, "the table")[0]
+
+    def score(self, table: Any, sample_weight: Any = None) -> float:
+        """The mean log-density of the rows, in nats."""
+        values = self.score_samples(table)
+        if not len(values):
+            raise InputError("the table: has no rows, and so no mean")
+        weights = np.ones(len(values)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        return float(np.average(values, weights=weights))
+
+    def sample(self, n: int = 1, given: Any = None, random_state: int | None = None) -> Any:
+        """New rows, as a frame of the kind that was fitted.
+
+        Args:
+            n: How many rows; for each row of ``given`` if that is a frame.
+            given: ``{column: value}``, which other columns may be missing beside, as in the table; where a pair
+                ``(low, high)`` is a range, with None for an open end, a list is a choice, and None is drawn; or SQL
+                text, as in ``"age BETWEEN 30 AND 40"``. Or a frame of such cells: its missing cells are drawn, like the
+                columns that it lacks, so that none is missing, while columns that the model does not use are ignored.
+                No draw is rejected, however small a range is. Where a category is one that no training row had, nothing
+                is drawn, and ``notes_`` says so; a number that is none of few values counts as the nearest.
+            random_state: Seed of the draws.
+
+        Raises:
+            InputError: ``n`` is below 1, a given column is missing or unknown, or has a value that the model does not
+                know.
+        """
+        self._require_fit()
+        if n < 1:
+            raise InputError(f"n={n}: expected at least 1 row")
+        seed = self.seed if random_state is None else random_state
+        known = Known.of(self, given)
+        rows = draw(self, n, known, seed)
+        if known.notes:
+            self._tell(known.notes)
+        return to_frame(rows, self.facts.get("frame", "polars"))
+
+    def probability(self, where: Any, given: Any = None, errors: bool = False) -> Any:
+        """P(where | given): the share of rows, of those given, that a condition holds for.
+
+        A condition is ``{column: value | [values] | (low, high)}``, in which None is an open end, or SQL text such as
+        ``"price > 5000 AND cut IN ('Ideal')"``. It is answered however small the probability is: parts about single
+        columns by draws that stay inside, what is said of several columns at once by counting among weighted draws. It
+        is exact, with an error of 0, for columns of categories that come first in the table. A missing value lies in no
+        range.
+
+        Args:
+            where: The condition; or a list of them, each asked of the same row, or one of each row of a frame; such as
+                differ in their ends or values alone take little longer than one.
+            given: What is known: as ``where``; or a frame, in which each row has its own answer.
+            errors: Whether to return standard errors as well.
+
+        Returns:
+            A number, or ``(n,)`` float64 for a frame or a list; with errors a pair of these. NaN given a category that
+            no training row had, as ``notes_`` then says.
+
+        Raises:
+            InputError: a column is unknown, or a value or a range cannot be; or the model has no guide and needs one.
+        """
+        self._require_fit()
+        known, several = Known.of(self, given), isinstance(where, list)
+        asked = [Where.of(self, one) for one in (where if several else [where])]
+        known = known.repeated(len(asked), "where") if several else known
+        found = probability(self, asked, known, self.seed)
+        self._tell(known.notes)
+        if len(found.value) and not found.value.any():
+            self._tell([f"{where}: no draw of the model lies there"])
+        shown = tuple(float(part[0]) if known.one else part.numpy() for part in found)
+        return shown if errors else shown[0]
+
+    def quantile(self, column: str, q: Any, given: Any = None, errors: bool = False) -> Any:
+        """The value of a column that is not exceeded with probability q, given others.
+
+        Args:
+            column: The column.
+            q: A probability, or several.
+            given: As for :meth:`probability`.
+            errors: Whether to return standard errors as well.
+
+        Returns:
+            A number, ``(len(q),)``, or for a frame ``(n,)`` or ``(n, len(q))``; of dates and times, NumPy's; with
+            errors a pair of these.
+
+        Raises:
+            InputError: the column is unknown, given, or holds names; or a probability is none.
+        """
+        self._require_fit()
+        known = Known.of(self, given)
+        several = np.ndim(q) > 0
+        found = quantiles(self, column, np.atleast_1d(np.asarray(q, dtype=float)).tolist(), known, self.seed)
+        self._tell(known.notes)
+        shaped = [part[0] if known.one else part for part in found]
+        shaped = shaped if several else [part[..., 0] for part in shaped]
+        return tuple(shaped) if errors else shaped[0]
+
+    def predict(self, table: Any, column: str, kind: PredictionKind = "mean", level: float = 0.9) -> Any:
+        """One column of every row, from the other columns that it has; what is missing is integrated out.
+
+        Args:
+            table: The rows; their own values of the column, if there are any, are not read.
+            column: The column.
+            kind: ``mean``, ``median`` or ``mode``; ``proba``, the probability of each value of a column with few
+                values; ``interval``, a range that holds the value in a share ``level`` of rows, as checked on rows that
+                the model did not see; ``notes_`` says if these are too few.
+            level: That share.
+
+        Returns:
+            ``(n,)``; of ``proba`` a frame with a column for each value; of ``interval`` one of ``low`` and ``high``.
+
+        Raises:
+            InputError: the column is unknown or has no such prediction, or the rows do not fit the model.
+        """
+        self._require_fit()
+        found, notes = predict(self, self._rows(table), column, kind, level, self.seed)
+        self._tell(notes)
+        if kind in ("proba", "interval"):
+            return to_frame(found, self.facts.get("frame", "polars"), table)
+        return found[column].to_numpy()
+
+    def region(self, columns: Sequence[str], given: Any = None, level: float = 0.9) -> HighestDensityRegion:
+        """The smallest set of values of some columns that holds a share of rows, given others: where their density is
+        high, whatever its shape.
+
+        Args:
+            columns: The columns, or a single one.
+            given: As for :meth:`probability`; a frame has a region for each row.
+            level: The share, as checked on rows that the model did not see; ``notes`` says if they are too few.
+
+        Returns:
+            An object with ``holds(table)``, which rows lie in it; ``threshold``, the log-density from which they do;
+            and ``volume``: see :class:`~pushforward.tables.queries.highest_density.HighestDensityRegion`.
+
+        Raises:
+            InputError: a column is unknown or given, or ``level`` is none.
+        """
+        self._require_fit()
+        columns, known = [columns] if isinstance(columns, str) else columns, Known.of(self, given)
+        found = highest_density_region(self, columns, known, level, self.seed)
+        self._tell((*known.notes, *found.notes))
+        return found
+
+    def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:
+        """The table with its missing cells drawn from p(missing | observed) row by row; a frame is not modified, and
+        the index of a pandas frame is kept.
+
+        Args:
+            table: The rows; columns of the model that it lacks are drawn as well.
+            draws: How many filled tables are returned, one below the other, for multiple imputation.
+            random_state: Seed of the draws.
+
+        Raises:
+            InputError: the model has no guide, or the table none of its columns.
+        """
+        self._require_fit()
+        read = self._table(table).held_out()
+        filled, notes = impute(self, read.frame, draws, self.seed if random_state is None else random_state)
+        self._tell(notes)
+        return to_frame(filled, read.kind, table)
+
+    def explain(self, table: Any) -> Any:
+        """What makes each row unlikely, one row each: ``unlikely_because``, the column to blame; ``would_fit``, a value
+        that such rows have there; ``gain``, by how many nats less odd the row is without the cell; the gain of every
+        column; and, with a guide, ``log_p_…``: log p(cell | the other cells) of every cell, NaN if the others are
+        impossible. A pandas frame's index is kept.
+
+        A row is as odd as the product of its cells' two-sided tail probabilities, each given all others, is small.
+        Without a guide, a gain is by how many nats the best typical value would raise the row's log-density.
+        """
+        encoded = self.schema.encode(self._rows(table), SOURCE)
+        self._tell(encoded.notes)
+        rows = Rows(encoded.x, encoded.context)
+        found = explain(self, rows, np.flatnonzero(~encoded.strange), seed=self.seed)
+        gains = [f"gain_{name}" for name in self.schema.names]
+        found.insert_column(2, found.select(pl.max_horizontal(gains)).to_series().alias("gain"))
+        if self.guided is not None:
+            found = found.hstack(cells_given_others(self, rows))
+        return to_frame(found, self.facts.get("frame", "polars"), table)
+
+    def outliers(self, table: Any, level: float = LEVEL) -> Any:
+        """Every row's p-value, most unusual first: the share of held-out rows that are no likelier. ``outlier`` where
+        it is at most ``level``, which it is for that share of ordinary rows; those also name the column to blame.
+
+        Returns:
+            A frame of ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit``
+            and ``gain`` in nats. ``notes_`` says if these are the rows of the fit, which are flagged less often.
+
+        Raises:
+            InputError: ``level`` is no probability, or the model has too few held-out rows for it.
+
+        Reference:
+            Bates, Candès, Lei, Romano, Sesia (2023), Testing for outliers with conformal p-values, arXiv:2104.08279.
+        """
+        found, notes = outliers(self, self._rows(table), level)
+        self._tell(notes)
+        return to_frame(found, self.facts.get("frame", "polars"))
+
+    def drift(self, table: Any, by: str | None = None) -> Drift:
+        """Whether new rows are still of the table that was fitted, and what has moved.
+
+        They are compared with rows that the model did not see and that were saved with it, in their columns, pairs of
+        columns, categories, missing values, broken relations, and in what the model says of them.
+
+        Args:
+            table: The new rows, at least 10; of more than 3,000, so many at random.
+            by: A column whose dates or values divide the new rows into windows, each compared by itself as well; it is
+                not compared.
+
+        Returns:
+            An object with ``verdict``, a sentence; ``p_value``, at most 0.05 for 5 of 100 unchanged tables, however
+            good or bad the model is; ``effect`` in nats a row; ``columns``, the most moved first; and more: see
+            :class:`~pushforward.tables.queries.drift.Drift`.
+
+        Raises:
+            InputError: the table does not fit the model, or there are too few rows.
+        """
+        self._require_fit()
+        console = Console(quiet=True)
+        found = drift(self, self._table(table), console, by)
+        self._tell(console.notes)
+        return found
+
+    def drifted(self, held: HeldOut) -> ReportedDrift | None:
+        from ..report.tables.evidence import ReportedDrift  # imports matplotlib
+
+        others = self.saved_held_out().rows
+        new = held.frame is not None and fingerprint(held.rows) != fingerprint(others)
+        if not new or min(len(held.rows), len(others)) < FEWEST:
+            return None
+        found = drift(self, Table(Path("the rows"), held.frame), Console(quiet=True))
+        return ReportedDrift(found.verdict, others.x, found.measures.rows())
+
+    def compare(self, other: TableDensity, table: Any) -> dict[str, Any]:
+        """Which of two models gives the same rows the higher log-likelihood: the paired difference with its standard
+        error, over the rows that neither was trained on.
+
+        Raises:
+            InputError: the models do not describe the same columns, or the table does not fit them.
+        """
+        return compare((self, other), self._table(table), Console(quiet=True), samples=self.samples)
+
+    def report(self, path: str | Path, table: Any = None, against: Sequence[TableDensity] | None = None) -> None:
+        """Writes what was learnt, and how well, as one HTML file.
+
+        Args:
+            path: The file.
+            table: Rows to report on: if it is the table that was fitted, its held-out rows; if None, those that were
+                saved with the model.
+            against: Other models of the same columns, to be compared on the table.
+        """
+        self._require_fit()
+        whole = None if table is None else self._table(table)
+        write(self, whole, Path(path), Console(quiet=True), seed=self.seed, against=list(against or ()))
+
+    def for_spark(self) -> Any:
+        """This model for rows on a Spark cluster: an object with ``score``, ``impute``, ``predict``, ``ask`` and
+        ``drift`` of Spark frames and ``sample(n)``; see :class:`~pushforward.tables.engines.DistributedTable`."""
+        self._require_fit()
+        return SparkTable(self)
+
+    def for_ray(self, workers: int | tuple[int, int] = 1) -> Any:
+        """The same for datasets of Ray Data, with ``workers`` actors that hold the model; see
+        :class:`~pushforward.tables.engines.RayTable`."""
+        self._require_fit()
+        return RayTable(self, workers)
+
+    def encode(self, table: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rows as the flow sees them: K points of each row's cell, ``(K, n, d)``, after the first transforms, and the
+        log-slopes ``(K, n)`` that convert a log-density there to the table's units.
+
+        Raises:
+            InputError: a column holds categories, or a cell is missing.
+        """
+        x = self.schema.encode(self._rows(table), SOURCE).x
+        points, slopes = latents(self, self.schema.seen(x), samples=self.samples, seed=self.seed)
+        return points.numpy(), (slopes + self.schema.log_of_unseen(x)).numpy()

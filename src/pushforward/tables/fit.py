@@ -1,36 +1,82 @@
-"""From a table to a fitted density: columns described, the flow built, trained and measured."""
+"""From a table to a fitted density: columns described, what suits the rows learnt, and it is measured.
+
+What is learnt is a density, and a guide that answers any question about it.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import polars as pl
+import torch
+from torch import Tensor
 
 from ..diagnostics.linear_gaussian import LinearGaussian
-from ..errors import InputError
+from ..distributions.base import Density
+from ..distributions.guided import AnyOrder, Guided
+from ..distributions.truncated import Truncated, truncated, untruncated
+from ..errors import InputError, listed
 from ..models.console import Console
 from ..models.held_out_figures import describe_held_out
 from ..models.machine import device_named
 from ..numerics import threads
-from .describe import describe_data, describe_guide
+from ..numerics.partly_known import partly_known
+from .guide import (
+    FEW_STEPS_RATE,
+    LEARNING_RATE,
+    GuideFill,
+    build_guide,
+    measure_guide,
+    train_guide,
+    weigh_guide,
+)
 from .io.parquet import ParquetRows
 from .io.table import Table
-from .learning import Learned, learn
 from .measure import drawn_beside_held_out, facts_of, measured
+from .model import TableModel, describe_columns
 from .options import TableOptions
 from .prepare import choose_columns, prepare, prepare_large
 from .schema.learner import said_of
 from .schema.relations.known_in_part import KnownInPart, stated
-from .selection.candidate import Task
+from .selection.candidate import Fitted, Task
+from .selection.choice import choose, first_candidate
 from .splits import TableSplits, spread
 
-if TYPE_CHECKING:
-    from .fitted import FittedTable
+LONGER = 3  # times the density's steps, for a guide that fills holes for it
+FEW_STEPS, FEW_ROWS_A_STEP = 300, 8  # guide steps beside an average of densities: at least, or one per so many rows
+
+# shares of the time that is left, if it is limited; the rest is for figures
+ALONE, BESIDE_GUIDE, AFTERWARDS, GUIDE_FIRST = 0.85, 0.55, 0.65, 0.35
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The result of training.
+
+    Attributes:
+        rows: The training data: if a guide fills missing values, without the columns that flag them.
+        fitted: The density of complete rows, and the facts on its training.
+        guided: The same density with its guide, if it has one.
+        guide: The summary's facts on the guide's training.
+        fill: The sampler of missing cells.
+    """
+
+    rows: TableSplits
+    fitted: Fitted
+    guided: Guided | None = None
+    guide: dict[str, Any] = field(default_factory=dict)
+    fill: GuideFill | None = None
+
+    @property
+    def whole(self) -> Density:
+        """The density that is saved."""
+        return self.guided or self.fitted.density
 
 
 def fit_table(
@@ -38,16 +84,9 @@ def fit_table(
     source: ParquetRows | None,
     options: TableOptions,
     console: Console,
-    earlier: FittedTable | None = None,
+    earlier: TableModel | None = None,
 ) -> tuple[Learned, dict[str, Any]] | None:
-    """Fits and measures; reports progress on the console.
-
-    Args:
-        table: All rows, or the first ones of a table that is read in pieces.
-        source: The files, if the table is read from them in pieces, else None.
-        options: The user's choices.
-        console: Where to print messages.
-        earlier: A fitted model to train further.
+    """Fits a table, of which there are all rows or, if it is read from files in pieces, the first ones, and measures.
 
     Returns:
         What was learnt, and the facts that are saved with it; None on all but the first process of torchrun.
@@ -69,7 +108,7 @@ def fit_rows(
     rows: TableSplits,
     options: TableOptions,
     console: Console,
-    earlier: FittedTable | None,
+    earlier: TableModel | None,
     started: float,
 ) -> tuple[Learned, dict[str, Any]] | None:
     """Fits rows that are encoded and divided, and measures: the second half of :func:`fit_table`, which began at a
@@ -88,7 +127,7 @@ def _measured(
 ) -> dict[str, Any]:
     """The facts that are saved with what was learnt; the main ones are printed."""
     rows, fitted, fill, seed = learned.rows, learned.fitted, learned.fill, options.training.seed
-    options = dataclasses.replace(options, flow=fitted.flow)
+    options = replace(options, flow=fitted.flow)
     train = rows.train
     gaussian = LinearGaussian(spread(train, rows.schema, seed), train.context, rows.schema.classes, train.weights)
     with threads.using(fitted.facts["training"].get("threads", 1)):  # the number that training found fastest
@@ -110,7 +149,7 @@ def _prepared(
     source: ParquetRows | None,
     options: TableOptions,
     console: Console,
-    earlier: FittedTable | None,
+    earlier: TableModel | None,
     in_part: Sequence[KnownInPart],
 ) -> tuple[TableSplits, TableOptions]:
     """The rows, encoded and divided, and the options with the columns; a fitted model keeps its own."""
@@ -133,7 +172,7 @@ def _prepared(
     raise InputError(f"{table.path}: is read in pieces, but a fitted model is trained further only on whole tables")
 
 
-def _in_part(table: Table, options: TableOptions, earlier: FittedTable | None) -> Sequence[KnownInPart]:
+def _in_part(table: Table, options: TableOptions, earlier: TableModel | None) -> Sequence[KnownInPart]:
     """What the user, or the fitted model, says of columns of which rows may know only a part."""
     if earlier is not None:
         return earlier.schema.in_part
@@ -149,13 +188,13 @@ def _joined(table: Table, in_part: Sequence[KnownInPart]) -> Table:
         return frame
 
     splits = {name: joined(frame) for name, frame in table.splits.items()}
-    return dataclasses.replace(table, frame=joined(table.frame), splits=splits)
+    return replace(table, frame=joined(table.frame), splits=splits)
 
 
-def options_as_fitted(model: FittedTable, options: TableOptions) -> TableOptions:
+def options_as_fitted(model: TableModel, options: TableOptions) -> TableOptions:
     """The options with what was decided at a model's fit, as if the user had said so, and the new ones on training."""
     summary = model.facts["summary"]
-    return dataclasses.replace(
+    return replace(
         options,
         **said_of(model.schema),
         flow="auto" if is_average(summary) else summary["flow"],
@@ -166,10 +205,134 @@ def options_as_fitted(model: FittedTable, options: TableOptions) -> TableOptions
         validation=model.facts.get("validation", options.validation),
         samples=model.samples,
         drop_missing=options.drop_missing or model.facts.get("drop_missing", False),
-        training=dataclasses.replace(options.training, seed=model.seed),  # so that its rows stay divided as they were
+        training=replace(options.training, seed=model.seed),  # so that its rows stay divided as they were
     )
 
 
 def is_average(summary: Mapping[str, Any]) -> bool:
     """Whether a model is an average of densities, or a mixture, which cannot be trained further."""
     return "average" in summary or summary["flow"] == "gmm"
+
+
+def describe_data(table: Table, rows: TableSplits) -> list[str]:
+    """The table as the model sees it."""
+    schema, total = rows.schema, rows.training_rows + len(rows.val) + len(rows.test)
+    given = f", given {listed(schema.given_names)}" if schema.given else ""
+    return [
+        f"{table.path.name}: {total:,} rows, {len(schema.table_names)} columns{given}",
+        f"{rows.training_rows:,} rows to train on, {len(rows.val):,} to tell when to stop, {len(rows.test):,} held out",
+        *([] if rows.stream is None else [f"read in pieces; columns learnt from {len(rows.train):,} of them"]),
+        "",
+        *describe_columns(schema),
+        "",
+    ]
+
+
+def describe_guide(guide: dict[str, Any]) -> str:
+    """The guide's result on a test question about half of the columns."""
+    if "effective_draws" not in guide:
+        return ""
+    few, disagree = guide["few_effective"], guide["orders_disagree"]
+    return (
+        f"questions about some of the columns: standard error {guide['standard_error']:.3f} nats, "
+        f"{few:.0%} of the rows with few effective draws; orders of the guide disagree by {disagree:.2f} nats"
+        + (f"; cells are drawn by weights to the power {guide['power']:g}" if guide.get("power", 1.0) < 1 else "")
+    )
+
+
+def learn(task: Task) -> Learned:
+    """Trains what suits the rows and, if questions may be asked, a guide: after the density, or before it if cells are
+    missing."""
+    schema, earlier = task.rows.schema, task.earlier
+    asks = task.options.queries and len(schema.columns) > 1 and (earlier is None or earlier.guided is not None)
+    in_part = schema.missingness.in_part
+    fills = first_candidate(task).takes_fill
+    if in_part and not fills:
+        raise InputError("numbers known in part need one flow: no average and no mixture")
+    asks |= in_part
+    if asks and schema.missingness.occurs and (in_part or not schema.given) and fills:
+        learned = _learn_with_holes(task)
+    else:
+        fitted = _chosen(task.within(BESIDE_GUIDE if asks else ALONE))
+        learned = _guided(task, fitted) if asks else Learned(task.rows, fitted)
+    if learned.guided is None:
+        return learned
+    rows = learned.rows
+    facts = weigh_guide(learned.guided, rows.schema, rows.val, task.seed)
+    facts |= measure_guide(learned.guided, rows.schema, rows.test, task.seed)
+    return replace(learned, guide={"guide": learned.guide | facts})
+
+
+def _chosen(task: Task) -> Fitted:
+    """The density that suits the rows best, restricted to rows that keep the orders of columns."""
+    fitted, rows = choose(task), task.rows
+    if isinstance(fitted.density, Truncated):  # of a fitted model that is trained further
+        whole = untruncated(fitted.density)
+        unseen = [(whole if density is fitted.density else density, at) for density, at in fitted.unseen]
+        fitted = replace(fitted, density=whole, unseen=unseen)
+    if not rows.schema.orders:
+        return fitted
+    orders = [(by_user, found) for by_user in (True, False) if (found := rows.schema.in_order(by_user)) is not None]
+    some = rows.train.to(fitted.density.device)
+
+    def kept(density: Density) -> Density:
+        for by_user, order in orders:
+            density = truncated(density, order, some.x, some.context, stated=by_user, seed=task.seed)
+        return density
+
+    whole = kept(fitted.density)
+    unseen = [(whole if density is fitted.density else kept(density), at) for density, at in fitted.unseen]
+    return replace(fitted, density=whole, unseen=unseen)
+
+
+def _learn_with_holes(task: Task) -> Learned:
+    """Trains the guide on the observed values, and the flow on rows that the guide fills."""
+    if task.earlier is None and len(task.rows.schema.fields) > 1:
+        task = replace(task, rows=task.rows.ignoring())
+    guide, facts = _guide_first(task.within(GUIDE_FIRST))
+    fill = GuideFill(guide, task.rows.schema)
+    fitted = _chosen(replace(task, fill=fill).within(ALONE))
+    here = fitted.density.device
+    guided = Guided(fitted.density, guide.to(here), tuple(task.rows.schema.missingness.flags.items()))
+    return Learned(task.rows, fitted, guided, facts, fill)
+
+
+def _guided(task: Task, fitted: Fitted) -> Learned:
+    """The density with its guide, trained for at most as long again."""
+    rows, training, before = task.rows, fitted.facts["training"], _guide_of(task)
+    guide = before or build_guide(
+        rows.schema, spread(rows.train, rows.schema, task.seed), rows.train.weights, task.seed
+    )
+    steps, lr = training["steps"], LEARNING_RATE
+    if "average" in fitted.facts:  # members stop early, and mixtures take no steps
+        steps = task.options.training.steps or max(FEW_STEPS, len(rows.train) // FEW_ROWS_A_STEP)
+        lr = FEW_STEPS_RATE if steps <= FEW_STEPS else lr
+    seconds = min(training["seconds"], AFTERWARDS * max(task.left, 0.0))
+    choices: dict[str, Any] = {"steps": steps, "seconds": seconds, "fresh": before is None, "lr": lr}
+    facts = train_guide(guide, rows, task.options.training, task.console, **choices)
+    return Learned(rows, fitted, Guided(fitted.density, guide.to(fitted.density.device)), facts)
+
+
+def _guide_first(task: Task) -> tuple[AnyOrder, dict[str, Any]]:
+    """A guide that learns from the observed part of rows with holes, and then imputes the rest for the density.
+
+    If the number of steps is set, the guide takes three times as many: each costs a quarter of a step of the density,
+    which needs proposals in every step, and whatever the guide does not know, the density learns wrongly.
+    """
+    rows, before, own = task.rows, _guide_of(task), task.options.training
+    guide = before or build_guide(rows.schema, _seen(rows, task.seed), rows.train.weights, task.seed)
+    own = own if own.steps is None else replace(own, steps=LONGER * own.steps)
+    facts = train_guide(guide, rows, own, task.console, fresh=before is None, seen=True)
+    return guide.eval(), {**facts, "fills": True}
+
+
+def _seen(rows: TableSplits, seed: int) -> Tensor:
+    """The training rows; numbers that are known in part are drawn within it."""
+    x = rows.train.x
+    return torch.where(partly_known(x), spread(rows.train, rows.schema, seed), x)
+
+
+def _guide_of(task: Task) -> AnyOrder | None:
+    """A copy of a fitted model's guide."""
+    earlier = task.earlier
+    return None if earlier is None or earlier.guided is None else copy.deepcopy(earlier.guided.guide)

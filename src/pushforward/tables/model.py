@@ -1,14 +1,17 @@
-"""A fitted table as comparisons, reports, ``info`` and notebooks see it; its queries are in ``fitted.py``."""
+"""A fitted table as comparisons, reports, ``info`` and notebooks see it; its queries are in ``density.py``."""
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..diagnostics.linear_gaussian import LinearGaussian
+from ..diagnostics.repairs import LogProb
 from ..distributions.base import Density
 from ..distributions.guided import Guided
 from ..errors import InputError, listed
@@ -17,15 +20,14 @@ from ..models.console import Console, aligned
 from ..models.held_out_figures import describe_held_out, gain_in_words
 from ..models.train import Rows
 from ..report.evidence import Evidence, Page
-from ..report.tables.model import RowModel
+from ..report.tables.model import ReportedColumns, ReportedRemainder, RowModel
 from ..report.words import plus_minus
-from .describe import TableCells, describe_columns, reported_columns
 from .guide import GuideFill, joint_of
 from .io.format import ReadOptions
 from .io.place import Location
 from .io.read import read_table
 from .io.table import Table
-from .schema.cells import Cells
+from .schema.cells import Cells, Fill
 from .schema.schema import Schema
 from .splits import HELD_OUT, fingerprint, held_out_order
 from .targets import describe_target
@@ -256,3 +258,71 @@ def _shown(held: dict[str, Any], value: str, error: str) -> str:
     """Formats figures, which in a saved model are None if they are not finite."""
     found = [float("nan") if held[name] is None else float(held[name]) for name in (value, error)]
     return plus_minus(*found)
+
+
+def describe_columns(schema: Schema) -> list[str]:
+    """How each column is treated."""
+    said = [(column.name, column.describe()) for column in schema.fields]
+    lines = aligned(
+        [
+            ("column", "kind", "from", "to", "first transform"),
+            *((name, each.kind, each.low, each.high, each.first) for name, each in said),
+        ]
+    )
+    lines += [f"  {column.name}: {listed(column.kind.labels)}" for column in schema.fields if column.classes]
+    lines += [f"  {relation}" for relation in schema.relations]
+    for given in schema.given:
+        labels = given.column.kind.labels
+        lines.append(f"  given {given.name}: {listed(labels) if labels else 'a number'}")
+    remarks = [*(column.kind.remark for column in schema.fields), *schema.missingness.remarks]
+    return [*lines, *(line for remark in dict.fromkeys(filter(None, remarks)) for line in ("", remark))]
+
+
+class TableCells:
+    """Whole numbers, rounded numbers and the like as cells, over which a density is averaged.
+
+    Args:
+        schema: The columns.
+        seed: Seed of the points within cells.
+        fill: Imputes missing values, as in :class:`~pushforward.tables.schema.cells.Cells`.
+    """
+
+    def __init__(self, schema: Schema, seed: int, fill: Fill | None = None) -> None:
+        self.schema, self.seed, self.cells, self.filled = schema, seed, Cells(schema), Cells(schema, fill)
+
+    def score(self, log_prob: LogProb, rows: Tensor, context: Tensor | None, points: int) -> Tensor | None:
+        """Log-densities (n,) of rows averaged over their cells; None if no row has any."""
+        if not self.schema.has_cells and not bool(rows.isnan().any()):
+            return None
+        return self.filled.log_density(log_prob, rows, context, samples=points, seed=self.seed)[0]
+
+    def spread(self, rows: Tensor) -> Tensor:
+        """A random point of each row's cell."""
+        generator = torch.Generator().manual_seed(self.seed)
+        u = torch.rand(rows.shape, generator=generator, dtype=rows.dtype)
+        return self.cells.weighted(rows, u, holes=bool(rows.isnan().any()))[0]
+
+    def drawn(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws of a density as rows that the table can have, missing values included."""
+        return self.schema.snap(self.schema.missingness.drawn(rows, generator))
+
+
+def reported_columns(schema: Schema, rows: Tensor) -> ReportedColumns:
+    """The columns as a report shows them, with encoded rows from which it takes how precisely values are written."""
+    said = [column.describe() for column in schema.columns]
+    return ReportedColumns(
+        names=[column.name for column in schema.columns],
+        data=rows,
+        kinds=[(each.kind, each.first) for each in said],
+        steps=schema.steps,
+        labels=schema.labels,
+        flags=schema.missingness.flags,
+        typical=[column.typical for column in schema.columns],
+        write=lambda j, value: schema.columns[j].shown(value) if schema.columns[j].speaks else None,
+        remainders=[
+            ReportedRemainder(each.name, str(each), partial(each.left, columns=schema.columns), each.remainder.step)
+            for each in schema.near
+        ],
+        notes=schema.notes,
+        width=len(schema.table_names),
+    )

@@ -173,13 +173,7 @@ class DequantisedKL(Objective):
 
 
 class DequantisedMatching(FlowMatching):
-    """Flow matching of rows that are spread over their cells, with fresh noise in every batch.
-
-    Args:
-        flow: The continuous flow to train.
-        schema: The columns.
-        fill: Draws what is missing, as in :class:`~.schema.cells.Cells`.
-    """
+    """Flow matching of rows that are spread over their cells, with fresh noise in every batch; a continuous flow's."""
 
     def __init__(self, flow: Flow, schema: Schema, fill: Fill | None = None) -> None:
         super().__init__(flow)

@@ -83,11 +83,7 @@ def _related(options: TableOptions) -> list[str]:
 
 
 def _refuse_stray(named: Mapping[str, Sequence[str]], chosen: Sequence[str], frame: pl.DataFrame) -> None:
-    """Refuses options about columns that are not modelled.
-
-    Raises:
-        InputError: names the first of them, and those that there are.
-    """
+    """Refuses options about columns that are not modelled: names the first of them, and those that there are."""
     numbers = [name for name in chosen if name not in named["categories"] and not is_text(frame[name])]
     for argument, what, known in (
         ("bounds", "modelled columns of numbers", numbers),
@@ -110,12 +106,9 @@ def prepare(
     schema: Schema | None = None,
     in_part: Sequence[KnownInPart] = (),
 ) -> TableSplits:
-    """Rows and schema for a fit.
+    """Rows and schema for a fit, with all the columns to model in the options.
 
     Args:
-        table: The rows.
-        options: The user's choices, with all the columns to model.
-        console: Where to print messages.
         asked: Whether the user named these columns, so that none of them may be left out.
         schema: The schema of an earlier fit; None to learn it from the rows.
         in_part: Columns that said what rows know of others, whose cells now say it themselves.
@@ -149,12 +142,6 @@ def prepare(
 
 def prepare_large(source: ParquetRows, options: TableOptions, console: Console, *, asked: bool = False) -> TableSplits:
     """The same for files larger than memory: reads all rows once, for the schema, a sample and the held-out rows.
-
-    Args:
-        source: The files.
-        options: The user's choices, with all the columns to model.
-        console: Where to print messages.
-        asked: Whether the user named these columns.
 
     Raises:
         InputError: the table cannot be fitted as it is; says why and how to mend it.

@@ -113,11 +113,7 @@ def held_out_order(rows: int, seed: int, share: float = HELD_OUT) -> Split:
 
 
 def refuse_few_rows(rows: int, source: str) -> None:
-    """Refuses a table that is too small to fit and to check a density.
-
-    Raises:
-        InputError: says how many rows there are, and how many are needed.
-    """
+    """Refuses a table that is too small to fit and to check a density."""
     if rows < MIN_ROWS:
         raise InputError(f"{source}: has {rows} usable rows, and a density needs at least {MIN_ROWS}")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,6 +24,7 @@ from ..models.train import Rows
 from ..recipes.by_name import learning_rate
 from .fit import is_average, options_as_fitted
 from .io.table import Table
+from .model import TableModel
 from .options import TableOptions
 from .prepare import shaped
 from .queries.drift import FEWEST, drift
@@ -34,9 +35,6 @@ from .schema.schema import Schema
 from .schema.widening import widened
 from .selection.cross_fitting import BATCH
 from .splits import TableSplits
-
-if TYPE_CHECKING:
-    from .fitted import FittedTable
 
 GROWN = 2  # times as many rows as the last fit had, all of them saved: the density is fitted anew
 DRAWS = 50_000  # old rows, at most, in whose place draws are
@@ -64,7 +62,7 @@ class Plan:
     table: Table
     rows: TableSplits
     options: TableOptions
-    earlier: FittedTable | None
+    earlier: TableModel | None
     record: dict[str, Any]
     kept: Rows | None
     keep: int
@@ -75,14 +73,8 @@ class Plan:
         return int(self.record["updates"][-1]["known"]) - len(self.rows.test)
 
 
-def plan_update(model: FittedTable, new: Table, options: TableOptions, console: Console) -> Plan:
+def plan_update(model: TableModel, new: Table, options: TableOptions, console: Console) -> Plan:
     """Compares new rows with what a model knows, and divides both.
-
-    Args:
-        model: The fitted table.
-        new: The new rows.
-        options: How to train: its length, if it is given.
-        console: Where notes go.
 
     Raises:
         InputError: it is another table, or has too few rows.
@@ -139,7 +131,7 @@ def plan_update(model: FittedTable, new: Table, options: TableOptions, console: 
     )
 
 
-def _as_it_was(model: FittedTable, options: TableOptions, anew: bool, steps: int) -> TableOptions:
+def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int) -> TableOptions:
     """The options of the fit, and how long to train: as told, or for a part of its steps; an average, whose flows were
     each trained on small batches, on such."""
     average = is_average(model.facts["summary"])
@@ -158,7 +150,7 @@ class _Old:
     """What a model has of the rows that it has seen: their number, some that it holds out, some saved on request, and
     draws in the place of the others."""
 
-    def __init__(self, model: FittedTable) -> None:
+    def __init__(self, model: TableModel) -> None:
         self.model, self.held = model, model.saved_held_out().rows
         self.saved = model.saved_rows("kept") if "kept" in model.facts else None
         self.keep = 0 if self.saved is None else int(model.facts.get("keep", len(self.saved)))

@@ -10,7 +10,7 @@ import torch
 
 import pushforward as pf
 from pushforward.report.tables.marginals import remainders
-from pushforward.tables.describe import reported_columns
+from pushforward.tables.model import reported_columns
 
 
 class Rows:

@@ -170,7 +170,7 @@ def test_a_half_open_range_beside_a_closed_one_keeps_its_answer(model: pf.TableD
 
 def test_what_is_not_rare_is_as_certain_as_many_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even with a guide that has learnt nothing, whose weights vary."""
-    monkeypatch.setattr("pushforward.tables.learning.train_guide", lambda *_, **__: {})
+    monkeypatch.setattr("pushforward.tables.fit.train_guide", lambda *_, **__: {})
     rng = np.random.default_rng(0)
     x = rng.normal(size=1500)
     bent = pl.DataFrame({

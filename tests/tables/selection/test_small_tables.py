@@ -31,7 +31,7 @@ QUICK: dict[str, Any] = {"flow": "maf", "members": 2, "layers": 1, "hidden": (8,
 @pytest.fixture(scope="module")
 def fitted() -> pf.TableDensity:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pushforward.tables.learning.FEW_STEPS", 50)  # of the guide
+        patch.setattr("pushforward.tables.fit.FEW_STEPS", 50)  # of the guide
         return pf.TableDensity(budget=0.5).fit(TABLE)
 
 

@@ -24,8 +24,7 @@ from ...training.batches import Rows
 from ..blocks import Fact, Finding
 from ..evidence import Drawn, Evidence, Lead, shuffled
 from ..words import count, percent
-from .columns import ReportedColumns
-from .model import RowModel
+from .model import ReportedColumns, RowModel
 
 DRAWS = 99  # for each context
 PERMUTATIONS = 20  # of the local test

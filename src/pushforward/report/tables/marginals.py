@@ -11,8 +11,8 @@ from ..blocks import Blocks, Entry, Figure, Heading, Listing, Numbers, section
 from ..evidence import shuffled
 from ..svg import to_svg
 from ..words import count, listing, number
-from .columns import seen
 from .evidence import RowEvidence
+from .model import seen
 
 SHOWN_MARGINALS, SHOWN_CORNER, SHOWN_MOVED = 32, 5, 8
 

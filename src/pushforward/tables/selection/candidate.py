@@ -7,18 +7,16 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...distributions.base import Density
 from ...models.console import Console
+from ..guide import GuideFill
+from ..model import TableModel
 from ..options import TableOptions
 from ..splits import TableSplits
-
-if TYPE_CHECKING:
-    from ..fitted import FittedTable
-    from ..guide import GuideFill
 
 LEAST_SECONDS = 0.1  # however late it is
 
@@ -39,7 +37,7 @@ class Task:
     rows: TableSplits
     options: TableOptions
     console: Console
-    earlier: FittedTable | None = None
+    earlier: TableModel | None = None
     fill: GuideFill | None = None
     ends: float = math.inf
 

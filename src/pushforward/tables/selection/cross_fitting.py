@@ -170,11 +170,8 @@ def wants_average(flow: str, members: int | str) -> bool:
 
 
 def cross_fit(rows: Points, options: AverageOptions) -> CrossFitted:
-    """Fits every kind of density, and averages them by how well they do on rows that they did not see.
-
-    Args:
-        rows: Rows of about mean 0 and variance 1.
-        options: What the average consists of.
+    """Fits every kind of density to rows of about mean 0 and variance 1, and averages them by how well they do on rows
+    that they did not see.
 
     Raises:
         ValueError: a name is unknown, a size does not fit, or there are fewer than two rows for each member.

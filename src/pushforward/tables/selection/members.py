@@ -134,10 +134,8 @@ def train_members(
 
     Args:
         members: Untrained members of the same shape.
-        train: The training rows of each member.
-        held_out: The held-out rows that determine its best step.
-        options: How they are trained.
-        seed: Seed of the batches.
+        train, held_out: The training rows of each, and the rows that determine its best step.
+        options, seed: How they are trained, and the seed of the batches.
 
     Returns:
         The best step of each.
