@@ -98,6 +98,7 @@ def _begun(kind: type[Subject], output: Path, options: Any, console: Console) ->
     model = kind.load(output) if further else kind()
     model.options = options
     if further:
+        model.refuse_more()
         console.note(f"{output}: its training had ended; it is trained further")
     return model, further
 

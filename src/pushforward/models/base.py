@@ -293,6 +293,11 @@ class FittedDensity(ABC):
         other._require_fit()
         self._check_alike(other)
 
+    def refuse_more(self) -> None:
+        """Refuses a model whose training cannot be gone on with: an average."""
+        if "average" in self.facts["summary"]:
+            raise InputError("an average of densities cannot be trained further: fit it again, or one flow by name")
+
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
         """Makes this the fitted model with the given density and facts."""
         self.density, self.facts, self.loaded_from, self.seed = density, facts, None, int(facts["seed"])

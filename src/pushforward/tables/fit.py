@@ -158,8 +158,7 @@ def _prepared(
         asked = bool(options.columns)
         options = choose_columns(table, options)
     else:
-        if "average" in earlier.facts["summary"]:
-            raise InputError("an average of densities cannot be trained further: fit it again, or one flow by name")
+        earlier.refuse_more()
         options = options_as_fitted(earlier, options)
         earlier.schema.check(table.frame, str(table.path))
     if source is None:
