@@ -195,7 +195,7 @@ def options_as_fitted(model: TableModel, options: TableOptions) -> TableOptions:
     summary = model.facts["summary"]
     return replace(
         options,
-        **said_of(model.schema),
+        **said_of(model.schema) | ({} if options.relations == "auto" else {"relations": options.relations}),
         flow="auto" if is_average(summary) else summary["flow"],
         objective=summary.get("objective", "likelihood"),
         limits={},

@@ -6,7 +6,9 @@ import numpy as np
 import polars as pl
 from schemas import schema_of
 
+from pushforward.tables.options import TableOptions
 from pushforward.tables.schema.learner import said_of
+from pushforward.tables.schema.relations.stated_formula import parsed
 
 
 def test_columns_that_are_learnt_as_said_again_are_the_same() -> None:
@@ -28,3 +30,15 @@ def test_columns_that_are_learnt_as_said_again_are_the_same() -> None:
     again = schema_of(frame, **said_of(schema))
     assert again.columns == schema.columns
     assert {*again.orders} == {*schema.orders}
+
+
+def test_stated_formulas_are_said_again() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.gamma(3.0, size=(2, 300)) + 0.1
+    off = np.where(rng.random(300) < 0.3, rng.normal(size=300), 0.0)
+    frame = pl.DataFrame({"a": a, "b's": b, "exact": 2 * a**0.5 - 1, "near it": a / b + np.log(b) + off})
+    schema = schema_of(frame, relations="exact = 2 * sqrt(a) - 1, 'near it' = a / \"b's\" + log(\"b's\")")
+    schema = schema.with_near(schema.encode(frame, "t").x, (), {"near it": parsed('a / "b\'s" + log("b\'s")')})
+    said = TableOptions(relations=said_of(schema)["relations"]).formulas
+    assert parsed(said["exact"]) == next(iter(schema.dependencies)).formula
+    assert parsed(said["near it"]) == schema.near[0].formula

@@ -26,6 +26,7 @@ from .partial_cells import holds_intervals, parsed, recorded, typical_of
 from .reading import Reading, as_numbers, is_text, stored_type
 from .relations.base import Dependency
 from .relations.constant import Constant
+from .relations.formula import Determined
 from .schema import Schema
 
 KINDS: tuple[type[Kind], ...] = (Category, Periodic, FewValues, *NUMBERS)  # from the most special to the most general
@@ -95,6 +96,8 @@ def said_of(schema: Schema) -> dict[str, Any]:
     scales = [column for column in schema.fields if not column.classes and column.kind.is_number]
     names = [column for column in schema.fields if column.classes and not column.kind.is_number]
     named = [column for column in names if column.reading.dtype in ("Int64", "Float64")]
+    stated = {each.name: each.formula for each in schema.near if each.stated}
+    stated |= {r.column.name: r.formula for r in schema.dependencies if isinstance(r, Determined) and r.stated}
     return {
         "columns": [*schema.names, *schema.follow_names],
         "given": schema.given_names,
@@ -103,6 +106,7 @@ def said_of(schema: Schema) -> dict[str, Any]:
         "bounds": {},
         "circular": {column.name: column.kind.period for column in scales if column.kind.period is not None},
         "order": [(order.low, order.high) for order in schema.orders if order.stated],
+        "relations": ",".join(f"{name} = {formula.text}" for name, formula in stated.items()) or "auto",
         "kinds": {column.name: type(column.kind) for column in schema.fields if column.kind.contents == "text"},
     }
 

@@ -61,6 +61,13 @@ class Formula(Saved):
         total = np.sum(terms, 0) + self.offset
         return np.where(np.isfinite(total), total, np.nan)
 
+    @property
+    def text(self) -> str:
+        """The formula as a user would state it."""
+        powers = [[f"log({x!r})" if p == LOGARITHM else f"{x!r} ** {p!r}" for x, p in each] for _, each in self.terms]
+        terms = [" * ".join([repr(w), *each]) for (w, _), each in zip(self.terms, powers, strict=True)]
+        return " + ".join([*terms, repr(self.offset)])
+
     def __str__(self) -> str:
         said = " ".join(_said(w, factors) for w, factors in self.terms).removeprefix("+ ")
         return f"{said}{f' {self.offset:+.6g}' if self.offset else ''}"
@@ -106,12 +113,14 @@ class Near(Relation):
         formula: m.
         remainder: The kind of the remainder, whose first map is used.
         share: Share of the training rows in which the remainder is no more than rounding.
+        stated: Whether the user stated it.
     """
 
     name: str
     formula: Formula
     remainder: Numeric
     share: float
+    stated: bool = False
 
     def transform(self, columns: Sequence[Column]) -> Remainder:
         """x_j - m(x) as a transform of encoded rows."""
@@ -273,7 +282,7 @@ def _near(column: Column, formula: Formula, columns: Sequence[Column], values: R
     known_inputs = np.stack([mapped(kinds[name], x[there])[0] for name, x in amounts.items()])
     if not stated and not _gains(column, y[there], rest[there], known_inputs):
         return None
-    return Near(column.name, formula, kind, float(np.mean(np.abs(rest[there]) <= slack)))
+    return Near(column.name, formula, kind, float(np.mean(np.abs(rest[there]) <= slack)), stated)
 
 
 def _kind(column: Column, x: Numbers) -> Numeric:
