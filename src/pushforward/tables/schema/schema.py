@@ -423,7 +423,8 @@ class Schema(Saved):
 
         Args:
             x: Encoded rows ``(n, features)``.
-            recorded: Whether numbers in an interval that is always recorded as such are written so.
+            recorded: Whether numbers in an interval that is always recorded as such are written so, and those that are
+                missing wherever others have a certain value are left out.
         """
         drawn, known = x.detach().double().cpu().numpy(), self.fields
         together = self.follow_names or self.compositions or self.weeks
@@ -432,7 +433,10 @@ class Schema(Saved):
             week.joined(snapped)
         if self.follow_names:
             snapped, known = self.dependencies.computed(snapped), (*known, *self.dependencies.columns)
-        if not recorded:
+        if recorded:
+            columns = self.dependencies.known
+            snapped |= {each.column.name: each.holed(snapped, columns) for each in self.dependencies}
+        else:
             known = tuple(replace(c, reading=replace(c.reading, recorded=())) for c in known)
         rows = pl.DataFrame([column.written(snapped[column.name]) for column in known]).select(self.order or pl.all())
         for each in self.in_part:

@@ -54,6 +54,10 @@ class Dependency(Relation):
         """What the column, encoded, says about inputs, in rows where only one is missing; NaN in others."""
         return {}
 
+    def holed(self, values: Rows, columns: Columns) -> Numbers:
+        """The computed column with the holes that rows have there."""
+        return values[self.column.name]
+
     def known(self, values: Rows) -> np.ndarray | bool:
         """In which rows the inputs have values to which the relation applies."""
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from .base import Columns, Dependency, Rows
 MOST_INPUTS = 30  # columns that a sum may be made of
 FEWEST = 50  # complete rows in which a sum is found, if others have holes
 FIRST = 2000  # rows that suffice to refute most relations
+FEWEST_GAPS, UNUSUAL = 10, 0.05  # rows with a total at which a column is missing; how many others may have it there
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,13 +25,27 @@ class Sum(Dependency):
     Args:
         weights: w, one for each input.
         offset: b.
+        gap: The only total at which the column is missing, and usually is; None if there is none.
     """
 
     weights: tuple[float, ...] = ()
     offset: float = 0.0
+    gap: float | None = None
 
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         return self._encoded(self.column, self._total(values, columns))
+
+    def holed(self, values: Rows, columns: Columns) -> Numbers:
+        found = values[self.column.name]
+        return found if self.gap is None else np.where(self._total(values, columns) == self.gap, np.nan, found)
+
+    def with_gap(self, found: Numbers, values: Rows, columns: Columns) -> Sum:
+        """The sum with its gap, from encoded training rows of the column."""
+        total, gone = self._total(values, columns), self.column.missing(found)
+        gaps = total[gone & ~np.isnan(total)]
+        alike = len(gaps) >= FEWEST_GAPS and np.ptp(gaps) == 0
+        usual = alike and (total[~gone] == gaps[0]).sum() <= UNUSUAL * len(gaps)
+        return replace(self, gap=float(gaps[0])) if usual else self
 
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
         amounts = self.amounts(values, columns).T
@@ -69,6 +84,7 @@ class Sum(Dependency):
         terms = [f"{w:+.6g} · {x}" if w not in (1, -1) else f"{'+' if w > 0 else '-'} {x}"
                  for w, x in zip(self.weights, self.inputs, strict=True)]  # fmt: skip
         offset = f" {self.offset:+.6g}" if self.offset else ""
+        offset += "" if self.gap is None else f", usually missing where that is {self.gap:g}"
         return f"{self.column.name!r} is {' '.join(terms).removeprefix('+ ').removeprefix('+')}{offset}"
 
 
@@ -127,5 +143,5 @@ def _sum(column: Column, x: Numbers, others: Sequence[tuple[Column, Numbers]], v
         for each in (round(offset / step) * step, float(f"{offset:.{max(digits, 6)}g}")):
             relation = Sum(column, names, tuple(short.tolist()), each)
             if not relation.broken(values[column.name], values, known).any():
-                return relation
+                return relation.with_gap(values[column.name], values, known)
     return None
