@@ -308,6 +308,23 @@ def test_resume_trains_a_finished_model_further(tmp_path: Path, workshop: Path, 
     assert history[-1]["step"] == 20 + second["training"]["steps"]
 
 
+def test_an_average_is_not_said_to_be_trained_further(tmp_path: Path, workshop: Path, capsys) -> None:
+    command = [
+        "fit",
+        str(workshop / "table.csv"),
+        "-o",
+        str(tmp_path / "m"),
+        "--columns",
+        "size,price",
+        "--flow",
+        "gmm",
+    ]
+    assert cli.main([*command, "--no-queries"]) == 0
+    capsys.readouterr()
+    assert cli.main([*command, "--no-queries", "--resume"]) == 2
+    assert "is trained further" not in capsys.readouterr().err
+
+
 def test_resume_goes_on_with_a_training_that_was_broken_off_after_the_model(
     tmp_path: Path, workshop: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

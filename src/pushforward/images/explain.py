@@ -96,11 +96,7 @@ def _frozen(latent: Latent, start: Tensor, moves: Tensor) -> Latent:
 
 
 def patch_of(model: ImageModel, patch: int | None) -> int:
-    """The side of a patch: by default a quarter of the smaller side of the images.
-
-    Raises:
-        InputError: it does not fit.
-    """
+    """The side of a patch: by default a quarter of the smaller side of the images."""
     _, height, width = model.shape
     if patch is not None and not 1 <= patch <= min(height, width):
         raise InputError(f"expected 1 to {min(height, width)}, for images of {height} x {width}", "patch", patch)

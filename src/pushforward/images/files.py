@@ -37,11 +37,7 @@ def score_file(
     seed: int = 0,
     explain_below: float | None = None,
 ) -> dict[str, Any]:
-    """Scores images, and explains those up to a percentile; returns a summary.
-
-    Raises:
-        InputError: the images or the output cannot be used; says why.
-    """
+    """Scores images, and explains those up to a percentile; returns a summary."""
     check_output(output)
     exact = model.pixels().exact
     if samples is not None and exact:
@@ -114,11 +110,7 @@ def sample_file(
     temperature: float = 1.0,
     guidance: float = 0.0,
 ) -> dict[str, Any]:
-    """Draws n images and writes them; returns a summary.
-
-    Raises:
-        InputError: an argument cannot be used; says why.
-    """
+    """Draws n images and writes them; returns a summary."""
     path = check_images_output(output)
     images, labels = model.draw(n, given, seed, temperature, guidance)
     in_turn = bool(labels) and not given and 4 <= len(model.classes) <= 16
@@ -143,11 +135,7 @@ def impute_file(
     mask: Path | None = None,
     candidates: int | None = None,
 ) -> dict[str, Any]:
-    """Fills a file's images and writes them; returns a summary.
-
-    Raises:
-        InputError: the images, the mask or the output cannot be used; says why.
-    """
+    """Fills a file's images and writes them; returns a summary."""
     path = check_images_output(output)
     pictures, hole = read_with_holes(model, data, None, mask, console)
     filled, effective = impute(model, pictures, hole, draws, seed, candidates or CANDIDATES)

@@ -44,9 +44,6 @@ def fit_images(
 
     Returns:
         The density, and the facts saved beside it; None on all processes of torchrun but the first.
-
-    Raises:
-        InputError: the images or an option cannot be used; says why.
     """
     device_named(options.training.device)
     if earlier is not None:

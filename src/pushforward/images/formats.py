@@ -39,11 +39,7 @@ def is_images(path: str | Path) -> bool:
 
 
 def picture_paths(folder: Path) -> list[Path]:
-    """The pictures of a folder, or if it has none those of its folders, in the order of their names.
-
-    Raises:
-        InputError: there are none.
-    """
+    """The pictures of a folder, or if it has none those of its folders, in the order of their names."""
     paths = _pictures_in(folder)
     if not paths:
         raise InputError(f"{folder} holds no pictures ({', '.join(sorted(PICTURES))})")
@@ -64,9 +60,6 @@ def png(images: Tensor, columns: int | None = None) -> bytes:
     Args:
         images: uint8, or whole numbers from 0 to 255 in another dtype.
         columns: Images per row; by default about a square grid.
-
-    Raises:
-        ValueError: ``images`` has another shape.
     """
     if images.dim() != 4 or images.shape[1] not in (1, 3) or not len(images):
         raise ValueError(f"images must have shape (N, 1 or 3, H, W), got {tuple(images.shape)}")
@@ -84,11 +77,7 @@ def png(images: Tensor, columns: int | None = None) -> bytes:
 
 
 def stacked(paths: list[Path], size: tuple[int, int] | None) -> Tensor:
-    """Picture files as images (N, C, H, W), resized to (height, width) unless it is None.
-
-    Raises:
-        InputError: one cannot be read, or they differ in size.
-    """
+    """Picture files as images (N, C, H, W), resized to (height, width) unless it is None."""
     pictures = [_picture(path, size) for path in paths]
     colours = max(picture.shape[0] for picture in pictures)  # grey pictures among coloured ones become coloured
     pictures = [picture.expand(colours, -1, -1) for picture in pictures]
@@ -120,11 +109,7 @@ def _picture(path: Path, size: tuple[int, int] | None) -> Tensor:
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a NumPy file by name; that of a ``.npy`` is ``images``.
-
-    Raises:
-        InputError: the file cannot be read, or holds none.
-    """
+    """The arrays of a NumPy file by name; that of a ``.npy`` is ``images``."""
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -139,11 +124,7 @@ def arrays_of(path: Path) -> dict[str, np.ndarray]:
 
 
 def channels_first(array: np.ndarray, path: Path) -> Tensor:
-    """An array (N, H, W), (N, H, W, C) or (N, C, H, W) as images (N, C, H, W).
-
-    Raises:
-        InputError: its dtype or its shape is not that of images.
-    """
+    """An array (N, H, W), (N, H, W, C) or (N, C, H, W) as images (N, C, H, W)."""
     if array.dtype != np.uint8:
         what = "scaled to whole numbers" if array.dtype.kind == "f" else "brought to 8 bits"
         raise InputError(
@@ -163,11 +144,7 @@ def channels_first(array: np.ndarray, path: Path) -> Tensor:
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The uint8 array of an MNIST-style file: images have three dimensions, labels have one.
-
-    Raises:
-        InputError: it is damaged, or of another kind.
-    """
+    """The uint8 array of an MNIST-style file: images have three dimensions, labels have one."""
     try:
         raw = path.read_bytes()
         raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw

@@ -46,9 +46,6 @@ def impute(
     Returns:
         Images ``(draws, n, C, H, W)``, uint8, and effective sample sizes of candidates ``(n,)``, float64: infinity for
         an image without missing numbers.
-
-    Raises:
-        InputError: ``draws`` is below 1, or ``candidates`` below 4.
     """
     check_draws(draws)
     if candidates < 4:
@@ -111,9 +108,6 @@ def read_with_holes(
         mask: Where pixels are missing: ``(H, W)`` for all images, ``(n, H, W)``, or of the images' own shape; or such a
             picture or ``.npy``. None if only NaN marks them.
         console: Where notes are printed.
-
-    Raises:
-        InputError: the images do not fit the model, the mask does not fit the images, or nothing is missing.
     """
     found = _floats(images)
     if found is None:

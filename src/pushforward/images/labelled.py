@@ -93,11 +93,7 @@ class LabelledImages:
         return replace(self, images=change(self.images), splits=splits)
 
     def check_levels(self, levels: int, option: str) -> None:
-        """Refuses numbers above levels - 1.
-
-        Raises:
-            InputError: names the first such image and its largest number.
-        """
+        """Refuses numbers above levels - 1."""
         for part in (self, *self.splits.values()):
             most = part.images.flatten(1).amax(1).int()  # 256 does not fit in uint8
             above = (most >= levels).nonzero().flatten()
@@ -127,9 +123,6 @@ def read_pictures(path: str | Location, *, resize: tuple[int, int] | None = None
             ``.npz`` of uint8 arrays (N, H, W), (N, H, W, C) or (N, C, H, W), divided or not, or an MNIST-style idx
             file, gzipped or not.
         resize: (height, width) that every image is resized to.
-
-    Raises:
-        InputError: the file is missing, damaged or of an unsupported kind; one sentence.
     """
     if isinstance(path, Source):
         raise InputError(
@@ -251,11 +244,7 @@ class ImageSplits:
 
 
 def divide(pictures: LabelledImages, seed: int) -> ImageSplits:
-    """The file's own division, or a seeded one.
-
-    Raises:
-        InputError: there are too few images.
-    """
+    """The file's own division, or a seeded one."""
     if len(pictures) < MIN_IMAGES:
         raise InputError(f"{pictures.path}: has {len(pictures)} images to learn from, and {MIN_IMAGES} are needed")
     order = np.random.default_rng(seed).permutation(len(pictures))

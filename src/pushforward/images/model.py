@@ -55,19 +55,11 @@ class ImageModel(FittedDensity):
         return read_any(images, labels, None if resize is None else tuple(resize)).with_bits(self.facts["bits"])
 
     def read(self, images: Any, labels: Any = None, console: Console | None = None) -> LabelledImages:
-        """Images for this model, preprocessed like those that it was fitted to.
-
-        Raises:
-            InputError: they cannot be read, or do not have the model's size, levels or classes.
-        """
+        """Images for this model, preprocessed like those that it was fitted to."""
         return self.fitting(self.raw(images, labels), console or Console(quiet=True))
 
     def fitting(self, pictures: LabelledImages, console: Console) -> LabelledImages:
-        """The images, if they fit the model; grey ones become coloured if it was fitted to coloured ones.
-
-        Raises:
-            InputError: they do not have the model's size, levels or classes.
-        """
+        """The images, if they fit the model; grey ones become coloured if it was fitted to coloured ones."""
         (channels, *size), (ours, *wanted) = pictures.shape, self.shape
         if channels == 1 and ours == 3:
             console.note(f"{pictures.path}: the images are grey and become coloured, as those of {self.called}")
@@ -104,11 +96,7 @@ class ImageModel(FittedDensity):
         return one_hot(labels, self.classes)
 
     def classes_of(self, n: int, given: dict[str, str]) -> list[str] | None:
-        """The class of each of n new images: the requested one, or all in turn.
-
-        Raises:
-            InputError: the model does not know the class, or has none.
-        """
+        """The class of each of n new images: the requested one, or all in turn."""
         odd = [name for name in given if name != GIVEN or not self.classes]
         if odd:
             what = f"conditioned on {GIVEN}" if self.classes else "not conditioned on anything"
@@ -125,11 +113,7 @@ class ImageModel(FittedDensity):
     def draw(
         self, n: int, given: dict[str, str], seed: int, temperature: float = 1.0, guidance: float = 0.0
     ) -> tuple[Tensor, list[str] | None]:
-        """New images (n, C, H, W), and the class of each if the model has any.
-
-        Raises:
-            InputError: the model does not know the class, or was not fitted for guidance.
-        """
+        """New images (n, C, H, W), and the class of each if the model has any."""
         flow, labels = self.facts["summary"]["flow"], self.classes_of(n, given)
         if guidance and (flow != "tarflow" or not self.classes):
             raise InputError(
@@ -159,11 +143,7 @@ class ImageModel(FittedDensity):
         """The images on which the model was not trained.
 
         Images that it was fitted to are recognised by a digest. Of any other images all are used, or those of ``test``
-        if they come divided; there are no training images then.
-
-        Raises:
-            InputError: the images do not fit the model, or ``drop_missing`` is set.
-        """
+        if they come divided; there are no training images then."""
         refuse("applies to tables, but these are images", {"drop_missing": drop_missing})
         images = self.fitting(data, console)
         if images.fingerprint() == self.facts["fingerprint"]:

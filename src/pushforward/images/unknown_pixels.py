@@ -53,11 +53,7 @@ class UnknownPixels(Protocol):
 
 
 def unknown_pixels(flow: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> UnknownPixels:
-    """Images ``(n, C, H, W)`` with unknown numbers, one for each chain.
-
-    Raises:
-        TypeError: the flow is not one of whole numbers.
-    """
+    """Images ``(n, C, H, W)`` with unknown numbers, one for each chain."""
     first, *rest = opened(flow.transform)
     sizes = {"event_shape": flow.event_shape, "context": flow.context_features}
     if isinstance(first, Dequantise | VariationalDequantise | GaussianNoise) and first.levels is not None:

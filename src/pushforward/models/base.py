@@ -191,11 +191,7 @@ class FittedDensity(ABC):
 
     @abstractmethod
     def held_out(self, data: Any, console: Console, drop_missing: bool = False) -> HeldOut:
-        """The part of the data that the model was not trained on.
-
-        Raises:
-            InputError: the data do not fit the model.
-        """
+        """The part of the data that the model was not trained on."""
 
     @abstractmethod
     def saved_held_out(self) -> HeldOut:
@@ -211,12 +207,8 @@ class FittedDensity(ABC):
 
     @abstractmethod
     def evidence(self, held: HeldOut, page: Any) -> Any:
-        """What a report draws on: a :class:`~pushforward.report.evidence.Evidence`, measured on held-out data.
-
-        Args:
-            held: The data.
-            page: What is known of the report, a :class:`~pushforward.report.evidence.Page`.
-        """
+        """What a report draws on, measured on held-out data: a :class:`~pushforward.report.evidence.Evidence`, of what
+        is known of the report, a :class:`~pushforward.report.evidence.Page`."""
 
     @abstractmethod
     def about(self) -> dict[str, Any]:
@@ -282,11 +274,7 @@ class FittedDensity(ABC):
         """Refuses a fitted model of other columns or images."""
 
     def refuse_unlike(self, other: Any) -> None:
-        """Refuses a model whose density is not of the same thing.
-
-        Raises:
-            InputError: it is of another kind, of other columns or images, or not fitted yet.
-        """
+        """Refuses a model whose density is not of the same thing."""
         if not isinstance(other, type(self)):
             raise InputError(f"{type(other).__name__} cannot be compared with a {type(self).__name__}")
         self._require_fit()

@@ -70,11 +70,7 @@ def _lines(summary: dict[str, Any], name: str, noun: str) -> list[str]:
 def held_out_of_all(
     models: Sequence[FittedDensity], data: Any, console: Console, drop_missing: bool = False
 ) -> list[HeldOut]:
-    """The rows of a table, or the images, that none of several models was trained on, in the form that each takes.
-
-    Raises:
-        InputError: the data do not fit a model, or fewer than two are left.
-    """
+    """The rows of a table, or the images, that none of several models was trained on, in the form that each takes."""
     found = [model.held_out(data, console, drop_missing) for model in models]
     common = functools.reduce(np.intersect1d, [held.numbers for held in found])
     if len(common) < 2:

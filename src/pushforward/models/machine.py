@@ -18,11 +18,7 @@ WIDTHS = (128, 128)  # of networks that are not told theirs
 
 
 def device_named(name: str) -> str:
-    """The device for a name: ``auto`` is the GPU if there is one; under torchrun, each process gets its own.
-
-    Raises:
-        InputError: there is no such device here.
-    """
+    """The device for a name: ``auto`` is the GPU if there is one; under torchrun, each process gets its own."""
     if name == "auto":
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     try:

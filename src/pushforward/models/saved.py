@@ -30,11 +30,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def load_saved(path: Path, kind: str, device: str, make: Callable[[Any, dict[str, Any]], M]) -> M:
-    """``make(flow, facts)`` of a saved model of a given kind.
-
-    Raises:
-        InputError: there is none at ``path``, it is damaged, or of another kind.
-    """
+    """``make(flow, facts)`` of a saved model of a given kind."""
     if not path.exists():
         raise InputError(f"{path}: there is no such model; make one with: pushforward fit DATA -o {path}")
     if not path.is_dir():
@@ -53,11 +49,7 @@ def load_saved(path: Path, kind: str, device: str, make: Callable[[Any, dict[str
 
 
 def _sound(density: M, path: Path) -> M:
-    """The density, if its weights are numbers that training can have given it.
-
-    Raises:
-        InputError: some are not finite, or their squares would not be.
-    """
+    """The density, if its weights are numbers that training can have given it."""
     assert isinstance(density, nn.Module)
     bad = [name for name, weight in density.named_parameters() if not bool((weight.abs() < LARGEST).all())]
     if bad:
@@ -79,11 +71,7 @@ def goes_further(path: Path, kind: str, training: TrainingOptions) -> bool:
 
 
 def check_output(output: Path) -> None:
-    """Refuses a place where a model could not be saved, before any work is done.
-
-    Raises:
-        InputError: says what is in the way.
-    """
+    """Refuses a place where a model could not be saved, before any work is done."""
     if output.suffix.lower() in (".csv", ".parquet", ".html", ".json"):
         raise InputError(f"{output}: a model is a folder; give a name without an ending")
     refuse_unwritable(output)

@@ -1,6 +1,7 @@
 """Types of options, each with the way in which its values are typed in a shell: names, widths, intervals, times.
 
-A type is what Python code reads; its :class:`cyclopts.Parameter` tells the shell how to make one from text.
+A type is what Python code reads; its :class:`cyclopts.Parameter` tells the shell how to make one from text. A text that
+cannot be read is a ValueError that says what was expected.
 """
 
 from __future__ import annotations
@@ -21,11 +22,7 @@ SQL = re.compile(r"""[<>"]|'.*'|\s(BETWEEN|AND|OR|NOT|IN|LIKE|IS)\s""", re.IGNOR
 
 
 def names(*texts: str) -> tuple[str, ...]:
-    """Names with commas between them.
-
-    Raises:
-        ValueError: one of them is empty.
-    """
+    """Names with commas between them."""
     found = tuple(name.strip() for text in texts for name in text.split(","))
     if not all(found):
         raise ValueError("expected column names with commas between them")
@@ -33,11 +30,7 @@ def names(*texts: str) -> tuple[str, ...]:
 
 
 def widths(text: str) -> tuple[int, ...]:
-    """Widths of hidden layers, as in 128,128.
-
-    Raises:
-        ValueError: one of them is not a positive number.
-    """
+    """Widths of hidden layers, as in 128,128."""
     parts = text.split(",")
     if not all(part.strip().isdecimal() and int(part) for part in parts):
         raise ValueError("expected positive whole numbers with commas between them, as in 128,128")
@@ -45,11 +38,7 @@ def widths(text: str) -> tuple[int, ...]:
 
 
 def height_and_width(text: str) -> tuple[int, int]:
-    """The size of an image: one side, or height,width.
-
-    Raises:
-        ValueError: the text is neither.
-    """
+    """The size of an image: one side, or height,width."""
     sides = text.replace("x", ",").split(",")
     if not (1 <= len(sides) <= 2 and all(side.strip().isdecimal() and int(side) for side in sides)):
         raise ValueError("expected a side in pixels, or height,width, as in 28 or 28,32")
@@ -57,11 +46,7 @@ def height_and_width(text: str) -> tuple[int, int]:
 
 
 def assignments(*texts: str) -> dict[str, str]:
-    """COLUMN=VALUE pairs; one text may hold several, separated by commas.
-
-    Raises:
-        ValueError: a text is not an assignment, or a column is given twice.
-    """
+    """COLUMN=VALUE pairs; one text may hold several, separated by commas."""
     found: dict[str, str] = {}
     for text in texts:
         parts = text.split(",")
@@ -77,34 +62,21 @@ def assignments(*texts: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Givens:
-    """What is known of rows: values of columns as text, and conditions in SQL.
-
-    Args:
-        values: The COLUMN=VALUE pairs.
-        where: All conditions together; None if there is none.
-    """
+    """What is known of rows: values of columns as text, and conditions in SQL, all of them together."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     where: str | None = None
 
     @classmethod
     def of(cls, *texts: str) -> Givens:
-        """Each text is COLUMN=VALUE, or a condition in SQL: one that compares, or has quotes or a word of SQL.
-
-        Raises:
-            ValueError: a text is neither, or a column is given twice.
-        """
+        """Each text is COLUMN=VALUE, or a condition in SQL: one that compares, or has quotes or a word of SQL."""
         conditions = [text for text in texts if SQL.search(text)]
         values = assignments(*(text for text in texts if text not in conditions))
         return cls(values, " AND ".join(f"({text})" if len(conditions) > 1 else text for text in conditions) or None)
 
 
 def periods(*texts: str) -> dict[str, tuple[float, float]]:
-    """The COLUMN=LOW,HIGH of each text.
-
-    Raises:
-        ValueError: a text has another form, or LOW is not below HIGH.
-    """
+    """The COLUMN=LOW,HIGH of each text."""
     found = [_interval(text) for text in texts]
     if not all(name and low < high < math.inf for name, (low, high) in found):
         raise ValueError("expected COLUMN=LOW,HIGH with LOW below HIGH, as in hour=0,24")
@@ -112,11 +84,7 @@ def periods(*texts: str) -> dict[str, tuple[float, float]]:
 
 
 def bounds(*texts: str) -> dict[str, tuple[float, float | None]]:
-    """The COLUMN=LOW,HIGH of each text; COLUMN=LOW, has no upper end.
-
-    Raises:
-        ValueError: a text has another form, or LOW is not below HIGH.
-    """
+    """The COLUMN=LOW,HIGH of each text; COLUMN=LOW, has no upper end."""
     found = [_interval(text) for text in texts]
     if not all(name and low < high for name, (low, high) in found):
         raise ValueError("expected COLUMN=LOW,HIGH with LOW below HIGH, or COLUMN=LOW,")
@@ -124,11 +92,7 @@ def bounds(*texts: str) -> dict[str, tuple[float, float | None]]:
 
 
 def chains(*texts: str) -> tuple[tuple[str, str], ...]:
-    """Pairs of neighbours in each LOW,HIGH or longer chain of columns.
-
-    Raises:
-        ValueError: a text names fewer than two.
-    """
+    """Pairs of neighbours in each LOW,HIGH or longer chain of columns."""
     found = [names(text) for text in texts]
     if any(len(chain) < 2 for chain in found):
         raise ValueError("expected LOW,HIGH, as in start,end")
@@ -136,11 +100,7 @@ def chains(*texts: str) -> tuple[tuple[str, str], ...]:
 
 
 def limits(*texts: str) -> dict[str, tuple[str, str]]:
-    """The COLUMN=LOW,HIGH of each text, all of them names.
-
-    Raises:
-        ValueError: a text has another form.
-    """
+    """The COLUMN=LOW,HIGH of each text, all of them names."""
     found = {}
     for text in texts:
         name, _, ends = text.partition("=")

@@ -87,13 +87,7 @@ class Lead(NamedTuple):
 
 @dataclass(frozen=True)
 class Drawn:
-    """Data drawn from a model.
-
-    Attributes:
-        data: The draws.
-        log_prob: Their log-probabilities, in nats.
-        count: How many were drawn to that end.
-    """
+    """Data drawn from a model, their log-probabilities in nats, and how many were drawn to that end."""
 
     data: Tensor
     log_prob: Tensor

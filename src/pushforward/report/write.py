@@ -36,11 +36,7 @@ def write(
 ) -> dict[str, Any]:
     """Writes the report on held-out data: those of ``data``, or those saved with the model if it is None.
 
-    With other models to compare with, it covers the data that none of them was trained on.
-
-    Raises:
-        InputError: the models or the data cannot be used; says why.
-    """
+    With other models to compare with, it covers the data that none of them was trained on."""
     check_file(output, (".html", ".htm"))
     for rival in against:
         model.refuse_unlike(rival)

@@ -90,9 +90,6 @@ def fit_table(
 
     Returns:
         What was learnt, and the facts that are saved with it; None on all but the first process of torchrun.
-
-    Raises:
-        InputError: the table or an option cannot be used; says why.
     """
     device_named(options.training.device)
     started = time.monotonic()

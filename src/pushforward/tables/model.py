@@ -55,11 +55,7 @@ class TableModel(FittedDensity):
     samples: int
 
     def guide_for(self, instead: str) -> Guided:
-        """The density with its guide.
-
-        Raises:
-            InputError: it has none; says what the model does instead.
-        """
+        """The density with its guide."""
         if self.guided is None:
             raise InputError(
                 f"the model {self.called} {instead}: it was fitted without a guide; fit it with `queries=True`"
@@ -101,11 +97,7 @@ class TableModel(FittedDensity):
         """The rows of a table that the model was not trained on.
 
         A table that it was fitted to is recognised by a digest, and its held-out rows are used; of a table with its own
-        splits, the ``test`` rows; of any other, all rows.
-
-        Raises:
-            InputError: its columns do not fit the model.
-        """
+        splits, the ``test`` rows; of any other, all rows."""
         table = data.held_out()
         for note in table.notes:
             console.note(note)
@@ -279,13 +271,8 @@ def describe_columns(schema: Schema) -> list[str]:
 
 
 class TableCells:
-    """Whole numbers, rounded numbers and the like as cells, over which a density is averaged.
-
-    Args:
-        schema: The columns.
-        seed: Seed of the points within cells.
-        fill: Imputes missing values, as in :class:`~pushforward.tables.schema.cells.Cells`.
-    """
+    """Whole numbers, rounded numbers and the like as cells, over which a density is averaged at random points, with
+    missing values imputed as in :class:`~pushforward.tables.schema.cells.Cells`."""
 
     def __init__(self, schema: Schema, seed: int, fill: Fill | None = None) -> None:
         self.schema, self.seed, self.cells, self.filled = schema, seed, Cells(schema), Cells(schema, fill)

@@ -30,11 +30,7 @@ WEIGHTLESS = "{}: column {!r}: all weights are 0, so no row counts"
 
 
 def choose_columns(table: Table, options: TableOptions) -> TableOptions:
-    """The options with the columns to model: those requested, or all that are not conditioned on.
-
-    Raises:
-        InputError: an option speaks of a column that is missing, or of none that it applies to, or twice of one.
-    """
+    """The options with the columns to model: those requested, or all that are not conditioned on."""
     frame, source = table.frame, str(table.path)
     weights = [] if options.weights is None else [options.weights]
     named = {
@@ -112,9 +108,6 @@ def prepare(
         asked: Whether the user named these columns, so that none of them may be left out.
         schema: The schema of an earlier fit; None to learn it from the rows.
         in_part: Columns that said what rows know of others, whose cells now say it themselves.
-
-    Raises:
-        InputError: the table cannot be fitted as it is; says why and how to mend it.
     """
     source = str(table.path)
     weights = [] if options.weights is None else [options.weights]
@@ -141,11 +134,7 @@ def prepare(
 
 
 def prepare_large(source: ParquetRows, options: TableOptions, console: Console, *, asked: bool = False) -> TableSplits:
-    """The same for files larger than memory: reads all rows once, for the schema, a sample and the held-out rows.
-
-    Raises:
-        InputError: the table cannot be fitted as it is; says why and how to mend it.
-    """
+    """The same for files larger than memory: reads all rows once, for the schema, a sample and the held-out rows."""
     name, seed, weights = str(source.path), options.training.seed, options.weights
     splits = HashedSplits(source.rows, seed, min(options.validation, MOST_HELD_OUT / source.rows))
     found = survey(source, splits, [*options.columns, *options.given], options.drop_missing, options.strict, weights)
@@ -183,11 +172,7 @@ def shaped(splits: TableSplits, options: TableOptions, console: Console, source:
 
 
 def weights_of(frame: pl.DataFrame, name: str | None, source: str) -> Tensor | None:
-    """The weight of each row; None if there is no column of weights.
-
-    Raises:
-        InputError: a weight is missing or negative, or all are 0.
-    """
+    """The weight of each row; None if there is no column of weights."""
     if name is None:
         return None
     weights = torch.from_numpy(row_weights(frame, name, source))

@@ -57,11 +57,7 @@ class TargetOptions(DensityOptions, FlowOptions):
 
 
 def run(options: TargetOptions, output: Path, console: Console, command: str) -> dict[str, Any]:
-    """Fits, weighs and saves; returns the summary that was saved with the model.
-
-    Raises:
-        InputError: an argument or the target cannot be used; says why.
-    """
+    """Fits, weighs and saves; returns the summary that was saved with the model."""
     check_output(output)
     log_density = load_target(str(options.target))
     dim = options.dim if options.dim is not None else getattr(log_density, "features", None)
@@ -95,11 +91,7 @@ def describe_target(target: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def load_target(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The function that ``module:function`` names; modules of the working directory come first.
-
-    Raises:
-        InputError: there is no such thing.
-    """
+    """The function that ``module:function`` names; modules of the working directory come first."""
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise InputError("expected module:function, as in posterior:log_density", "target", name)
@@ -119,11 +111,7 @@ def load_target(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def support_blocks(text: str, dim: int) -> list[tuple[Any, int]]:
-    """Parses blocks such as ``real:9,positive:1``.
-
-    Raises:
-        InputError: a kind is unknown, a size is no number, or the sizes do not add up to ``dim``.
-    """
+    """Parses blocks such as ``real:9,positive:1``."""
     blocks = []
     for part in text.split(","):
         kind, _, size = part.strip().partition(":")

@@ -74,11 +74,7 @@ class Plan:
 
 
 def plan_update(model: TableModel, new: Table, options: TableOptions, console: Console) -> Plan:
-    """Compares new rows with what a model knows, and divides both.
-
-    Raises:
-        InputError: it is another table, or has too few rows.
-    """
+    """Compares new rows with what a model knows, and divides both."""
     source = str(new.path)
     frame = pl.concat(new.splits.values()) if new.splits else new.frame
     model.schema.check(frame, source)

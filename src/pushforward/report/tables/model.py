@@ -39,12 +39,8 @@ class RowCells(Protocol):
 
 
 class RowModel:
-    """A density of rows; all results are float64 on the CPU.
-
-    Args:
-        flow: The density.
-        cells: What values stand for; None if every value is a number with a density.
-    """
+    """A density of rows, and what values stand for, if not all are numbers with a density; all results are float64 on
+    the CPU."""
 
     def __init__(self, flow: Density, cells: RowCells | None = None) -> None:
         self.flow, self.cells = flow, cells

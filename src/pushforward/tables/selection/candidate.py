@@ -123,8 +123,4 @@ class Candidate(ABC):
 
     @abstractmethod
     def fit(self, task: Task, best: Fitted | None) -> Fitted:
-        """The density fitted to the training rows; or to all but the test rows, if there is nothing to compare with.
-
-        Raises:
-            InputError: an option does not go with it, or with the rows.
-        """
+        """The density fitted to the training rows; or to all but the test rows, if there is nothing to compare with."""

@@ -30,11 +30,7 @@ CANDIDATES: tuple[Candidate, ...] = (
 
 
 def choose(task: Task) -> Fitted:
-    """Fits the candidates that suit a table's rows, and returns the likeliest, with the comparison among its facts.
-
-    Raises:
-        InputError: an option does not go with the rows.
-    """
+    """Fits the candidates that suit a table's rows, and returns the likeliest, with the comparison among its facts."""
     best: Fitted | None = None
     scores: dict[str, float] = {}
     for candidate in CANDIDATES:
@@ -49,11 +45,7 @@ def choose(task: Task) -> Fitted:
 
 
 def first_candidate(task: Task) -> Candidate:
-    """The candidate that is fitted first.
-
-    Raises:
-        InputError: an option does not go with the rows.
-    """
+    """The candidate that is fitted first."""
     return next(candidate for candidate in CANDIDATES if candidate.suits(task, None))
 
 

@@ -89,11 +89,7 @@ class AverageOptions:
         return min(MEMBERS, max(rows // 2, 2)) if self.members == "auto" else max(int(self.members), 2)
 
     def flows(self, rows: Points, ends: float) -> Flows | None:
-        """The flows of the average, if it has any.
-
-        Raises:
-            ValueError: the name is unknown, or a size does not fit.
-        """
+        """The flows of the average, if it has any."""
         name, features = "nsf" if self.flow == "auto" else self.flow, rows.features
         small = self.flow == "auto" and (self.small or len(rows) <= FEW_ROWS)
         if name == "gmm" or (small and most_steps(len(rows), features) < WARM_UP):
@@ -159,11 +155,7 @@ class CrossFitted:
 
 
 def wants_average(flow: str, members: int | str) -> bool:
-    """Whether these names request an average regardless of the number of rows: ``gmm``, or more than one member.
-
-    Raises:
-        InputError: ``members`` is no number of members.
-    """
+    """Whether these names request an average regardless of the number of rows: ``gmm``, or more than one member."""
     if members != "auto" and (isinstance(members, bool) or not isinstance(members, int) or members < 1):
         raise InputError("expected a whole number of at least 1, or auto", "members", members)
     return flow == "gmm" or (isinstance(members, int) and members > 1)
@@ -171,11 +163,7 @@ def wants_average(flow: str, members: int | str) -> bool:
 
 def cross_fit(rows: Points, options: AverageOptions) -> CrossFitted:
     """Fits every kind of density to rows of about mean 0 and variance 1, and averages them by how well they do on rows
-    that they did not see.
-
-    Raises:
-        ValueError: a name is unknown, a size does not fit, or there are fewer than two rows for each member.
-    """
+    that they did not see."""
     count = options.parts(len(rows))
     if len(rows) < 2 * count:
         raise ValueError(f"members={count} must be at least 2 and at most half of the rows, {len(rows)}")

@@ -64,11 +64,7 @@ class OneFlow(Candidate):
 
 
 def untrained(rows: TableSplits, options: TableOptions, name: str) -> Density:
-    """The density before training, which starts at the frequencies of the categories.
-
-    Raises:
-        InputError: the name is unknown, or a size does not fit.
-    """
+    """The density before training, which starts at the frequencies of the categories."""
     x = spread(rows.train, rows.schema, options.training.seed)
     try:
         built = _built(rows.schema, x, name, options)

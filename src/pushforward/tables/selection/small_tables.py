@@ -129,11 +129,7 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
     Training and validation rows are divided anew, so that every row is used both for training and for validation.
 
     If one flow is trained already, for which there are too few rows, it is one of small flows, and takes over its
-    categories.
-
-    Raises:
-        InputError: there are too few rows for the members, or a size does not fit.
-    """
+    categories."""
     started, options, training = time.perf_counter(), task.options, task.options.training
     first, points, codes = _standardised(rows, task.seed)
     chosen = AverageOptions(

@@ -96,12 +96,7 @@ class TreeFeatures:
 
 @dataclass(frozen=True)
 class OnTrees(MemberKind):
-    """A kind of density, given what trees say.
-
-    Args:
-        inner: The kind.
-        features: The trees.
-    """
+    """A kind of density, given what trees say."""
 
     inner: MemberKind
     features: TreeFeatures
@@ -127,11 +122,7 @@ class OnTrees(MemberKind):
 
 @dataclass(frozen=True)
 class CalibratedScores(RefittedKind):
-    """The probabilities of classes from their scores.
-
-    Args:
-        classes: Their number.
-    """
+    """The probabilities of classes from their scores."""
 
     classes: int
     name: str = "scores"  # type: ignore[misc]
