@@ -47,10 +47,13 @@ class Heading:
 
 @dataclass(frozen=True)
 class Entry:
-    """A table cell: the text shown and the key it is sorted by."""
+    """A table cell: the text shown and the key it is sorted by; text that is sorted as it is needs none."""
 
     text: str
     key: float | str
+
+
+Cell = Entry | str
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Listing(PageBlock):
     id: str
     caption: str
     columns: Sequence[Heading]
-    rows: Sequence[Sequence[Entry]]
+    rows: Sequence[Sequence[Cell]]
     sortable: bool = True
 
 
@@ -129,13 +132,6 @@ class Findings(PageBlock):
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """The figures that a section shows, as JSON; they are not shown once more."""
-
-    values: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Part:
     """A section as it stands in one report: a titled part of the page, and the figures that it shows."""
 
@@ -153,7 +149,7 @@ class Section:
         id: Its anchor in the page, and its key among the report's numbers.
         title: Its heading.
         of: The kind of evidence that it draws on.
-        write: Yields its blocks, paragraphs as text, and its :class:`Numbers`; nothing where it does not apply.
+        write: Yields its blocks, paragraphs as text and figures as a dict; nothing where it does not apply.
     """
 
     id: str
@@ -166,8 +162,8 @@ class Section:
         found = list(self.write(evidence)) if isinstance(evidence, self.of) else []
         if not found:
             return None
-        numbers = {key: value for block in found if isinstance(block, Numbers) for key, value in block.values.items()}
-        return Part(self.id, self.title, [block for block in found if not isinstance(block, Numbers)], numbers)
+        numbers = {key: value for block in found if isinstance(block, dict) for key, value in block.items()}
+        return Part(self.id, self.title, [block for block in found if not isinstance(block, dict)], numbers)
 
 
 def section(id: str, title: str, of: type = object) -> Callable[[Callable[[Any], Blocks]], Section]:

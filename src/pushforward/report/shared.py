@@ -14,6 +14,7 @@ from .. import __version__, plot
 from ..diagnostics.averages import overfits, rules_out
 from .blocks import (
     Blocks,
+    Cell,
     Code,
     Details,
     Entry,
@@ -24,7 +25,6 @@ from .blocks import (
     Findings,
     Heading,
     Listing,
-    Numbers,
     section,
 )
 from .evidence import Evidence, Lead, Mean
@@ -78,8 +78,8 @@ def overview(e: Evidence) -> Blocks:
     if e.noun == "row":
         yield Details("What is a flow, and what is a nat?", PRIMER)
     held = e.held_out
-    yield Numbers({e.key: held.value, "standard_error": held.error, f"{e.noun}s": len(e.log_prob)})
-    yield Numbers({"not_finite": held.left_out})
+    yield {e.key: held.value, "standard_error": held.error, f"{e.noun}s": len(e.log_prob)}
+    yield {"not_finite": held.left_out}
 
 
 def all_findings(e: Evidence) -> list[Finding]:
@@ -154,16 +154,14 @@ def training(e: Evidence) -> Blocks:
             f"{number(best['validation_loss'])}."
         )
         alt = f"Training and validation loss against the step; the latter is lowest at step {whole(best['step'])}."
-        yield Numbers(
-            {"best_step": best["step"], "best_epoch": best.get("epoch"), "best_loss": best["validation_loss"]}
-        )
+        yield {"best_step": best["step"], "best_epoch": best.get("epoch"), "best_loss": best["validation_loss"]}
     yield says
     yield Figure(
         to_svg(plot.curves(history, unit=unit), "curves", alt),
         "Rising validation loss while the training loss falls is overfitting; two flat lines mean that training is "
         "done.",
     )
-    yield Numbers({"steps": last.get("step"), "seconds": last.get("seconds")})
+    yield {"steps": last.get("step"), "seconds": last.get("seconds")}
 
 
 @section("likelihood", "How well it fits")
@@ -181,10 +179,10 @@ def likelihood(e: Evidence) -> Blocks:
         averages = f"held-out {e.noun}s average {number(e.held_out.value)}, the model's own {number(e.own_mean.value)}"
         svg = to_svg(type(e).histogram(finite, own), "densities", f"Histogram in {e.unit}: {averages}.")
         yield Figure(svg, DENSITIES.format(noun=e.noun, side="left" if e.sign > 0 else "right"))
-    yield Numbers(numbers)
+    yield numbers
 
 
-def _means(e: Evidence) -> tuple[list[list[Entry]], dict[str, Any]]:
+def _means(e: Evidence) -> tuple[list[list[Cell]], dict[str, Any]]:
     """The lines of the table of likelihoods, and their numbers."""
     ours = {"held_out": (f"held-out {e.noun}s", e.held_out), "own_samples": (f"{e.noun}s of its own", e.own_mean)}
     if e.train_mean is not None:
@@ -207,8 +205,8 @@ def _means(e: Evidence) -> tuple[list[list[Entry]], dict[str, Any]]:
     return rows, numbers
 
 
-def _mean(name: str, mean: Mean) -> list[Entry]:
-    return [Entry(name, name), Entry(str(mean), mean.value), Entry(f"{mean.of:,}", mean.of)]
+def _mean(name: str, mean: Mean) -> list[Cell]:
+    return [name, Entry(str(mean), mean.value), Entry(f"{mean.of:,}", mean.of)]
 
 
 @section("cost", "Cost, versions, and how to repeat it")
@@ -238,7 +236,7 @@ def cost(e: Evidence) -> Blocks:
     if e.page.command:
         yield "The command that makes it again:"
         yield Code(e.page.command)
-    yield Numbers({"parameters": parameters})
+    yield {"parameters": parameters}
 
 
 @section("limits", "What these numbers do not say")

@@ -11,7 +11,7 @@ from torch import Tensor
 from ... import plot
 from ...images.formats import png
 from ...images.labelled import full_range
-from ..blocks import Blocks, Entry, Figure, Findings, Heading, Listing, Numbers, Picture, section
+from ..blocks import Blocks, Cell, Entry, Figure, Findings, Heading, Listing, Picture, section
 from ..evidence import Mean
 from ..svg import to_svg
 from ..words import count, fixed
@@ -80,7 +80,7 @@ def reconstructions(e: ImageEvidence) -> Blocks:
     caption = "; ".join(f"Row {k}: {line}" for k, line in enumerate(lines, 1)) + "."
     stacked = torch.cat(list(lines.values()))
     yield picture(e, stacked, "Images, and the same from their latents.", caption, len(trip.images))
-    yield Numbers({"same": trip.same, "furthest": trip.furthest})
+    yield {"same": trip.same, "furthest": trip.furthest}
 
 
 @section("completions", "Other endings", ImageEvidence)
@@ -125,13 +125,12 @@ def by_class(e: ImageEvidence) -> Blocks:
         name: Mean.over(e.measured[torch.tensor([label == name for label in e.labels])])
         for name in sorted(counts, key=lambda label: (len(label), label))
     }
-    rows = [
-        [Entry(name, name), Entry(str(mean), mean.value), Entry(f"{counts[name]:,}", counts[name])]
-        for name, mean in means.items()
+    rows: list[list[Cell]] = [
+        [name, Entry(str(mean), mean.value), Entry(f"{counts[name]:,}", counts[name])] for name, mean in means.items()
     ]
     heads = [Heading("class", False), Heading("bits per dimension"), Heading("held-out images")]
     yield Listing("classes", "Mean ± standard error by class; the headings sort.", heads, rows)
-    yield Numbers({name: mean.value for name, mean in means.items()})
+    yield {name: mean.value for name, mean in means.items()}
 
 
 @section("unlikely", "The least likely images", ImageEvidence)
@@ -146,11 +145,12 @@ def unlikely_images(e: ImageEvidence) -> Blocks:
         f"{than} are less likely still."
     )
     yield picture(e, e.data[worst], "The least likely images.", "The least likely, from the least on.", across(e))
-    rows, numbers = [], []
+    rows: list[list[Cell]] = []
+    numbers = []
     for place, (index, percentile) in enumerate(zip(worst, percentiles, strict=True), 1):
         value, bits = float(e.log_prob[index]), float(e.measured[index])
-        row = [Entry(str(place), place), Entry(e.names[index], e.names[index])]
-        row += [Entry(e.labels[index], e.labels[index])] if e.labels else []
+        row: list[Cell] = [Entry(str(place), place), e.names[index]]
+        row += [e.labels[index]] if e.labels else []
         row += [Entry(fixed(value, 1), value), Entry(fixed(bits, 3), bits), Entry(f"{percentile:.2f}", percentile)]
         rows.append(row)
         numbers.append({"image": e.names[index], "log_density": value, "bits_per_dim": bits})
@@ -158,7 +158,7 @@ def unlikely_images(e: ImageEvidence) -> Blocks:
     heads += [Heading("log P, nats"), Heading("bits per dimension"), Heading("percentile")]
     yield Listing("unlikely-images", "The same images, in the same order; the headings sort.", heads, rows)
     yield picture(e, e.data[best], "The likeliest images.", "For contrast, the likeliest of all.", across(e))
-    yield Numbers({"images": numbers})
+    yield {"images": numbers}
 
 
 def picture(e: ImageEvidence, images: Tensor, alt: str, caption: str, columns: int) -> Picture:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ... import plot
-from ..blocks import Beside, Blocks, Entry, Figure, Heading, Listing, Numbers, section
+from ..blocks import Beside, Blocks, Cell, Entry, Figure, Heading, Listing, section
 from ..svg import to_svg
 from ..words import fixed, number, percent
 from .evidence import RowEvidence, confidence, ks_bound, noise
@@ -23,7 +23,7 @@ def calibration(e: RowEvidence) -> Blocks:
         "The flow claims to know where, say, half of all rows are: in the smallest region that holds half of its "
         f"probability. Are half of the held-out rows there? {confidence(e.coverage).text}{given}"
     )
-    rows = [
+    rows: list[list[Cell]] = [
         [Entry(percent(a, 0), a), Entry(percent(b), b), Entry(f"± {percent(c)}", c)]
         for a, b, c in zip(levels, covered, error, strict=True)
     ]
@@ -32,7 +32,7 @@ def calibration(e: RowEvidence) -> Blocks:
     heads = [Heading("region of"), Heading("holds"), Heading("standard error")]
     table = Listing("coverage-table", "Share of held-out rows per region.", heads, rows, sortable=False)
     yield Beside([Figure(svg, COVERAGE), table])
-    yield Numbers(e.coverage)
+    yield e.coverage
 
 
 @section("ranks", "Is it right for every context?", RowEvidence)
@@ -53,18 +53,18 @@ def ranks(e: RowEvidence) -> Blocks:
         "the draws are too narrow for their contexts, the other way round too wide. Above 0 throughout: too high, "
         "below: too low.",
     )
-    rows = []
+    rows: list[list[Cell]] = []
     for name, t in found.tests.items():
         scores = [Entry(fixed(t.shift, 2), t.shift), Entry(fixed(t.spread, 2), t.spread)]
-        rows.append([Entry(name, name), *scores, Entry(number(t.p_value, 2), t.p_value)])
+        rows.append([name, *scores, Entry(number(t.p_value, 2), t.p_value)])
     heads = [Heading("rank of", False), Heading("too low by, sd (0)"), Heading("spread of scores (1)"), Heading("p")]
     caption = "Spread above 1: draws are too narrow. p: of uniform ranks, for each line alone."
     regions = Figure(to_svg(figures["coverage"], "tarp", "Coverage by density and by distance."), COVERAGE)
     yield Beside([regions, Listing("ranks-table", caption, heads, rows)])
-    yield Numbers(found.summary())
+    yield found.summary()
     if e.local is not None:
         yield e.local.verdict
-        yield Numbers({"local": e.local.summary()})
+        yield {"local": e.local.summary()}
 
 
 @section("latents", "Is the noise really noise?", RowEvidence)
@@ -78,7 +78,7 @@ def latents(e: RowEvidence) -> Blocks:
         f"The flow was trained to turn {what} into independent standard normal noise, z = f(x). If it succeeded, "
         f"z tells nothing any more about the row it came from. {verdict.text}"
     )
-    rows = [
+    rows: list[list[Cell]] = [
         [Entry(f"z{j}", j), *(Entry(fixed(z[key], 3), z[key]) for key in ("mean", "sd", "ks"))]
         for j, z in enumerate(e.normality, 1)
     ]
@@ -92,4 +92,4 @@ def latents(e: RowEvidence) -> Blocks:
     )
     figure = Figure(to_svg(plot.qq(e.latent), "qq", alt), quantiles)
     yield Beside([figure, Listing("latents-table", caption, heads, rows)])
-    yield Numbers({"dimensions": e.normality})
+    yield {"dimensions": e.normality}

@@ -7,7 +7,7 @@ import torch
 
 from ... import plot
 from ...errors import in_shell, spelled
-from ..blocks import Blocks, Entry, Figure, Heading, Listing, Numbers, section
+from ..blocks import Blocks, Cell, Entry, Figure, Heading, Listing, section
 from ..evidence import shuffled
 from ..svg import to_svg
 from ..words import count, listing, number
@@ -41,14 +41,14 @@ def columns(e: RowEvidence) -> Blocks:
     )
 
 
-def _column(e: RowEvidence, j: int) -> list[Entry]:
+def _column(e: RowEvidence, j: int) -> list[Cell]:
     kind, first = e.columns.kinds[j]
     there = seen(e.data[:, j])
     quantiles = np.quantile(there.numpy(), [0.0, 0.5, 1.0]).tolist()
     values = [*quantiles, float(there.mean()), float(there.std(correction=0))]
     told = [Entry("", float("inf"))] * len(values) if j in e.columns.labels else [Entry(number(v), v) for v in values]
     name = e.columns.names[j]
-    return [Entry(name, name), Entry(kind, kind), *told, Entry(first, first)]
+    return [name, kind, *told, first]
 
 
 @section("drift", "Whether the table has changed", RowEvidence)
@@ -59,7 +59,7 @@ def drift(e: RowEvidence) -> Blocks:
     moved = [each for each in e.drift.moved if each[0] in e.columns.names][:SHOWN_MOVED]
     at = [e.columns.names.index(name) for name, *_ in moved]
     yield f"{e.drift.verdict[0].upper()}{e.drift.verdict[1:]}."
-    yield Numbers({"verdict": e.drift.verdict, "columns": [name for name, *_ in moved]})
+    yield {"verdict": e.drift.verdict, "columns": [name for name, *_ in moved]}
     figure = plot.marginals(
         e.drift.others[:, at],
         e.data[:, at],
@@ -70,9 +70,8 @@ def drift(e: RowEvidence) -> Blocks:
     alt = f"Histograms of {count(len(at), 'column')}: rows held out at the fit filled, these rows as outlines."
     yield Figure(to_svg(figure, "drift", alt), "Filled: rows held out at the fit. Outline: these rows.")
     heads = [Heading("column", False), Heading("p-value"), Heading("nats"), Heading("change", False)]
-    rows = [
-        [Entry(name, name), Entry(number(p), p), Entry(number(nats), nats), Entry(change, change)]
-        for name, p, nats, change in moved
+    rows: list[list[Cell]] = [
+        [name, Entry(number(p), p), Entry(number(nats), nats), change] for name, p, nats, change in moved
     ]
     yield Listing("moved", "Columns, the most moved first; p-values are corrected for their number.", heads, rows)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ... import plot
 from ...diagnostics.repairs import POINTS
-from ..blocks import Blocks, Entry, Heading, Listing, Numbers, section
+from ..blocks import Blocks, Cell, Entry, Heading, Listing, section
 from ..words import fixed, listing, number
 from .evidence import RowEvidence
 
@@ -50,7 +50,7 @@ def unlikely_rows(e: RowEvidence) -> Blocks:
     ]
     caption = f"Rows are counted from 1. The headings sort; reasons sort by their largest gain.{_left_out(e)}"
     yield Listing("unlikely-rows", caption, [*heads, *_heads(e)], body)
-    yield Numbers({"rows": numbers})
+    yield {"rows": numbers}
 
 
 def _reasons(e: RowEvidence, row: Tensor, gains: Tensor, values: Tensor, reference: Tensor) -> str:
@@ -94,7 +94,7 @@ def _heads(e: RowEvidence) -> list[Heading]:
     ]
 
 
-def _cells(e: RowEvidence, row: Tensor) -> list[Entry]:
+def _cells(e: RowEvidence, row: Tensor) -> list[Cell]:
     return [e.columns.cell(value, j) for j, value in enumerate(row[:SHOWN_COLUMNS])]
 
 
