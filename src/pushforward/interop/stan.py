@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..objectives import from_numpy
+from ..objectives.target import with_gradients
+from ..objectives.user_target import LogDensity
 
 Rows = np.ndarray
 
@@ -59,9 +60,9 @@ def from_stan(model: Any) -> StanTarget:
         import bridgestan
 
         model = bridgestan.StanModel(model)
-    value, slope = _by_rows(model.log_density_gradient, int(model.param_unc_num()))
-    names = tuple(model.param_names())
-    return StanTarget(int(model.param_unc_num()), names, from_numpy(value, slope), model.param_constrain)
+    features = int(model.param_unc_num())
+    log_density = _by_rows(model.log_density_gradient, features)
+    return StanTarget(features, tuple(model.param_names()), log_density, model.param_constrain)
 
 
 def from_pymc(model: Any) -> StanTarget:
@@ -99,25 +100,21 @@ def from_pymc(model: Any) -> StanTarget:
     def constrained(row: Rows) -> Rows:
         return np.concatenate([np.ravel(o) for o in outputs(point(row))])
 
-    value, slope = _by_rows(at, sum(sizes))
-    return StanTarget(sum(sizes), tuple(names), from_numpy(value, slope), constrained)
+    return StanTarget(sum(sizes), tuple(names), _by_rows(at, sum(sizes)), constrained)
 
 
-def _by_rows(
-    model: Callable[[Rows], tuple[float, Any]], features: int
-) -> tuple[Callable[[Rows], Rows], Callable[[Rows], Rows]]:
-    """Values ``(n,)`` and gradients ``(n, features)`` of batches; NaN for rows on which the model raises."""
+def _by_rows(model: Callable[[Rows], tuple[float, Any]], features: int) -> LogDensity:
+    """The log-density of batches, with the gradients ``(n, features)``; NaN for rows on which the model raises."""
 
-    def row(x: Rows) -> tuple[float, Any]:
+    def at(row: Rows) -> tuple[float, Any]:
         try:
-            return model(x)
+            return model(row)
         except Exception:  # the model rejects the row; NaN counts as density 0, as in Stan
             return np.nan, np.full(features, np.nan)
 
-    def value(rows: Rows) -> Rows:
-        return np.array([row(x)[0] for x in rows])
+    def log_density(x: Tensor) -> Tensor:
+        found = [at(row) for row in x.detach().double().cpu().numpy()]
+        value, slope = (x.new_tensor(np.array([each[i] for each in found], dtype=np.float64)) for i in (0, 1))
+        return with_gradients(value, [slope.reshape(x.shape)], x)
 
-    def slope(rows: Rows) -> Rows:
-        return np.array([row(x)[1] for x in rows]).reshape(len(rows), features)
-
-    return value, slope
+    return log_density

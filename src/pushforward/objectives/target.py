@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..distributions.flow import Flow
 from .forms import as_target
@@ -88,7 +89,8 @@ def _in_pieces(x: Tensor, log_density: LogDensity, chunk: int) -> Tensor:
 
 
 def with_gradients(value: Tensor, gradients: Sequence[Tensor], *inputs: Tensor) -> Tensor:
-    """A value ``(n,)`` that is known with its gradient for each of the inputs, ``(n, ...)``, as a function of these."""
+    """A value ``(n,)`` that is known with its gradient for each of the inputs, ``(n, ...)``, as a function of these,
+    differentiable once."""
     return _Known.apply(value, gradients, *inputs)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -99,6 +101,7 @@ class _Known(torch.autograd.Function):
         return value
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         found = [each * grad.view(-1, *[1] * (each.dim() - 1)) for each in ctx.saved_tensors]
         return None, None, *found
