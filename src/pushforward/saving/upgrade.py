@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -31,9 +31,9 @@ def upgrade(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[st
     if config["format"] < 2:
         config, tensors = _without_chain(config, tensors)
     if config["format"] < 3:
-        config = {**config, "model": _composed(config["model"])}
+        config = {**config, "model": _changed(config["model"], _composed)}
     if config["format"] < 4:
-        config = {**config, "model": _with_floors(config["model"])}
+        config = {**config, "model": _changed(config["model"], _with_floor)}
     return config, tensors
 
 
@@ -47,13 +47,17 @@ def _without_chain(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[
     return {**config, "other_dtypes": renamed(config["other_dtypes"])}, renamed(tensors)
 
 
-def _composed(value: Any) -> Any:
-    """A description of format 2 in which no autoregressive transform has an ordering or tails."""
+def _changed(value: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """A description with every part changed, the inner ones first."""
     if isinstance(value, list):
-        return [_composed(item) for item in value]
+        return [_changed(item, change) for item in value]
     if not isinstance(value, dict):
         return value
-    value = {key: _composed(item) for key, item in value.items()}
+    return change({key: _changed(item, change) for key, item in value.items()})
+
+
+def _composed(value: dict[str, Any]) -> dict[str, Any]:
+    """A part of format 2; where it was an autoregressive transform with an ordering or tails, these stand beside it."""
     if value.get("type") != "Autoregressive":
         return value
     kept = dict(value.get("arguments", {}))
@@ -72,13 +76,8 @@ def _composed(value: Any) -> Any:
     return {"type": "Compose", "arguments": {"transforms": parts}, **shared}
 
 
-def _with_floors(value: Any) -> Any:
-    """A description of format 3 with the floor that all splines had."""
-    if isinstance(value, list):
-        return [_with_floors(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    value = {key: _with_floors(item) for key, item in value.items()}
+def _with_floor(value: dict[str, Any]) -> dict[str, Any]:
+    """A part of format 3, with the floor that all splines had."""
     if value.get("type") in ("Spline", "FreeSpline", "CircularSpline"):
         value["arguments"] = {"floor": FLOOR, **value.get("arguments", {})}
     return value
