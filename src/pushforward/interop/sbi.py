@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from ..distributions.average import Average
 from ..distributions.flow import Flow
+from ..nets.encoders import Scaled
 from ..nets.made import Masked
 from ..nets.mlp import MLP
 from ..numerics.torch_internals import added
@@ -76,7 +77,7 @@ def density_estimator(
 
     def build(batch_x: Tensor, batch_y: Tensor) -> SbiFlowEstimator:
         """sbi passes the modelled rows first and the conditions second."""
-        embed = embedding or nn.Sequential(nn.Flatten(), _standardize(batch_y.flatten(1)))
+        embed = embedding or nn.Sequential(nn.Flatten(), Scaled(*_spread(batch_y.flatten(1))))
         with torch.no_grad():
             context = embed(batch_y[:2]).shape[-1]
         features = batch_x.shape[-1]
@@ -84,7 +85,7 @@ def density_estimator(
         options = SPLINES if flow.startswith("nsf") else {}
         sizes: dict[str, Any] = {"context": context, "layers": layers, "hidden": widths, "options": options}
         flows = [
-            constrain(_calm(flow_by_name(flow, features, **sizes, seed=seed + k)), _standardize(batch_x).transform)
+            constrain(_calm(flow_by_name(flow, features, **sizes, seed=seed + k)), Standardize(*_spread(batch_x)))
             for k in range(members)
         ]
         net = flows[0] if members == 1 else Average(flows)
@@ -201,20 +202,10 @@ class _Scaled(nn.Module):
         return getattr(self.density, method)(*arguments)
 
 
-class _Map(nn.Module):
-    """The value of a transform, without its log-determinant, as a layer of an embedding."""
-
-    def __init__(self, transform: Standardize) -> None:
-        super().__init__()
-        self.transform = transform
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.transform(x)[0]
-
-
-def _standardize(rows: Tensor) -> _Map:
+def _spread(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column."""
     finite = rows[rows.isfinite().all(1)]
-    return _Map(Standardize(finite.mean(0), finite.std(0).clamp_min(1e-6)))
+    return finite.mean(0), finite.std(0).clamp_min(1e-6)
 
 
 @torch.no_grad()
