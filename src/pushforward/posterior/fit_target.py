@@ -18,7 +18,7 @@ from ..objectives.fab import AlphaDivergence, AnnealedBootstrap
 from ..objectives.family import Contexts, Family
 from ..objectives.forms import as_target
 from ..objectives.target import DRAWS, check_target
-from ..objectives.user_target import LogDensity, UserTarget
+from ..objectives.user_target import LogDensity
 from ..recipes.by_name import flow_by_name
 from ..training.fit import TrainingData, train
 from ..training.options import FitOptions, Hardware, Length, Records, StepOptions
@@ -30,6 +30,7 @@ from .target_fit import TargetFit
 
 START, SEARCH = 0.25, 0.1  # of the budget, at most: for finding where the flow starts, and for modes that it missed
 WEIGHING = 0.1  # of the budget, at most, for the final draws and their weights
+OTHERS = {"fab": AnnealedBootstrap, "renyi": AlphaDivergence}  # objectives besides the reverse divergence
 
 
 def fit_target(
@@ -139,7 +140,9 @@ def fit_target(
         return flow if isinstance(flow, Flow) else flow_by_name(flow or default, space.free, **sizes)
 
     def loss(placed: Flow) -> Objective:
-        return _loss(objective, placed, target, estimator, anneal if modes is None else 0)
+        if objective in OTHERS:
+            return OTHERS[objective](placed, target, check=False)
+        return ReverseKL(placed, target, estimator, anneal=anneal if modes is None else 0, check=False)
 
     if modes == "search":
         check_target(space.normal(), target, fails=(DRAWS - 1) / DRAWS)
@@ -167,17 +170,9 @@ def fit_target(
 def _check_choices(start: str, widen: float, objective: str, modes: str | None, contexts: Contexts | None) -> None:
     if start not in ("laplace", "normal") or not widen > 0:
         raise ValueError(f'start must be "laplace" or "normal" and widen positive, got {start!r} and {widen}')
-    if objective not in ("reverse", "fab", "renyi"):
+    if objective not in ("reverse", *OTHERS):
         raise ValueError(f'objective must be "reverse", "fab" or "renyi", got {objective!r}')
     if modes not in (None, "search"):
         raise ValueError(f'modes must be None or "search", got {modes!r}')
     if contexts is not None and (modes, objective) != (None, "reverse"):
         raise ValueError('contexts= goes only with modes=None and objective="reverse"')
-
-
-def _loss(objective: str, placed: Flow, target: UserTarget, estimator: str, anneal: int) -> Objective:
-    if objective == "fab":
-        return AnnealedBootstrap(placed, target, check=False)
-    if objective == "renyi":
-        return AlphaDivergence(placed, target, check=False)
-    return ReverseKL(placed, target, estimator, anneal=anneal, check=False)
