@@ -99,6 +99,15 @@ def test_shapes_that_cannot_be_squeezed_are_refused_with_the_mend():
         pf.glow((28, 28))
 
 
+@pytest.mark.parametrize("recipe", [pf.glow, pf.realnvp])
+@pytest.mark.parametrize("shape", [(63,), (), (2, 1, 8), (5, 2, 8, 8), (5, 1, 7, 8)])
+def test_images_and_latents_of_another_shape_are_refused(recipe, shape):
+    transform = recipe((1, 8, 8), hidden=8 if recipe is pf.glow else (8,)).transform
+    for way in (transform, transform.inverse, transform.generate):
+        with pytest.raises(ValueError, match=r"64.* got a batch"):
+            way(torch.zeros(shape))
+
+
 def test_odd_images_work_where_nothing_is_squeezed():
     flow = randomize(pf.realnvp((1, 5, 7), hidden=(8,))).double()
     assert check_flow(flow, torch.rand(6, 1, 5, 7, dtype=torch.float64)) is not None

@@ -7,7 +7,7 @@ that knows of this folder. Everything here agrees with the formulas to rounding 
 from .compiling import compile_blocks as compile_blocks
 from .ode import field_solve as field_solve
 from .pixel_steps import FusedPixelSteps as FusedPixelSteps
-from .planner import free_memory as free_memory
-from .planner import generate as generate
 from .planner import plan as plan
+from .pool import POOL as POOL
 from .products import chosen as chosen
+from .rows import sequential as sequential

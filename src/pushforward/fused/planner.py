@@ -11,19 +11,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Size, Tensor
+from torch import Tensor
 
 from ..nets.attention import CausalTransformer
-from ..nets.made import MADE
 from ..numerics.torch_internals import forward_mode, transformed, watched
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.compose import Compose, Inverse
 from .compiling import EAGER_PART, compiled, in_parts
 from .gaussianization import Gaussianizations
-from .incremental import Feature
-from .pool import POOL
-from .rows import Couplings, MaskedRows, sequential, through
+from .rows import Couplings, MaskedRows, through
 
 UNITS = 2**19  # of the widest layer of a transformer, at a time: 2 MB
 
@@ -52,17 +49,6 @@ def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Any]:
 def autocast(device: str) -> bool:
     """Whether autocast is on for tensors on a device of this type; some device types, such as ``meta``, have none."""
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-
-
-def generate(net: MADE, batch: Size, feature: Feature, context: Tensor | None) -> None:
-    """Generates the features in turn, computing each hidden unit once; see
-    :func:`pushforward.transforms.seam.generate`."""
-    sequential(net, context, batch).generate(batch.numel(), feature)
-
-
-def free_memory() -> None:
-    """Releases all idle memory."""
-    POOL.clear()
 
 
 def _flattened(transforms: Sequence[Transform]) -> list[Transform]:

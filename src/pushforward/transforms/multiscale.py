@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..nets.pixelcnn import as_batch
 from .base import Transform, check_event
 from .compose import plan
 
@@ -108,8 +109,10 @@ class Multiscale(Transform):
         return (sum(piece.numel() for piece in self.pieces),)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        batch = x.shape[:-3]
-        x, context = _flat_batch(x, 3, batch, context)
+        (size,) = self.out_event_shape
+        if x.dim() < 3 or x.shape[-3:].numel() != size:
+            raise ValueError(f"images of this transform have {size} numbers each, got a batch {tuple(x.shape)}")
+        x, context, batch = as_batch(x, context)
         total, pieces = x.new_zeros(x.shape[:1]), []
         for level, prior in zip(self.levels[:-1], self.priors, strict=True):
             for transform in plan((level, prior), x):
@@ -123,8 +126,7 @@ class Multiscale(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_event(z, self.out_event_shape)
-        batch = z.shape[:-1]
-        z, context = _flat_batch(z, 1, batch, context)
+        z, context, batch = as_batch(z, context, event_dim=1)
         shapes = self.pieces[::-1]
         pieces = [p.unflatten(1, s) for p, s in zip(z.split([s.numel() for s in shapes], 1), shapes, strict=True)]
         x, total = self.levels[-1].inverse(pieces[0], context)
@@ -136,20 +138,8 @@ class Multiscale(Transform):
         return x.reshape(*batch, *x.shape[1:]), total.reshape(batch)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        batch = x.shape[:-3]
-        h, flat = _flat_batch(x, 3, batch, context)
+        h, flat, _ = as_batch(x, context)
         for level, prior in zip(self.levels[:-1], self.priors, strict=True):
             h = prior.initialize(level.initialize(h, flat), flat).tensor_split(2, 1)[0]
         self.levels[-1].initialize(h, flat)
         return self.forward(x, context)[0]
-
-
-def _flat_batch(
-    x: Tensor, event_dim: int, batch: Sequence[int], context: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """x and the context with a single batch dimension; x is (n, *event)."""
-    if len(batch) == 1:
-        return x, context
-    if context is not None:
-        context = context.expand(*batch, context.shape[-1]).unsqueeze(0).flatten(0, -2)
-    return x.unsqueeze(0).flatten(0, -event_dim - 1), context

@@ -49,7 +49,7 @@ def generate(
     j and returns the network's inputs for it, ``(inputs, n)``. One network pass per feature."""
     room = _room()
     if room is not None:
-        return room.generate(net, batch, feature, context)
+        return room.sequential(net, context, batch).generate(batch.numel(), feature)
     known = net.biases[0].new_zeros(*batch, net.features, net.inputs)
     for j in range(net.features):
         params = net(known.flatten(-2), context)[..., j]
@@ -83,7 +83,7 @@ def free_memory() -> None:
     """Releases all memory that fast functions keep for their next call."""
     room = imported()
     if room is not None:
-        room.free_memory()
+        room.POOL.clear()
 
 
 def product_engines() -> dict[str, str]:
