@@ -173,11 +173,11 @@ class Cells(nn.Module):
         schema, holes = self.schema, bool(x.isnan().any())
         points = samples if holes or schema.has_cells or bool((x[:, self.stand_ins] == -1).any()) else 1
         self.to(x.device)
-        sobol, other, x = _sobol(points, x, seed), schema.log_of_unseen(x), schema.seen(x)
+        other, x = schema.log_of_unseen(x), schema.seen(x)
         values, errors = [], []
         for start in range(0, max(len(x), 1), rows := max(batch // points, 1)):  # of no rows, one empty part
             part = x[start : start + rows]
-            u = _shifted(part, sobol, seed)
+            u = _shifted(part, points, seed)
             given = None if context is None else context[start : start + rows].expand(points, -1, -1)
             spread, weight = (part[None], 0.0) if points == 1 else self.weighted(part.expand(u.shape), u, holes, given)
             log_p = log_prob(spread, given).double() + weight
@@ -190,24 +190,19 @@ class Cells(nn.Module):
 
 def cell_points(schema: Schema, x: Tensor, *, samples: int = 16, seed: int = 0) -> Tensor:
     """The points that represent each row's cell, ``(K, n, features)``; the rows themselves if no column has cells."""
-    return Cells(schema).to(x.device)(x, _shifted(x, _sobol(samples, x, seed), seed)) if schema.has_cells else x[None]
-
-
-def _sobol(points: int, x: Tensor, seed: int) -> Tensor:
-    """Scrambled points of the unit cube, ``(K, features)``."""
-    return _drawn(points, x.shape[1], seed).to(x)
+    return Cells(schema).to(x.device)(x, _shifted(x, samples, seed)) if schema.has_cells else x[None]
 
 
 @functools.lru_cache(maxsize=16)
-def _drawn(points: int, features: int, seed: int) -> Tensor:
-    """Cached, because scrambling takes as long as the density of a row."""
+def _sobol(points: int, features: int, seed: int) -> Tensor:
+    """Scrambled points of the unit cube, ``(K, features)``; cached, as scrambling takes as long as a row's density."""
     with torch.inference_mode(False):
         return torch.quasirandom.SobolEngine(features, scramble=True, seed=seed).draw(points)
 
 
-def _shifted(x: Tensor, sobol: Tensor, seed: int) -> Tensor:
+def _shifted(x: Tensor, points: int, seed: int) -> Tensor:
     """Numbers in [0, 1) for the points of every row's cell, ``(K, n, features)``."""
-    return (sobol[:, None] + row_shifts(x, seed)) % 1.0
+    return (_sobol(points, x.shape[1], seed).to(x)[:, None] + row_shifts(x, seed)) % 1.0
 
 
 def _log_mean(log_p: Tensor) -> tuple[Tensor, Tensor]:

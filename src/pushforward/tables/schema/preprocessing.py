@@ -17,7 +17,6 @@ from ...transforms.constrained import Blocks
 from ...transforms.elementwise import Identity
 from ...transforms.normalization import Standardize
 from ...transforms.precision import Precision
-from .columns import Column
 from .schema import Schema
 
 
@@ -44,17 +43,14 @@ def preprocessing(schema: Schema, x: Tensor) -> list[Transform]:
         parts.append(Columns(maps))
         x = parts[-1](x)[0]
     if schema.circles:
-        parts.append(Blocks([_circle(column) for column in schema.columns], [1] * len(schema.columns)))
+        turns = [column.kind.circle for column in schema.columns]  # density 0 outside of each
+        angles = [Identity() if turn is None else Circle(*turn, within=True) for turn in turns]
+        parts.append(Blocks(angles, [1] * len(angles)))
         x = parts[-1](x)[0]
     return [*parts, *_standardize(x, schema.circles), Precision()]
 
 
-def _circle(column: Column) -> Transform:
-    """A circular column as an angle, with density 0 outside its single turn; any other unchanged."""
-    return Identity() if column.kind.circle is None else Circle(*column.kind.circle, within=True)
-
-
-def _standardize(x: Tensor, angles: Sequence[int] = ()) -> list[Transform]:
+def _standardize(x: Tensor, angles: Sequence[int]) -> list[Transform]:
     """Mean 0 and variance 1; if float32 is too coarse for the means (1e12 ± 1, say), a second time on the remainder.
     Angles are unchanged."""
     kept = torch.zeros(x.shape[1], dtype=torch.bool).index_fill(0, torch.tensor(angles, dtype=torch.long), True)

@@ -342,10 +342,14 @@ class Schema(Saved):
 
     def broken(self, rows: Encoded) -> np.ndarray:
         """Which rows violate each dependency, ``(dependencies, n)``."""
-        values = self._values(rows.x.numpy())
+        return self.dependencies.broken(self.dated(rows.x), rows.follow, len(rows.x))
+
+    def dated(self, x: Tensor) -> dict[str, Numbers]:
+        """The columns of encoded rows by name, with dates in the place of Mondays."""
+        values = self._values(x.numpy())
         for week in self.weeks:
             week.joined(values)
-        return self.dependencies.broken(values, rows.follow, len(rows.x))
+        return values
 
     # About encoded rows
 

@@ -6,7 +6,7 @@ New names are placed after the others, so that codes keep their meaning, with th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...errors import listed
 from .columns import Column
-from .kinds.base import Hints, Numbers
+from .kinds.base import Hints
 from .kinds.few_values import is_unseen
 from .learner import KINDS, kind_of
 from .missingness import flags_of
@@ -102,21 +102,14 @@ def _taking_in(column: Column, new: pl.Series, old: Callable[[], pl.DataFrame], 
 def _holding(schema: Schema, new: pl.DataFrame) -> tuple[list[Relation], list[Relation]]:
     """The relations, those that are tables with what new rows add; and those that were found, not stated, and that new
     rows break."""
-    rows, kept, gone = schema.encode(new, "table"), list(schema.relations), list[Relation]()
-    values: dict[str, Numbers] = dict(zip((c.name for c in schema.columns), rows.x.T.numpy().copy(), strict=True))
-    for week in schema.weeks:
-        week.joined(values)
-    columns: Mapping[str, Column] = schema.dependencies.known
-    for relation in schema.dependencies:
-        name, told = relation.column.name, rows.follow.get(relation.column.name)
-        if told is None:
-            values[name] = relation.computed(values, columns)
-            continue
-        wider = relation.widened(told, values, columns)
-        place, values[name] = kept.index(relation), told
-        if wider.broken(told, values, columns).any() and not getattr(relation, "stated", False):
-            gone.append(relation)
-        kept[place] = wider
+    rows, kept = schema.encode(new, "table"), list(schema.relations)
+    values, columns = schema.dependencies.computed(schema.dated(rows.x), rows.follow), schema.dependencies.known
+    for place, each in enumerate(kept):
+        if isinstance(each, Dependency) and each.column.name in rows.follow:
+            kept[place] = each.widened(rows.follow[each.column.name], values, columns)
+    found = replace(schema, relations=tuple(kept))
+    pairs = zip(found.dependencies, found.broken(rows), strict=True)
+    gone: list[Relation] = [each for each, broken in pairs if broken.any() and not getattr(each, "stated", False)]
     orders = ((each, in_order([each], schema.columns, schema.missingness.flags)) for each in schema.orders)
     gone += [each for each, keeps in orders if not each.stated and not keeps(rows.x).all()]
     gone += [each for each in schema.near if _far(each, schema, rows.x) > RARE]

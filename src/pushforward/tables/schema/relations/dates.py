@@ -11,7 +11,7 @@ import polars as pl
 from ..columns import Column
 from ..kinds.base import Hints, Numbers
 from ..kinds.grid import Grid
-from .base import Columns, Dependency, Relation, Rows
+from .base import Columns, Dependency, Relation, Rows, inputs_of
 from .look_up import LookUp, implies
 
 PARTS: Mapping[str, Callable[[pl.Series], pl.Series]] = {
@@ -149,10 +149,10 @@ def weeks(
     dates = [column for column in columns if column.reading.dtype in ("Date", "Datetime")]
     parts = [r for r in relations if isinstance(r, DatePart) and r.part == "weekday" and r.column.classes]
     found = next((part for part in parts if len(set(part.implied)) == len(part.at)), None)
-    if found is None or len(dates) != 1 or found.dtype != "Date" or dates[0].kind.step != 1:
-        return columns, list(relations), []
     others = [relation for relation in relations if relation is not found]
-    if any(dates[0].name in relation.inputs and not isinstance(relation, DatePart) for relation in others):
+    needed = inputs_of([relation for relation in others if not isinstance(relation, DatePart)])
+    alone = len(dates) == 1 and dates[0].kind.step == 1 and dates[0].name not in needed
+    if found is None or found.dtype != "Date" or not alone:
         return columns, list(relations), []
     codes = dict(zip(found.at, found.implied, strict=True))
     split = Weeks(dates[0].name, found.column.name, tuple(codes.get(k, -1.0) for k in range(1, DAYS + 1)))
