@@ -84,14 +84,12 @@ class DistributedTable:
         columns = self._columns(data)
         refuse_scores_name(columns.names)
         self._require(columns)
-        scoring = Scoring(self.model, given=tuple(given))
-        scoring.check(columns.names)
-        names = list(scoring.columns)
+        Scoring(self.model, given=tuple(given)).check(columns.names)
 
         def scores(model: TableModel, frame: pl.DataFrame) -> pl.DataFrame:
-            return Scoring(model, given=tuple(given)).piece(Piece(frame, "table", 0)).select(names)
+            return Scoring(model, given=tuple(given)).piece(Piece(frame, "table", 0))
 
-        return self._map(data, _appending(scores), pa.schema([*columns, *((name, pa.float64()) for name in names)]))
+        return self._answered(data, scores, "score")
 
     def impute(self, data: Any, random_state: int | None = None) -> Any:
         """The rows with their missing cells drawn from p(missing | observed) of their own.

@@ -35,6 +35,7 @@ from .guide import (
     measure_guide,
     train_guide,
     weigh_guide,
+    with_cells,
 )
 from .io.parquet import ParquetRows
 from .io.table import Table
@@ -42,6 +43,7 @@ from .measure import drawn_beside_held_out, facts_of, measured
 from .model import TableModel, describe_columns
 from .options import TableOptions
 from .prepare import choose_columns, prepare, prepare_large
+from .schema.cells import Cells
 from .schema.learner import said_of
 from .schema.relations.known_in_part import KnownInPart, stated
 from .selection.candidate import Fitted, Task
@@ -254,7 +256,7 @@ def learn(task: Task) -> Learned:
     if learned.guided is None:
         return learned
     rows = learned.rows
-    facts = weigh_guide(learned.guided, rows.schema, rows.val, task.seed)
+    facts = weigh_guide(with_cells(learned.guided, Cells(rows.schema)), rows.val, task.seed)
     facts |= measure_guide(learned.guided, rows.schema, rows.test, task.seed)
     return replace(learned, guide={"guide": learned.guide | facts})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ class GuideFill:
 
 def spread_seen(cells: Cells, x: Tensor, u: Tensor) -> Tensor:
     """Each row at one point of its cell; NaN stays NaN."""
-    return cells.weighted(x, u, holes=False)[0]
+    return cells.to(x.device).weighted(x, u, holes=False)[0]
 
 
 def build_guide(schema: Schema, x: Tensor, weights: Tensor | None, seed: int) -> AnyOrder:
@@ -185,11 +186,10 @@ def train_guide(
     }
 
 
-def weigh_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict[str, Any]:
+def weigh_guide(guided: Guided, rows: Rows, seed: int) -> dict[str, Any]:
     """Chooses, on some validation rows, how strongly to weight the draws; returns the facts for the summary."""
     rows = _some(rows, guided, seed)[:WEIGHED]
-    cells = Cells(schema).to(rows.x.device)
-    guided.power = best_power(guided, rows.x, rows.context, seed=seed, spread=spread_of(cells))
+    guided.power = best_power(guided, rows.x, rows.context, seed=seed)
     return {"power": guided.power}
 
 
@@ -203,12 +203,11 @@ def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict
     rows = _some(rows, guided, seed)
     if not len(rows):
         return {}
-    x, cells = rows.x, Cells(schema).to(rows.x.device)
-    generator = torch.Generator().manual_seed(seed)
+    x, generator = rows.x, torch.Generator().manual_seed(seed)
     half = (torch.rand(x.shape, generator=generator).argsort(-1) < x.shape[1] // 2).to(x.device)
     holed = x.masked_fill(half, torch.nan)
-    answer = guided.marginal(holed, rows.context, most=32, path=False, seed=seed, spread=spread_of(cells))
-    points = spread_seen(cells, x, torch.rand(x.shape, generator=generator, dtype=x.dtype).to(x.device))
+    answer = guided.marginal(holed, rows.context, most=32, path=False, seed=seed)
+    points = spread_seen(Cells(schema), x, torch.rand(x.shape, generator=generator, dtype=x.dtype).to(x.device))
     with torch.no_grad():
         one = guided.guide.log_prob(points, rows.context)
         other = guided.guide.log_prob(points, rows.context, order=range(x.shape[1] - 1, -1, -1))
@@ -226,11 +225,11 @@ def _some(rows: Rows, guided: Guided, seed: int) -> Rows:
     return some.to(guided.device)
 
 
-def spread_of(cells: Cells) -> Any:
-    """How :class:`Guided` spreads rows over their cells; None if there are none."""
-    if not bool((cells.width > 0).any()) and not cells.inflated and not cells.stand_ins:
-        return None
-    return lambda x, u: spread_seen(cells, x, u)
+def with_cells(guided: Guided, cells: Cells) -> Guided:
+    """The same density with its guide, for rows that stand for cells, if any do."""
+    if bool((cells.width > 0).any()) or cells.inflated or cells.stand_ins:
+        guided._spread = partial(spread_seen, cells)
+    return guided
 
 
 def joint_of(density: Density) -> Density:

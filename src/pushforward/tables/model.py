@@ -22,7 +22,7 @@ from ..models.train import Rows
 from ..report.evidence import Evidence, Page
 from ..report.tables.model import ReportedColumns, ReportedRemainder, RowModel
 from ..report.words import plus_minus
-from .guide import GuideFill, joint_of
+from .guide import GuideFill, joint_of, with_cells
 from .io.format import ReadOptions
 from .io.place import Location
 from .io.read import read_table
@@ -241,6 +241,8 @@ class TableModel(FittedDensity):
         known = facts["schema"]  # of a fit as it is, of a saved model as JSON
         self.schema = known if isinstance(known, Schema) else Schema.from_json(known)
         self.cells, self.samples = Cells(self.schema, self.fill), int(facts.get("samples", 16))
+        if self.guided is not None:
+            with_cells(self.guided, self.cells)
 
     def _whole(self) -> Density:
         return self.density if self.guided is None else self.guided

@@ -59,6 +59,7 @@ class Guided(Density):
         self, joint: Density, guide: AnyOrder, tell: Sequence[tuple[int, int]] = (), power: float = 1.0
     ) -> None:
         super().__init__()
+        self._spread: Spread | None = None  # over the cells of a table's rows, where a method is not told
         mine, its = (joint.event_shape, joint.context_features), (guide.event_shape, guide.context_features)
         if mine != its:
             shapes = f"{tuple(mine[0])} and context={mine[1]}, but guide has {tuple(its[0])} and context={its[1]}"
@@ -355,12 +356,12 @@ class Guided(Density):
     def _holed(
         self, x: Tensor, context: Tensor | None, seed: int, spread: Spread | None, region: Region | None = None
     ) -> RowsWithHoles:
-        x, context = self._check(x, context)
+        x, context = self._check(x.to(self.device), None if context is None else context.to(self.device))
         if x.dim() != 2:
             raise ValueError(f"x must be rows of shape (n, {self.event_shape[0]}), got {tuple(x.shape)}")
         numbers = torch.tensor([not size for size in self.guide.classes], device=x.device)
         context = None if context is None else context.expand(len(x), -1)
-        return replace(RowsWithHoles.of(x, context, seed, numbers, spread), region=region)
+        return replace(RowsWithHoles.of(x, context, seed, numbers, spread or self._spread), region=region)
 
 
 def as_if_seen(x: Tensor, tell: Sequence[tuple[int, int]]) -> Tensor:

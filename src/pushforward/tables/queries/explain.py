@@ -69,10 +69,14 @@ def explain(model: TableModel, rows: Rows, chosen: np.ndarray, seed: int = 0) ->
     ]
     found = {"unlikely_because": [columns[j].name for j in top.tolist()], "would_fit": values}
     found |= {f"gain_{column.name}": gain.tolist() for column, gain in zip(columns, gains.T, strict=True)}
-    everywhere = np.full(len(rows), np.nan)
-    everywhere[chosen] = np.arange(len(chosen))
-    place = pl.Series(everywhere, nan_to_null=True).cast(pl.UInt32)
-    return pl.DataFrame(found, schema=kinds).select(pl.all().gather(place))
+    return at_places(pl.DataFrame(found, schema=kinds), chosen, len(rows))
+
+
+def at_places(found: pl.DataFrame, places: np.ndarray, n: int) -> pl.DataFrame:
+    """The rows of a table at some places among n; null elsewhere."""
+    which = np.full(n, np.nan)
+    which[places] = np.arange(len(places))
+    return found.select(pl.all().gather(pl.Series(which, nan_to_null=True).cast(pl.UInt32)))
 
 
 def _expected(model: TableModel, rows: Rows, top: Tensor) -> Tensor:
@@ -99,8 +103,8 @@ def cells_given_others(model: TableModel, rows: Rows) -> pl.DataFrame:
     """log p(cell | the other cells) of every cell, in nats; NaN if the others are impossible."""
     found = {}
     for name in model.schema.names:
-        asked = model.schema.features_of([name])
-        found[f"log_p_{name}"] = Query(rows, asked, ~asked).answer(model).value.numpy()
+        others = ~model.schema.features_of([name])
+        found[f"log_p_{name}"] = Query(rows, others).answer(model).value.numpy()
     return pl.DataFrame(found)
 
 
@@ -154,4 +158,4 @@ def expected(model: TableModel, rows: Rows, j: int) -> Tensor:
 def _middles(model: TableModel, rows: Rows) -> Tensor:
     """The middle of every row's cell."""
     x = model.schema.seen(rows.x)
-    return spread_seen(model.cells.to(x.device), x, torch.full_like(x, 0.5)).clone()
+    return spread_seen(model.cells, x, torch.full_like(x, 0.5)).clone()

@@ -27,7 +27,7 @@ from ..schema.numbers import require_columns
 from .known import Known
 from .one_column import has_one_column, only_column
 from .probability import log_masses
-from .query import most_draws, spread_for
+from .query import most_draws
 from .region import Region, stacked
 from .score_file import listing
 from .weighted_column import ColumnDistribution, WeightedColumn
@@ -178,11 +178,10 @@ def _of_numbers(model: TableModel, known: Known, j: int, seed: int) -> WeightedC
         x[row : row + 1] = region.filled(x[row : row + 1], schema)[0]
     most = MOST if bool((x.isnan().sum(1) > 1).any()) else NODES
     filled, log_w = model.guide_for("cannot tell one column from others").weighted(
-        x.to(model.device),
-        known.rows.to(model.device).context,
+        x,
+        known.rows.context,
         draws=most_draws(n, FEWEST, most, MOST),
         seed=seed,
-        spread=spread_for(model),
         region=stacked(regions, schema),
     )
     values = torch.from_numpy(schema.columns[j].kind.snap(filled[..., j].double().cpu().numpy()))

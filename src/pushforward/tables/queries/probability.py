@@ -27,7 +27,7 @@ from ...models.train import Rows
 from ..model import TableModel
 from .known import Known
 from .one_column import has_one_column, only_column
-from .query import most_draws, spread_for
+from .query import most_draws
 from .region import Region, stacked
 from .where import Where
 
@@ -41,7 +41,7 @@ BOUND = 3.0  # if none of n draws has any weight, 3 / n bounds the share of thos
 
 
 class Share(NamedTuple):
-    """Probabilities and their standard errors, ``(n,)`` each, float64."""
+    """Probabilities, or their logarithms, and the standard errors, ``(n,)`` each, float64."""
 
     value: Tensor
     error: Tensor
@@ -173,7 +173,7 @@ def log_masses(
     which: Tensor,
     seed: int,
     precise: float = PRECISE[0],
-) -> Answer:
+) -> Share:
     """log p(what is known, and that the rest lies in a union of regions that have no row in common) of every row.
 
     Args:
@@ -189,19 +189,14 @@ def log_masses(
         for region in union:
             most = COMBINATIONS if _closed(model, rows[own], region) else 1
             parts += [] if region.empty else [(own, part) for part in region.of_codes(most)]
-    value = torch.full((len(rows),), -math.inf, dtype=torch.float64)
-    answer = Answer(value, torch.zeros_like(value), torch.full_like(value, math.inf))
-    if not parts:
-        return answer
-    each, at = _log_mass(model, rows, parts, seed, precise), torch.cat([own for own, _ in parts])
-    total = torch.zeros(len(rows), dtype=torch.float64)
-    highest = torch.full_like(value, -math.inf).scatter_reduce(0, at, each.value, "amax")
-    base = highest.clamp_min(-1e300)
-    share = (each.value - base[at]).exp()
-    total.index_add_(0, at, share)
-    error = torch.zeros_like(total).index_add_(0, at, (share * each.error).square()).sqrt() / total.clamp_min(1e-300)
-    effective = torch.full_like(value, math.inf).scatter_reduce(0, at, each.effective, "amin")
-    return Answer(torch.where(total > 0, base + total.log(), -math.inf), error, effective)
+    value, error = torch.full((len(rows),), -math.inf, dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64)
+    if parts:
+        each, at = _log_mass(model, rows, parts, seed, precise), torch.cat([own for own, _ in parts])
+        for (own, _), one in zip(parts, each.value.split([len(own) for own, _ in parts]), strict=True):
+            value[own] = torch.logaddexp(value[own], one)
+        shares = (each.value - value[at]).exp().nan_to_num(0.0)
+        error = error.index_add(0, at, (shares * each.error).square()).sqrt()
+    return Share(value, error)
 
 
 def _log_mass(
@@ -217,10 +212,9 @@ def _log_mass(
         rest += [other] * len(own)
     at, found = torch.cat([own for own, _ in parts]), torch.cat(x)
     draws = most_draws(len(found), FEWEST, FIRST, POINTS)
-    context = rows.to(model.device).context
     answer = model.guide_for("answers no such question").marginal(
-        found.to(model.device),
-        None if context is None else context[at.to(context.device)],
+        found,
+        rows[at].context,
         draws=draws,
         most=MOST if draws == FIRST else draws,
         precise=precise,
@@ -228,7 +222,6 @@ def _log_mass(
         replicates=REPLICATES if draws == FIRST else 1,
         path=False,
         seed=seed,
-        spread=spread_for(model),
         region=stacked(rest, model.schema),
     )
     value = answer.value + torch.tensor(widths, dtype=torch.float64)
@@ -287,14 +280,8 @@ def weighted_rows(model: TableModel, row: Rows, region: Region, draws: int, seed
         x = model.density.sample((draws,), context, generator=generator).reshape(draws, -1)
         return x.cpu(), torch.full((draws,), 1 / draws, dtype=torch.float64)
     x, _, other = region.filled(row.x, model.schema)
-    filled, log_w = model.guide_for("answers no such question").weighted(
-        x.to(model.device),
-        row.to(model.device).context,
-        draws=draws,
-        seed=seed,
-        spread=spread_for(model),
-        region=stacked([other], model.schema),
-    )
+    guided = model.guide_for("answers no such question")
+    filled, log_w = guided.weighted(x, row.context, draws=draws, seed=seed, region=stacked([other], model.schema))
     return filled[:, 0].cpu(), log_w[:, 0].softmax(0).cpu()
 
 

@@ -11,7 +11,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,7 +22,6 @@ from ...distributions.guided.region import Region
 from ...distributions.learning_error import learning_error
 from ...errors import InputError, listed
 from ...models.train import Rows
-from ..guide import spread_of
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.kinds.few_values import is_unseen
@@ -36,13 +34,12 @@ POINTS = 250_000  # draws for all rows of a question, as long as each gets at le
 
 @dataclass(frozen=True)
 class Query:
-    r"""log p(the asked entries | the given ones, context) of rows; or draws of the entries that have no value.
+    r"""log p(the other entries | the given ones, context) of rows; or draws of the entries that have no value.
 
-    Entries that are NaN, and those that are neither asked for nor given, are integrated out.
+    Entries that are NaN are integrated out.
 
     Args:
         rows: Encoded rows.
-        asked: Which features are asked for, ``(features,)``.
         given: Which features are conditioned on, ``(features,)``.
         broken: Which rows violate each relation between columns, and so have density 0, ``(relations, n)``.
         encoded: The rows before anything was conditioned on, if they come from a table.
@@ -50,7 +47,6 @@ class Query:
     """
 
     rows: Rows
-    asked: Tensor
     given: Tensor
     broken: np.ndarray | None = None
     encoded: Encoded | None = None
@@ -70,16 +66,15 @@ class Query:
         broken = model.schema.broken(encoded) if model.schema.follow_names else None
         conditions = model.schema.features_of(given)
         if not given:
-            return cls(Rows(encoded.x, encoded.context), ~conditions, conditions, broken, encoded, encoded.notes)
+            return cls(Rows(encoded.x, encoded.context), conditions, broken, encoded, encoded.notes)
         x, strange, notes = condition_on(model, encoded, given, frame, source, first)
         rows = Rows(x.masked_fill(strange[:, None], math.nan), encoded.context)
-        return cls(rows, ~conditions, conditions, broken, encoded, notes)
+        return cls(rows, conditions, broken, encoded, notes)
 
     @classmethod
     def holes(cls, rows: Rows) -> Query:
         """Everything that encoded rows lack, given what they have."""
-        given = torch.ones(rows.x.shape[1], dtype=torch.bool)
-        return cls(rows, ~given, given)
+        return cls(rows, torch.ones(rows.x.shape[1], dtype=torch.bool))
 
     def answer(self, model: TableModel, *, samples: int | None = None, seed: int | None = None) -> Answer:
         """The log-densities in nats: NaN for rows without a value that is asked for, or given what cannot be.
@@ -90,10 +85,9 @@ class Query:
             seed: Seed of these points, and of draws from the guide; by default the model's.
         """
         samples, seed = samples or model.samples, model.seed if seed is None else seed
-        about = (self.asked & ~unknown(model, self.rows.x)).any(1)
+        rows, about = self.rows, (~self.given & ~unknown(model, self.rows.x)).any(1)
         if not about.any():
             return Answer.joined(len(about), [])
-        rows = self._only(self.asked | self.given)
         some = rows if about.all() else rows[about]
         if self.given.any():
             found = conditional(model, some, self.given, samples, seed)
@@ -127,14 +121,13 @@ class Query:
         if not holes.any():
             return x.expand(draws, *x.shape)
         filled, _ = model.guide_for("cannot draw missing cells").fill(
-            model.schema.seen(x).to(model.device),
-            self.rows.to(model.device).context,
+            model.schema.seen(x),
+            self.rows.context,
             draws=draws,
             path=False,
             seed=seed,
             candidates=candidates,
             most=most_draws(len(x)),
-            spread=spread_for(model),
             allowed=self._allowed(model, missing, [] if region is None else region.entries, held),
             region=region,
         )
@@ -159,12 +152,6 @@ class Query:
             return kept if held is None else kept & held(x)
 
         return allowed
-
-    def _only(self, features: Tensor) -> Rows:
-        """The rows without the other features."""
-        if features.all():
-            return self.rows
-        return Rows(self.rows.x.masked_fill(~features, math.nan), self.rows.context)
 
     def _certain(self, found: Answer) -> Answer:
         """The answer with density 0 for rows that violate a relation."""
@@ -248,7 +235,6 @@ def _by_guide(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
         most=max(draws, most_draws(len(rows))),
         path=False,
         seed=seed,
-        spread=spread_for(model),
     )
     x = rows.x.cpu()
     known = model.schema.log_of_unseen(x) - model.schema.missingness.log_prob(x)
@@ -318,8 +304,3 @@ def _refuse_impossible(column: Column, x: Tensor, there: Tensor, cells: pl.Serie
 def most_draws(n: int, fewest: int = FEWEST, most: int = MOST, points: int = POINTS) -> int:
     """Draws from the guide per row, in a question for n rows: 100,000 rows take minutes, and the errors reflect it."""
     return max(fewest, min(most, points // max(n, 1)))
-
-
-def spread_for(model: TableModel) -> Any:
-    """How rows are spread over their cells; None if there are none."""
-    return spread_of(model.cells.to(model.device))

@@ -13,7 +13,7 @@ from ...errors import InputError, listed
 from ...models.console import Console
 from ..io.table import Piece, Table
 from ..model import TableModel
-from .explain import explain, explained_columns
+from .explain import at_places, explain, explained_columns
 from .query import Query, unknown
 
 SCORES = ("row", "log_density", "percentile", "standard_error", "unlikely_because", "would_fit")
@@ -83,9 +83,8 @@ class Scoring:
 
     def scores(self, query: Query | None, usable: np.ndarray) -> pl.DataFrame:
         """The scores of the usable rows, at their places among all."""
-        if query is None:
-            return pl.DataFrame({name: [None] * len(usable) for name in self.columns}, self.columns)
-        return _with_gaps(self._scores(query), usable)
+        found = pl.DataFrame(schema=self.columns) if query is None else self._scores(query)
+        return found if usable.all() else at_places(found, np.flatnonzero(usable), len(usable))
 
     def _scores(self, query: Query) -> pl.DataFrame:
         answer = query.answer(self.model, samples=self.samples, seed=self.seed)
@@ -101,18 +100,6 @@ class Scoring:
             return scores
         chosen = np.flatnonzero(percentile <= self.explain_below)
         return scores.hstack(explain(self.model, query.rows, chosen, seed=self.seed or 0))
-
-
-def _with_gaps(scores: pl.DataFrame, usable: np.ndarray) -> pl.DataFrame:
-    """The scores at their rows' positions, null elsewhere."""
-    if usable.all():
-        return scores
-    places = pl.DataFrame({"row": np.flatnonzero(usable)}).hstack(scores)
-    return (
-        pl.DataFrame({"row": np.arange(len(usable))})
-        .join(places, on="row", how="left", maintain_order="left")
-        .drop("row")
-    )
 
 
 def refuse_scores_name(keep: Sequence[str]) -> None:

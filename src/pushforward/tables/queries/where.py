@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -141,15 +141,18 @@ def _expression(name: str, asked: Any) -> pl.Expr:
 def _region_of(schema: Schema, column: Column, expression: pl.Expr, argument: str, text: str) -> Region | None:
     """The rows in which a condition on one column holds; None if it is not decided by comparisons with the values that
     it names."""
+
+    def holds(values: Numbers) -> NDArray[np.bool_]:
+        return judged(_cells(column, values), expression, argument, text)
+
     where = schema.columns.index(column)
-    missing = bool(judged(_cells(column, np.array([np.nan])), expression, argument, text)[0])
+    missing = bool(holds(np.array([np.nan]))[0])
     if missing and column.holes.ignored:
         return None
     if column.classes:
-        codes = np.arange(float(column.kind.classes))
-        held = judged(_cells(column, codes), expression, argument, text)
+        held = holds(np.arange(float(column.kind.classes)))
         return Region({where: np.append(held, np.full(column.classes - len(held), missing))})
-    found = _intervals(column, expression, argument, text)
+    found = _intervals(column, _named(column, expression), holds)
     flag = schema.missingness.flags.get(where)
     if found is None:
         return None
@@ -160,17 +163,15 @@ def _region_of(schema: Schema, column: Column, expression: pl.Expr, argument: st
     return Region({}) if np.isinf(found).all() else None
 
 
-def _intervals(column: Column, expression: pl.Expr, argument: str, text: str) -> Part | None:
-    """The intervals of values in which a condition on numbers holds, if it names their ends; else None."""
-    points = _named(column, expression)
+def _intervals(column: Column, points: Numbers, holds: Callable[[Numbers], NDArray[np.bool_]]) -> Part | None:
+    """The intervals of values in which a condition on numbers holds, if these points are their ends; else None."""
     pieces = list(_pieces(points, column.kind.resolution))
-    middles = np.array([middle for _, _, middle in pieces])
-    held = judged(_cells(column, middles), expression, argument, text)
+    held = holds(np.array([middle for _, _, middle in pieces]))
     chosen = [(low, high) for (low, high, _), holds in zip(pieces, held, strict=True) if holds]
     typical = np.array(column.kind.typical)
     inside = [typical == low if low == high else (typical > low) & (typical < high) for low, high in chosen]
     expected = np.any(inside, axis=0) if chosen else False
-    if (judged(_cells(column, typical), expression, argument, text) != expected).any():
+    if (holds(typical) != expected).any():
         return None
     parts = [column.kind.between(low, high) for low, high in chosen]
     parts = [some for some in parts if some.size]
