@@ -88,11 +88,9 @@ def truncated(
         seed: Seed of the draws.
     """
     generator = torch.Generator(x.device).manual_seed(seed)
-    if context is None:
-        draws = density.sample((DRAWS,), generator=generator)
-    else:
-        chosen = torch.randint(len(context), (DRAWS,), generator=generator, device=x.device)
-        draws = density.sample((), context[chosen], generator=generator)
+    if context is not None:
+        context = context[torch.randint(len(context), (DRAWS,), generator=generator, device=x.device)]
+    draws = density.sample((DRAWS,) if context is None else (), context, generator=generator)
     broken = (float((~order(draws)).double().sum()) + 0.5) / (DRAWS + 1)
     if 1 - broken < LEAST:
         return density

@@ -33,12 +33,7 @@ MOST, MOST_HOLED = 10_000, 1_000  # rows; of those with unknown cells, whose mar
 
 
 def calibrated(model: TableModel, learned: Learned) -> dict[str, Any]:
-    """The facts on rows that a model did not see: their log-densities, sorted, and the quantiles of these.
-
-    Args:
-        model: The fitted table.
-        learned: What it holds, with the densities that did not see some rows.
-    """
+    """The facts on rows that a model did not see: their log-densities, sorted, and the quantiles of these."""
     rows, pairs = learned.rows, learned.fitted.unseen
     holed = bool(rows.schema.missingness.hidden(rows.rows.x).any()) and model.guided is not None
     share = min(1.0, (MOST_HOLED if holed else MOST) / sum(len(at) for _, at in pairs))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,12 +44,9 @@ MIXED = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: gives blocks seeds that share
 
 def pack(model: TableModel) -> bytes:
     """The saved model as one archive."""
-    content = io.BytesIO()
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(content, "w") as archive:
+    with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(model._whole(), Path(folder) / "model", extra=jsonable(model.facts))
-        for path in sorted(Path(folder).rglob("*")):
-            archive.write(path, path.relative_to(folder))
-    return content.getvalue()
+        return Path(shutil.make_archive(f"{folder}/model", "zip", folder, "model")).read_bytes()
 
 
 @functools.lru_cache(maxsize=2)

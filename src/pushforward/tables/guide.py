@@ -85,14 +85,7 @@ def spread_seen(cells: Cells, x: Tensor, u: Tensor) -> Tensor:
 
 
 def build_guide(schema: Schema, x: Tensor, weights: Tensor | None, seed: int) -> AnyOrder:
-    """An untrained guide in the units of the table.
-
-    Args:
-        schema: The columns.
-        x: Training rows spread over their cells, float64.
-        weights: The weight of each row, or None for equal weights.
-        seed: Seed of the network.
-    """
+    """An untrained guide in the units of the table."""
     if weights is not None:
         x = x[torch.multinomial(weights, len(x), replacement=True, generator=torch.Generator().manual_seed(seed))]
     width = WIDTH if sum(size or 2 for size in schema.classes) < WIDE else 2 * WIDTH

@@ -78,11 +78,8 @@ def drawn_beside_held_out(density: Density, rows: TableSplits, seed: int) -> Sam
     If rows have weights, held-out and training rows are resampled by them.
     """
     held = _resampled(rows.test, DRAWN, seed)
-    generator = torch.Generator(density.device).manual_seed(seed)
-    if held.context is None:
-        x = density.sample((len(held),), generator=generator)
-    else:
-        x = density.sample((), held.context.to(generator.device), generator=generator)
+    generator, given = torch.Generator(density.device).manual_seed(seed), held.to(density.device).context
+    x = density.sample((len(held),) if given is None else (), given, generator=generator)
     x = rows.schema.missingness.drawn(x, generator)
     tables = (_resampled(rows.train, TRAINING, seed), held, Rows(x, held.context))
     train, held_out, drawn = (_frame(rows.schema, each) for each in tables)

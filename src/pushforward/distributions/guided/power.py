@@ -30,13 +30,6 @@ def best_power(
     for numbers as the guide reads them and for indicators of categories (half a Brier score), which is minimal for the
     true distribution. A joint that is better than its guide has power 1; one trained briefly, or on few rows, less.
 
-    Args:
-        guided: The density and its guide.
-        x: Held-out rows, ``(n, features)``; NaN where an entry was not observed.
-        context: ``(n, context features)`` or None.
-        seed: Seed of the hidden entries and of the draws.
-        spread: The cells of rows, as for :meth:`~.density.Guided.marginal`.
-
     Reference:
         Gneiting, Raftery (2007), Strictly proper scoring rules, prediction, and estimation.
     """

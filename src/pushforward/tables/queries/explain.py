@@ -41,12 +41,6 @@ def explain(model: TableModel, rows: Rows, chosen: np.ndarray, seed: int = 0) ->
     With a guide, a gain is by how much less odd the row is without a cell, and a value that would fit is one
     near the middle given the others. Without, it is that in the log-density by the best typical value.
 
-    Args:
-        model: The fitted table.
-        rows: Encoded rows.
-        chosen: Indices of those to explain.
-        seed: Seed of the points in cells.
-
     Returns:
         One row per row, null for those that are not explained. The value is text if the model has categories, and a
         number otherwise.

@@ -75,14 +75,7 @@ class HighestDensityRegion:
 
 @dataclass(frozen=True, eq=False)
 class Conditional:
-    """log p(some columns | what is known), of known rows.
-
-    Args:
-        model: The fitted table.
-        columns: The columns.
-        known: What is known.
-        seed: Seed of all draws.
-    """
+    """log p(some columns | what is known), of known rows."""
 
     model: TableModel
     columns: tuple[str, ...]

@@ -112,13 +112,7 @@ class Known:
     def of_held_out(
         cls, model: TableModel, without: Sequence[str], names: Sequence[str], most: int
     ) -> tuple[Known, torch.Tensor]:
-        """What held-out rows that have values of some columns say of others.
-
-        Args:
-            model: The fitted table.
-            without: The columns that they have.
-            names: Those that are known.
-            most: The number of rows, at most.
+        """What held-out rows that have values of the columns ``without`` say of those in ``names``.
 
         Returns:
             What is known, and the rows as encoded, whose missing cells are NaN.

@@ -68,14 +68,8 @@ class Asked(NamedTuple):
 
 
 def probability(model: TableModel, wheres: Sequence[Where], known: Known, seed: int) -> Share:
-    """P(where | what is known) of every row; NaN given a category that no training row had.
-
-    Args:
-        model: The fitted table.
-        wheres: A condition for all rows, or one for each.
-        known: What is known of them.
-        seed: Seed of all draws.
-    """
+    """P(where | what is known) of every row, with a condition for all or one for each; NaN given a category that no
+    training row had."""
     some, each, n = ~known.strange, (wheres, known.wheres), max(len(wheres), len(known.wheres))
     asked = [Asked(*(part[place % len(part)] for part in each)) for place in range(n)]
     found = Share(*(torch.full((len(known),), math.nan, dtype=torch.float64) for _ in "ve"))

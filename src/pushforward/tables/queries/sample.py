@@ -74,14 +74,17 @@ def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float
 
 def _drawn(model: TableModel, context: Tensor, generator: torch.Generator, temperature: float) -> Tensor:
     """A draw for each context, ``(n, context features)``; draws far from the training rows are drawn again."""
-    draws = partial(model.density.sample, generator=generator, temperature=temperature)
-    given = bool(context.shape[1])
-    x = draws((), context) if given else draws((len(context),))
+
+    def draws(given: Tensor) -> Tensor:
+        asked: tuple[Any, ...] = ((), given) if given.shape[1] else ((len(given),),)
+        return model.density.sample(*asked, generator=generator, temperature=temperature)
+
+    x = draws(context)
     for _ in range(ROUNDS):
         far = (model.schema.far(x).to(x.device) | ~x.isfinite().all(1)).nonzero()[:, 0]
         if not len(far):
             break
-        x[far] = draws((), context[far]) if given else draws((len(far),))
+        x[far] = draws(context[far])
     return x
 
 
@@ -128,16 +131,8 @@ def sample_file(
 ) -> dict[str, Any]:
     """Draws n rows and writes them; returns a summary.
 
-    Args:
-        model: The fitted table.
-        n: Number of rows.
-        output: Where to write them.
-        given: Values of columns, as text.
-        console: Where to print messages.
-        where: What else holds of the rows, in SQL.
-        seed, temperature: Seed and temperature of the draws.
-        check: The table that the model was fitted to, to compare the draws with its training and held-out rows.
-        privacy_check: Write nothing if more draws than held-out rows are very near to a training row.
+    They are compared with the rows of ``check``, the table that was fitted; with ``privacy_check`` nothing is written
+    if more draws than held-out rows are very near to a training row.
     """
     check_output(output)
     if privacy_check and check is None:

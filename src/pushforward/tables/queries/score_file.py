@@ -39,16 +39,7 @@ def score_file(
     explain_below: float | None = None,
     given: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Scores a table; returns a summary.
-
-    Args:
-        model: The model.
-        data: The table.
-        output: The file, folder or table of a database to write.
-        console: Where to print messages.
-        keep: Columns of the table to copy to the scores, placed before them.
-        samples, seed, drop_missing, explain_below, given: As for :class:`~.score.Scoring`.
-    """
+    """Scores a table; returns a summary."""
     scoring = Scoring(model, samples or model.samples, seed, drop_missing, explain_below, given)
     with delivered(output, numbered=True) as path:
         if path.suffix:
