@@ -16,6 +16,7 @@ from pushforward.distributions.guided import density as guided
 from pushforward.distributions.guided.holes import RowsWithHoles
 from pushforward.distributions.guided.weights import tempered
 from pushforward.distributions.mixed import Mixed
+from pushforward.numerics.hashed import row_keys
 from pushforward.numerics.sequential import effective, resampled
 from pushforward.recipes.by_name import categories_by_size
 from pushforward.testing import randomize
@@ -80,7 +81,7 @@ def test_the_path_of_densities_agrees_with_the_weights() -> None:
     density, x = model(), with_holes(32)[[1, 3, 7, 11, 15]]
     exact = torch.stack([truth(density.joint, row) for row in x])
     numbers = torch.tensor([False, True, False, True])
-    drawn, value, error = density._annealed(RowsWithHoles.of(x, None, 0, numbers), 256)
+    drawn, value, error = density._annealed(RowsWithHoles(x, None, row_keys(x, 0), 0, numbers), 256)
     assert ((value - exact).abs() < 4 * error + 1e-3).all()
     assert (error < 0.3).all()
     mean = torch.stack([truth(density.joint, row, of=3) for row in x])
@@ -208,7 +209,8 @@ def test_errors() -> None:
 
 
 def test_draws_mirror_each_other_and_are_taken_so() -> None:
-    rows = RowsWithHoles.of(torch.full((3, 2), torch.nan), None, 0, torch.tensor([True, True]))
+    x = torch.full((3, 2), torch.nan)
+    rows = RowsWithHoles(x, None, row_keys(x, 0), 0, torch.tensor([True, True]))
     _, z, scale = rows.mirrored(12)
     assert torch.equal(z, -z.flip(0))
     assert torch.equal(scale, scale.flip(0))

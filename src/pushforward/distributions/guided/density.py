@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ...numerics.hashed import row_keys
 from ...numerics.partly_known import partly_known
 from ...numerics.sequential import effective, picked, resampled
 from ..base import Density
@@ -361,7 +362,7 @@ class Guided(Density):
             raise ValueError(f"x must be rows of shape (n, {self.event_shape[0]}), got {tuple(x.shape)}")
         numbers = torch.tensor([not size for size in self.guide.classes], device=x.device)
         context = None if context is None else context.expand(len(x), -1)
-        return replace(RowsWithHoles.of(x, context, seed, numbers, spread or self._spread), region=region)
+        return RowsWithHoles(x, context, row_keys(x, seed), seed, numbers, spread or self._spread, region=region)
 
 
 def as_if_seen(x: Tensor, tell: Sequence[tuple[int, int]]) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...numerics.hashed import row_keys, splitmix64, uniforms
+from ...numerics.hashed import splitmix64, uniforms
 from .region import Region
 
 WIDE = 1.5  # one draw in eight has noise wider by this factor
@@ -43,10 +43,6 @@ class RowsWithHoles:
     allowed: Callable[[Tensor, Tensor], Tensor] | None = None
     region: Region | None = None
     replicates: int = 1
-
-    @staticmethod
-    def of(x: Tensor, context: Tensor | None, seed: int, numbers: Tensor, spread: Any = None) -> RowsWithHoles:
-        return RowsWithHoles(x, context, row_keys(x, seed), seed, numbers, spread)
 
     def __len__(self) -> int:
         return len(self.x)

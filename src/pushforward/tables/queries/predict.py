@@ -80,23 +80,15 @@ def predict(
         raise InputError(f"expected one of {listed(map(repr, get_args(PredictionKind)))}", "kind", kind)
     column = column_of(model, name)
     others = frame.drop(name, *model.schema.extra_names(frame.columns), strict=False)
-    if others.width:
-        return _of_known(model, Known.of(model, others), column, kind, level, seed)
-    found, notes = _of_known(model, Known.of(model), column, kind, level, seed)  # nothing is known of any row
-    return found[np.zeros(frame.height, int)], notes
-
-
-def _of_known(
-    model: TableModel, known: Known, column: Column, kind: PredictionKind, level: float, seed: int
-) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """The prediction of a column given what is known of rows, and notes on them."""
-    name = column.name
-    found = distribution_of(model, name, known, seed)
-    if kind != "interval":
-        return _predicted(column, found, kind), known.notes
-    central, notes = central_level(model, name, level, seed)
-    low, high = found.quantile([0.5 - 0.5 * central, 0.5 + 0.5 * central]).t()
-    return pl.DataFrame({"low": _written(column, low), "high": _written(column, high)}), (*known.notes, *notes)
+    known = Known.of(model, others if others.width else None)
+    found, notes = distribution_of(model, name, known, seed), known.notes
+    if kind == "interval":
+        central, more = central_level(model, name, level, seed)
+        low, high = found.quantile([0.5 - 0.5 * central, 0.5 + 0.5 * central]).t()
+        rows, notes = pl.DataFrame({"low": _written(column, low), "high": _written(column, high)}), (*notes, *more)
+    else:
+        rows = _predicted(column, found, kind)
+    return rows if others.width else rows[np.zeros(frame.height, int)], notes  # nothing is known of any row
 
 
 def _predicted(column: Column, found: ColumnDistribution, kind: PredictionKind) -> pl.DataFrame:
