@@ -12,15 +12,14 @@ import sys
 import time
 from pathlib import Path
 
-import torch.distributed  # once, for all that are forked, as the next four
+import torch.distributed  # once, for all that are forked, as the next three
 
 import pushforward.cli.using
 import pushforward.saving.checkpoint
-import pushforward.tables.density
-import pushforward.tables.streaming.score_large  # noqa: F401
+import pushforward.tables.density  # noqa: F401
 from pushforward.cli import app as cli
 from pushforward.models import base  # noqa: F401
-from pushforward.tables.streaming import score_pieces
+from pushforward.tables.streaming import score_large
 
 
 def started(arguments: list[str], **environment: str) -> int:
@@ -43,7 +42,7 @@ def finished(*children: int) -> None:
 
 
 def main(model: str, folder: Path) -> None:
-    score_pieces.SIZE = 100
+    score_large.SIZE = 100
     torch.compiler.reset()  # imports the compiler, as loading a model does: once, for all that are forked
 
     def arguments(name: str) -> list[str]:

@@ -65,20 +65,16 @@ class Cell:
     @property
     def dtype(self) -> Any:
         """The type of the column in a frame of rows."""
-        moments = {
+        types = {
+            "names": pl.String,
+            "text": pl.String,
+            "truth": pl.Boolean,
             "Date": pl.Date,
-            "Datetime": pl.Datetime("us", self.zone),
+            "Datetime": pl.Datetime("us", self.column.reading.zone),
             "Time": pl.Time,
             "Duration": pl.Duration("us"),
         }
-        if self.column.reading.form:
-            return pl.String
-        return {"names": pl.String, "text": pl.String, "truth": pl.Boolean, **moments}.get(self.contents, pl.Float64)
-
-    @property
-    def zone(self) -> str | None:
-        """The time zone of the table's column, if it has one."""
-        return self.column.reading.zone
+        return pl.String if self.column.reading.form else types.get(self.contents, pl.Float64)
 
     def series(self, values: Sequence[Any]) -> pl.Series:
         """Checked cells in the table's types, whole numbers as integers."""
@@ -102,14 +98,9 @@ class Cell:
         moment = Annotated[str, AfterValidator(self._moment)]
         kind: Any = moment if self.contents in ISO else kinds.get(self.contents, float)
         needed = self.role == "given" and not self.column.holes.share
-        about = Field(title=self.name, description=self.described)
+        more = {"given": "; the density is conditioned on it", "follows": "; it follows from other columns"}
+        about = Field(title=self.name, description=f"Expected: {self.expected}{more.get(self.role, '')}.")
         return Required[Annotated[kind, about]] if needed else NotRequired[Annotated[kind | None, about]]
-
-    @property
-    def described(self) -> str:
-        """The column in one sentence of the schema."""
-        about = {"given": "; the density is conditioned on it", "follows": "; it follows from other columns"}
-        return f"Expected: {self.expected}{about.get(self.role, '')}."
 
     @property
     def info(self) -> dict[str, Any]:
@@ -154,12 +145,12 @@ class Cell:
         if form and pl.Series([text]).str.strptime(getattr(pl, self.contents), form, strict=False)[0] is not None:
             return text
         moment = ISO[self.contents][0](text)
-        if isinstance(moment, dt.datetime) and self.zone and not moment.tzinfo:
-            moment = moment.replace(tzinfo=zoneinfo.ZoneInfo(self.zone))
+        if isinstance(moment, dt.datetime) and self.column.reading.zone and not moment.tzinfo:
+            moment = moment.replace(tzinfo=zoneinfo.ZoneInfo(self.column.reading.zone))
         if getattr(moment, "tzinfo", None):
             if not isinstance(moment, dt.datetime) or not FIRST < moment < LAST:
                 raise ValueError
-            moment = moment if self.zone else moment.astimezone(dt.UTC).replace(tzinfo=None)
+            moment = moment if self.column.reading.zone else moment.astimezone(dt.UTC).replace(tzinfo=None)
         return pl.Series([moment]).dt.to_string(form)[0] if form else moment
 
 

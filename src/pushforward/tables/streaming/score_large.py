@@ -1,9 +1,12 @@
-"""Scores of tables larger than memory: in pieces, resumable, distributed over the processes of torchrun."""
+"""Scores of tables larger than memory, by all processes of torchrun, in pieces from which a stopped run goes on."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +16,19 @@ from tqdm import tqdm
 from ...errors import InputError
 from ...models.console import Console
 from ...saving.bundle import read_config
+from ...saving.files import remove_directory, write_file
 from ...training.distributed import join
+from ..io.formats import IN_PIECES
 from ..io.table import Piece, RowsInPieces
 from ..io.unpack import local_file
+from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.numbers import require_columns
 from .score_figures import ScoreFigures, score_figures
-from .score_pieces import ScorePieces, check_scores_output, rows_of
 
 Score = Callable[[Piece], pl.DataFrame]
+SIZE = 100_000  # rows in a piece
+PLAN = "plan.json"
 
 
 def score_large(
@@ -45,7 +52,7 @@ def score_large(
     Raises:
         InputError: the table or the output cannot be used; the pieces so far are kept.
     """
-    check_large_output(output, source)
+    _check_output(output, source)
     keep = asked["keep"]
     follow = [name for name in model.schema.follow_names if name in source.columns]
     columns = list(dict.fromkeys([*model.schema.names, *follow, *model.schema.given_names, *keep]))
@@ -63,18 +70,30 @@ def score_large(
     if len(todo) < len(share):
         console.note(f"{pieces.folder}: {len(share) - len(todo)} of {len(share)} parts are there already")
     try:
-        _write(pieces, todo, rows_of(source, columns, todo), console, score, keep)
+        _write(pieces, todo, _rows_of(source, columns, todo), console, score, keep)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the parts so far are in {pieces.folder}; the same command goes on") from None
     world.wait()
     return None if world.rank else _finish(pieces, source, console)
 
 
-def check_large_output(output: Path, source: RowsInPieces) -> None:
-    """Refuses an output that could not be written, or that would become input of the next run."""
-    check_scores_output(output)
-    folder = local_file(source.path).resolve()
-    if folder.is_dir() and folder in (output.absolute().resolve(), *output.absolute().resolve().parents):
+def _check_output(output: Path, source: RowsInPieces) -> None:
+    """Refuses an output that could not be written, that would become input of the next run, or a folder that holds
+    anything other than pieces of scores.
+
+    Raises:
+        InputError: says what is in the way.
+    """
+    folder, place = local_file(source.path).resolve(), output.absolute().resolve()
+    if output.suffix:
+        check_output(output, IN_PIECES)
+    elif not output.absolute().parent.is_dir():
+        raise InputError(f"{output}: the folder {output.parent} does not exist; create it first")
+    elif output.exists() and not output.is_dir():
+        raise InputError(f"{output}: is a file; without an ending the scores are a folder; choose another name")
+    elif output.is_dir() and any(not (e.match("part-*.parquet") or e.name == PLAN) for e in output.iterdir()):
+        raise InputError(f"{output}: is a folder with other files in it; choose another name, or remove it")
+    if folder.is_dir() and folder in (place, *place.parents):
         raise InputError(f"{output}: lies in {source.path}, the folder that is read; write the scores elsewhere")
 
 
@@ -94,7 +113,7 @@ def _write(
             for _, part in parts:
                 scores.append(score(part).select(*part.frame.select(keep), pl.all()))
                 bar.update(part.frame.height)
-            pieces.write(piece, pl.concat(scores))
+            write_table(pl.concat(scores), pieces.file(piece))
 
 
 def _finish(pieces: ScorePieces, source: RowsInPieces, console: Console) -> ScoreFigures:
@@ -109,3 +128,92 @@ def _finish(pieces: ScorePieces, source: RowsInPieces, console: Console) -> Scor
         console.note(f"{source.path}: {missing:,} rows with missing or infinite values get no score")
     pieces.finish()
     return figures
+
+
+def _rows_of(source: RowsInPieces, columns: list[str], pieces: list[int]) -> Iterator[tuple[int, Piece]]:
+    """The rows of some pieces with the piece's number, reading every run of consecutive pieces in one pass."""
+    for _, run in itertools.groupby(enumerate(pieces), lambda pair: pair[1] - pair[0]):
+        chosen = [piece for _, piece in run]
+        row = chosen[0] * SIZE
+        for part in source.read(row, min((chosen[-1] + 1) * SIZE, source.rows), columns):
+            done = 0
+            while done < part.frame.height:
+                take = min(SIZE - row % SIZE, part.frame.height - done)
+                yield row // SIZE, Piece(part.frame.slice(done, take), part.source, part.first + done)
+                done, row = done + take, row + take
+
+
+@dataclass(frozen=True)
+class ScorePieces:
+    """The pieces of one run, in a folder next to its output: ``SCORES.parts/part-00000.parquet`` and so on.
+
+    Args:
+        output: Where the scores go: a file, or a folder for the pieces themselves.
+        rows: Number of rows of the table.
+        identity: What distinguishes this run from others: the model, the files, the options.
+    """
+
+    output: Path
+    rows: int
+    identity: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        return self.output.with_name(self.output.name + ".parts")
+
+    @property
+    def count(self) -> int:
+        return -(-self.rows // SIZE)
+
+    def height(self, piece: int) -> int:
+        """Number of rows of a piece."""
+        return min(SIZE, self.rows - piece * SIZE)
+
+    def file(self, piece: int) -> Path:
+        return self.folder / f"part-{piece:05d}.parquet"
+
+    def scores(self) -> pl.LazyFrame:
+        """The scores of all rows, in order."""
+        return pl.scan_parquet([self.file(piece) for piece in range(self.count)])
+
+    def start(self) -> bool:
+        """Prepares the folder; returns whether it held pieces of another run, which are then removed.
+
+        Raises:
+            InputError: there is something else in the way.
+        """
+        plan = json.dumps({"rows_per_part": SIZE, "rows": self.rows, **self.identity}, sort_keys=True).encode()
+        found, existed = self.folder / PLAN, self.folder.exists()
+        if existed and not found.is_file():
+            raise InputError(f"{self.folder}: is in the way: the scores are gathered there; move or remove it")
+        if existed and found.read_bytes() == plan:
+            for leftover in self.folder.glob(".*.tmp*"):
+                leftover.unlink(missing_ok=True)
+            return False
+        remove_directory(self.folder) if existed else None
+        if self.folder.exists():
+            raise InputError(f"{self.folder}: holds the parts of another run and cannot be removed")
+        self.folder.mkdir()
+        write_file(found, plan)
+        return existed
+
+    def missing(self, pieces: Iterable[int]) -> list[int]:
+        """Those of the pieces that are still to be written."""
+        return [piece for piece in pieces if not self._sound(piece)]
+
+    def _sound(self, piece: int) -> bool:
+        try:
+            return pl.scan_parquet(self.file(piece)).select(pl.len()).collect().item() == self.height(piece)
+        except (OSError, pl.exceptions.PolarsError):
+            return False
+
+    def finish(self) -> None:
+        """Moves the output into place in one step, and removes the folder of pieces."""
+        if self.output.suffix:
+            write_table(self.scores(), self.output)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        if self.output.exists():
+            remove_directory(self.output)
+        self.folder.rename(self.output)
+        (self.output / PLAN).unlink()
