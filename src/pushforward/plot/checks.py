@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from .style import DATA, FAINT, MODEL, SMALL, clean, legend, names_of, rows_of, short
+from .style import DATA, FAINT, MODEL, SMALL, legend, names_of, panel, rows_of, short
 from .tables import histogram
 
 
@@ -22,8 +22,7 @@ def curves(history: Sequence[Mapping[str, Any]], *, unit: str = "nats per row") 
             ``validation_loss`` (mean negative log-likelihoods).
         unit: The unit of the losses.
     """
-    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
-    axes = clean(figure.add_subplot())
+    figure, axes = panel(7.2, 3.2, "step", f"loss, {unit}")
     train, validation = _series(history, "train_loss"), _series(history, "validation_loss")
     axes.plot(*_thin(train).T, color=FAINT, lw=1, label="training data")
     if len(validation):
@@ -35,8 +34,6 @@ def curves(history: Sequence[Mapping[str, Any]], *, unit: str = "nats per row") 
         low, high = both.min(), np.quantile(both, 0.85)  # the first steps may tower above all others
         axes.set_ylim(low - 0.15 * (high - low) - 1e-3, high + 0.6 * (high - low) + 1e-3)
         axes.legend(frameon=False, fontsize=SMALL)
-    axes.set_xlabel("step", fontsize=SMALL)
-    axes.set_ylabel(f"loss, {unit}", fontsize=SMALL)
     return figure
 
 
@@ -48,8 +45,7 @@ def qq(latent: Any, *, lines: int = 12) -> Figure:
         lines: The largest number of dimensions drawn individually.
     """
     latent = rows_of(latent)
-    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
-    axes = clean(figure.add_subplot())
+    figure, axes = panel(4.2, 4.0, "quantile of the standard normal", "quantile of the latents")
     axes.axline((0, 0), slope=1, color=FAINT, lw=1, ls="--")
     for column in latent.T[:lines] if latent.shape[1] > 1 else ():
         axes.plot(*_normal_quantiles(column), color=DATA, lw=0.7, alpha=0.45)
@@ -57,8 +53,6 @@ def qq(latent: Any, *, lines: int = 12) -> Figure:
     axes.plot([], [], color=DATA, lw=0.9, label="single dimensions" if latent.shape[1] > 1 else "_")
     axes.plot([], [], color=FAINT, lw=1, ls="--", label="perfect agreement")
     axes.legend(frameon=False, fontsize=SMALL, loc="upper left")
-    axes.set_xlabel("quantile of the standard normal", fontsize=SMALL)
-    axes.set_ylabel("quantile of the latents", fontsize=SMALL)
     axes.set_xlim(-4, 4)
     axes.set_ylim(-5, 5)
     return figure
@@ -74,8 +68,7 @@ def coverage(levels: Any, covered: Any, error: Any, *, distance: Any = None) -> 
         distance: Observed shares of regions around random points (TARP), drawn beside the others.
     """
     levels, error = (100 * np.asarray(v, dtype=float) for v in (levels, error))
-    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
-    axes = clean(figure.add_subplot())
+    figure, axes = panel(4.2, 4.0, "region that should hold …% of rows", "… and holds this % of held-out rows")
     axes.fill_between(levels, levels - 2 * error, levels + 2 * error, color=FAINT, alpha=0.25, lw=0, label="± 2 s.e.")
     axes.plot([0, 100], [0, 100], color=FAINT, lw=1, ls="--", label="perfect calibration")
     if covered is not None:
@@ -85,8 +78,6 @@ def coverage(levels: Any, covered: Any, error: Any, *, distance: Any = None) -> 
         shares = 100 * np.asarray(distance, dtype=float)
         axes.plot(levels, shares, "s-", color=DATA, ms=4, lw=1.4, label="regions around random points (TARP)")
     axes.legend(frameon=False, fontsize=SMALL, loc="upper left")
-    axes.set_xlabel("region that should hold …% of rows", fontsize=SMALL)
-    axes.set_ylabel("… and holds this % of held-out rows", fontsize=SMALL)
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 100)
     return figure
@@ -112,8 +103,7 @@ def ranks(ranks: Any, draws: int, width: float, *, columns: Sequence[str] | None
     error = np.sqrt(u * (1 - u) / n)
     counts = np.stack([np.bincount(column.astype(int), minlength=draws + 1) for column in ranks.T])
     off = counts.cumsum(1)[:, :-1] / n - u  # (columns, draws)
-    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
-    axes = clean(figure.add_subplot())
+    figure, axes = panel(7.2, 3.2, "rank of the truth among draws, as a share", "distribution function, minus uniform")
     axes.fill_between(u, -width * error, width * error, color=FAINT, alpha=0.25, lw=0, label="chance, 19 in 20")
     axes.axhline(0, color=FAINT, lw=1, ls="--")
     inside = np.abs(off / error).max(1)
@@ -122,8 +112,6 @@ def ranks(ranks: Any, draws: int, width: float, *, columns: Sequence[str] | None
         label = short(names[j], 26) if outside else "_"
         axes.plot(u, off[j], color=MODEL if outside else DATA, lw=1.6 if outside else 1.0, alpha=0.8, label=label)
     axes.legend(frameon=False, fontsize=SMALL, loc="upper right")
-    axes.set_xlabel("rank of the truth among draws, as a share", fontsize=SMALL)
-    axes.set_ylabel("distribution function, minus uniform", fontsize=SMALL)
     return figure
 
 
@@ -155,15 +143,13 @@ def levels(data: Any, samples: Any, count: int) -> Figure:
         samples: Likewise.
         count: Number of possible values.
     """
-    figure = Figure(figsize=(7.2, 2.4), layout="constrained")
-    axes = clean(figure.add_subplot())
+    figure, axes = panel(7.2, 2.4, "value of a pixel (how often, on a logarithmic scale)")
     bars = min(count, 64)
     edges = np.linspace(-0.5, count - 0.5, bars + 1)
     histogram(axes, np.asarray(data).ravel(), np.asarray(samples).ravel(), edges)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("value of a pixel (how often, on a logarithmic scale)", fontsize=SMALL)
     legend(figure, True)
     return figure
 
@@ -171,12 +157,10 @@ def levels(data: Any, samples: Any, count: int) -> Figure:
 def compared(held_out: Any, sampled: Any, reach: tuple[float, float], bins: int, label: str) -> Figure:
     """One histogram of held-out values (filled) and of the model's own (outline), between two quantiles of both."""
     held_out, sampled = np.asarray(held_out, dtype=float), np.asarray(sampled, dtype=float)
-    figure = Figure(figsize=(7.2, 2.7), layout="constrained")
-    axes = clean(figure.add_subplot())
+    figure, axes = panel(7.2, 2.7, label)
     low, high = np.quantile(np.concatenate([held_out, sampled]), reach)
     pad = 0.03 * (high - low) + 1e-6
     histogram(axes, held_out, sampled, np.linspace(low - pad, high + pad, bins + 1))
-    axes.set_xlabel(label, fontsize=SMALL)
     legend(figure, True)
     return figure
 

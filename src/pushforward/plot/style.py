@@ -36,6 +36,15 @@ def names_of(data: np.ndarray, columns: Sequence[str] | None) -> list[str]:
     return names
 
 
+def panel(width: float, height: float, x: str, y: str = "") -> tuple[Figure, Axes]:
+    """A figure of one panel, with what its axes say."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = clean(figure.add_subplot())
+    axes.set_xlabel(x, fontsize=SMALL)
+    axes.set_ylabel(y, fontsize=SMALL)
+    return figure, axes
+
+
 def clean(axes: Axes) -> Axes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=SMALL - 1)

@@ -11,7 +11,7 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,7 @@ from ..models.base import HeldOut
 from ..models.compare import compare
 from ..models.console import Console
 from ..models.train import Rows
+from ..report.evidence import Evidence, Page
 from ..report.write import write
 from .calibration import calibrated
 from .engines import RayTable, SparkTable
@@ -49,9 +50,6 @@ from .queries.where import Where
 from .schema.kinds.base import Kind
 from .splits import fingerprint
 from .update import plan_update
-
-if TYPE_CHECKING:
-    from ..report.tables.evidence import ReportedDrift
 
 SOURCE = "table"  # what messages call the rows
 
@@ -546,15 +544,16 @@ class TableDensity(TableModel):
         self._tell(console.notes)
         return found
 
-    def drifted(self, held: HeldOut) -> ReportedDrift | None:
+    def evidence(self, held: HeldOut, page: Page) -> Evidence:
         from ..report.tables.evidence import ReportedDrift  # imports matplotlib
 
+        evidence: Any = super().evidence(held, page)
         others = self.saved_held_out().rows
         new = held.frame is not None and fingerprint(held.rows) != fingerprint(others)
         if not new or min(len(held.rows), len(others)) < FEWEST:
-            return None
+            return evidence
         found = drift(self, Table(Path("the rows"), held.frame), Console(quiet=True))
-        return ReportedDrift(found.verdict, others.x, found.measures.rows())
+        return dataclasses.replace(evidence, drift=ReportedDrift(found.verdict, others.x, found.measures.rows()))
 
     def compare(self, other: TableDensity, table: Any) -> dict[str, Any]:
         """Which of two models gives the same rows the higher log-likelihood: the paired difference with its standard

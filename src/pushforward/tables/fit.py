@@ -97,7 +97,10 @@ def fit_table(
     started = time.monotonic()
     for note in table.notes:
         console.note(note)
-    in_part = _in_part(table, options, earlier)
+    if earlier is None:
+        in_part = stated(table.frame, options.limits, options.censored, options.noise, str(table.path))
+    else:
+        in_part = earlier.schema.in_part
     rows, options = _prepared(_joined(table, in_part), source, options, console, earlier, in_part)
     return fit_rows(table, rows, options, console, earlier, started)
 
@@ -168,13 +171,6 @@ def _prepared(
     if known is None:
         return prepare_large(source, options, console, asked=asked), options
     raise InputError(f"{table.path}: is read in pieces, but a fitted model is trained further only on whole tables")
-
-
-def _in_part(table: Table, options: TableOptions, earlier: TableModel | None) -> Sequence[KnownInPart]:
-    """What the user, or the fitted model, says of columns of which rows may know only a part."""
-    if earlier is not None:
-        return earlier.schema.in_part
-    return stated(table.frame, options.limits, options.censored, options.noise, str(table.path))
 
 
 def _joined(table: Table, in_part: Sequence[KnownInPart]) -> Table:

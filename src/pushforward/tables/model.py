@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,9 +31,6 @@ from .schema.cells import Cells, Fill
 from .schema.schema import Schema
 from .splits import HELD_OUT, fingerprint, held_out_order
 from .targets import describe_target
-
-if TYPE_CHECKING:
-    from ..report.tables.evidence import ReportedDrift
 
 
 class TableModel(FittedDensity):
@@ -151,10 +148,6 @@ class TableModel(FittedDensity):
     def caveat(self, samples: int | None) -> dict[str, Any]:
         return {"cell_samples": (samples or 16) if self.schema.has_cells else None}
 
-    def drifted(self, held: HeldOut) -> ReportedDrift | None:
-        """How rows differ from those that were held out at the fit; None if they are of the fitted table."""
-        return None
-
     def evidence(self, held: HeldOut, page: Page) -> Evidence:
         from ..report.tables.evidence import RowEvidence  # matplotlib takes longer to import than most models to answer
 
@@ -169,7 +162,6 @@ class TableModel(FittedDensity):
             gaussian=None if known is None else LinearGaussian.from_json(known),
             percentile=self.percentile,
             others=self.others,
-            drift=self.drifted(held),
         )
 
     def about(self) -> dict[str, Any]:
