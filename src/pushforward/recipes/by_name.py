@@ -97,7 +97,9 @@ def flow_by_name(
     with seeded(seed):
         flow = recipe(features, context=context, **options)
     if not biases:
-        _zero_biases(flow)
+        for net in flow.modules():
+            for bias in net.biases if isinstance(net, MADE | MLP) else ():
+                nn.init.zeros_(bias)
     return flow
 
 
@@ -243,13 +245,6 @@ def default_patch(shape: Sequence[int]) -> int:
 def default_heads(width: int) -> int:
     """The number of attention heads, of about 32 units each."""
     return max(heads for heads in range(1, max(width // 32, 1) + 1) if width % heads == 0)
-
-
-def _zero_biases(flow: Flow) -> None:
-    for net in flow.modules():
-        if isinstance(net, MADE | MLP):
-            for bias in net.biases:
-                nn.init.zeros_(bias)
 
 
 @contextlib.contextmanager

@@ -111,17 +111,14 @@ def _log_tails(bound: float | None) -> list[Transform]:
     return [] if bound is None else [LogTails(bound, far=FAR)]
 
 
-def _order(features: int, within_pair: bool) -> torch.Tensor:
-    """The order of the features after a layer: unchanged within a pair, or if there are two; otherwise random."""
-    return torch.arange(features) if within_pair or features < 3 else torch.randperm(features)
-
-
 def _random(features: int, within_pair: bool) -> Sequence[Transform]:
-    return [] if within_pair or features < 3 else [Permutation(_order(features, within_pair))]
+    """A random order, but none within a pair, or of two features."""
+    return [] if within_pair or features < 3 else [Permutation(torch.randperm(features))]
 
 
 def _lu(features: int, within_pair: bool) -> Sequence[Transform]:
-    return [PLU(torch.eye(features)[_order(features, within_pair)])] if features > 1 else []
+    order = torch.arange(features) if within_pair or features < 3 else torch.randperm(features)
+    return [PLU(torch.eye(features)[order])] if features > 1 else []
 
 
 MIXINGS: dict[str, Callable[[int, bool], Sequence[Transform]]] = {
