@@ -119,9 +119,6 @@ class Bernoulli(Conditional):
 
     num_params = 1
 
-    def __init__(self) -> None:
-        super().__init__()
-
     @property
     def support(self) -> constraints.Constraint:
         return constraints.boolean

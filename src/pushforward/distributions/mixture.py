@@ -139,7 +139,8 @@ class GaussianMixture(Density):
     def joint(self, y: Tensor, columns: int | None = None) -> Tensor:
         """log w_k + log N_k of the first ``columns`` of (context, x), all by default: ``(*batch, components)``."""
         columns = self.loc.shape[1] if columns is None else columns
-        if _is_long(y):
+        free = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if free and y.shape[:-1].numel() > PART:  # faster in parts, which stay in the processor's cache
             parts = y.flatten(0, -2).split(PART)
             return torch.cat([self.joint(part, columns) for part in parts]).unflatten(0, y.shape[:-1])
         white = self.white(y, columns)  # (*batch, K, columns)
@@ -321,12 +322,6 @@ class GaussianMixture(Density):
             A = torch.linalg.solve_triangular(R.mT, torch.eye(len(order)).to(R), upper=False)
             new.factors.copy_(with_log_diagonal(A.tril()))
         return new
-
-
-def _is_long(y: Tensor) -> bool:
-    """Whether the batch is long enough to be faster in parts, which stay in the processor's cache."""
-    free = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    return free and y.shape[:-1].numel() > PART
 
 
 def _moments(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

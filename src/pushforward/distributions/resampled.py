@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import constraints
 
 from ..errors import at_least_one
 from ..nets.mlp import MLP
@@ -61,10 +60,6 @@ class Resampled(Density):
         sobol = torch.quasirandom.SobolEngine(features, scramble=True, seed=0).draw(points, dtype=torch.float64)
         nodes = torch.special.ndtri(sobol.clamp(1e-9, 1 - 1e-9)).to(torch.get_default_dtype())
         self.register_buffer("nodes", nodes, persistent=False)
-
-    @property
-    def support(self) -> constraints.Constraint:
-        return constraints.independent(constraints.real, 1)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | context) in nats, of shape ``(*batch,)``.

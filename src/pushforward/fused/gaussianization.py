@@ -116,9 +116,6 @@ class InverseTable(NamedTuple):
     steepest: Tensor
     cells: Tensor
 
-    def log_odds(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return _log_odds(x, *self[:4])
-
     def start(self, z: Tensor, t: Tensor) -> Tensor:
         """An approximate x at normal quantiles z, whose log-odds are t."""
         bucket = (z + ENDS).mul_(BUCKETS / (2 * ENDS)).long().clamp_(0, BUCKETS - 1)
@@ -176,7 +173,7 @@ def drawn(z: Tensor, table: InverseTable) -> tuple[Tensor, bool]:
     t = sigmoidal.near_odds(z) if near else sigmoidal.quantile_inverse(z)[0]
     x = table.start(z, t)
     for _ in range(STEPS if near else 0):
-        value, slope = table.log_odds(x)
+        value, slope = _log_odds(x, *table[:4])
         residual = value.sub_(t)
         step = residual / slope
         x = x - step

@@ -158,15 +158,10 @@ class _Sweep:
             given = params.view(last - first, self.plan.num_params, self.n)
             log_slopes.append(scalar.log_slope(self.read[0][first:last], z[first:last], given))
 
-        self.solve(self._inverse_step(z, scalar), block)
+        self.solve(self.inverse_step(z, scalar), block)
         return self.read[0], torch.cat(log_slopes)
 
-    def solve_only(self, z: Tensor, scalar: Solving) -> Tensor:
-        """x alone, in the sweep's memory."""
-        self.solve(self._inverse_step(z, scalar))
-        return self.read[0]
-
-    def _inverse_step(self, z: Tensor, scalar: Solving) -> Step:
+    def inverse_step(self, z: Tensor, scalar: Solving) -> Step:
         numbers = z.unsqueeze(1).unbind()
 
         def step(j: int, params: Tensor, out: Tensor) -> None:
@@ -240,7 +235,8 @@ class Sequential(NamedTuple):
     def solve(self, z: Tensor, scalar: Solving) -> Tensor:
         """The x of :meth:`invert` alone, without gradients."""
         with self.sweep(z.shape[1]) as sweep:
-            return sweep.solve_only(z, scalar).clone()
+            sweep.solve(sweep.inverse_step(z, scalar))
+            return sweep.read[0].clone()
 
     @torch.no_grad()
     def generate(self, n: int, feature: Feature) -> None:

@@ -129,7 +129,7 @@ class _Search:
     """The state of all elements; one that is no longer active keeps its x."""
 
     def __init__(self, z: Tensor, unit: Tensor, ends: Bracket | None) -> None:
-        self.z, self.unit, self.eps = z, unit, torch.finfo(z.dtype).eps
+        self.unit, self.eps = unit, torch.finfo(z.dtype).eps
         self.low, self.high = ends or (torch.full_like(z, -torch.inf), torch.full_like(z, torch.inf))
         self.bounded = ends is not None
         self.moved = torch.full_like(z, torch.inf)  # size of the last step
@@ -162,14 +162,11 @@ class _Search:
             newtonian = self.shrinking if number < FREE_STEPS else self.size < self.moved / 16
             far = torch.where(newtonian, self.size, torch.maximum(self.size, 4 * self.moved))
             outwards = x - torch.where(far < cap, far, cap).copysign(self.excess)  # NaN goes to the cap
-            following = torch.where(unbounded, outwards, following).clamp(-self.largest, self.largest)
+            largest = torch.finfo(x.dtype).max / 4
+            following = torch.where(unbounded, outwards, following).clamp(-largest, largest)
         following = torch.where(self.active & following.isfinite(), following, x)
         self.moved = (following - x).abs()
         return following
-
-    @property
-    def largest(self) -> float:
-        return float(torch.finfo(self.z.dtype).max / 4)
 
 
 def _middle(low: Tensor, high: Tensor) -> Tensor:

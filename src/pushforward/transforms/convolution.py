@@ -134,7 +134,7 @@ class AutoregressiveConv(Transform):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z = F.conv2d(F.pad(self._turn(as_images(x)), self._padding()), self._kernel())
+        z = F.conv2d(F.pad(self._turn(as_images(x)), (self.reach, self.reach, self.reach, 0)), self._kernel())
         return self._turn(z).reshape(x.shape), self._logdet(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -164,9 +164,6 @@ class AutoregressiveConv(Transform):
         return torch.select_scatter(
             kernel, torch.select_scatter(kernel[:, :, -1], centre, 2, self.reach), 2, self.reach
         )
-
-    def _padding(self) -> tuple[int, int, int, int]:
-        return self.reach, self.reach, self.reach, 0
 
     def _turn(self, images: Tensor) -> Tensor:
         return images.flip(1, 2, 3) if self.reverse else images

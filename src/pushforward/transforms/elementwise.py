@@ -155,7 +155,7 @@ class Tanh(Elementwise):
         return z.atanh()
 
     def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
-        return _log_sech_squared(x)
+        return -2 * _log_cosh(x)
 
 
 class Atanh(Opposite):
@@ -235,7 +235,3 @@ class LeakyReLU(Elementwise):
 
 def _log_cosh(x: Tensor) -> Tensor:
     return x.abs() + F.softplus(-2 * x.abs()) - math.log(2)
-
-
-def _log_sech_squared(x: Tensor) -> Tensor:
-    return -2 * _log_cosh(x)
