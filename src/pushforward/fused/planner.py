@@ -17,7 +17,7 @@ from ..nets.attention import CausalTransformer
 from ..numerics.torch_internals import forward_mode, transformed, watched
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
-from ..transforms.compose import Compose, Inverse
+from ..transforms.compose import Inverse
 from .compiling import EAGER_PART, compiled, in_parts
 from .gaussianization import Gaussianizations
 from .rows import Couplings, MaskedRows, through
@@ -34,7 +34,7 @@ def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Any]:
     if transformed() or forward_mode() or autocast(like.device.type) or not like.is_floating_point():
         return transforms
     maps: list[Any] = []
-    for transform in _flattened(transforms):
+    for transform in (part for each in transforms for part in each.flattened(_whole)):
         if not (maps and hasattr(maps[-1], "take") and maps[-1].take(transform)):
             maps.append(_map(transform, like))
     dim = transforms[0].event_dim
@@ -49,13 +49,6 @@ def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Any]:
 def autocast(device: str) -> bool:
     """Whether autocast is on for tensors on a device of this type; some device types, such as ``meta``, have none."""
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-
-
-def _flattened(transforms: Sequence[Transform]) -> list[Transform]:
-    found: list[Transform] = []
-    for transform in transforms:
-        found += transform.flattened(_whole) if isinstance(transform, Compose) else [transform]
-    return found
 
 
 def _whole(part: Transform) -> bool:

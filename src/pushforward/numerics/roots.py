@@ -56,17 +56,12 @@ def solve(f: Increasing, z: Tensor, *, around: Around | None = None, start: Tens
             given.
     """
     x = find_root(f, z, around=around, start=start).detach()  # also from forward-mode derivatives
-    if wants_derivatives():
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed():
         for _ in range(2):
             value, log_slope = f(x)
             step = (value - z) * (-log_slope).exp()
             x = x - (step - step.detach())  # adds derivatives, not a value: x is the same with and without gradients
     return x
-
-
-def wants_derivatives() -> bool:
-    """Whether derivatives of any kind may be requested at this point."""
-    return torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed()
 
 
 @eager
