@@ -16,8 +16,9 @@ import pytest
 import xlsxwriter
 
 from pushforward.errors import InputError
+from pushforward.tables.io.format import ReadOptions
 from pushforward.tables.io.place import SourceOptions, located
-from pushforward.tables.io.read import read_table
+from pushforward.tables.io.read import open_large, read_any, read_table
 from pushforward.tables.io.write import check_output, delivered, write_table
 
 FRAME = pl.DataFrame({"a": [1.5, 2.5, -3.0], "b": [1, 2, 3], "c": ["x", "y", "x"]})
@@ -238,6 +239,7 @@ def test_processes_of_torchrun_share_files_alone(monkeypatch: pytest.MonkeyPatch
     [
         ("t.csv", {"sheet": "x"}, "^sheet: applies to an Excel file"),
         ("t.json", {"decimal": ","}, "^decimal: applies to a CSV file"),
+        ("t.parquet", {"sheet": "x"}, "^sheet: applies to an Excel file"),
         ("t.csv", {"decimal": "x"}, "expected a comma or a point"),
         ("t.csv", {"query": "x"}, "^query: applies to a database"),
         ("t.csv", {"table": "x"}, "^table: applies to a database or a .zip file"),
@@ -250,9 +252,11 @@ def test_options_for_another_kind_of_place(
 ) -> None:
     (tmp_path / "t.csv").write_text("a\n1\n")
     (tmp_path / "t.json").write_text('[{"a": 1}]')
+    FRAME.write_parquet(tmp_path / "t.parquet")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=sentence):
-        read_table(located(name, SourceOptions(**options)))
+    for read in (read_table, read_any, lambda place: open_large(place, ReadOptions())):
+        with pytest.raises(InputError, match=sentence):
+            read(located(name, SourceOptions(**options)))
 
 
 def test_what_excel_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

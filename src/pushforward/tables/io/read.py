@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 
 from ...errors import InputError
-from .format import ReadOptions, refusing_damage
-from .formats import BY_ENDING, format_of
+from .format import Format, ReadOptions, refusing_damage
+from .formats import format_of
 from .frames import from_frame, is_path, refuse_empty, with_missing
 from .parquet import ParquetRows
 from .place import Location, Source, is_many, located, naming, refuse_no_file
@@ -31,10 +31,7 @@ def read_table(place: str | os.PathLike[str] | Source, options: ReadOptions | No
     source, options = located(place), options or ReadOptions()
     path = local_file(source)
     with naming(source, path):
-        one = format_of(path)
-        for option, applies, what in (("sheet", one.sheets, "an Excel file"), ("decimal", one.marks, "a CSV file")):
-            if isinstance(source, Source) and option in source.options.given and not applies:
-                raise InputError(f"applies to {what}, but {path} is not one", option)
+        one = _format(source, path)
         refuse_no_file(path)
         with refusing_damage(path, f"read as {path.suffix.lower()[1:]}"):
             table = one.read(path, options.at(source))
@@ -82,6 +79,8 @@ def open_parquet(place: Location) -> ParquetRows:
     """
     path = local_file(place)
     with naming(place, path):
+        if not is_many(path):
+            _format(place, path)
         return ParquetRows(place, _parquet_files(path))
 
 
@@ -94,11 +93,23 @@ def open_large(place: Location, options: ReadOptions) -> RowsInPieces | None:
     if is_many(place):
         return open_parquet(place)
     path = local_file(place)
-    one = BY_ENDING.get(path.suffix.lower())
-    if one is None or not path.is_file() or not path.stat().st_size:
+    if not path.is_file() or not path.stat().st_size:
         return None
     with naming(place, path):
-        return one.pieces(place, path, options.at(place))
+        return _format(place, path).pieces(place, path, options.at(place))
+
+
+def _format(place: Location, path: Path) -> Format:
+    """The format of a place's local file.
+
+    Raises:
+        InputError: there is none, or an option of the place belongs to another.
+    """
+    one = format_of(path)
+    for option, applies, what in (("sheet", one.sheets, "an Excel file"), ("decimal", one.marks, "a CSV file")):
+        if isinstance(place, Source) and option in place.options.given and not applies:
+            raise InputError(f"applies to {what}, but {path} is not one", option)
+    return one
 
 
 def _parquet_files(path: Path) -> list[Path]:
