@@ -15,7 +15,7 @@ from typing_extensions import TypedDict  # pydantic does not accept Python 3.11'
 
 from ..errors import listed
 from ..tables.schema.columns import Column
-from ..tables.schema.reading import as_numbers
+from ..tables.schema.numbers import as_numbers
 from ..tables.schema.schema import Schema
 
 ISO: dict[str, tuple[Callable[[str], Any], str]] = {

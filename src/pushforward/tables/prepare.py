@@ -17,8 +17,7 @@ from .io.parquet import ParquetRows
 from .io.table import Table
 from .options import TableOptions
 from .schema.decide import learn_schema
-from .schema.numbers import refuse_text, require_columns, row_weights, usable_rows
-from .schema.reading import is_text
+from .schema.numbers import is_text, refuse_text, require_columns, row_weights, usable_rows
 from .schema.relations.known_in_part import KnownInPart
 from .schema.relations.stated_formula import stated_formulas
 from .schema.schema import Schema

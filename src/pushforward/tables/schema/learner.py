@@ -21,9 +21,9 @@ from .kinds.named import MOST
 from .kinds.numeric import Number, numbers_of, present
 from .kinds.quantity import NUMBERS
 from .moments import Form, find_form, moment_name
-from .numbers import missing, more
+from .numbers import as_numbers, is_text, missing, more
 from .partial_cells import holds_intervals, parsed, recorded, typical_of
-from .reading import Reading, as_numbers, is_text, stored_type
+from .reading import Reading, stored_type
 from .relations.base import Dependency
 from .relations.constant import Constant
 from .relations.formula import Determined

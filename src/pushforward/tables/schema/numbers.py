@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 
 from ...errors import InputError, listed
-from .reading import as_numbers, is_text
+
+MARKS = r"[\s,'_$€£¥%]"
+MARKED = r"^\s*[-+]?[$€£¥]?\s*[-+]?(\d{1,3}([,'_ ]\d{3})+|\d+)?(\.\d*)?([eE][-+]?\d+)?\s*[%$€£¥]?\s*$"
 
 
 def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, argument: str | None = None) -> None:
@@ -92,3 +94,21 @@ def refuse_gaps(frame: pl.DataFrame, names: Sequence[str], source: str, first: i
 def more(count: int) -> str:
     """How many further rows a message speaks of."""
     return f" (and {count - 1} more rows like it)" if count > 1 else ""
+
+
+def is_text(column: pl.Series) -> bool:
+    """Whether a column holds something other than numbers; an entirely empty one does not."""
+    numeric = column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)
+    return not numeric and column.null_count() < len(column)
+
+
+def as_numbers(column: pl.Series, marked: bool = False) -> np.ndarray:
+    """A column as float64; NaN if there is no finite number. Text may have thousands separators, currency or per cent
+    signs if it is ``marked``."""
+    if marked and column.dtype == pl.String:
+        plain = column.str.replace_all(MARKS, "").cast(pl.Float64, strict=False)
+        values = plain.set(~column.str.contains(MARKED).fill_null(True), None)
+    else:
+        values = column.cast(pl.Float64, strict=False)
+    numbers = values.to_numpy(allow_copy=True) if len(values) else np.empty(0)
+    return np.where(np.isfinite(numbers), numbers, np.nan)

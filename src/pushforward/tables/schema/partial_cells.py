@@ -14,6 +14,7 @@ import polars as pl
 
 from ...numerics.partly_known import between, measured
 from .kinds.base import Bounds, Numbers
+from .numbers import as_numbers
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 SIGNED = re.compile(rf"\s*(<=|>=|<|>|≤|≥)\s*({NUMBER})\s*")
@@ -84,7 +85,7 @@ def parsed(column: pl.Series) -> pl.Series:
     """Text cells as structs; null for those that are neither numbers nor intervals."""
     if column.dtype == pl.Struct:
         return column
-    plain = _plain(column)
+    plain = as_numbers(column)
     low, high = plain.copy(), plain.copy()
     above, below = np.zeros(len(plain), bool), np.zeros(len(plain), bool)
     if column.dtype == pl.String:
@@ -116,7 +117,7 @@ def interval(text: str) -> Ends | None:
 
 def holds_intervals(column: pl.Series, most: int) -> bool:
     """Whether text cells are numbers, more than ``most`` different ones, but for intervals."""
-    plain = _plain(column)
+    plain = as_numbers(column)
     rest = column.filter(pl.Series(np.isnan(plain))).drop_nulls().unique().to_list()
     if not rest or len(np.unique(plain[~np.isnan(plain)])) <= most:
         return False
@@ -136,9 +137,3 @@ def recorded(column: pl.Series, text: pl.Series) -> tuple[tuple[float | None, fl
         if not np.any((low <= b) & (high >= a) & ((low != a) | (high != b)))
         and sum((c, d) == (a, b) for c, d, _ in wide) == 1
     )
-
-
-def _plain(column: pl.Series) -> Numbers:
-    """The cells that are finite numbers; NaN for others."""
-    found = column.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
-    return np.where(np.isfinite(found), found, np.nan)

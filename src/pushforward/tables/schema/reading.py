@@ -10,14 +10,13 @@ import numpy as np
 import polars as pl
 
 from .moments import MOMENTS, read_moments, write_moments
+from .numbers import as_numbers
 from .partial_cells import parsed
 from .saved import Saved
 
 OTHER = "(other)"  # the name of the last category if it stands for the rare ones
 HOLDS_TEXT = (pl.String, pl.Categorical, pl.Enum)
 MOST_DIGITS = 38  # of a decimal
-MARKS = r"[\s,'_$€£¥%]"
-MARKED = r"^\s*[-+]?[$€£¥]?\s*[-+]?(\d{1,3}([,'_ ]\d{3})+|\d+)?(\.\d*)?([eE][-+]?\d+)?\s*[%$€£¥]?\s*$"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,24 +110,6 @@ def _truths(column: pl.Series) -> pl.Series:
     if column.dtype.is_numeric():
         return column == 1
     return column.cast(pl.String).str.to_lowercase().replace({"1": "true", "0": "false"})
-
-
-def is_text(column: pl.Series) -> bool:
-    """Whether a column holds something other than numbers; an entirely empty one does not."""
-    numeric = column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)
-    return not numeric and column.null_count() < len(column)
-
-
-def as_numbers(column: pl.Series, marked: bool = False) -> np.ndarray:
-    """A column as float64; NaN if there is no finite number. Text may have thousands separators, currency or per cent
-    signs if it is ``marked``."""
-    if marked and column.dtype == pl.String:
-        plain = column.str.replace_all(MARKS, "").cast(pl.Float64, strict=False)
-        values = plain.set(~column.str.contains(MARKED).fill_null(True), None)
-    else:
-        values = column.cast(pl.Float64, strict=False)
-    numbers = values.to_numpy(allow_copy=True) if len(values) else np.empty(0)
-    return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 def stored_type(dtype: pl.DataType) -> tuple[str, ...]:

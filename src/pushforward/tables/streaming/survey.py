@@ -19,8 +19,17 @@ from ...numerics.hashed import splitmix64
 from ..io.parquet import ParquetRows
 from ..io.table import Piece
 from ..schema.kinds.named import MOST as MAX_CATEGORIES
-from ..schema.numbers import missing, refuse_gaps, refuse_text, require_columns, row_weights, usable_rows
-from ..schema.reading import HOLDS_TEXT, as_numbers, is_text
+from ..schema.numbers import (
+    as_numbers,
+    is_text,
+    missing,
+    refuse_gaps,
+    refuse_text,
+    require_columns,
+    row_weights,
+    usable_rows,
+)
+from ..schema.reading import HOLDS_TEXT
 
 CHUNK = 16_384  # rows that are shuffled as a unit
 SAMPLE = 200_000  # training rows from which the columns are learnt

@@ -13,9 +13,8 @@ import numpy as np
 import polars as pl
 
 from ....errors import InputError
-from ..numbers import require_columns
+from ..numbers import as_numbers, is_text, require_columns
 from ..partial_cells import cells
-from ..reading import as_numbers, is_text
 from .base import Relation
 
 
