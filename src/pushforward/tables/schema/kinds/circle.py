@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ....errors import InputError
-from .base import Description, Hints, Numbers
+from .base import Hints, Numbers
 from .grid import REMARK, Grid, on_grid
 from .numeric import Numeric, numbers_of
 
@@ -79,10 +79,6 @@ class Periodic(Numeric, saved_as="Circle"):
 
     def shaped(self, x: Numbers, weight: Numbers, again: bool = False) -> Self:
         return self
-
-    def describe(self) -> Description:
-        title = "continuous" if not self.step else "integer" if self.whole else "rounded"
-        return replace(super().describe(), kind=title if self.step in (0, 1) else f"{title} to {self.step:g}")
 
 
 def _divides(step: float, length: float) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
 import polars as pl
 
-from .base import Description, Hints, Numbers
+from .base import Hints, Numbers
 from .numeric import Numeric, present
 
 REMARK = "integer, rounded and inflated values are cells: their density is the average over the cell"
@@ -44,10 +44,6 @@ class Grid(Numeric):
 
     def snap(self, numbers: Numbers) -> Numbers:
         return super().snap(on_grid(numbers, self.step, self.origin, self.decimals or 0))
-
-    def describe(self) -> Description:
-        title = "integer" if self.whole else "rounded"
-        return replace(super().describe(), kind=title if self.step == 1 else f"{title} to {self.step:g}")
 
 
 def on_grid(numbers: Numbers, step: float, origin: float, decimals: int) -> Numbers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -48,8 +48,6 @@ class Numeric(Intervals):
     first: FirstMap | None = None
     tails: Tails | None = None
     fill: tuple[float, ...] = ()
-
-    title: ClassVar[str] = "continuous"
 
     @classmethod
     def of(cls, x: Numbers, **cells: Any) -> Self:
@@ -178,9 +176,9 @@ class Numeric(Intervals):
         return replace(self, first=first, tails=tails_of(first, self, x[~np.isnan(x) & (weight > 0)]))
 
     def describe(self) -> Description:
-        return Description(
-            self.title, f"{self.minimum:g}", f"{self.maximum:g}", "-" if self.first is None else str(self.first)
-        )
+        title = "integer" if self.whole else "rounded"
+        kind = "continuous" if not self.step else title if self.step == 1 else f"{title} to {self.step:g}"
+        return Description(kind, f"{self.minimum:g}", f"{self.maximum:g}", str(self.first or "-"))
 
 
 @dataclass(frozen=True, kw_only=True)
