@@ -138,7 +138,7 @@ def test_closeness_of_copies_and_of_fresh_rows() -> None:
     assert not copied.private
     assert copied.drawn > 0.95
     assert copied.median_drawn < 1e-6 < copied.median_held_out
-    with pytest.raises(ValueError, match="must have rows"):
+    with pytest.raises(ValueError, match="no rows"):
         closeness(train, held_out[:0], fresh)
 
 
