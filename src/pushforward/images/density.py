@@ -228,7 +228,6 @@ class ImageDensity(ImageModel):
         Raises:
             InputError: the images do not fit the model, or ``patch`` does not fit the images.
         """
-        self._require_fit()
         return explain(self, self.read(images, labels), patch, self.seed)
 
     def compare(self, other: ImageDensity, images: Any, labels: Any = None) -> dict[str, Any]:
@@ -238,7 +237,6 @@ class ImageDensity(ImageModel):
         Raises:
             InputError: the models are for different images, or the images do not fit them.
         """
-        self._require_fit()
         return compare((self, other), self.raw(images, labels), Console(quiet=True))
 
     def report(

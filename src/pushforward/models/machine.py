@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import torch
-
 from ..errors import InputError
 
 TRAINED = 16  # bytes of a weight in training: itself, its gradient and Adam's two moments, in float32
@@ -19,6 +17,8 @@ WIDTHS = (128, 128)  # of networks that are not told theirs
 
 def device_named(name: str) -> str:
     """The device for a name: ``auto`` is the GPU if there is one; under torchrun, each process gets its own."""
+    import torch  # which takes longer than all that the help of a command needs
+
     if name == "auto":
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     try:
