@@ -185,3 +185,30 @@ def test_npe_finds_a_gaussian_posterior():
     draws = trainer.build_posterior().sample((3000,), x=observed, show_progress_bars=False)
     torch.testing.assert_close(draws.mean(0), observed[0] / 1.25, atol=0.1, rtol=0)  # precision 1 + 4
     torch.testing.assert_close(draws.std(0), torch.full((2,), 0.2**0.5), atol=0.08, rtol=0)
+
+
+def test_missing_observations_are_left_out_of_the_posterior():
+    """theta ~ N(0, 1), x_k = theta + N(0, 1/4) for three k, of which any may be missing: with s seen, the posterior has
+    precision 1 + 4 s and mean 4 sum(x) / precision."""
+    from pushforward.interop.sbi import any_conditional
+
+    torch.manual_seed(0)
+    theta = torch.randn(2000, 1)
+    x = theta + 0.5 * torch.randn(2000, 3)
+    x = x.masked_fill(torch.rand(x.shape) < 0.3, torch.nan)
+    trainer = inference.NPE(density_estimator=any_conditional(hidden=(32, 32), layers=1), show_progress_bars=False)
+    trainer.append_simulations(theta, x, exclude_invalid_x=False)
+    estimator = trainer.train(max_num_epochs=15)
+    for seen in (1, 3):
+        observed = torch.full((1, 3), torch.nan)
+        observed[0, :seen] = torch.tensor([0.8, 0.5, 1.0])[:seen]
+        precision = 1 + 4 * seen
+        exact = torch.distributions.Normal(4 * observed.nansum() / precision, precision**-0.5)
+        draws = estimator.sample((2000,), observed)
+        assert draws.shape == (2000, 1, 1)
+        assert abs(draws.mean() - exact.mean) < 0.3 * exact.stddev
+        assert draws.std() / exact.stddev == pytest.approx(1, abs=0.2)
+        log_prob = estimator.log_prob(draws, observed)
+        assert (exact.log_prob(draws[..., 0]) - log_prob).mean() < 0.1
+    filled = estimator.net.sample(given=torch.tensor([0.5, 0.4, torch.nan, 0.6]).expand(500, 4))
+    assert filled[:, 2].mean() == pytest.approx(0.5, abs=0.2)

@@ -14,12 +14,15 @@ from torch.func import functional_call
 
 from ..distributions.average import Average
 from ..distributions.flow import Flow
+from ..distributions.guided import AnyOrder
 from ..nets.encoders import Scaled
 from ..nets.made import Masked
 from ..nets.mlp import MLP
 from ..numerics.torch_internals import added
+from ..objectives.anyorder import AnyOrderLikelihood
 from ..posterior.constrain import constrain
-from ..recipes.by_name import flow_by_name
+from ..recipes.by_name import flow_by_name, seeded
+from ..recipes.models import anyorder
 from ..transforms.continuous import Continuous
 from ..transforms.normalization import Standardize
 
@@ -93,6 +96,74 @@ def density_estimator(
         return SbiFlowEstimator(net, embed, batch_x.shape[1:], batch_y.shape[1:], average, 1.0 if again else gain)
 
     return build
+
+
+def any_conditional(
+    *, hidden: Sequence[int] = (128, 128), layers: int = 2, seed: int = 0
+) -> Callable[[Tensor, Tensor], SbiAnyConditional]:
+    """A ``density_estimator`` for sbi's trainers that takes missing values: :func:`pushforward.anyorder` over the
+    modelled values and the conditions together.
+
+    Simulations and observations may hold NaN, for what was not measured; for sbi to keep such simulations, append them
+    with ``exclude_invalid_x=False``. sbi's posteriors refuse such an observation, so draw from the trained estimator
+    (``estimator.sample((1000,), x_o)``); its ``net`` answers every other conditional, such as p(missing values of x |
+    theta, the others).
+
+    Args:
+        hidden: As for :func:`pushforward.anyorder`.
+        layers: Likewise, residual blocks.
+        seed: Seed of the weights.
+
+    Reference:
+        Gloeckler et al. (2024), All-in-one simulation-based inference, arXiv:2404.09636.
+
+    Example:
+        >>> trainer = NPE(prior, density_estimator=any_conditional())  # doctest: +SKIP
+        >>> estimator = trainer.append_simulations(theta, x, exclude_invalid_x=False).train()  # doctest: +SKIP
+    """
+
+    def build(batch_x: Tensor, batch_y: Tensor) -> SbiAnyConditional:
+        rows = torch.cat([batch_x, batch_y.flatten(1)], 1)
+        with seeded(seed):
+            net = anyorder(rows.shape[1], hidden=hidden, layers=layers)
+        net.initialize(rows)
+        return SbiAnyConditional(net, batch_x.shape[1:], batch_y.shape[1:])
+
+    return build
+
+
+class SbiAnyConditional(ConditionalDensityEstimator):
+    """An any-order model of inputs and conditions together, with sbi's interface; NaN marks what is missing.
+
+    It is trained on random subsets of both, and judged in evaluation mode by p(input | condition).
+    """
+
+    net: AnyOrder
+    known: Tensor
+
+    def __init__(self, net: AnyOrder, input_shape: torch.Size, condition_shape: torch.Size) -> None:
+        super().__init__(net, input_shape=input_shape, condition_shape=condition_shape)
+        self.objective = AnyOrderLikelihood(net)
+        known = torch.arange(net.event_shape[0]) >= input_shape.numel()
+        self.register_buffer("known", known, persistent=False)
+
+    def log_prob(self, input: Tensor, condition: Tensor, **options: Any) -> Tensor:
+        """Log-densities of what is not NaN in the inputs, ``(sample, batch)``, in nats."""
+        input, condition, _ = self._broadcast_and_align(input, condition)
+        return self.net.log_prob(torch.cat([input, condition.flatten(2)], -1), given=self.known)
+
+    def loss(self, input: Tensor, condition: Tensor, **options: Any) -> Tensor:
+        """The loss of each pair, ``(batch,)``, in nats."""
+        if not self.training:
+            return -self.log_prob(input.unsqueeze(0), condition)[0]
+        return self.objective.held_out(torch.cat([input, condition.flatten(1)], -1))
+
+    def sample(self, sample_shape: torch.Size, condition: Tensor, **options: Any) -> Tensor:
+        """Draws ``(*sample_shape, batch, *input_shape)``."""
+        features = self.input_shape.numel()
+        missing = condition.new_full((len(condition), features), math.nan)
+        given = torch.cat([missing, condition.flatten(1)], -1)
+        return self.net.sample(sample_shape, given=given)[..., :features]
 
 
 class SbiFlowEstimator(ConditionalDensityEstimator):
