@@ -151,7 +151,7 @@ MODEL_CASES = {
     "scores": (GOOD, "score {m}/glow {}/d.npy -o {}/s.png", "the ending says the format"),
     "samples": (GOOD, "sample {m}/glow -n 4 -o {}/s.csv", "expected .png or .npy or .npz"),
     "no model": (GOOD, "sample {}/none -n 4 -o {}/s.png", "there is no such model"),
-    "none": (GOOD, "sample {m}/glow -n 0 -o {}/s.png", "-n 0"),
+    "none": (GOOD, "sample {m}/glow -n 0 -o {}/s.png", "for -n"),
     "given": (GOOD, "sample {m}/glow -n 4 -o {}/s.png --given class=1", "is not conditioned on anything"),
     "other": (GOOD, "sample {m}/given -n 4 -o {}/s.png --given size=1", "is conditioned on class"),
     "unknown": (GOOD, "sample {m}/given -n 4 -o {}/s.png --given class=7", "knows the classes 0, 1"),
