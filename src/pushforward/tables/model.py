@@ -139,7 +139,7 @@ class TableModel(FittedDensity):
         for note in encoded.notes:
             console.note(note)
         known = ~encoded.strange
-        return Rows(encoded.x, encoded.context)[known], numbers[known]
+        return Rows(encoded.x, encoded.context)[known], numbers[known.numpy()]  # of one row, a tensor is an index
 
     def judged(self, rows: Rows, samples: int | None, seed: int) -> np.ndarray:
         rows = rows.to(self.device)

@@ -105,8 +105,9 @@ def test_windows_by_date(model):
 
 
 def test_what_cannot_be_compared_is_refused(model):
-    with pytest.raises(InputError):
-        model.drift(rows(5, 0))
+    for few in (0, 1, 5):
+        with pytest.raises(InputError):
+            model.drift(rows(5, 0).head(few))
     with pytest.raises(InputError):
         model.drift(rows(50, 0).drop("kind"))
 
