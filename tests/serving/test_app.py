@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import io
 import json
@@ -12,6 +13,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -233,6 +235,7 @@ def test_bad_questions_of_the_other_verbs(url: str) -> None:
     refused(f"{url}/explain", {"rows": [{"x": 1}]}, 422, "column")
     refused(f"{url}/sample", {"n": 1, "given": "/etc/passwd"}, 422, "'given'")
     refused(f"{url}/impute", {"rows": "/etc/passwd"}, 422, "'rows'")
+    refused(f"{url}/ask", {"where": "," * 15_000}, 422, '"where"')  # no row of cells, however many commas
     refused(f"{url}/nothing", {}, 404, "/score")
     assert ask(f"{url}/score")[0] == 405
 
@@ -398,6 +401,19 @@ def test_a_server_that_cannot_start_says_why(
     for file in fitted.iterdir():
         (damaged / file.name).write_bytes(file.read_bytes()[:-100] if file.is_file() else b"")
     assert f"{damaged}: is not a readable model" in fails(capsys, str(damaged))
+
+
+def test_an_answer_that_takes_too_long_says_how_long() -> None:
+    from pushforward.serving.app import _measured
+    from pushforward.serving.metrics import Metrics
+    from pushforward.serving.options import ServeOptions
+
+    async def late(_: Any) -> Any:
+        await asyncio.sleep(60)
+
+    server: Any = SimpleNamespace(limits=ServeOptions(timeout=0.01), metrics=Metrics(), cells=None)
+    answer: Any = asyncio.run(_measured(server, "/score", late)(None))  # type: ignore[arg-type]
+    assert (answer.status_code, b" 0.02 s" in answer.body) == (503, True)
 
 
 def test_drift_that_nobody_asked_for_has_no_figure() -> None:

@@ -167,7 +167,8 @@ class Server:
             asked = VERBS[path].model_validate({**query, **several}, strict=False)  # as text
             rows: Any = check_frame(await self.jobs.run(request, arrow_frame, body, self.limits.max_rows), self.cells)
         else:
-            check_cells(body, self.limits.max_rows, len(self.cells.cells))
+            if kind.of_rows:
+                check_cells(body, self.limits.max_rows, len(self.cells.cells))
             read = kind.model_validate_json
             asked = read(body) if len(body) < LONG else await self.jobs.run(request, read, body)
             rows = asked.given_rows()
@@ -210,6 +211,8 @@ def _measured(server: Server, path: str, endpoint: Endpoint) -> Endpoint:
         try:
             async with asyncio.timeout(2 * server.limits.seconds):
                 response = await endpoint(request)
+        except TimeoutError:
+            response = Refused(503, f"no answer within {2 * server.limits.seconds:g} s; ask for fewer rows").answer
         except Exception as error:
             response = refusal_of(error, server.cells).answer
         server.metrics.requests.labels(path, response.status_code).inc()

@@ -56,8 +56,6 @@ def refusal_of(error: Exception, cells: RowType) -> Refused:
             return _rejected(error, cells)
         case InputError():
             return Refused(422, error.spelled(in_request))
-        case TimeoutError():
-            return Refused(503, "no answer within the time that the server has for it; ask for fewer rows")
     return Refused(500, f"the server failed: {type(error).__name__}")
 
 
