@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..nets.mlp import STRAIGHT
 from .maps import Solving
 from .network import Shape, nbytes
 from .pool import POOL, where
@@ -148,6 +149,8 @@ class _Sweep:
                     stream = kept.copy_(rows if stream is None else rows.add_(stream))
                 if k + 1 != self.straight:
                     rows.relu_()
+                else:
+                    rows.mul_(STRAIGHT)
             step(j, final.rows.addmm_(final.weight, final.read), inputs[j])
 
     def invert(self, z: Tensor, scalar: Solving) -> tuple[Tensor, Tensor]:
@@ -198,8 +201,7 @@ class _Sweep:
     def _rectify(self, grads: list[Tensor], k: int, rows: slice) -> None:
         """The gradient through the rectifier after layer k and, in a residual stream, along the stream."""
         grad = grads[k + 1][rows]
-        if k + 1 != self.straight:
-            grad.mul_(self.read[k + 1][rows] > 0)
+        grad.mul_(self.read[k + 1][rows] > 0 if k + 1 != self.straight else STRAIGHT)
         if self.residual and k % 2 == 0 and k + 2 < len(self.weights) - 1:
             grad += grads[k + 3][rows]
 

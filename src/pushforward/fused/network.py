@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..nets.mlp import STRAIGHT
 from ..numerics.torch_internals import add_rectified
 from .block_triangular import BlockTriangular, mask
 from .products import engine
@@ -79,6 +80,8 @@ class Network:
                 stream = h if stream is None else h.add_(stream)
                 if k + 1 != self.straight:
                     torch.clamp_min(h, 0, out=self.rectified[k])
+                else:
+                    h.mul_(STRAIGHT)
 
     def _load(self, k: int, weight: Tensor) -> list[Tensor]:
         """The blocks of a weight, masked."""
@@ -121,6 +124,8 @@ class Network:
             self._input_grad(k, weight, parts, below.columns[k - 1], False)
             if k != self.straight:
                 torch.ops.aten.threshold_backward.grad_input(out, self.rectified[k - 1], 0, grad_input=out)
+            else:
+                out.mul_(STRAIGHT)
             grad, parts = out, below.parts[k - 1]
             if self.residual and k % 2 == 1:  # the branch's gradient rejoins the stream
                 stream = grad = grad if stream is None else grad.add_(stream)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..nets.mlp import STRAIGHT
 from ..numerics.torch_internals import saved_tensors_hooked
 from .block_triangular import mask
 from .maps import AffineMap, Moving, SplineMap
@@ -270,7 +271,8 @@ def plain_network(x: Tensor, shape: Shape, params: Iterator[Tensor]) -> Tensor:
         weight, bias = next(params), next(params)
         if pattern.degrees is not None:
             weight = weight * mask(pattern, weight.dtype, weight.device)
-        h = weight @ (h if k in (0, shape.straight) else h.relu()) + (bias if bias.dim() == 2 else bias[:, None])
+        read = h if k == 0 else STRAIGHT * h if k == shape.straight else h.relu()
+        h = weight @ read + (bias if bias.dim() == 2 else bias[:, None])
         if shape.residual and k % 2 == 0 and k < len(shape.layers) - 1:
             h = stream = h if k == 0 else stream + h
     return h

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..numerics.torch_internals import repeat
-from .mlp import ACTIVATIONS
+from .mlp import ACTIVATIONS, STRAIGHT
 from .positions import rows_of
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class _Steps:
                 break
             if self.residual and layer % 2 == 0:
                 h = stream = h if stream is None else stream + h
-            h = h if layer + 1 == self.straight else self.activation(h)
+            h = STRAIGHT * h if layer + 1 == self.straight else self.activation(h)
             width = self.widths[layer]
             rows = k * width + torch.arange(width, device=k.device)
             known[layer + 1] = known[layer + 1].index_copy(0, rows, h)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..numerics.contraction import lipswish
 from ..saving.config import Configurable
 
+STRAIGHT = 0.5  # of a stream that no activation follows: with all of it, random weights make maps hard to invert
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "tanh": torch.tanh,
@@ -33,7 +34,7 @@ class Perceptron(Configurable):
 
     With ``residual``, the hidden layers after the first form residual pairs:
     :math:`h_{k+2} = h_k + W_{k+2}\, \sigma(W_{k+1}\, \sigma(h_k) + b_{k+1}) + b_{k+2}`. The last layer reads
-    :math:`\sigma(h)` of the last pair, or with ``"linear"`` :math:`h` itself, which x reaches without any activation.
+    :math:`\sigma(h)` of the last pair, or with ``"linear"`` :math:`h/2`, which x reaches without any activation.
 
     Args:
         widths: Widths of the input, of each hidden layer and of the output.
@@ -92,7 +93,7 @@ class Perceptron(Configurable):
             h = h + self.of_context(context)
         stream = h
         for k, (weight, bias) in enumerate(others, 1):
-            h = F.linear(h if k == self.straight else activation(h), weight, bias)
+            h = F.linear(STRAIGHT * h if k == self.straight else activation(h), weight, bias)
             if self.residual and k % 2 == 0 and k < len(others):
                 h = stream = stream + h
         return h
