@@ -316,6 +316,10 @@ def test_rows_given_what_no_training_row_had_are_neither_filled_nor_explained(co
     assert explained["unlikely_because"].is_null().to_list() == strange.to_list()
     assert explained["log_p_size"].is_nan().to_list() == strange.to_list()
     assert sum("'mauve'" in note for note in conditioned.notes_) == 1
+    mauve = pl.concat([TABLE] * 2).with_columns(colour=pl.lit("mauve"))
+    for ask in (conditioned.encode, conditioned.drift):
+        with pytest.raises(InputError, match="'mauve' was not among the training rows"):
+            ask(mauve)
 
 
 def test_more_is_for_a_fitted_model_and_a_time(fitted: pf.TableDensity):

@@ -89,6 +89,8 @@ def test_an_average_and_a_conditional_model_are_updated():
     given = pf.TableDensity("maf", given=["kind"], steps=20, queries=False).fit(few)
     assert np.isfinite(given.update(rows(60, 13)).score(rows(50, 14)))
     assert given.schema.given_names == ["kind"]
+    with pytest.raises(InputError, match="row 3: 'c'"):
+        given.update(rows(60, 13).with_columns(kind=pl.Series(["a", "a", "c"] + ["a"] * 57)))
 
 
 def test_another_table_is_refused(fitted):

@@ -596,6 +596,9 @@ class TableDensity(TableModel):
         Raises:
             InputError: a column holds categories, or a cell is missing.
         """
-        x = self.schema.encode(self._rows(table), SOURCE).x
+        encoded = self.schema.encode(self._rows(table), SOURCE)
+        if encoded.notes:
+            raise InputError(encoded.notes[0])
+        x = encoded.x
         points, slopes = latents(self, self.schema.seen(x), samples=self.samples, seed=self.seed)
         return points.numpy(), (slopes + self.schema.log_of_unseen(x)).numpy()

@@ -139,6 +139,8 @@ class TableModel(FittedDensity):
         for note in encoded.notes:
             console.note(note)
         known = ~encoded.strange
+        if encoded.notes and not known.any():
+            raise InputError(encoded.notes[0])
         return Rows(encoded.x, encoded.context)[known], numbers[known.numpy()]  # of one row, a tensor is an index
 
     def judged(self, rows: Rows, samples: int | None, seed: int) -> np.ndarray:

@@ -87,6 +87,9 @@ def plan_update(model: TableModel, new: Table, options: TableOptions, console: C
         frame = frame.filter(pl.Series(model.schema.usable(frame)))
     if frame.height < FEWEST:
         raise InputError(f"{source}: has {frame.height} rows, and an update needs at least {FEWEST}")
+    *_, strange = model.schema.context(frame, source)
+    if strange:
+        raise InputError(strange[0])
     table = replace(new, frame=frame, splits={})
     moved = drift(model, table, Console(quiet=True))
     if len(moved.columns) > 1 and bool((moved.measures["nats"] > ANOTHER).all()):

@@ -115,6 +115,27 @@ def test_an_unseen_category_touches_its_own_rows(model: pf.TableDensity) -> None
     assert raised.value.argument == "given"
 
 
+def test_each_row_may_ask_its_own_of_a_column_that_follows(model: pf.TableDensity) -> None:
+    ends = np.array([(30.0, 40.0), None, (60.0, 90.0), (30.0, 50.0)], dtype=object)
+    given = {"day": np.array(["sat", "sat", "sat", "mon"]), "euro": ends}
+    drawn = model.sample(50, given=given, random_state=1)["euro"].to_numpy().reshape(4, 50)
+    assert ((drawn[0] >= 30) & (drawn[0] <= 40)).all()
+    assert np.ptp(drawn[1]) > 30
+    assert ((drawn[2] >= 60) & (drawn[2] <= 90)).all()
+    assert np.isnan(drawn[3].astype(float)).all()
+    with pytest.raises(InputError) as raised:
+        model.sample(2, given=given | {"euro": np.array([(30.0, 40.0), None, (1e7, 2e7), None], dtype=object)})
+    assert raised.value.argument == "given"
+
+
+def test_a_column_is_not_answered_as_if_a_condition_among_draws_were_not_given(model: pf.TableDensity) -> None:
+    for ask in (lambda given: model.quantile("tip", 0.5, given), lambda given: model.region(["tip"], given)):
+        for given in ({"euro": (30, 40)}, "tip > bill"):
+            with pytest.raises(InputError) as raised:
+                ask(given)
+            assert raised.value.argument == "given"
+
+
 def test_a_number_that_is_none_of_few_counts_as_the_nearest(model: pf.TableDensity) -> None:
     rows = TABLE.head(6).select("bill", "tip", "size")
     near = rows.with_columns(size=pl.lit(8))

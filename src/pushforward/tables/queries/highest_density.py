@@ -134,8 +134,7 @@ def highest_density_region(
         column_of(model, name, "columns")
         if name in known.cells.columns:
             raise InputError(f"{name!r} is given", "columns")
-    if any(where.rest for where in known.wheres):
-        raise InputError("takes values and ranges of single columns here, not what holds of several at once", "given")
+    known.refuse_counted()
     density = Conditional(model, tuple(columns), known, seed)
     given = [model.schema.columns[j].name for where in known.wheres for j in where.region.parts]
     unseen = _unseen(model, tuple(columns), [*known.cells.columns, *given], seed)

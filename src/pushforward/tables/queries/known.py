@@ -103,9 +103,7 @@ class Known:
             rows = Rows(schema.missingness.forgotten(schema.seen(x), torch.nan), encoded.context)
             return cls(cells, rows, wheres, strange, one, notes)
         x = torch.full((n, len(schema.columns)), torch.nan, dtype=torch.float64)
-        context, strange, notes = (
-            schema.context(cells, "given", strict=False) if schema.given else (None, torch.zeros(n) > 0, ())
-        )
+        context, strange, notes = schema.context(cells, "given") if schema.given else (None, torch.zeros(n) > 0, ())
         return cls(cells, Rows(x, context), wheres, strange, one, notes)
 
     @classmethod
@@ -122,6 +120,19 @@ class Known:
         x = schema.missingness.forgotten(schema.seen(held.x), torch.nan)
         rows = Rows(x.masked_fill(~schema.features_of(names), torch.nan), held.context)
         return cls(pl.DataFrame(), rows, (ANYWHERE,), torch.zeros(len(x), dtype=torch.bool), False), x
+
+    def apart(self) -> list[Known]:
+        """All rows together; or one by one, if conditions that are counted among draws may differ between them."""
+        if len(self.wheres) == 1 or not any(where.rest for where in self.wheres):
+            return [self]
+        each = zip(torch.arange(len(self)).split(1), self.wheres, strict=True)
+        return [replace(self, rows=self.rows[at], wheres=(where,), strange=self.strange[at]) for at, where in each]
+
+    def refuse_counted(self) -> None:
+        """Refuses conditions that are counted among draws."""
+        if any(where.rest for where in self.wheres):
+            here = "takes values and ranges of single columns that are modelled here"
+            raise InputError(f"{here}, not what holds of several at once, or of one that follows from others", "given")
 
     def repeated(self, n: int, argument: str) -> Known:
         """What is known, n times if it is of one row."""

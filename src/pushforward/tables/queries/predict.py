@@ -41,6 +41,7 @@ NODES = 16_384  # along the column, if all other cells are known
 def distribution_of(model: TableModel, name: str, known: Known, seed: int) -> ColumnDistribution:
     """The distribution of a column given what is known of rows."""
     column_of(model, name)
+    known.refuse_counted()
     if has_one_column(model) and known.nothing:
         return only_column(model, known.rows.context, known.strange)
     return drawn_column(model, known, name, seed)

@@ -43,8 +43,8 @@ def draw(
         raise InputError(known.notes[-1].removeprefix("given: "), "given")
     refuse_beyond_memory(16.0 * n * known.rows.x.numel(), "n", n)
     rows = model.schema.decode(drawn(model, n, known, seed, temperature).flatten(0, 1))
-    for where in known.wheres:
-        if where.rest and not where.counts(rows).all():
+    for row, where in enumerate(known.wheres):
+        if where.rest and not known.strange[row] and not where.counts(rows[row * n : (row + 1) * n]).all():
             raise InputError("too few rows are so for any to be drawn", "given")
     if not model.schema.given:
         return rows
@@ -61,7 +61,7 @@ def _told(column: Column, cells: pl.Series) -> pl.Series:
 def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float = 1.0) -> Tensor:
     """The same rows as encoded, ``(len(known), n, features)``; NaN given a category that no training row had."""
     if not known.nothing:
-        return _drawn_given(model, n, known, seed)
+        return torch.cat([_drawn_given(model, n, some, seed + row) for row, some in enumerate(known.apart())])
     context = known.rows.context
     generator = torch.Generator(model.device).manual_seed(seed)
     whole = (
@@ -98,8 +98,7 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     rows, region = known.within(schema)
     if not known.one:
         rows = Rows(schema.missingness.forgotten(rows.x, 0.0), rows.context)
-    rest = [w for w in known.wheres if w.rest]
-    held = None if not rest else partial(_held, schema, rest[0])
+    held = partial(_held, schema, known.wheres[0]) if known.wheres[0].rest else None
     most = most_draws(len(rows))
     drawn = Query.holes(rows).draw(model, n, seed, missing=known.one, region=region, held=held, candidates=most)
     filled = drawn

@@ -13,7 +13,6 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from ...errors import InputError
 from ...numerics.in_order import InOrder
 from .columns import Column, ContextColumn
 from .kinds.base import Numbers
@@ -283,7 +282,7 @@ class Schema(Saved):
             number = self.columns[j]
             values[self.columns[flag].name] = number.missing(values[number.name]).astype(np.float64)
         x = torch.from_numpy(np.column_stack([values[column.name] for column in self.columns]))
-        context, strange, notes = self.context(frame, source, first, strict=False)
+        context, strange, notes = self.context(frame, source, first)
         return Encoded(x.masked_fill(strange[:, None], math.nan) if notes else x, context, follow, strange, notes)
 
     def joined(self, frame: pl.DataFrame, source: str) -> pl.DataFrame:
@@ -300,14 +299,10 @@ class Schema(Saved):
         return [(given.column, given.values(part)) for given, part in zip(self.given, parts, strict=True)]
 
     def context(
-        self, frame: pl.DataFrame, source: str, first: int = 0, *, strict: bool = True
+        self, frame: pl.DataFrame, source: str, first: int = 0
     ) -> tuple[Tensor | None, Tensor, tuple[str, ...]]:
         """The given columns as float32 features, None if the model has none; which rows have a value of which nothing
-        is known, ``(rows,)``; and what is said of these, a sentence for each column.
-
-        Raises:
-            InputError: there are such rows, and they are refused.
-        """
+        is known, ``(rows,)``; and what is said of these, a sentence for each column."""
         if not self.given:
             return None, torch.zeros(frame.height, dtype=torch.bool), ()
         strange, notes, parts = np.zeros(frame.height, bool), [], []
@@ -317,8 +312,6 @@ class Schema(Saved):
             strange |= odd
             if odd.any():
                 notes.append(given.strange_in(frame[given.name], odd, source, first))
-        if strict and notes:
-            raise InputError(notes[0])
         return torch.from_numpy(np.concatenate(parts, 1)).float(), torch.from_numpy(strange), tuple(notes)
 
     def unseen(self, x: Tensor) -> tuple[list[str], list[str]]:
@@ -332,8 +325,8 @@ class Schema(Saved):
         return _counted(impossible), _counted(possible)
 
     def unplaced(self, x: Tensor) -> Tensor:
-        """Which encoded rows have a value without a class, or have none at all, ``(n,)``."""
-        return (x[:, self._named] < 0).any(1) | x.isnan().all(1)
+        """Which encoded rows have a value without a class, ``(n,)``."""
+        return (x[:, self._named] < 0).any(1)
 
     def unheard_of(self, x: Tensor) -> list[str]:
         """Which columns of encoded rows have missing values although no training row does, in the same words."""
