@@ -25,7 +25,7 @@ from served import process, table
 import pushforward as pf
 from pushforward.cli import app as cli
 
-pytest.importorskip("fastapi")
+pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 HEAD = "POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 ARROW = "application/vnd.apache.arrow.stream"

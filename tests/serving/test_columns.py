@@ -13,7 +13,7 @@ import pytest
 import pushforward as pf
 from pushforward.errors import InputError
 
-pytest.importorskip("fastapi")
+pytest.importorskip("starlette")
 from pydantic import ValidationError
 
 from pushforward.serving.columns import RowType, json_rows

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from served import process
 
-pytest.importorskip("fastapi")
+pytest.importorskip("starlette")
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from served import process, table
 
-pytest.importorskip("fastapi")
+pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 POST = "POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 

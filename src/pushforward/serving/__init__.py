@@ -1,1 +1,1 @@
-"""A server for a fitted table: its verbs over HTTP, a web page, limits and metrics. Needs FastAPI and uvicorn."""
+"""A server for a fitted table: its verbs over HTTP, a web page, limits, metrics. Needs Starlette, Pydantic, uvicorn."""

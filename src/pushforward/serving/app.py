@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from fastapi import FastAPI, Request, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from .. import __version__
 from ..errors import in_shell, spelled
@@ -180,27 +184,27 @@ class Server:
         self.jobs.close()
 
 
-def create_app(model: TableDensity, options: ServeOptions) -> FastAPI:
+def create_app(model: TableDensity, options: ServeOptions) -> Starlette:
     """The application that serves a fitted table."""
     server = Server(model, options)
 
     @contextlib.asynccontextmanager
-    async def running(_: FastAPI) -> AsyncIterator[None]:
+    async def running(_: Starlette) -> AsyncIterator[None]:
         yield
         server.close()
 
-    app = FastAPI(openapi_url=None, lifespan=running)
     posts = {path: partial(server.verb, path) for path in VERBS} | {"/score": server.score}
     gets = {"/health": server.health, "/info": server.info, "/metrics": server.metrics_text, "/drift": server.drift}
     gets |= {"/openapi.json": server.openapi}
-    for method, endpoints in (("POST", posts), ("GET", gets)):
-        for path, endpoint in endpoints.items():
-            app.add_route(path, _measured(server, path, endpoint), methods=[method])
+    routes = [
+        Route(path, _measured(server, path, endpoint), methods=[method])
+        for method, endpoints in (("POST", posts), ("GET", gets))
+        for path, endpoint in endpoints.items()
+    ]
     for path, (name, kind) in PAGE.items():
-        app.add_route(path, partial(_file, Path(__file__).with_name(name).read_bytes(), kind), methods=["GET"])
-    app.add_exception_handler(HTTPException, _wrong_path)
-    app.add_middleware(Guard, options=options)
-    return app
+        routes.append(Route(path, partial(_file, Path(__file__).with_name(name).read_bytes(), kind)))
+    guard, wrong = Middleware(Guard, options=options), {HTTPException: _wrong_path}
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=wrong, lifespan=running)
 
 
 def _measured(server: Server, path: str, endpoint: Endpoint) -> Endpoint:

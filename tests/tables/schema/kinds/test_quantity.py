@@ -111,7 +111,7 @@ def test_values_that_it_cannot_read_are_refused(model: pf.TableDensity) -> None:
 
 
 def test_the_server_and_its_form_know_it(model: pf.TableDensity) -> None:
-    pytest.importorskip("fastapi")
+    pytest.importorskip("starlette")
     from pushforward.serving.columns import RowType
     from pushforward.serving.verbs import ScoreRequest, scores
 
