@@ -23,6 +23,7 @@ from pushforward.cli import app as cli
 from pushforward.errors import InputError
 from pushforward.tables.io import database
 from pushforward.tables.io.format import ReadOptions
+from pushforward.tables.io.parquet import ParquetRows
 from pushforward.tables.io.place import Source, SourceOptions, located, without_credentials
 from pushforward.tables.io.read import open_large, read_any, read_table
 from pushforward.tables.io.write import check_output, write_table
@@ -223,14 +224,16 @@ def test_what_is_larger_than_memory_is_read_in_pieces(base: str, monkeypatch: py
     assert str(pieces.path) == str(table.path) == without_credentials(base)
     monkeypatch.setattr("pushforward.tables.io.parquet.LARGE", 1000)
     large = open_large(source, ReadOptions())
-    assert large is not None
+    assert isinstance(large, ParquetRows)
+    parts = [part for group in large.groups for part in large.read_group(group, 0, group.rows)]  # as a fit reads them
+    assert sum(part.frame.height for part in parts) == rows
     found = list(large.read(0, rows, ["id", "x"]))
     assert len(found) > 1
     assert found[0].source == without_credentials(base)
     assert pl.concat(piece.frame for piece in found).equals(frame)
     folder = source.folder
     assert folder.exists()
-    del source, table, pieces, large
+    del source, table, pieces, large, parts
     assert not folder.exists()
 
 

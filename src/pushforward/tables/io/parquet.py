@@ -65,7 +65,8 @@ class ParquetRows:
                 first = 0
                 for place in range(parquet.metadata.num_row_groups):
                     rows = parquet.metadata.row_group(place).num_rows
-                    self.groups.append(Group(file, place, rows, first, self.rows))
+                    if rows:
+                        self.groups.append(Group(file, place, rows, first, self.rows))
                     first, self.rows = first + rows, self.rows + rows
         if not self.rows:
             raise InputError(f"{path}: has column names but no rows")
