@@ -15,11 +15,12 @@ from pushforward.cli.demo.table import bundled_table, counted, oddest, questions
 Run = Callable[..., Any]
 
 
-def test_the_whole_job(tmp_path: Path, run: Run) -> None:
+def test_the_whole_job_whatever_files_are_called(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     names = pl.Series("name", [f"n{row}" for row in range(600)])
-    mixed_table().with_columns(names).write_csv(tmp_path / "t.csv")
-    result = run("demo", tmp_path / "t.csv", "-o", tmp_path / "demo", "--budget", "1s", "--flow", "maf")
-    written = {path.name for path in (tmp_path / "demo").iterdir()}
+    mixed_table().with_columns(names).write_csv("-t.csv")
+    result = run("demo", "./-t.csv", "-o", "./-demo", "--budget", "1s", "--flow", "maf")
+    written = {path.name for path in (tmp_path / "-demo").iterdir()}
     assert written == {"model", "scores.parquet", "samples.parquet", "report.html"}
     assert result["fit"]["columns"] == ["size", "price", "count", "colour"]
     assert result["odd"]["log_density"] == pl.read_parquet(result["scores"])["log_density"].min()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 from ...errors import in_shell
@@ -26,7 +27,7 @@ class Steps(Console):
     def run(self, *words: object) -> dict[str, Any]:
         """Prints the next command, runs it, and returns its result."""
         self.count += 1
-        typed = list(map(str, words))
+        typed = [f"./{word}" if isinstance(word, Path) and str(word)[0] == "-" else str(word) for word in words]
         command_line.set(shlex.join(["pushforward", *typed]))
         self.say(f"{chr(10) if self.count > 1 else ''}{self.count}. {command_line.get()}")
         command, bound, _ = app.parse_args(typed, exit_on_error=False, print_error=False)
