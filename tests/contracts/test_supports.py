@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Gamma, constraints
@@ -11,6 +12,7 @@ from torch.distributions import Gamma, constraints
 import pushforward as pf
 from pushforward import transforms as T
 from pushforward.distributions import Product
+from pushforward.objectives import from_numpy
 from pushforward.testing import check_transform, randomize
 
 
@@ -42,6 +44,18 @@ def test_laplace_of_a_gaussian_is_exact():
     torch.testing.assert_close(whiten.factor @ whiten.factor.T, covariance, atol=1e-6, rtol=0)
     wide = pf.laplace(target, 2, dtype=torch.float64, widen=3.0)
     torch.testing.assert_close(wide.factor @ wide.factor.T, 9 * covariance, atol=1e-5, rtol=0)
+
+
+def test_laplace_of_a_narrow_density_has_its_curvature_in_single_precision():
+    student = torch.distributions.StudentT(3.0, 18.0, 0.005)
+    start = pf.laplace(lambda x: student.log_prob(x).sum(-1), 1)
+    torch.testing.assert_close(start.factor, torch.tensor([[0.005 * (3 / 4) ** 0.5]]), rtol=1e-3, atol=0)
+
+
+def test_laplace_from_values_alone_bears_a_large_constant():
+    target = from_numpy(lambda x: -0.5 * np.einsum("ij,ij->i", x, x) - 1e6)
+    start = pf.laplace(target, 1, dtype=torch.float64)
+    torch.testing.assert_close(start.factor, torch.ones(1, 1, dtype=torch.float64), rtol=1e-3, atol=0)
 
 
 def test_laplace_on_a_support_works_in_the_free_coordinates():

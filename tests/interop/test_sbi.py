@@ -143,12 +143,14 @@ def test_copies_pickles_and_states_are_the_same_estimator(average):
             torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
-def test_weights_between_hidden_layers_start_small():
+@pytest.mark.parametrize("flow", ["nsf", "maf"])
+def test_networks_are_plain_and_weights_between_hidden_layers_start_small(flow):
     from pushforward.interop.sbi import density_estimator
 
     theta, x = simulate(100)
-    estimator = density_estimator("nsf", average=0.0, gain=1)(theta, x)
+    estimator = density_estimator(flow, average=0.0, gain=1)(theta, x)
     nets = [module for module in estimator.modules() if hasattr(module, "masks")]
+    assert not any(net.residual for net in nets)
     between = [weight for net in nets for weight in list(net.weights)[1:-1]]
     assert len(between) == 4 * len(nets) > 0
     for weight in between:

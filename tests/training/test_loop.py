@@ -102,8 +102,10 @@ def test_a_held_out_loss_that_is_never_finite_is_an_error():
         def held_out(self, x, context=None):
             return super().held_out(x, context) + float("inf")
 
-    with pytest.raises(TrainingError, match="the held-out loss was never finite"):
-        pf.fit(Nowhere(small_flow(), lambda call: False), rows(), steps=5)
+    flow = small_flow()
+    with pytest.raises(TrainingError, match="the held-out loss was never finite") as caught:
+        pf.fit(Nowhere(flow, lambda call: False), rows(), steps=5)
+    assert caught.value.flow is flow
 
 
 @pytest.fixture

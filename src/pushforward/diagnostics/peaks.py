@@ -146,10 +146,12 @@ def _apart(z: Tensor, height: Height) -> Tensor:
     return z[kept[: 2 * MOST]]
 
 
-def newton(height: Height, z: Tensor, iterations: int = 6) -> tuple[Tensor, Tensor, Tensor]:
+def newton(height: Height, z: Tensor, iterations: int = 6, *, exact: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Newton's method for all points together, with absolute curvatures, so that it always climbs, and step halving;
-    also the eigenvalues and eigenvectors of minus the Hessian, ``(P, d)`` and ``(P, d, d)``."""
-    values, vectors = torch.linalg.eigh(precision(height, z))
+    also the eigenvalues and eigenvectors of minus the Hessian, ``(P, d)`` and ``(P, d, d)``, by second derivatives if
+    ``exact``."""
+    curvature = exact_precision if exact else precision
+    values, vectors = torch.linalg.eigh(curvature(height, z))
     sizes = 0.5 ** torch.arange(8, dtype=z.dtype, device=z.device)
     for _ in range(iterations if len(z) else 0):
         gradient = (vectors.mT @ slopes(height, z)[0][..., None])[..., 0]
@@ -161,14 +163,29 @@ def newton(height: Height, z: Tensor, iterations: int = 6) -> tuple[Tensor, Tens
         if not bool(best.any()):
             break
         z = tries[best, torch.arange(len(z), device=z.device)]
-        values, vectors = torch.linalg.eigh(precision(height, z))
+        values, vectors = torch.linalg.eigh(curvature(height, z))
     return z, values, vectors
 
 
-def precision(height: Height, z: Tensor) -> Tensor:
-    """Minus the Hessian at each point, ``(P, d, d)``, by central differences of gradients."""
+def exact_precision(height: Height, z: Tensor) -> Tensor:
+    """Minus the Hessian at each point, ``(P, d, d)``, by second derivatives, however narrow the density is there."""
+    try:
+        with torch.enable_grad():
+            at = z.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(height(at).sum(), at, create_graph=True)
+            rows = [torch.autograd.grad(part.sum(), at, retain_graph=True, materialize_grads=True)[0]
+                    for part in gradient.unbind(1)]  # fmt: skip
+    except RuntimeError:  # a gradient from outside PyTorch has no derivative, and may be a difference itself: noisier
+        return precision(height, z, 1e-3)
+    found = -torch.stack(rows, 1)
+    return found if bool(found.isfinite().all()) else precision(height, z)
+
+
+def precision(height: Height, z: Tensor, step: float | None = None) -> Tensor:
+    """The same by central differences of gradients, over a step relative to each point if none is given."""
     P, d = z.shape
     h = torch.finfo(z.dtype).eps ** (1 / 3) * (1 + z.abs().amax(1, keepdim=True)).unsqueeze(-1)  # (P, 1, 1)
+    h = h if step is None else torch.full_like(h, step)
     shifts = h * torch.eye(d, dtype=z.dtype, device=z.device)
     points = torch.stack([z[:, None] + shifts, z[:, None] - shifts]).reshape(-1, d)
     gradients = torch.cat([slopes(height, part)[0] for part in points.split(ROWS)]) if P else points

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -21,14 +22,15 @@ from ..nets.mlp import MLP
 from ..numerics.torch_internals import added
 from ..objectives.anyorder import AnyOrderLikelihood
 from ..posterior.constrain import constrain
-from ..recipes.by_name import flow_by_name, seeded
+from ..recipes.by_name import FLOWS, flow_by_name, seeded
 from ..recipes.models import anyorder
 from ..transforms.continuous import Continuous
 from ..transforms.normalization import Standardize
 
 WIDTH, DEPTH = 50, 5  # of hidden layers: with few simulations, deep networks learn more than wide ones
 START = 0.8  # bound of the initial weights between hidden layers, times sqrt(units)
-SPLINES = {"bins": 10, "bound": 3.0, "mixing": "reverse", "residual": False}
+SPLINES = {"bins": 10, "bound": 3.0, "mixing": "reverse"}
+PLAIN = {"residual": False}  # networks of which all layers read what was rectified
 
 
 def density_estimator(
@@ -85,7 +87,8 @@ def density_estimator(
             context = embed(batch_y[:2]).shape[-1]
         features = batch_x.shape[-1]
         widths = (max(WIDTH, features),) * DEPTH if hidden is None else hidden
-        options = SPLINES if flow.startswith("nsf") else {}
+        styled = flow in FLOWS and "residual" in inspect.signature(FLOWS[flow]).parameters
+        options = (SPLINES if flow.startswith("nsf") else {}) | (PLAIN if styled else {})
         sizes: dict[str, Any] = {"context": context, "layers": layers, "hidden": widths, "options": options}
         flows = [
             constrain(_calm(flow_by_name(flow, features, **sizes, seed=seed + k)), Standardize(*_spread(batch_x)))

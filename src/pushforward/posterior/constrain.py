@@ -119,9 +119,10 @@ class Space:
         event = self.outer.inverse(torch.zeros(self.free))[0].shape
         return Flow(self.outer, self.free, event_shape=event).to(self.dtype)
 
-    def to(self, *inner: Transform) -> Compose:
+    def to(self, *inner: Transform) -> Transform:
         """From x to what transforms make of u."""
-        return Compose([*([] if isinstance(self.outer, Identity) else [self.outer]), *inner])
+        parts = inner if isinstance(self.outer, Identity) else (self.outer, *inner)
+        return parts[0] if len(parts) == 1 else Compose(parts)
 
     def wide(self, scale: float) -> Transform:
         """From x to z such that N(0, I) of z is N(0, scale^2 I) of u, mapped to the support."""
@@ -202,7 +203,7 @@ def _highest(height: LogDensity, u: Tensor, seconds: float) -> tuple[Tensor, Ten
         heights = height(u).nan_to_num(-torch.inf, -torch.inf)
     if not bool(heights.isfinite().any()):
         raise ValueError(f"log_density is not finite where {len(u)} climbs from N(0, I) end: rescale the parameters")
-    mode, values, vectors = newton(height, u[heights.argmax(), None], iterations=50)
+    mode, values, vectors = newton(height, u[heights.argmax(), None], iterations=50, exact=True)
     return mode[0], vectors[0] * values[0].abs().clamp_min(1e-8).rsqrt()
 
 

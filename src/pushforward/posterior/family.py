@@ -227,7 +227,7 @@ def family_start(flow: Flow, family: Family, space: Space, widen: float) -> Tran
         parts.append(shift)
     spread = like.new_zeros(space.free, space.free)
     for mode, c in zip(modes, context, strict=True):
-        _, values, vectors = newton(height(c), mode[None], iterations=0)
+        _, values, vectors = newton(height(c), mode[None], iterations=0, exact=True)
         spread += (vectors[0] / values[0].abs().clamp_min(1e-8)) @ vectors[0].T / len(u)
     apart = u - u.mean(0)
     parts.append(Whiten(u.mean(0), widen * torch.linalg.cholesky(spread + apart.T @ apart / len(u))))

@@ -233,10 +233,12 @@ def _result(
 ) -> Result:
     at = run.at
     if run.source.held_out and at.best_loss is None:
-        raise TrainingError(
+        error = TrainingError(
             "the held-out loss was never finite, so there are no best weights: the flow gives some held-out rows no "
             "density at all"
         )
+        error.flow = objective.flow
+        raise error
     return Result(
         flow=objective.flow,
         objective=objective,
