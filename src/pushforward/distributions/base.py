@@ -167,7 +167,8 @@ class Density(Configurable):
         """Integers, truth values and floats that are narrower, in the dtype of the density's own numbers.
 
         Raises:
-            ValueError: the value is wider, and no :class:`~pushforward.transforms.Precision` says where to round it.
+            ValueError: the value is wider, and no :class:`~pushforward.transforms.precision.Precision` says where to
+                round it.
         """
         own = self._dtype() or value.dtype
         if value.dtype == own or torch.promote_types(value.dtype, own) == own:

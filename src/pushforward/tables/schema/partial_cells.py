@@ -55,7 +55,7 @@ def typical_of(column: pl.Series) -> tuple[pl.Series, bool]:
 
 
 def encoded(column: pl.Series, step: float, origin: float, bounds: Bounds | None) -> Numbers:
-    """Structs as encoded numbers, for a column with these cells and bounds; see :mod:`~.numerics.partly_known`."""
+    """Structs as encoded numbers, for a column with these cells and bounds; see ``numerics/partly_known.py``."""
     low, high, above, below, error = (
         column.struct.field(name).fill_null(empty).to_numpy() for name, empty in EMPTY.items()
     )
