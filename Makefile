@@ -4,7 +4,7 @@
 #   make test               the contract without the fast room, then the whole test suite, on all processors
 #   make test-plain         the contract without the fast room: with its folder deleted
 #   make lint | docs
-#   make wheel              the wheel, of less than 1.1 megabytes, and the source distribution, in dist/; a look at what is in them
+#   make wheel              the wheel, of less than 1 MiB, and the source distribution, in dist/; a look at what is in them
 #   make gpu                contract, training and speed on a CUDA device, results named after the card
 #   make bench              every benchmark against every peer, about 40 minutes; QUICK=1 for a look in 5; JOBS=1 for the jobs
 #
@@ -58,7 +58,7 @@ wheel: .venv/wheel.stamp
 	rm -rf dist && $(BIN)/python -m build -q
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
-	@test "$$(cat dist/*.whl | wc -c)" -lt 1100000 || { echo "the wheel has 1.1 megabytes or more"; exit 1; }
+	@test "$$(cat dist/*.whl | wc -c)" -lt 1048576 || { echo "the wheel has 1 MiB or more"; exit 1; }
 
 clean:
 	rm -rf .venv docs/_build demo dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis
