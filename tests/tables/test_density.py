@@ -18,6 +18,7 @@ from pushforward.cli import app as cli
 from pushforward.diagnostics.averages import mean_and_error, quantiles
 from pushforward.diagnostics.linear_gaussian import LinearGaussian
 from pushforward.errors import InputError
+from pushforward.models.console import Console
 from pushforward.tables.latents import first_transforms
 
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 30, "lr": 0.02}
@@ -306,12 +307,17 @@ def test_a_model_is_trained_further_with_the_same_rows_and_never_gets_worse(tmp_
         assert again.summary_["flow"] == "maf"
 
 
-def test_rows_given_what_no_training_row_had_are_neither_filled_nor_explained(conditioned: pf.TableDensity):
+def test_rows_given_what_no_training_row_had_are_neither_filled_nor_explained(
+    conditioned: pf.TableDensity, tmp_path: Path
+):
     strange, hole = pl.Series([False, True, False]), pl.Series([True, True, False])
     rows = TABLE[:3].with_columns(
         colour=pl.when(strange).then(pl.lit("mauve")).otherwise("colour"), price=pl.when(~hole).then("price")
     )
     assert conditioned.impute(rows, draws=2)["price"].is_null().to_list() == 2 * strange.to_list()
+    rows.write_csv(tmp_path / "rows.csv")
+    said = conditioned.run("impute", tmp_path / "rows.csv", tmp_path / "filled.csv", Console(quiet=True))
+    assert said["missing"] == 1
     explained = conditioned.explain(rows)
     assert explained["unlikely_because"].is_null().to_list() == strange.to_list()
     assert explained["log_p_size"].is_nan().to_list() == strange.to_list()
