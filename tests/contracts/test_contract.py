@@ -37,6 +37,7 @@ RECIPE_SIZES = [(1, "float64", 0), (2, "float32", 3), (5, "float64", 3)]
 TYPE_AND_CONTEXT = [("float32", 0), ("float64", 3)]
 DEVICE = os.environ.get("PUSHFORWARD_TEST_DEVICE", "cpu")  # of pytest --device
 HIDDEN = (12, 12)
+PAIRED = (12, 12, 12)  # with a residual pair, as the networks of maf and nsf have by default
 
 
 @pytest.fixture(autouse=True)
@@ -336,11 +337,11 @@ IMAGES: dict[str, tuple[Callable[[int], T.Transform], tuple[int, int, int], str]
 }
 
 RECIPES: dict[str, Callable[..., pf.Flow]] = {
-    "maf": lambda m, c: pf.maf(m, context=c, layers=2, hidden=HIDDEN),
+    "maf": lambda m, c: pf.maf(m, context=c, layers=2, hidden=PAIRED),
     "iaf": lambda m, c: pf.iaf(m, context=c, layers=2, hidden=HIDDEN),
     "realnvp": lambda m, c: pf.realnvp(m, context=c, layers=3, hidden=HIDDEN),
-    "nsf": lambda m, c: pf.nsf(m, context=c, layers=2, hidden=HIDDEN),
-    "nsf coupling": lambda m, c: pf.nsf(m, context=c, layers=2, hidden=HIDDEN, coupling=True),
+    "nsf": lambda m, c: pf.nsf(m, context=c, layers=2, hidden=PAIRED),
+    "nsf coupling": lambda m, c: pf.nsf(m, context=c, layers=2, hidden=PAIRED, coupling=True),
     "nsf linear": lambda m, c: pf.nsf(m, context=c, layers=3, hidden=HIDDEN, linear=True),
     "maf linear": lambda m, c: pf.maf(m, context=c, layers=3, hidden=HIDDEN, linear=True),
     "maf graph": lambda m, c: pf.maf(m, context=c, hidden=HIDDEN, adjacency=forest(m)),
@@ -514,6 +515,8 @@ def test_recipe(name: str, features: int, dtype: str, context: int) -> None:
     x = normal(6, features, dtype=DTYPES[dtype])
     given = normal(6, 3, dtype=DTYPES[dtype], seed=2) if context else None
     check_flow(flow, x, given, tolerance=SOLVED.get(name))
+    assert flow.log_prob(x[:0], None if given is None else given[:0]).shape == (0,)
+    assert flow.sample((0,), given).shape == (0, *([] if given is None else [6]), features)
 
 
 @pytest.mark.parametrize(("dtype", "context"), TYPE_AND_CONTEXT)

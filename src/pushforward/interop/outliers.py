@@ -49,6 +49,7 @@ class OutlierOptions:
     trim: float = 0.0
 
 
+@dataclass(eq=False, repr=False)
 class FlowOutlier(OutlierMixin, OutlierOptions, BaseEstimator):
     r"""Detects unlikely rows, with p-values from rows that the density did not see.
 

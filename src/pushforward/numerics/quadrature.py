@@ -100,4 +100,4 @@ def _chebyshev(u: Tensor, count: int) -> Tensor:
 
 def _applied(matrix: Tensor, values: Tensor) -> Tensor:
     """The matrix times the values ``(N, *shape)`` along their first dimension."""
-    return (matrix @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])
+    return (matrix @ values.reshape(len(values), values[0].numel())).reshape(len(matrix), *values.shape[1:])

@@ -161,7 +161,7 @@ class TargetObjective(Objective):
         if flow.context_features and contexts is None:
             raise ValueError(
                 f"flow was built with context={flow.context_features}, but a target has no context: say which to draw "
-                "with contexts=, or take a flow without one"
+                "with contexts= of ReverseKL, or take a flow without one"
             )
         self.family = family = None if contexts is None else Family(log_density, contexts, math.prod(flow.event_shape))
         if family is not None:
