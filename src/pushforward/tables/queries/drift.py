@@ -8,7 +8,7 @@ or bad the model is: it only decides what is looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...diagnostics.averages import mean_and_error
-from ...diagnostics.two_samples import Comparison, Moved
+from ...diagnostics.two_samples import Comparison
 from ...errors import InputError, listed
 from ...models.console import Console
 from ...models.train import Rows
@@ -138,11 +138,11 @@ def _described(pooled: Pooled, found: Comparison[Any]) -> Drift:
     (old, old_error), (new, new_error) = (_usual(score[rows]) for rows in (~pooled.second, pooled.second))
     each = {values.column.name: values for values in pooled.columns}
     measures = [
-        (name, groups["columns"][name].p_value, pooled.divergence(each[name]), _change(pooled, each[name]))
-        for name in _most_moved(groups)
+        (name, groups["columns"][name].p_value, pooled.divergence(each[name].numbers), _change(pooled, each[name]))
+        for name in _most_moved(pooled)
     ]
     pairs = [
-        (*pair, moved.p_value, pooled.divergence(*(each[name] for name in pair)), *_correlations(pooled, *pair))
+        (*pair, moved.p_value, pooled.divergence(*(each[name].numbers for name in pair)), *_correlations(pooled, *pair))
         for pair, moved in list(groups["pairs"].items())[:SHOWN]
     ]
     categories = [
@@ -175,15 +175,15 @@ def _usual(score: Tensor) -> tuple[float, float]:
     return mean_and_error(there[len(there) // 100 :].numpy()) if len(there) else (-math.inf, 0.0)
 
 
-def _most_moved(groups: Mapping[str, Mapping[Any, Moved]]) -> list[str]:
-    """The columns, the most moved first: by their own values, by how many of these are missing, and by how far they are
-    from what the others tell."""
+def _most_moved(pooled: Pooled) -> list[str]:
+    """The columns, the most moved first: by the divergence of their own values, and of how far these are from what the
+    others tell. What only follows another column diverges less than it (the data processing inequality)."""
+    numbers = {values.column.name: values.numbers for values in pooled.columns}
 
     def moved(name: str) -> float:
-        found = (groups[group].get(name) for group in ("columns", "missing", "given others"))
-        return sum(max(each.surprise, 0.0) for each in found if each is not None)
+        return sum(pooled.divergence(found[name]) for found in (numbers, pooled.tails) if name in found)
 
-    return sorted(groups["columns"], key=moved, reverse=True)
+    return sorted(numbers, key=moved, reverse=True)
 
 
 def _frame(rows: Sequence[tuple[Any, ...]], *names: str) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
@@ -27,7 +28,6 @@ from ..schema.schema import Schema
 PAIRS, CATEGORIES = 2_000, 500  # at most, the most dependent pairs and the commonest categories
 COMMON, FEWEST = 3, 5  # categories of a column in pairs; rows of a category that is looked at by itself
 WIDTHS = (0.5, 1.5)  # of the kernels, in units of the distance that rows of independent columns have
-BINS = 10
 UNSEEN = -1.0  # the code of a value that no training row had
 
 
@@ -59,15 +59,6 @@ class Values:
             z = (self.numbers[:, None] == codes[counts.argsort(descending=True)[:COMMON]]).double()
         z = (z - z[there].mean(0)) * there[:, None]
         return z / z.square().mean(0).sqrt().clamp_min(1e-6)
-
-    def cells(self, bins: int = BINS) -> tuple[Tensor, int]:
-        """Categories, or as many bins of equally many rows, ``(n,)``; the last cell is that of missing values."""
-        there, (codes, places) = ~self.numbers.isnan(), self.numbers.unique(return_inverse=True)
-        if not self.named and len(codes) > bins:
-            ends = torch.quantile(self.numbers[there], torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1])
-            places = torch.searchsorted(ends.unique(), self.numbers.contiguous(), right=True)
-        count = int(places[there].max()) + 1 if bool(there.any()) else 0
-        return torch.where(there, places, count), count + 1
 
 
 @dataclass(frozen=True)
@@ -129,20 +120,26 @@ class Pooled:
         """The shares of old and of new rows that are marked."""
         return float(where[~self.second].double().mean()), float(where[self.second].double().mean())
 
-    def divergence(self, *columns: Values) -> float:
+    def divergence(self, *columns: Tensor) -> float:
         r"""The Kullback-Leibler divergence of new from old values, in cells of one column or of several:
-        :math:`\sum_c q_c \log \frac{q_c}{p_c}` in nats, less what it is by chance."""
-        cells, count = torch.zeros(len(self), dtype=torch.long), 1
-        for each in columns:
-            own, k = each.cells(BINS if len(columns) == 1 else BINS // 2)
-            cells, count = cells * k + own, count * k
-        used = cells.unique(return_inverse=True)[1]
-        counts = [
-            torch.bincount(used[rows], minlength=int(used.max()) + 1) + 0.5 for rows in (~self.second, self.second)
-        ]
-        p, q = (each / each.sum() for each in counts)
-        chance = (len(p) - 1) / 2 * sum(1 / each.sum() for each in counts)
+        :math:`\sum_c q_c \log \frac{q_c}{p_c}` in nats, less what it is by chance.
+
+        Reference:
+            Mann, Wald (1942), On the choice of the number of class intervals in the application of the chi square test.
+        """
+        bins = int((2 * len(self) ** 0.4) ** (1 / len(columns)))
+        cells = torch.stack([_cells(each, bins) for each in columns], 1).unique(dim=0, return_inverse=True)[1]
+        count = int(cells.max()) + 1
+        p, q = (torch.bincount(cells[rows], minlength=count) + 0.5 for rows in (~self.second, self.second))
+        chance = (count - 1) / 2 * (1 / p.sum() + 1 / q.sum())
+        p, q = p / p.sum(), q / q.sum()
         return max(float((q * (q / p).log()).sum() - chance), 0.0)
+
+
+def _cells(numbers: Tensor, bins: int) -> Tensor:
+    """Values as they are where they are few, else bins of equally many rows, ``(n,)``; missing values are one more."""
+    few = len(numbers[~numbers.isnan()].unique()) <= bins
+    return torch.where(numbers.isnan(), math.inf, numbers if few else (middle_ranks(numbers) * bins).floor())
 
 
 def _products(scores: dict[str, Tensor]) -> list[tuple[Hashable, Tensor]]:
