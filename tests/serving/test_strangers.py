@@ -187,6 +187,17 @@ def test_it_ends_when_it_is_told_and_answers_first(fitted: Path) -> None:
             socket.create_connection((host, int(port)), timeout=5)
 
 
+def test_a_token_is_read_once_as_from_a_pipe(tmp_path: Path) -> None:
+    from pushforward.serving.options import ServeOptions
+
+    file = tmp_path / "token"
+    file.write_text("secret\n")
+    options = ServeOptions(token_file=file)
+    assert options.token == "secret"
+    file.unlink()
+    assert options.token == "secret"
+
+
 def test_a_token_file_without_a_token_is_refused(tmp_path: Path, fitted: Path) -> None:
     from pushforward.cli import app as cli
 

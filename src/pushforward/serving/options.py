@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -59,9 +60,9 @@ class ServeOptions:
         """The time in which a request has to arrive."""
         return self.timeout or 30.0
 
-    @property
+    @cached_property
     def token(self) -> str | None:
-        """The token in the file.
+        """The token in the file, which is read once: it may be a pipe.
 
         Raises:
             InputError: there is no such file, or no token in it.
