@@ -64,6 +64,24 @@ def test_a_shift_is_seen_and_its_column_named(model, what):
     assert found.measures.height == 4
 
 
+def test_what_moves_by_itself_comes_before_what_follows_it(monkeypatch):
+    diamonds = pl.from_pandas(pytest.importorskip("plotnine.data").diamonds)
+    frame = diamonds["carat", "depth", "table", "price"].sample(9000, seed=0, shuffle=True)
+    model = pf.TableDensity("maf", steps=30, queries=False, random_state=0).fit(frame[:3000])
+    monkeypatch.setattr("pushforward.tables.queries.drift._least_likely", lambda *_: pl.DataFrame())
+    right = []
+    for name in frame.columns:  # rows that the model did not see, without a mode, a tail, or with a heap
+        low, high, tail = (frame[name].quantile(q) for q in (0.35, 0.65, 0.85))
+        heaped = pl.when(pl.int_range(pl.len()) % 4 == 0).then(low).otherwise(name).cast(frame[name].dtype)
+        for moved in (
+            frame[3000:].filter(~pl.col(name).is_between(low, high)),
+            frame[3000:].filter(pl.col(name) <= tail),
+            frame[3000:].with_columns(heaped.alias(name)),
+        ):
+            right.append(model.drift(moved[:600]).columns[0] == name)
+    assert np.mean(right) >= 0.9
+
+
 def test_a_correlation_alone_is_a_pair(model):
     fresh = rows(400, 78)
     order = np.random.default_rng(0).permutation(400)

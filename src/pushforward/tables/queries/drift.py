@@ -8,7 +8,7 @@ or bad the model is: it only decides what is looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...diagnostics.averages import mean_and_error
-from ...diagnostics.two_samples import Comparison
+from ...diagnostics.two_samples import Comparison, Moved
 from ...errors import InputError, listed
 from ...models.console import Console
 from ...models.train import Rows
@@ -139,7 +139,7 @@ def _described(pooled: Pooled, found: Comparison[Any]) -> Drift:
     each = {values.column.name: values for values in pooled.columns}
     measures = [
         (name, groups["columns"][name].p_value, pooled.divergence(each[name].numbers), _change(pooled, each[name]))
-        for name in _most_moved(pooled)
+        for name in _most_moved(pooled, groups)
     ]
     pairs = [
         (*pair, moved.p_value, pooled.divergence(*(each[name].numbers for name in pair)), *_correlations(pooled, *pair))
@@ -175,13 +175,15 @@ def _usual(score: Tensor) -> tuple[float, float]:
     return mean_and_error(there[len(there) // 100 :].numpy()) if len(there) else (-math.inf, 0.0)
 
 
-def _most_moved(pooled: Pooled) -> list[str]:
-    """The columns, the most moved first: by the divergence of their own values, and of how far these are from what the
-    others tell. What only follows another column diverges less than it (the data processing inequality)."""
+def _most_moved(pooled: Pooled, groups: Mapping[str, Mapping[Any, Moved]]) -> list[str]:
+    """The columns, the most moved first: those that moved by themselves, then the others; each by the divergence of its
+    values, and of how far these are from what the others tell. What only follows another column diverges less than it
+    (the data processing inequality), but may be as far from what is told when that one moves."""
     numbers = {values.column.name: values.numbers for values in pooled.columns}
 
-    def moved(name: str) -> float:
-        return sum(pooled.divergence(found[name]) for found in (numbers, pooled.tails) if name in found)
+    def moved(name: str) -> tuple[bool, float]:
+        by_itself = min(groups[group][name].p_value for group in ("columns", "missing")) <= LEVEL
+        return by_itself, sum(pooled.divergence(found[name]) for found in (numbers, pooled.tails) if name in found)
 
     return sorted(numbers, key=moved, reverse=True)
 
