@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from itertools import chain
@@ -182,10 +181,20 @@ class Density(Configurable):
 
     def _dtype(self) -> torch.dtype | None:
         """That of the first parameter, or else buffer; not of the encoder's, which reads what it likes."""
-        parts = [part for part in self.children() if part is not self.encoder]
-        inside = (numbers(part) for numbers in (nn.Module.parameters, nn.Module.buffers) for part in parts)
-        own = self.parameters(recurse=False), *inside, self.buffers(recurse=False)
-        return next((number.dtype for number in itertools.chain(*own) if number.is_floating_point()), None)
+        number: Tensor  # in loops: the compiler of PyTorch 2.6 cannot trace ``next`` of a generator
+        for number in self.parameters(recurse=False):
+            if number.is_floating_point():
+                return number.dtype
+        for numbers in (nn.Module.parameters, nn.Module.buffers):
+            for part in self.children():
+                if part is not self.encoder:
+                    for number in numbers(part):
+                        if number.is_floating_point():
+                            return number.dtype
+        for number in self.buffers(recurse=False):
+            if number.is_floating_point():
+                return number.dtype
+        return None
 
 
 def _batch_of_draws(shape: Sequence[int], context: Tensor | None) -> torch.Size:
