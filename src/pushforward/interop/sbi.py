@@ -146,7 +146,6 @@ class SbiAnyConditional(ConditionalDensityEstimator):
 
     def __init__(self, net: AnyOrder, input_shape: torch.Size, condition_shape: torch.Size) -> None:
         super().__init__(net, input_shape=input_shape, condition_shape=condition_shape)
-        self.objective = AnyOrderLikelihood(net)
         known = torch.arange(net.event_shape[0]) >= input_shape.numel()
         self.register_buffer("known", known, persistent=False)
 
@@ -159,7 +158,7 @@ class SbiAnyConditional(ConditionalDensityEstimator):
         """The loss of each pair, ``(batch,)``, in nats."""
         if not self.training:
             return -self.log_prob(input.unsqueeze(0), condition)[0]
-        return self.objective.held_out(torch.cat([input, condition.flatten(1)], -1))
+        return AnyOrderLikelihood(self.net).held_out(torch.cat([input, condition.flatten(1)], -1))
 
     def sample(self, sample_shape: torch.Size, condition: Tensor, **options: Any) -> Tensor:
         """Draws ``(*sample_shape, batch, *input_shape)``."""
