@@ -27,7 +27,7 @@ class Shape(NamedTuple):
 
     layers: tuple[BlockTriangular, ...]
     masked: bool
-    residual: bool | str
+    residual: bool
     straight: int
 
 

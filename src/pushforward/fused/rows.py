@@ -199,7 +199,7 @@ def _shape(net: Any) -> Shape:
             )
         else:
             layers = tuple(full(*weight.shape) for weight in net.weights)
-        found = _SHAPES[net] = Shape(layers, isinstance(net, MADE), net.residual, net.straight)
+        found = _SHAPES[net] = Shape(layers, isinstance(net, MADE), bool(net.residual), net.straight)
     return found
 
 
