@@ -88,7 +88,7 @@ class _Sweep:
                 last_layer = k == len(layers) - 1
                 target = self.out[: rows.stop - rows.start] if last_layer else self.read[k + 1][rows]
                 read = self.read[k][:before]
-                multiply = engine("values", len(target) * before * n, like).mm
+                multiply = engine("values", len(target) * before * n, like).product
                 outer.append((multiply, target, weight[rows, :before], read, rows))
                 heights = [r.stop - r.start for r in (self._rows(k, j, j + 1) for j in range(first, last))]
                 parts, read = weight[rows, before:].split(heights), self.read[k][before:]
@@ -127,7 +127,7 @@ class _Sweep:
         inputs = self.inputs
         for (first, last), outer, inner in zip(self.plan.blocks, self.outer, self.inner, strict=True):
             for bias, (multiply, target, weight, read, span) in zip(self.biases, outer, strict=True):
-                multiply(weight, read, out=target).add_(bias[span])
+                torch.add(multiply(weight, read, out=target), bias[span], out=target)
             if self.residual:
                 self._residual_steps(first, inner, inputs, step)
             else:

@@ -106,14 +106,16 @@ class AffineMoving:
     def __init__(self, of: AffineMap, outputs: Tensor, inverse: bool) -> None:
         self.of, self.outputs, self.inverse = of, outputs, inverse
         self.mu, self.raw = outputs.unflatten(0, (-1, 2)).unbind(1)
+        self.sign = outputs.new_full((), 1.0 if inverse else -1.0)
         self.denominator, self.scale = torch.empty_like(self.mu), torch.empty_like(self.mu)
         self.nbytes = nbytes([self.denominator, self.scale])
         self.kept: Tensor | None = None
         self.tail: tuple[Tensor, Tensor] | None = None
 
     def run(self, before: Tensor, after: Tensor, log_slope: Tensor) -> Tensor:
-        sign = 1.0 if self.inverse else -1.0  # s = r / (1 + |r| / limit) is the log-slope of the inverse
-        torch.abs(self.raw, out=self.denominator).mul_(sign / self.of.limit).add_(sign)
+        torch.abs(self.raw, out=self.denominator)  # s = r / (1 + |r| / limit) is the log-slope of the inverse
+        per_limit = (1 if self.inverse else -1) / self.of.limit
+        torch.add(self.sign, self.denominator, alpha=per_limit, out=self.denominator)
         torch.exp(torch.div(self.raw, self.denominator, out=log_slope), out=self.scale)
         if self.inverse:
             torch.addcmul(self.mu, before, self.scale, out=after)

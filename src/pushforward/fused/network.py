@@ -53,7 +53,7 @@ class Network:
         self.ragged = [ragged_parts(pattern, mask) for pattern, mask in zip(self.layers, self.masks, strict=False)]
         self.weights = [torch.empty_like(mask) for mask in self.masks]
         sizes = [n * max((step.last - step.first) * step.columns for step in pattern.steps) for pattern in self.layers]
-        self.multiply = [engine("values", size, like).mm for size in sizes]
+        self.multiply = [engine("values", size, like).product for size in sizes]
         self.by_weight = [engine("weights", size, like).mm for size in sizes]
         self.by_input = [engine("inputs", size, like) for size in sizes]
         self.blocks = [blocks(pattern, own) for pattern, own in zip(self.layers, self.weights, strict=False)]
@@ -68,14 +68,11 @@ class Network:
         for k, reads in enumerate(self.reads):
             h = out if k == last else self.hidden[k]
             parts = by_step(self.layers[k], out) if k == last else self.parts[k]
-            for weight, read, part in zip(self._load(k, params[2 * k]), reads, parts, strict=True):
-                self.multiply[k](weight, read, out=part)
+            add = torch.add if k == last or (self.residual and k % 2 == 0) else add_rectified
             bias = params[2 * k + 1]
-            bias = bias if bias.dim() == 2 else bias.unsqueeze(1)
-            if k == last or (self.residual and k % 2 == 0):
-                h.add_(bias)
-            else:
-                add_rectified(h, bias)
+            biases = by_step(self.layers[k], bias if bias.dim() == 2 else bias.unsqueeze(1))
+            for weight, read, part, own in zip(self._load(k, params[2 * k]), reads, parts, biases, strict=True):
+                add(self.multiply[k](weight, read, out=part), own, out=part)
             if self.residual and k != last and k % 2 == 0:
                 stream = h if stream is None else h.add_(stream)
                 if k + 1 != self.straight:

@@ -25,22 +25,26 @@ WIDTHS = (64, 128, 256)  # rows of a step of a masked weight
 
 
 class Engine(NamedTuple):
-    """How matrices are multiplied, without a graph: ``mm(a, b, out=c)``, and ``add(c, a, b)`` for c + a b in place."""
+    """How matrices are multiplied, without a graph: ``product(a, b, out=c)``, whose result is in c or in new memory,
+    ``mm(a, b, out=c)``, and ``add(c, a, b)`` for c + a b in place."""
 
     name: str
-    mm: Callable[..., Tensor]
+    product: Callable[..., Tensor]
     add: Callable[[Tensor, Tensor, Tensor], Tensor]
 
+    def mm(self, a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
+        found = self.product(a, b, out=out)
+        return out if found is out else out.copy_(found)
 
-def _onednn_mm(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
+
+def _onednn(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
     if out.stride(0) == 1:  # columns are contiguous: so are those of the transposed product
-        out.t().copy_(onednn_product(b.t(), a.t()))
-        return out
-    return out.copy_(onednn_product(a, b))
+        return onednn_product(b.t(), a.t()).t()
+    return onednn_product(a, b)
 
 
 BLAS = Engine("blas", torch.mm, torch.Tensor.addmm_)
-ONEDNN = Engine("onednn", _onednn_mm, lambda total, a, b: total.add_(onednn_product(a, b)))
+ONEDNN = Engine("onednn", _onednn, lambda total, a, b: total.add_(onednn_product(a, b)))
 
 # Operands of a product of n x n matrices as networks have them, for each kind.
 KINDS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
