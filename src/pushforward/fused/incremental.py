@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..nets.mlp import STRAIGHT
+from .block_triangular import mask
 from .maps import Solving
 from .network import Shape, nbytes
 from .pool import POOL, where
@@ -71,6 +72,7 @@ class _Sweep:
     def __init__(self, plan: UnitSchedule, like: Tensor, n: int) -> None:
         self.plan, self.n = plan, n
         layers, _, self.residual, self.straight = plan.shape
+        self.masks = [mask(pattern, like.dtype, like.device) for pattern in layers]
         self.weights = [like.new_zeros(pattern.rows, pattern.columns) for pattern in layers]
         self.read = [like.new_empty(pattern.columns, n) for pattern in layers]
         for units, counts in zip(self.read, plan.below, strict=True):
@@ -108,10 +110,10 @@ class _Sweep:
         own = [*self.weights, *self.read, self.out]
         self.nbytes = nbytes([*own, *streams] if self.residual else own)
 
-    def load(self, params: Sequence[Tensor], masks: Sequence[Tensor]) -> _Sweep:
+    def load(self, params: Sequence[Tensor]) -> _Sweep:
         """Takes the network's parameters, weights ``(out, in)`` and biases in turn."""
-        for weight, mask, matrix in zip(params[::2], masks, self.weights, strict=True):
-            torch.mul(weight, mask, out=matrix)
+        for weight, ones, matrix in zip(params[::2], self.masks, self.weights, strict=True):
+            torch.mul(weight, ones, out=matrix)
         self.biases = [bias if bias.dim() == 2 else bias.unsqueeze(1) for bias in params[1::2]]
         return self
 
@@ -207,11 +209,10 @@ class _Sweep:
 
 
 class Sequential(NamedTuple):
-    """A network prepared for incremental evaluation: the schedule, the parameters, and the weight masks."""
+    """A network prepared for incremental evaluation: the schedule and the parameters."""
 
     schedule: UnitSchedule
     params: list[Tensor]  # weights (out, in) and biases in turn; the first bias may be per event, (units, n)
-    masks: list[Tensor]
 
     @contextmanager
     def sweep(self, n: int) -> Iterator[_Sweep]:
@@ -219,7 +220,7 @@ class Sequential(NamedTuple):
         like = self.params[0]
         kind = ("sweep", self.schedule, *where(like))
         leased = POOL.lease(kind, n, lambda: _Sweep(self.schedule, like, n))
-        yield leased.load(self.params, self.masks)
+        yield leased.load(self.params)
         POOL.give_back(kind, n, leased)
 
     def invert(self, z: Tensor, scalar: Solving) -> tuple[Tensor, Tensor]:
@@ -228,7 +229,7 @@ class Sequential(NamedTuple):
         Differentiable once with respect to z and the network's parameters.
         """
         if torch.is_grad_enabled() and (z.requires_grad or any(p.requires_grad for p in self.params)):
-            return _Invert.apply(z, self.schedule, self.masks, scalar, *self.params)
+            return _Invert.apply(z, self.schedule, scalar, *self.params)
         with torch.no_grad(), self.sweep(z.shape[1]) as sweep:
             x, log_slope = sweep.invert(z, scalar)
             return x.clone(), log_slope
@@ -250,13 +251,11 @@ class Sequential(NamedTuple):
 
 class _Invert(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, z: Tensor, schedule: UnitSchedule, masks: list[Tensor], scalar: Solving, *params: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        sweep = _Sweep(schedule, params[0], z.shape[1]).load(params, masks)
+    def forward(ctx: Any, z: Tensor, schedule: UnitSchedule, scalar: Solving, *params: Tensor) -> tuple[Tensor, Tensor]:
+        sweep = _Sweep(schedule, params[0], z.shape[1]).load(params)
         x, log_slope = sweep.invert(z, scalar)
         ctx.save_for_backward(z, *params)
-        ctx.sweep, ctx.masks, ctx.scalar = sweep, masks, scalar
+        ctx.sweep, ctx.scalar = sweep, scalar
         return x.clone(), log_slope
 
     @staticmethod
@@ -267,15 +266,15 @@ class _Invert(torch.autograd.Function):
             outputs = _plain(z, sweep.plan, ctx.scalar, params)
             given = (z, *params), (x_grad, slope_grad)
             first, *others = torch.autograd.grad(outputs, *given, create_graph=True, materialize_grads=True)
-            return first, None, None, None, *others
+            return first, None, None, *others
         dx_dz, dx_dparams, through_z, through_params = _scalar_grads(ctx, sweep.read[0], z, params, slope_grad)
         x_grad = x_grad.clone(memory_format=torch.contiguous_format)
         deltas = sweep.vjp(x_grad, dx_dparams, through_params)
         grads: list[Tensor | None] = [None] * len(params)
-        for k, (delta, read, mask) in enumerate(zip(deltas, sweep.read, ctx.masks, strict=True)):
-            grads[2 * k] = (delta @ read.t()).mul_(mask)
+        for k, (delta, read, ones) in enumerate(zip(deltas, sweep.read, sweep.masks, strict=True)):
+            grads[2 * k] = (delta @ read.t()).mul_(ones)
             grads[2 * k + 1] = delta if params[2 * k + 1].dim() == 2 else delta.sum(1)
-        return torch.addcmul(through_z, dx_dz, x_grad), None, None, None, *grads
+        return torch.addcmul(through_z, dx_dz, x_grad), None, None, *grads
 
 
 def _plain(z: Tensor, plan: UnitSchedule, scalar: Solving, params: list[Tensor]) -> tuple[Tensor, Tensor]:

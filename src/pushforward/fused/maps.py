@@ -7,6 +7,7 @@ the gradient of the result into those of the plane and of the network's outputs.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import torch
@@ -92,8 +93,9 @@ class AffineMap(NamedTuple):
 
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
         mu, raw = params.unbind(1)
-        scale = raw.abs().add_(self.limit)
-        torch.div(raw, scale, out=scale).mul_(self.limit).exp_()  # s = limit r / (limit + |r|)
+        scale = raw.abs()  # s = r / (1 + |r| / limit)
+        torch.add(_number(1.0, raw.dtype, raw.device), scale, alpha=1 / self.limit, out=scale)
+        torch.div(raw, scale, out=scale).exp_()
         torch.addcmul(mu, z, scale, out=out)
 
     def log_slope(self, x: Tensor, z: Tensor, params: Tensor) -> Tensor:
@@ -106,7 +108,6 @@ class AffineMoving:
     def __init__(self, of: AffineMap, outputs: Tensor, inverse: bool) -> None:
         self.of, self.outputs, self.inverse = of, outputs, inverse
         self.mu, self.raw = outputs.unflatten(0, (-1, 2)).unbind(1)
-        self.sign = outputs.new_full((), 1.0 if inverse else -1.0)
         self.denominator, self.scale = torch.empty_like(self.mu), torch.empty_like(self.mu)
         self.nbytes = nbytes([self.denominator, self.scale])
         self.kept: Tensor | None = None
@@ -114,8 +115,9 @@ class AffineMoving:
 
     def run(self, before: Tensor, after: Tensor, log_slope: Tensor) -> Tensor:
         torch.abs(self.raw, out=self.denominator)  # s = r / (1 + |r| / limit) is the log-slope of the inverse
-        per_limit = (1 if self.inverse else -1) / self.of.limit
-        torch.add(self.sign, self.denominator, alpha=per_limit, out=self.denominator)
+        sign = 1.0 if self.inverse else -1.0
+        signed_one = _number(sign, self.raw.dtype, self.raw.device)
+        torch.add(signed_one, self.denominator, alpha=sign / self.of.limit, out=self.denominator)
         torch.exp(torch.div(self.raw, self.denominator, out=log_slope), out=self.scale)
         if self.inverse:
             torch.addcmul(self.mu, before, self.scale, out=after)
@@ -217,3 +219,10 @@ def within(x: Tensor, bound: float) -> bool:
     """Whether everything is known to lie within the bound, so that tails can be skipped: the check costs one pass,
     tails and their gradient a dozen. On a GPU the check would force a synchronisation."""
     return x.device.type == "cpu" and roots.within(x, bound)
+
+
+@lru_cache(maxsize=32)
+def _number(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A tensor ``()``: PyTorch converts a Python number at each call, which takes as long as a few hundred sums."""
+    with torch.inference_mode(False):
+        return torch.tensor(value, dtype=dtype, device=device)

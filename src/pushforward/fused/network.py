@@ -1,13 +1,13 @@
 """Forward and backward pass of a perceptron, in leased memory whose views are created once.
 
 A small network is mostly operator-launch overhead, and half of the operators would be views of weights and activations.
-Everything has the shape ``(units, n)``. In large hidden layers the units of an event are contiguous in memory: threads
-then split the events in the same way for matrix products and elementwise operators, and each reads what it wrote.
+Everything has the shape ``(units, n)``, contiguous, so what a step reads has no gaps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -17,8 +17,6 @@ from ..nets.mlp import STRAIGHT
 from ..numerics.torch_internals import add_rectified
 from .block_triangular import BlockTriangular, mask
 from .products import engine
-
-LARGE = 1 << 17  # numbers of a layer, from which on threads share its work
 
 
 class Shape(NamedTuple):
@@ -41,7 +39,7 @@ class Network:
     def __init__(self, shape: Shape, like: Tensor, n: int) -> None:
         self.layers, self.masked, self.residual, self.straight = shape
         self.x = like.new_empty(self.layers[0].columns, n)
-        self.hidden = [_plane(like, pattern.rows, n) for pattern in self.layers[:-1]]
+        self.hidden = [like.new_empty(pattern.rows, n) for pattern in self.layers[:-1]]
         # a residual stream continues unrectified, so the next layer's rectified input needs its own plane
         streams = {k for k in range(0, len(self.hidden), 2) if self.residual and k + 1 != self.straight}
         self.rectified = [torch.empty_like(h) if k in streams else h for k, h in enumerate(self.hidden)]
@@ -51,15 +49,14 @@ class Network:
         self.masks = [mask(pattern, like.dtype, like.device) for pattern in self.layers] if self.masked else []
         self.mask_blocks = [blocks(pattern, mask) for pattern, mask in zip(self.layers, self.masks, strict=False)]
         self.ragged = [ragged_parts(pattern, mask) for pattern, mask in zip(self.layers, self.masks, strict=False)]
-        self.weights = [torch.empty_like(mask) for mask in self.masks]
         sizes = [n * max((step.last - step.first) * step.columns for step in pattern.steps) for pattern in self.layers]
         self.multiply = [engine("values", size, like).product for size in sizes]
         self.by_weight = [engine("weights", size, like).mm for size in sizes]
         self.by_input = [engine("inputs", size, like) for size in sizes]
-        self.blocks = [blocks(pattern, own) for pattern, own in zip(self.layers, self.weights, strict=False)]
+        self.blocks = [[torch.empty_like(each) for each in masks] for masks in self.mask_blocks]  # without gaps
         self._gradients: _Gradients | None = None
         apart = [h for h, below in zip(self.rectified, self.hidden, strict=True) if h is not below]
-        self.nbytes = nbytes([self.x, *self.hidden, *apart, *self.weights])
+        self.nbytes = nbytes([self.x, *self.hidden, *apart, *chain.from_iterable(self.blocks)])
 
     def run(self, params: Sequence[Tensor], out: Tensor) -> None:
         """Writes the network's outputs for ``self.x`` into ``out``."""
@@ -84,9 +81,6 @@ class Network:
         """The blocks of a weight, masked."""
         if not self.masked:
             return blocks(self.layers[k], weight)
-        if len(self.blocks[k]) == 1:
-            torch.mul(weight, self.masks[k], out=self.weights[k])
-            return self.blocks[k]
         for own, raw, ones in zip(self.blocks[k], blocks(self.layers[k], weight), self.mask_blocks[k], strict=True):
             torch.mul(raw, ones, out=own)
         return self.blocks[k]
@@ -166,11 +160,6 @@ class _Gradients:
             [h[: step.columns] for step in pattern.steps] for pattern, h in zip(of.layers[1:], self.hidden, strict=True)
         ]
         of.nbytes += nbytes(self.hidden)
-
-
-def _plane(like: Tensor, units: int, n: int) -> Tensor:
-    """Memory for a layer, ``(units, n)``."""
-    return like.new_empty(n, units).t() if units * n >= LARGE else like.new_empty(units, n)
 
 
 def nbytes(tensors: Iterable[Tensor]) -> int:

@@ -37,14 +37,8 @@ class Engine(NamedTuple):
         return out if found is out else out.copy_(found)
 
 
-def _onednn(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
-    if out.stride(0) == 1:  # columns are contiguous: so are those of the transposed product
-        return onednn_product(b.t(), a.t()).t()
-    return onednn_product(a, b)
-
-
 BLAS = Engine("blas", torch.mm, torch.Tensor.addmm_)
-ONEDNN = Engine("onednn", _onednn, lambda total, a, b: total.add_(onednn_product(a, b)))
+ONEDNN = Engine("onednn", lambda a, b, out: onednn_product(a, b), lambda total, a, b: total.add_(onednn_product(a, b)))
 
 # Operands of a product of n x n matrices as networks have them, for each kind.
 KINDS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {

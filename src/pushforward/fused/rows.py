@@ -220,7 +220,7 @@ def sequential(net: MADE, context: Tensor | None, batch: Size) -> Sequential:
     schedule = _SCHEDULES.get(net)
     if schedule is None or schedule.shape is not _shape(net):
         schedule = _SCHEDULES[net] = UnitSchedule(net.degrees[:-1], net.num_params, _shape(net))
-    return Sequential(schedule, _parameters(net, context, batch), net.masks())
+    return Sequential(schedule, _parameters(net, context, batch))
 
 
 def planes(x: Tensor, *, packed: bool = True) -> Tensor:
