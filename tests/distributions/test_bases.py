@@ -156,3 +156,9 @@ def test_bad_arguments_are_told_in_a_sentence(name):
     make, sentence = BAD[name]
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("density", [pf.maf(2, context=1), pf.gmm(2, context=1)])
+def test_a_number_of_draws_is_a_shape(density):
+    context = torch.zeros(3, 1)
+    assert density.sample(5, context).shape == density.sample((5,), context).shape == (5, 3, 2)

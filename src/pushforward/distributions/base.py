@@ -52,7 +52,7 @@ class Density(Configurable):
     @torch.no_grad()
     def sample(
         self,
-        shape: Sequence[int] = (),
+        shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
@@ -61,13 +61,13 @@ class Density(Configurable):
         """Draws of shape ``(*shape, *context batch, *event)``, without gradients.
 
         Args:
-            shape: Shape of the draws for each context.
+            shape: Shape of the draws for each context, or their number.
             context: The context, if the density takes one.
             generator: Source of the randomness; PyTorch's default if None.
             temperature: Scales the spread of numbers and divides the logits of categories.
         """
         _, context = self._check(None, context)
-        return self._generate(_batch_of_draws(shape, context), context, generator, temperature)
+        return self._generate(batch_of_draws(shape, context), context, generator, temperature)
 
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
@@ -197,8 +197,9 @@ class Density(Configurable):
         return None
 
 
-def _batch_of_draws(shape: Sequence[int], context: Tensor | None) -> torch.Size:
-    """``(*shape, *context batch)``, the batch shape of the draws of ``sample``, for an encoded context."""
+def batch_of_draws(shape: int | Sequence[int], context: Tensor | None) -> torch.Size:
+    """``(*shape, *context batch)``, the batch shape of the draws of ``sample``, for an encoded context; n is (n,)."""
+    shape = (shape,) if isinstance(shape, int) else shape
     return torch.Size(shape) if context is None else torch.Size(shape) + context.shape[:-1]
 
 

@@ -15,7 +15,7 @@ from ..transforms.base import Transform
 from ..transforms.compose import Compose, plan
 from ..transforms.domain import on_events
 from ..transforms.seam import compile_blocks
-from .base import Density, StandardNormal, _batch_of_draws, base_draw, base_log_prob
+from .base import Density, StandardNormal, base_draw, base_log_prob, batch_of_draws
 from .guidance import denoised, with_guidance
 from .torch_base import TorchDistribution
 
@@ -162,7 +162,7 @@ class Flow(Density):
     @torch.no_grad()
     def sample(
         self,
-        shape: Sequence[int] = (),
+        shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
@@ -174,7 +174,7 @@ class Flow(Density):
         """Draws of shape ``(*shape, *context batch, *event)``.
 
         Args:
-            shape: Shape of the draws for each context.
+            shape: Shape of the draws for each context, or their number.
             context: The context, if the flow takes one.
             generator: Source of the randomness; PyTorch's default if None.
             temperature: Scales the base's noise.
@@ -204,7 +204,11 @@ class Flow(Density):
         return torch.stack([self.transform.at(t).generate(z, context) for t in times])
 
     def rsample_and_log_prob(
-        self, shape: Sequence[int] = (), context: Tensor | None = None, *, generator: torch.Generator | None = None
+        self,
+        shape: int | Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Draws and their log-densities in one pass, differentiable with respect to parameters and context."""
         z, context = self._noise(shape, context, generator, 1.0)
@@ -251,10 +255,10 @@ class Flow(Density):
         )  # a composition does its own planning
 
     def _noise(
-        self, shape: Sequence[int], context: Tensor | None, generator: torch.Generator | None, temperature: float
+        self, shape: int | Sequence[int], context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> tuple[Tensor, Tensor | None]:
         _, context = self._check(None, context)
-        return base_draw(self.base, _batch_of_draws(shape, context), context, generator, temperature), context
+        return base_draw(self.base, batch_of_draws(shape, context), context, generator, temperature), context
 
     def base_log_prob(self, z: Tensor, context: Tensor | None) -> Tensor:
         """The base's log-density, given the encoded context if the base is a density that takes one."""

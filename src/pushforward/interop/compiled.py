@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..distributions.base import Density
+from ..distributions.base import Density, batch_of_draws
 from ..distributions.flow import Flow
 from ..numerics.torch_internals import ahead_of_time, machine_code
 from ..objectives.target import with_gradients
@@ -70,7 +70,7 @@ class Compiled:
     @torch.no_grad()
     def sample(
         self,
-        shape: Sequence[int] = (),
+        shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
@@ -78,7 +78,7 @@ class Compiled:
     ) -> Tensor:
         """Draws of shape ``(*shape, *context batch, *event)``, the same as the density's own."""
         flow: Any = self.density
-        run = self._chosen("sample", 1, torch.Size(shape).numel())
+        run = self._chosen("sample", 1, batch_of_draws(shape, None).numel())
         if run is None:
             return flow.sample(shape, context, generator=generator, temperature=temperature)
         z, context = flow._noise(shape, context, generator, temperature)

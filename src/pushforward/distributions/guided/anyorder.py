@@ -20,7 +20,7 @@ from ...transforms.base import Transform
 from ...transforms.elementwise import Identity
 from ...transforms.precision import Precision
 from ...transforms.scalar import Affine, Spline
-from ..base import Density
+from ..base import Density, batch_of_draws
 from .normal_conditionals import NormalConditionals
 from .one_dimensional import KNOWN, LOG_SCALE, TAILS, Conditionals, Standard, network_inputs
 from .region import Inside
@@ -241,7 +241,7 @@ class AnyOrder(Density):
     @torch.no_grad()
     def sample(
         self,
-        shape: Sequence[int] = (),
+        shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         *,
         given: Tensor | None = None,
@@ -260,7 +260,7 @@ class AnyOrder(Density):
         if new := given is None:
             given = torch.full(self.event_shape, math.nan, dtype=self.loc.dtype, device=self.loc.device)
         given, context = self._check(given, context)
-        x = given.expand(*shape, *given.shape)
+        x = given.expand(*batch_of_draws(shape, None), *given.shape)
         z = torch.randn(x.shape, generator=generator, dtype=self.loc.dtype, device=x.device)
         return self._fill(x, z, context, range(len(self.classes)), temperature, new=new)[0]
 

@@ -74,7 +74,7 @@ class Guided(Density):
 
     def sample(
         self,
-        shape: Sequence[int] = (),
+        shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
