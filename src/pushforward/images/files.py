@@ -64,8 +64,7 @@ def score_file(
         "exact": exact,
     }
     write_table(scores, output)
-    for line in _describe(scores, summary, data):
-        console.say(line)
+    console.say(*_describe(scores, summary, data))
     console.say(f"saved {output}")
     return {**summary, "output": str(output)}
 

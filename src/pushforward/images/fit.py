@@ -60,8 +60,7 @@ def fit_images(
     else:
         _refuse_others(earlier, pictures, classes)
         flow = copy.deepcopy(earlier.density)
-    for line in _describe_data(pictures, splits, levels, classes):
-        console.say(line)
+    console.say(*_describe_data(pictures, splits, levels, classes))
     result = _train(flow, name, splits, classes, options, console, fresh=earlier is None)
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
@@ -82,8 +81,7 @@ def fit_images(
         "held_out": held,
         "seconds": round(time.perf_counter() - started, 1),
     }
-    for line in [str(summary["verdict"]), *describe_held_out(held)]:
-        console.say(line)
+    console.say(str(summary["verdict"]), *describe_held_out(held))
     console.say(f"{name}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
     history = joined(() if earlier is None else earlier.facts["history"], result.history)
     facts = _facts(pictures, splits, levels, classes, options)

@@ -246,8 +246,7 @@ class FittedDensity(ABC):
             "Command": self.facts["command"],
         }
         cells = [(label.lower(), f"{value:,}" if isinstance(value, int) else value) for label, value in facts.items()]
-        for line in [*aligned(cells, indent=""), "", *self.detailed()]:
-            console.say(line)
+        console.say(*aligned(cells, indent=""), "", *self.detailed())
         return {"model": self.called, **{name: self.facts[name] for name in KEPT if name in self.facts}}
 
     def __repr__(self) -> str:

@@ -48,8 +48,7 @@ def compare(
         "better": None if not abs(difference) > 2 * error else models[0 if better else 1].called,
         **shared,
     }
-    for line in _lines(summary, name, noun):
-        console.say(line)
+    console.say(*_lines(summary, name, noun))
     return summary
 
 

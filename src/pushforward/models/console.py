@@ -38,14 +38,14 @@ class Console:
         """Whether lines for people are printed."""
         return not (self.as_json or self.quiet)
 
-    def say(self, line: str = "") -> None:
-        if self.talks:
+    def say(self, *lines: str) -> None:
+        for line in lines if self.talks else ():
             print(spelled(line, self.spelling), file=sys.stderr if self.aside else sys.stdout, flush=True)
 
-    def note(self, line: str) -> None:
-        """Something that the user should know; it is also part of the JSON."""
-        self.notes.append(line)
-        if self.talks:
+    def note(self, *lines: str) -> None:
+        """What the user should know; it is also part of the JSON."""
+        self.notes += lines
+        for line in lines if self.talks else ():
             print(f"note: {spelled(line, self.spelling)}", file=sys.stderr, flush=True)
 
     def result(self, values: dict[str, Any]) -> None:

@@ -95,8 +95,7 @@ def fit_table(
     """
     device_named(options.training.device)
     started = time.monotonic()
-    for note in table.notes:
-        console.note(note)
+    console.note(*table.notes)
     if earlier is None:
         in_part = stated(table.frame, options.limits, options.censored, options.noise, str(table.path))
     else:
@@ -115,8 +114,7 @@ def fit_rows(
 ) -> tuple[Learned, dict[str, Any]] | None:
     """Fits rows that are encoded and divided, and measures: the second half of :func:`fit_table`, which began at a
     time, by :func:`time.monotonic`."""
-    for line in describe_data(table, rows) if console.talks else []:
-        console.say(line)
+    console.say(*describe_data(table, rows) if console.talks else [])
     budget = options.training.budget
     learned = learn(Task(rows, options, console, earlier, ends=started + (math.inf if budget is None else budget)))
     if int(os.environ.get("RANK", "0")):
@@ -138,8 +136,7 @@ def _measured(
         drawn = drawn_beside_held_out(fitted.density, rows, seed)
     summary["sampling"] = {**drawn.to_json(), "text": ". ".join(drawn.sentences())}
     summary["seconds"] = round(time.monotonic() - started, 1)
-    for line in [summary["verdict"], *describe_held_out(summary["held_out"]), *drawn.sentences()]:
-        console.say(line)
+    console.say(summary["verdict"], *describe_held_out(summary["held_out"]), *drawn.sentences())
     console.say(f"{options.flow}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
     if learned.guide:
         console.say(describe_guide(summary["guide"]))

@@ -165,8 +165,7 @@ def shaped(splits: TableSplits, options: TableOptions, console: Console, source:
         stated = stated_formulas(options.formulas, [*schema.fields, *schema.dependencies.columns], source)
         left = {name: formula for name, formula in stated.items() if {name, *formula.inputs} <= {*schema.names}}
         found = found.with_near(train.x, options.unrelated, left)
-    for note in found.notes:
-        console.note(note)
+    console.note(*found.notes)
     return replace(splits, schema=found, stream=splits.stream and splits.stream.encoded_by(found))
 
 

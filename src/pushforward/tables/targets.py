@@ -70,8 +70,7 @@ def run(options: TargetOptions, output: Path, console: Console, command: str) ->
     summary, facts = _measure(fitted, options)
     summary["seconds"] = round(time.perf_counter() - started, 1)
     save(fitted.flow, output, jsonable({**facts, "summary": summary, "command": command}))
-    for line in [*aligned(describe_target(summary["target"]), indent=""), "", *describe_held_out(summary["held_out"])]:
-        console.say(line)
+    console.say(*aligned(describe_target(summary["target"]), indent=""), "", *describe_held_out(summary["held_out"]))
     console.say(f"saved {output} and {draws}")
     return {**summary, "draws": str(draws)}
 
@@ -157,8 +156,7 @@ def _fit(
             )
     except (TypeError, ValueError, TrainingError) as error:
         raise InputError(str(error), "target", options.target) from error
-    for note in fitted.notes:
-        console.note(note)
+    console.note(*fitted.notes)
     if fitted.modes is not None:
         weights = ", ".join(f"{weight:.3g}" for weight in fitted.modes.weight.sort(descending=True).values[:8].tolist())
         more = ", ..." if len(fitted.modes.weight) > 8 else ""

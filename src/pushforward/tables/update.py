@@ -100,8 +100,7 @@ def plan_update(model: TableModel, new: Table, options: TableOptions, console: C
     relearnt = schema is None
     if schema is None:
         schema = old.learnt_again(frame, options, source)
-    for note in notes:
-        console.note(note)
+    console.note(*notes)
     anew = relearnt or bool(notes) or (old.complete and old.known + frame.height >= GROWN * old.fitted)
     steps = int(model.facts.get("first_steps", summary["training"]["steps"]))
     record = {

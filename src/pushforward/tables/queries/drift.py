@@ -293,8 +293,7 @@ def drift_file(model: TableModel, data: Location, console: Console, by: str | No
         ("windows", pl.DataFrame() if found.windows is None else found.windows.drop("verdict")),
     ):
         if frame.height:
-            for line in ("", title, *listing(frame)):
-                console.say(line)
+            console.say("", title, *listing(frame))
     return {**found.to_json(), "drifted": found.p_value <= LEVEL}
 
 

@@ -64,11 +64,9 @@ def impute_file(
     """Fills the missing cells of a file's table and writes it; returns a summary."""
     check_output(output)
     table = read_table(data, model.read_options)
-    for note in table.notes:
-        console.note(note)
+    console.note(*table.notes)
     filled, notes = impute(model, table.frame, draws, seed, str(data))
-    for note in notes:
-        console.note(note)
+    console.note(*notes)
     there = [name for name in model.schema.names if name in table.frame.columns]
     before, after = table.frame, filled.head(table.frame.height)  # rows without an answer keep their holes
     cells = sum(before[name].null_count() - after[name].null_count() for name in there)

@@ -109,18 +109,15 @@ def outliers_file(
     """Finds the outliers of a file's table and writes all rows, most unusual first; returns a summary."""
     check_output(output)
     table = read_table(data, model.read_options)
-    for note in table.notes:
-        console.note(note)
+    console.note(*table.notes)
     found, notes = outliers(model, table.frame, level, str(data))
-    for note in notes:
-        console.note(note)
+    console.note(*notes)
     write_table(found, output)
     odd = int(found["outlier"].sum())
     console.say(f"{odd:,} of {found.height:,} rows have a p-value of at most {level:g}; of usual rows {level:.0%} do")
     shown = ("row", "log_density", "p_value", "unlikely_because", "would_fit")
     if odd:
-        for line in listing(found.select(shown).head(min(odd, SHOWN))):
-            console.say(line)
+        console.say(*listing(found.select(shown).head(min(odd, SHOWN))))
     console.say(f"saved {output}")
     worst = found.head(SHOWN).select("row", "p_value").to_dicts()
     return {"rows": found.height, "outliers": odd, "level": level, "oddest": worst, "output": str(output)}

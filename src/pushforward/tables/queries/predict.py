@@ -200,13 +200,10 @@ def predict_file(
     frame = read_table(data, model.read_options).held_out().frame
     require_columns(frame, keep, str(data), "keep")
     found, notes = predict(model, frame, column, kind, level, seed)
-    for note in notes:
-        console.note(note)
+    console.note(*notes)
     kept = frame.select(keep)
     found = found.rename({name: f"predicted_{name}" for name in found.columns if name in kept.columns})
     write_table(pl.DataFrame([*kept.get_columns(), *found.get_columns()]), output)
     console.say(f"{frame.height:,} rows: {kind} of {column}")
-    for line in listing(found.head(3)):
-        console.say(line)
-    console.say(f"saved {output}")
+    console.say(*listing(found.head(3)), f"saved {output}")
     return {"rows": frame.height, "column": column, "kind": kind, "columns": found.columns, "output": str(output)}

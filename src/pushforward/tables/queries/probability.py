@@ -293,8 +293,7 @@ def ask(
     """Prints the probability of a condition and its standard error; returns them."""
     known = Known.of(model, given, within)
     value, error = (float(part[0]) for part in probability(model, [Where.of(model, where)], known, seed))
-    for note in known.notes:
-        console.note(note)
+    console.note(*known.notes)
     condition = " AND ".join([*(f"{name} = {value}" for name, value in given.items()), *([within] if within else [])])
     told = f" ± {error:.2g}" if error else ", exactly" if value else ": no draw of the model lies there"
     console.say(f"P({where}{f' | {condition}' if condition else ''}) = {value:.4g}{told}")

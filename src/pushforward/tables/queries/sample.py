@@ -138,16 +138,13 @@ def sample_file(
         raise InputError("needs the table that the model was fitted to, in `check=`", "privacy_check")
     known = Known.of(model, given, where)
     rows = draw(model, n, known, seed, temperature)
-    for note in known.notes:
-        console.note(note)
+    console.note(*known.notes)
     facts = {} if check is None else _checked(model, rows, check, console)
     if privacy_check and not facts["closeness"]["private"]:
         raise NotSaved(f"{output}: not written, since draws repeat training rows more than held-out rows do")
     write_table(rows, output)
     console.say(f"{n:,} rows of {rows.width} columns")
-    for line in listing(rows.head(3)):
-        console.say(line)
-    console.say(f"saved {output}")
+    console.say(*listing(rows.head(3)), f"saved {output}")
     return {
         "rows": n,
         "columns": rows.columns,
@@ -169,6 +166,5 @@ def _checked(model: TableModel, rows: pl.DataFrame, data: Location, console: Con
     drawn = rows.select(names)
     quality = sampling_quality(train, held_out, drawn, seed=model.seed)
     close = closeness(train, held_out, drawn, seed=model.seed)
-    for line in [*quality.sentences(), close.sentence()]:
-        console.say(line)
+    console.say(*quality.sentences(), close.sentence())
     return {"sampling": quality.to_json(), "closeness": close.to_json()}

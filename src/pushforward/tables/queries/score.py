@@ -115,8 +115,7 @@ def refuse_scores_name(keep: Sequence[str]) -> None:
 def score_table(scoring: Scoring, table: Table, console: Console) -> pl.DataFrame:
     """One row of scores per row of the table, in its order, with notes on what the model cannot use or read."""
     model, frame, source = scoring.model, table.frame, str(table.path)
-    for note in table.notes:
-        console.note(note)
+    console.note(*table.notes)
     scoring.check(frame.columns)
     if model.guided is None:
         model.schema.check(frame, source)
@@ -151,8 +150,7 @@ def _note_values(
     """Says which values no training row had, and which rows, by their places, violate a relation between columns."""
     assert query.encoded is not None
     schema, x = scoring.model.schema, query.encoded.x[~query.encoded.strange]
-    for note in query.notes:
-        console.note(note)
+    console.note(*query.notes)
     whole = set(schema.names) <= set(columns)
     if gaps := schema.unheard_of(x) if whole and not scoring.drop_missing else []:
         console.note(f"{source}: {listed(gaps)}: missing there but in no training row, so it is integrated out")
