@@ -64,8 +64,7 @@ def score_file(
         "exact": exact,
     }
     write_table(scores, output)
-    console.say(*_describe(scores, summary, data))
-    console.say(f"saved {output}")
+    console.say(*_describe(scores, summary, data), f"saved {output}")
     return {**summary, "output": str(output)}
 
 
@@ -118,8 +117,7 @@ def sample_file(
         "" if not labels else f" of class {labels[0]}" if given else f", classes in turn: {listed(model.classes[:n])}"
     )
     _, height, width = model.shape
-    console.say(f"{n:,} images of {height} x {width}" + told)
-    console.say(f"saved {output}")
+    console.say(f"{n:,} images of {height} x {width}{told}", f"saved {output}")
     return {"images": n, "shape": list(model.shape), "given": given, "seed": seed, "output": str(output)}
 
 

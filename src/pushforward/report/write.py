@@ -62,8 +62,7 @@ def write(
         timings=True,
     )
     found = write_page(output, model.evidence(held, page))
-    console.say(f"{len(held.rows):,} held-out {model.noun}")
-    console.say(f"saved {output}")
+    console.say(f"{len(held.rows):,} held-out {model.noun}", f"saved {output}")
     return {model.noun: len(held.rows), "output": str(output), "report": found}
 
 

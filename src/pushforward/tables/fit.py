@@ -114,7 +114,7 @@ def fit_rows(
 ) -> tuple[Learned, dict[str, Any]] | None:
     """Fits rows that are encoded and divided, and measures: the second half of :func:`fit_table`, which began at a
     time, by :func:`time.monotonic`."""
-    console.say(*describe_data(table, rows) if console.talks else [])
+    console.say(*(describe_data(table, rows) if console.talks else []))
     budget = options.training.budget
     learned = learn(Task(rows, options, console, earlier, ends=started + (math.inf if budget is None else budget)))
     if int(os.environ.get("RANK", "0")):

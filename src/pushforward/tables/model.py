@@ -96,7 +96,8 @@ class TableModel(FittedDensity):
         A table that it was fitted to is recognised by a digest, and its held-out rows are used; of a table with its own
         splits, the ``test`` rows; of any other, all rows."""
         table = data.held_out()
-        console.note(*table.notes)
+        for note in table.notes:
+            console.note(note)
         rows, numbers = self._encoded(table, console, drop_missing)
         known = self.facts.get("fingerprint")
         if data.splits:
@@ -135,7 +136,8 @@ class TableModel(FittedDensity):
                 console.note(f"{source}: {left:,} rows with missing or infinite values are left out")
                 frame = frame[numbers]
         encoded = self.schema.encode(frame, source)
-        console.note(*encoded.notes)
+        for note in encoded.notes:
+            console.note(note)
         known = ~encoded.strange
         if encoded.notes and not known.any():
             raise InputError(encoded.notes[0])

@@ -204,6 +204,5 @@ def predict_file(
     kept = frame.select(keep)
     found = found.rename({name: f"predicted_{name}" for name in found.columns if name in kept.columns})
     write_table(pl.DataFrame([*kept.get_columns(), *found.get_columns()]), output)
-    console.say(f"{frame.height:,} rows: {kind} of {column}")
-    console.say(*listing(found.head(3)), f"saved {output}")
+    console.say(f"{frame.height:,} rows: {kind} of {column}", *listing(found.head(3)), f"saved {output}")
     return {"rows": frame.height, "column": column, "kind": kind, "columns": found.columns, "output": str(output)}

@@ -143,8 +143,7 @@ def sample_file(
     if privacy_check and not facts["closeness"]["private"]:
         raise NotSaved(f"{output}: not written, since draws repeat training rows more than held-out rows do")
     write_table(rows, output)
-    console.say(f"{n:,} rows of {rows.width} columns")
-    console.say(*listing(rows.head(3)), f"saved {output}")
+    console.say(f"{n:,} rows of {rows.width} columns", *listing(rows.head(3)), f"saved {output}")
     return {
         "rows": n,
         "columns": rows.columns,

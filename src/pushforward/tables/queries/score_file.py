@@ -77,8 +77,7 @@ def _conclude(scoring: Scoring, figures: ScoreFigures, name: str, output: str, c
     """Reports the results and where they were saved; returns the summary."""
     summary = figures.summary(scoring.samples if scoring.model.schema.has_cells else None)
     summary["percentiles_among"] = scoring.model.others
-    console.say(*_describe(summary, figures.worst, name))
-    console.say(f"saved {output}")
+    console.say(*_describe(summary, figures.worst, name), f"saved {output}")
     return {**summary, "output": output}
 
 
