@@ -12,10 +12,11 @@ import numpy as np
 import polars as pl
 
 from ...errors import InputError
+from ..options import TableOptions
 from .columns import Column
 from .kinds.category import Category
 from .kinds.named import MOST
-from .learner import ColumnChoices, Decisions, Learner
+from .learner import Decisions, Learner
 from .missingness import flags_of, random_holes
 from .numbers import refuse_gaps
 from .relations.base import Dependencies, Dependency, Rows, inputs_of, modelled
@@ -37,7 +38,7 @@ KEPT = "in every row, and kept so in samples; a row that breaks it is unlikely, 
 
 def learn_schema(
     frame: pl.DataFrame,
-    said: ColumnChoices,
+    said: TableOptions,
     source: str,
     *,
     in_part: Sequence[KnownInPart] = (),

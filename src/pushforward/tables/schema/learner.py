@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from ...errors import InputError, listed
 from ...numerics.partly_known import known_in_part
+from ..options import TableOptions
 from .columns import Column, ContextColumn, Holes
-from .kinds.base import Bounds, Hints, Kind, Numbers
+from .kinds.base import Hints, Kind, Numbers
 from .kinds.category import Category
 from .kinds.circle import Periodic
 from .kinds.few_values import FEW, FewValues, are_few
@@ -33,35 +34,6 @@ KINDS: tuple[type[Kind], ...] = (Category, Periodic, FewValues, *NUMBERS)  # fro
 MOST_UNIQUE = 0.5  # share of distinct values among the rows above which text counts as identifiers
 SPOILT = 0.05  # share of non-numeric cells in a numeric column
 LARGEST = 1e30  # flows compute in float32, whose numbers end at 3e38; squares of differences must fit in float64
-
-
-class ColumnChoices(Protocol):
-    """What the user says of columns; see :class:`~pushforward.tables.options.ColumnOptions`."""
-
-    @property
-    def columns(self) -> Collection[str]: ...
-    @property
-    def given(self) -> Collection[str]: ...
-    @property
-    def categories(self) -> Collection[str]: ...
-    @property
-    def numbers(self) -> Collection[str]: ...
-    @property
-    def bounds(self) -> Mapping[str, Bounds]: ...
-    @property
-    def circular(self) -> Mapping[str, tuple[float, float]]: ...
-    @property
-    def kinds(self) -> Mapping[str, Kind | type[Kind]]: ...
-    @property
-    def order(self) -> Sequence[tuple[str, str]]: ...
-    @property
-    def relations(self) -> str: ...
-    @property
-    def unrelated(self) -> Collection[str]: ...
-    @property
-    def formulas(self) -> Mapping[str, str]: ...
-    @property
-    def strict(self) -> bool: ...
 
 
 @dataclass
@@ -92,7 +64,7 @@ def kind_of(values: pl.Series, hints: Hints, kinds: Sequence[type[Kind]] = KINDS
 
 def said_of(schema: Schema) -> dict[str, Any]:
     """What a user would say of a table's columns so that they are again what a schema says; see
-    :class:`ColumnChoices`."""
+    :class:`~pushforward.tables.options.ColumnOptions`."""
     scales = [column for column in schema.fields if not column.classes and column.kind.is_number]
     names = [column for column in schema.fields if column.classes and not column.kind.is_number]
     named = [column for column in names if column.reading.dtype in ("Int64", "Float64")]
@@ -116,7 +88,7 @@ class Learner:
     """Learns one column after another; ``encoded`` holds what it read, by name."""
 
     decisions: Decisions
-    said: ColumnChoices
+    said: TableOptions
     asked: bool = True
     in_part: Collection[str] = ()
     encoded: dict[str, Numbers] = field(default_factory=dict)
