@@ -6,15 +6,20 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..diagnostics.repairs import LogProb
 from ..distributions.base import Density
+from ..tables.schema.columns import Column
+from ..tables.schema.kinds.grid import Grid
+from ..tables.schema.kinds.numeric import Number
+from ..tables.schema.schema import Schema
 from ..training.batches import Rows
 from .evidence import Page
 from .tables.evidence import RowEvidence
-from .tables.model import ReportedColumns, RowModel
+from .tables.model import RowModel
 from .write import write_page
 
 
@@ -73,13 +78,19 @@ def write_report(
     evidence = RowEvidence(
         page=page,
         model=RowModel(flow),
-        columns=ReportedColumns.plain(columns, data),
+        schema=_plain(columns, data if train is None else train),
         held=Rows(data, context),
         names=range(1, len(data) + 1) if row_numbers is None else row_numbers,
         train=None if train is None else Rows(train, train_context),
         samples=samples,
     )
     return write_page(path, evidence)
+
+
+def _plain(names: Sequence[str], rows: Tensor) -> Schema:
+    """Columns of numbers of which nothing else is known; those with whole numbers alone have a grid of these."""
+    kinds = [(Grid if (x == np.round(x)).all() else Number).of(x) for x in rows.numpy().T]
+    return Schema(tuple(Column(str(name), kind) for name, kind in zip(names, kinds, strict=True)))
 
 
 def _rows(name: str, values: Any, columns: Sequence[str]) -> Tensor:

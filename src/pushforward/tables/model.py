@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..diagnostics.linear_gaussian import LinearGaussian
-from ..diagnostics.repairs import LogProb
 from ..distributions.base import Density
 from ..distributions.guided import Guided
 from ..errors import InputError, listed
@@ -20,14 +17,14 @@ from ..models.console import Console, aligned
 from ..models.held_out_figures import describe_held_out, gain_in_words
 from ..models.train import Rows
 from ..report.evidence import Evidence, Page
-from ..report.tables.model import ReportedColumns, ReportedRemainder, RowModel
+from ..report.tables.model import RowModel
 from ..report.words import plus_minus
 from .guide import GuideFill, joint_of, with_cells
 from .io.format import ReadOptions
 from .io.place import Location
 from .io.read import read_table
 from .io.table import Table
-from .schema.cells import Cells, Fill
+from .schema.cells import Cells
 from .schema.schema import Schema
 from .splits import HELD_OUT, fingerprint, held_out_order
 from .targets import describe_target
@@ -96,8 +93,7 @@ class TableModel(FittedDensity):
         A table that it was fitted to is recognised by a digest, and its held-out rows are used; of a table with its own
         splits, the ``test`` rows; of any other, all rows."""
         table = data.held_out()
-        for note in table.notes:
-            console.note(note)
+        console.note(*table.notes)
         rows, numbers = self._encoded(table, console, drop_missing)
         known = self.facts.get("fingerprint")
         if data.splits:
@@ -136,8 +132,7 @@ class TableModel(FittedDensity):
                 console.note(f"{source}: {left:,} rows with missing or infinite values are left out")
                 frame = frame[numbers]
         encoded = self.schema.encode(frame, source)
-        for note in encoded.notes:
-            console.note(note)
+        console.note(*encoded.notes)
         known = ~encoded.strange
         if encoded.notes and not known.any():
             raise InputError(encoded.notes[0])
@@ -156,8 +151,8 @@ class TableModel(FittedDensity):
         known = self.facts.get("gaussian")
         return RowEvidence(
             page=page,
-            model=RowModel(self.density, TableCells(self.schema, page.seed, self.fill)),
-            columns=reported_columns(self.schema, held.rows.x),
+            model=RowModel(self.density, Cells(self.schema, self.fill), page.seed),
+            schema=self.schema,
             held=held.rows,
             names=(held.numbers + 1).tolist(),
             train=held.train,
@@ -203,7 +198,7 @@ class TableModel(FittedDensity):
 
         held, shown = self.saved_held_out().rows, self.schema.columns[:4]
         generator = torch.Generator(self.device).manual_seed(self.seed)
-        model = RowModel(self.density, TableCells(self.schema, self.seed))
+        model = RowModel(self.density, Cells(self.schema), self.seed)
         drawn = model.sample(len(held), held.context, generator)
         figure = marginals(
             held.x[:, : len(shown)],
@@ -264,48 +259,3 @@ def describe_columns(schema: Schema) -> list[str]:
         lines.append(f"  given {given.name}: {listed(labels) if labels else 'a number'}")
     remarks = [*(column.kind.remark for column in schema.fields), *schema.missingness.remarks]
     return [*lines, *(line for remark in dict.fromkeys(filter(None, remarks)) for line in ("", remark))]
-
-
-class TableCells:
-    """Whole numbers, rounded numbers and the like as cells, over which a density is averaged at random points, with
-    missing values imputed as in :class:`~pushforward.tables.schema.cells.Cells`."""
-
-    def __init__(self, schema: Schema, seed: int, fill: Fill | None = None) -> None:
-        self.schema, self.seed, self.cells, self.filled = schema, seed, Cells(schema), Cells(schema, fill)
-
-    def score(self, log_prob: LogProb, rows: Tensor, context: Tensor | None, points: int) -> Tensor | None:
-        """Log-densities (n,) of rows averaged over their cells; None if no row has any."""
-        if not self.schema.has_cells and not bool(rows.isnan().any()):
-            return None
-        return self.filled.log_density(log_prob, rows, context, samples=points, seed=self.seed)[0]
-
-    def spread(self, rows: Tensor) -> Tensor:
-        """A random point of each row's cell."""
-        generator = torch.Generator().manual_seed(self.seed)
-        u = torch.rand(rows.shape, generator=generator, dtype=rows.dtype)
-        return self.cells.weighted(rows, u, holes=bool(rows.isnan().any()))[0]
-
-    def drawn(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Draws of a density as rows that the table can have, missing values included."""
-        return self.schema.snap(self.schema.missingness.drawn(rows, generator))
-
-
-def reported_columns(schema: Schema, rows: Tensor) -> ReportedColumns:
-    """The columns as a report shows them, with encoded rows from which it takes how precisely values are written."""
-    said = [column.describe() for column in schema.columns]
-    return ReportedColumns(
-        names=[column.name for column in schema.columns],
-        data=rows,
-        kinds=[(each.kind, each.first) for each in said],
-        steps=schema.steps,
-        labels=schema.labels,
-        flags=schema.missingness.flags,
-        typical=[column.typical for column in schema.columns],
-        write=lambda j, value: schema.columns[j].shown(value) if schema.columns[j].speaks else None,
-        remainders=[
-            ReportedRemainder(each.name, str(each), partial(each.left, columns=schema.columns), each.remainder.step)
-            for each in schema.near
-        ],
-        notes=schema.notes,
-        width=len(schema.table_names),
-    )

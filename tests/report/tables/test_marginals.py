@@ -10,7 +10,6 @@ import torch
 
 import pushforward as pf
 from pushforward.report.tables.marginals import remainders
-from pushforward.tables.model import reported_columns
 
 
 class Rows:
@@ -18,7 +17,7 @@ class Rows:
 
     def __init__(self, model: pf.TableDensity, table: pl.DataFrame) -> None:
         self.data = model.schema.encode(table, "rows").x
-        self.own, self.columns = self, reported_columns(model.schema, self.data)
+        self.own, self.schema = self, model.schema
 
 
 def test_what_formulas_leave_is_what_rows_are_beside_them() -> None:
@@ -28,13 +27,12 @@ def test_what_formulas_leave_is_what_rows_are_beside_them() -> None:
     table = pl.DataFrame({"entry": entry, "time": time, "age": age})
     quick = {"layers": 1, "hidden": (16,), "steps": 20, "queries": False}
     evidence = Rows(pf.TableDensity("maf", **quick).fit(table), table)
-    (remainder,) = evidence.columns.remainders
-    assert torch.equal(remainder.of(evidence.data).abs(), torch.tensor(3.0 * (np.arange(460) < 2)))
+    (remainder,) = evidence.schema.near
+    left = remainder.left(evidence.data, evidence.schema.columns)
+    assert torch.equal(left.abs(), torch.tensor(3.0 * (np.arange(460) < 2)))
     _, figure = remainders.write(evidence)
-    assert remainder.formula in figure.caption
-    evidence.columns = reported_columns(
-        pf.TableDensity("gmm", queries=False).fit(table[["entry"]]).schema, evidence.data[:, :1]
-    )
+    assert str(remainder) in figure.caption
+    evidence.schema = pf.TableDensity("gmm", queries=False).fit(table[["entry"]]).schema
     assert not list(remainders.write(evidence))
 
 

@@ -73,7 +73,7 @@ def latents(e: RowEvidence) -> Blocks:
     if not e.normality:
         return
     (verdict,) = noise(e.normality, len(e.data))
-    what = "the numbers of a row, given its categories," if e.columns.labels else "the rows"
+    what = "the numbers of a row, given its categories," if e.schema.labels else "the rows"
     yield (
         f"The flow was trained to turn {what} into independent standard normal noise, z = f(x). If it succeeded, "
         f"z tells nothing any more about the row it came from. {verdict.text}"

@@ -22,12 +22,12 @@ SAYS = (
 @section("conditionals", "One column given another", RowEvidence)
 def conditionals(e: RowEvidence) -> Blocks:
     """Shares of every column given every other, from rows drawn from the model."""
-    names = e.columns.names
+    names = e.columns
     shown = range(min(len(names), SHOWN))
     if len(shown) < 2 or len(e.own.data) < 200:
         return
     x = e.own.data.numpy()
-    axes = [_Axis.of(x[:, j], e.columns.labels.get(j), e.columns.steps.get(j, 0.0)) for j in shown]
+    axes = [_Axis.of(x[:, j], e.schema.labels.get(j), e.schema.steps.get(j, 0.0)) for j in shown]
     groups = [_groups(x[:, j], axes[j]) for j in shown]
     data = {
         "columns": list(names[: len(shown)]),

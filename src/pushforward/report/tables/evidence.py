@@ -20,11 +20,12 @@ from ...diagnostics.linear_gaussian import LinearGaussian
 from ...diagnostics.local import LocalTest
 from ...diagnostics.ranks import rank
 from ...diagnostics.repairs import LogProb
+from ...tables.schema.schema import Schema
 from ...training.batches import Rows
 from ..blocks import Fact, Finding
 from ..evidence import Drawn, Evidence, Lead, shuffled
-from ..words import count, percent
-from .model import ReportedColumns, RowModel
+from ..words import count, decimals_of, percent, step_decimals
+from .model import RowModel
 
 DRAWS = 99  # for each context
 PERMUTATIONS = 20  # of the local test
@@ -68,7 +69,7 @@ class RowEvidence(Evidence):
     """A density of rows judged by held-out rows; float64 on the CPU.
 
     Args:
-        columns: What the rows consist of.
+        schema: What the rows consist of.
         gaussian: Log-densities of a Gaussian fitted to the training rows, if these are no longer at hand.
         samples: How many rows are drawn.
         drift: How they differ from the rows that were held out at the fit, if they are others.
@@ -83,10 +84,23 @@ class RowEvidence(Evidence):
     histogram: ClassVar[Callable[[Any, Any], Any]] = staticmethod(plot.densities)
 
     model: RowModel
-    columns: ReportedColumns
+    schema: Schema
     gaussian: LogProb | None = None
     samples: int = 4000
     drift: ReportedDrift | None = None
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """What the features are called."""
+        return [column.name for column in self.schema.columns]
+
+    @cached_property
+    def decimals(self) -> list[int]:
+        """The number of meaningful decimals of each feature, by its grid or its spread."""
+        return [
+            step_decimals(column.kind.step) if column.kind.step else decimals_of(float(seen(x).std(correction=0)))
+            for column, x in zip(self.schema.columns, self.data.T, strict=True)
+        ]
 
     def measure(self, log_prob: Tensor) -> Tensor:
         return log_prob
@@ -156,10 +170,10 @@ class RowEvidence(Evidence):
 
     def _fit_gaussian(self, rows: Rows) -> LogProb | None:
         context = rows.context if self.sees_context else None
-        features = rows.x.shape[1] + sum(self.columns.classes) + (0 if context is None else context.shape[1])
-        if len(rows) <= features + 1 or bool((rows.x[:, self.columns.numbers].std(0) == 0).any()):
+        features = rows.x.shape[1] + sum(self.schema.classes) + (0 if context is None else context.shape[1])
+        if len(rows) <= features + 1 or bool((rows.x[:, self.schema.numbers].std(0) == 0).any()):
             return None
-        return LinearGaussian(self.model.spread(rows.x), context, self.columns.classes)
+        return LinearGaussian(self.model.spread(rows.x), context, self.schema.classes)
 
     @cached_property
     def coverage(self) -> dict[str, list[float]]:
@@ -176,7 +190,7 @@ class RowEvidence(Evidence):
         if rows is None or own is None or denser is None or len(rows) < calibrated.FEWEST:
             return None
         generator = torch.Generator().manual_seed(self.page.seed)
-        return calibrated.judge(self.data[rows], own, denser, self.columns.names, generator)
+        return calibrated.judge(self.data[rows], own, denser, self.columns, generator)
 
     @cached_property
     def local(self) -> LocalTest | None:
@@ -204,9 +218,9 @@ class RowEvidence(Evidence):
 
     @property
     def introduction(self) -> str:
-        n = len(self.data)
+        n, columns = len(self.data), count(len(self.schema.table_names), "column")
         return (
-            f"A normalizing flow was fitted to a table of {count(self.columns.width, 'column')}: a formula that says "
+            f"A normalizing flow was fitted to a table of {columns}: a formula that says "
             "how common or rare any row would be, and that can invent new ones. This page judges it on "
             f"{count(n, 'row')} that were held out. On average such a row has a log-density of {self.held_out} nats "
             "(the mean and its standard error; higher is better, and the zero depends on the units of the columns)."
@@ -220,7 +234,7 @@ class RowEvidence(Evidence):
             ruled_out = rules_out(self.baseline.theirs.error, self.held_out.error)
             lead = ("without meaning", "it rules rows out") if ruled_out else (str(self.baseline.lead), self.unit)
             found.append(("Above a Gaussian by", *lead))
-        return [*found, ("Held-out rows", f"{n:,}", f"of {count(self.columns.width, 'column')}")]
+        return [*found, ("Held-out rows", f"{n:,}", f"of {count(len(self.schema.table_names), 'column')}")]
 
     @property
     def about_fit(self) -> str:
@@ -232,7 +246,7 @@ class RowEvidence(Evidence):
         given = ""
         if self.context is not None:
             given = " Its mean follows the context linearly." if self.sees_context else " It does not see the context."
-        if self.columns.labels:
+        if self.schema.labels:
             given += (
                 " Categories have their frequencies in it, independently, and the mean of the numbers follows them."
             )
@@ -246,6 +260,12 @@ class RowEvidence(Evidence):
         if self.page.history and self.page.history[-1].get("objective") == "matching":
             return "The loss is the mean squared error of the field (flow matching)", "squared error per feature", 1.0
         return "The loss is the mean negative log-likelihood", self.unit, 1.0
+
+
+def seen(values: Tensor) -> Tensor:
+    """The values of a column that are not missing; a single NaN if all are."""
+    there = values[~values.isnan()]
+    return there if len(there) else values[:1]
 
 
 def ks_distance(values: Tensor) -> float:

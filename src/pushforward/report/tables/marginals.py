@@ -11,8 +11,7 @@ from ..blocks import Blocks, Cell, Entry, Figure, Heading, Listing, section
 from ..evidence import shuffled
 from ..svg import to_svg
 from ..words import count, listing, number
-from .evidence import RowEvidence
-from .model import seen
+from .evidence import RowEvidence, seen
 
 SHOWN_MARGINALS, SHOWN_CORNER, SHOWN_MOVED = 32, 5, 8
 
@@ -20,14 +19,14 @@ SHOWN_MARGINALS, SHOWN_CORNER, SHOWN_MOVED = 32, 5, 8
 @section("data", "The data", RowEvidence)
 def columns(e: RowEvidence) -> Blocks:
     """The columns: what they are and where they lie."""
-    says = f"{count(len(e.data), 'held-out row')} of {count(e.columns.width, 'column')}."
+    says = f"{count(len(e.data), 'held-out row')} of {count(len(e.schema.table_names), 'column')}."
     if e.train is not None:
         says += f" The flow was trained on {count(len(e.train), 'row')}."
     if e.context is not None:
         features = count(e.context.shape[-1], "number")
         says += f" The flow is conditional: each row comes with a context of {features} that the flow is told."
-    if e.columns.notes:
-        says += f" What was decided about columns: {spelled('; '.join(e.columns.notes), in_shell)}."
+    if e.schema.notes:
+        says += f" What was decided about columns: {spelled('; '.join(e.schema.notes), in_shell)}."
     yield says
     statistics = ("minimum", "median", "maximum", "mean", "sd")
     heads = [
@@ -36,19 +35,16 @@ def columns(e: RowEvidence) -> Blocks:
         *map(Heading, statistics),
         Heading("first transform", False),
     ]
-    yield Listing(
-        "columns", "The held-out rows by column.", heads, [_column(e, j) for j in range(len(e.columns.names))]
-    )
+    yield Listing("columns", "The held-out rows by column.", heads, [_column(e, j) for j in range(len(e.columns))])
 
 
 def _column(e: RowEvidence, j: int) -> list[Cell]:
-    kind, first = e.columns.kinds[j]
+    said = e.schema.columns[j].describe()
     there = seen(e.data[:, j])
     quantiles = np.quantile(there.numpy(), [0.0, 0.5, 1.0]).tolist()
     values = [*quantiles, float(there.mean()), float(there.std(correction=0))]
-    told = [Entry("", float("inf"))] * len(values) if j in e.columns.labels else [Entry(number(v), v) for v in values]
-    name = e.columns.names[j]
-    return [name, kind, *told, first]
+    told = [Entry("", float("inf"))] * len(values) if j in e.schema.labels else [Entry(number(v), v) for v in values]
+    return [e.columns[j], said.kind, *told, said.first]
 
 
 @section("drift", "Whether the table has changed", RowEvidence)
@@ -56,16 +52,16 @@ def drift(e: RowEvidence) -> Blocks:
     """The verdict, and the columns that have moved most: histograms of both, and figures."""
     if e.drift is None:
         return
-    moved = [each for each in e.drift.moved if each[0] in e.columns.names][:SHOWN_MOVED]
-    at = [e.columns.names.index(name) for name, *_ in moved]
+    moved = [each for each in e.drift.moved if each[0] in e.columns][:SHOWN_MOVED]
+    at = [e.columns.index(name) for name, *_ in moved]
     yield f"{e.drift.verdict[0].upper()}{e.drift.verdict[1:]}."
     yield {"verdict": e.drift.verdict, "columns": [name for name, *_ in moved]}
     figure = plot.marginals(
         e.drift.others[:, at],
         e.data[:, at],
         columns=[name for name, *_ in moved],
-        steps={place: e.columns.steps[j] for place, j in enumerate(at) if j in e.columns.steps},
-        labels={place: e.columns.labels[j] for place, j in enumerate(at) if j in e.columns.labels},
+        steps={place: e.schema.steps[j] for place, j in enumerate(at) if j in e.schema.steps},
+        labels={place: e.schema.labels[j] for place, j in enumerate(at) if j in e.schema.labels},
     )
     alt = f"Histograms of {count(len(at), 'column')}: rows held out at the fit filled, these rows as outlines."
     yield Figure(to_svg(figure, "drift", alt), "Filled: rows held out at the fit. Outline: these rows.")
@@ -79,17 +75,17 @@ def drift(e: RowEvidence) -> Blocks:
 @section("marginals", "Each column alone", RowEvidence)
 def marginals(e: RowEvidence) -> Blocks:
     """Each column's histogram, data and flow."""
-    shown = min(len(e.columns.names), SHOWN_MARGINALS)
+    shown = min(len(e.columns), SHOWN_MARGINALS)
     figure = plot.marginals(
         e.data[:, :shown],
         e.own.data[:, :shown],
-        columns=e.columns.names[:shown],
-        steps=e.columns.steps,
-        labels=e.columns.labels,
+        columns=e.columns[:shown],
+        steps=e.schema.steps,
+        labels=e.schema.labels,
     )
-    left = len(e.columns.names) - shown
+    left = len(e.columns) - shown
     note = f" The last {count(left, 'column')} are left out." if left else ""
-    bulk = f"The middle 99% of the values are shown{', of categories the commonest' if e.columns.labels else ''}."
+    bulk = f"The middle 99% of the values are shown{', of categories the commonest' if e.schema.labels else ''}."
     alt = f"Histograms of {count(shown, 'column')}: held-out rows filled, rows of the flow as outlines."
     yield "Column by column, the rows that the flow invents should be spread like the real ones."
     yield Figure(
@@ -101,13 +97,13 @@ def marginals(e: RowEvidence) -> Blocks:
 @section("remainders", "What formulas leave", RowEvidence)
 def remainders(e: RowEvidence) -> Blocks:
     """The histogram of what each column is beside its formula of others, data and flow."""
-    shown = e.columns.remainders[:SHOWN_MARGINALS]
+    shown = e.schema.near[:SHOWN_MARGINALS]
     if not shown:
         return
-    data, own = (torch.stack([each.of(x) for each in shown], 1) for x in (e.data, e.own.data))
-    steps = {j: each.step for j, each in enumerate(shown) if each.step}
+    data, own = (torch.stack([each.left(x, e.schema.columns) for each in shown], 1) for x in (e.data, e.own.data))
+    steps = {j: each.remainder.step for j, each in enumerate(shown) if each.remainder.step}
     figure = plot.marginals(data, own, columns=[each.name for each in shown], steps=steps)
-    formulas = "; ".join(each.formula for each in shown)
+    formulas = "; ".join(map(str, shown))
     alt = f"Histograms of {count(len(shown), 'remainder')}: held-out rows filled, rows of the flow as outlines."
     yield "Some columns nearly follow from others by a formula; what is left of each should be as it is in real rows."
     yield Figure(
@@ -118,17 +114,17 @@ def remainders(e: RowEvidence) -> Blocks:
 @section("pairs", "Columns together", RowEvidence)
 def pairs(e: RowEvidence) -> Blocks:
     """The corner plot of the first few columns."""
-    numbers = e.columns.numbers
+    numbers = e.schema.numbers
     if len(numbers) < 2:
         return
     shown = numbers[:SHOWN_CORNER]
-    names = [plot.short(e.columns.names[j], 40) for j in numbers]
-    exact = len(e.columns.names) == 2 and e.context is None
+    names = [plot.short(e.columns[j], 40) for j in numbers]
+    exact = len(e.columns) == 2 and e.context is None
     figure = plot.corner(
         e.data[shuffled(len(e.data), e.page.seed)][:, shown],
         e.own.data[:, shown],
-        columns=[e.columns.names[j] for j in shown],
-        steps={place: e.columns.steps[j] for place, j in enumerate(shown) if j in e.columns.steps},
+        columns=[e.columns[j] for j in shown],
+        steps={place: e.schema.steps[j] for place, j in enumerate(shown) if j in e.schema.steps},
         log_density=(lambda at: e.model.log_prob(torch.from_numpy(at)).numpy()) if exact else None,
     )
     how = "computed exactly" if exact else "estimated from the flow's own rows"

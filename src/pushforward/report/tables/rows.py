@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ... import plot
-from ...diagnostics.repairs import POINTS
+from ...diagnostics.repairs import POINTS, repairs, typical_values
 from ..blocks import Blocks, Cell, Entry, Heading, Listing, section
 from ..words import fixed, listing, number
 from .evidence import RowEvidence
@@ -22,11 +22,12 @@ def unlikely_rows(e: RowEvidence) -> Blocks:
     order = e.log_prob.argsort(stable=True)[:UNLIKELY]
     rows, density = e.data[order], e.log_prob[order]
     reference = e.data if e.train is None else e.train.x
-    gains, values = e.columns.repairs(
+    gains, values = repairs(
         lambda x, c: e.model.log_prob(x, c, points=POINTS),
         rows,
+        typical_values(reference, [column.typical for column in e.schema.columns]),
         None if e.context is None else e.context[order],
-        reference,
+        e.schema.missingness.flags,
     )
     percentiles, than = e.percentiles(density)
     yield (
@@ -55,17 +56,17 @@ def unlikely_rows(e: RowEvidence) -> Blocks:
 
 def _reasons(e: RowEvidence, row: Tensor, gains: Tensor, values: Tensor, reference: Tensor) -> str:
     """The one or two columns whose change would raise the log-density most; else where the row lies far out."""
-    names = [plot.short(name, 40) for name in e.columns.names]
+    names = [plot.short(name, 40) for name in e.columns]
     said = []
     for j in gains.argsort(descending=True).tolist()[:2]:
         if float(gains[j]) < 1:
             break
-        now, then = e.columns.cell(row[j], j).text, e.columns.cell(values[j], j).text
+        now, then = _cell(e, row[j], j).text, _cell(e, values[j], j).text
         said.append(f"{names[j]} {then} instead of {now}: +{number(float(gains[j]), 3)} nats")
     if said:
         return "; ".join(said)
     below, above = (reference < row).double().mean(0), (reference > row).double().mean(0)
-    outer = [j for j in torch.minimum(below, above).argsort().tolist() if j in e.columns.numbers][:2]
+    outer = [j for j in torch.minimum(below, above).argsort().tolist() if j in e.schema.numbers][:2]
     far = [j for j in outer if min(below[j], above[j]) < 0.01]
     ends = [f"{names[j]} is among the {_end(below[j], above[j])}" for j in far]
     return f"several columns together: {listing(ends)}" if ends else "no single column: the combination is rare"
@@ -89,15 +90,23 @@ def sampled_rows(e: RowEvidence) -> Blocks:
 
 
 def _heads(e: RowEvidence) -> list[Heading]:
-    return [
-        Heading(plot.short(name, 40), j in e.columns.numbers) for j, name in enumerate(e.columns.names[:SHOWN_COLUMNS])
-    ]
+    return [Heading(plot.short(name, 40), j in e.schema.numbers) for j, name in enumerate(e.columns[:SHOWN_COLUMNS])]
 
 
 def _cells(e: RowEvidence, row: Tensor) -> list[Cell]:
-    return [e.columns.cell(value, j) for j, value in enumerate(row[:SHOWN_COLUMNS])]
+    return [_cell(e, value, j) for j, value in enumerate(row[:SHOWN_COLUMNS])]
+
+
+def _cell(e: RowEvidence, given: Tensor, j: int) -> Entry:
+    """A value of a column as a cell of a table."""
+    value, column, places = float(given), e.schema.columns[j], e.decimals[j]
+    if column.classes:
+        name = "(missing)" if math.isnan(value) else "(unknown)" if value < 0 else column.labels[int(value)]
+        return Entry(name, name)
+    plain = fixed(value, places) if abs(value) >= 10.0**-places or value == 0 else number(value, 3)
+    return Entry(column.shown(value) if column.speaks else plain, value)
 
 
 def _left_out(e: RowEvidence) -> str:
-    left = len(e.columns.names) - SHOWN_COLUMNS
+    left = len(e.columns) - SHOWN_COLUMNS
     return f" The last {left} columns are left out." if left > 0 else ""
