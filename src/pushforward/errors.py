@@ -83,22 +83,14 @@ def in_request(name: str, value: Any = None) -> str:
 
 
 def refuse(why: str, options: Mapping[str, Any]) -> None:
-    """Refuses options that are set where they do not apply.
-
-    Raises:
-        InputError: one of them is set; names the first.
-    """
+    """Refuses options that are set where they do not apply."""
     for name, value in options.items():
         if value not in (None, False, (), []):
             raise InputError(why, name)
 
 
 def at_least_one(**sizes: Any) -> None:
-    """Checks sizes, or sequences of them.
-
-    Raises:
-        ValueError: one is below 1; names the first.
-    """
+    """Refuses sizes, or sequences of them, that are below 1."""
     for name, size in sizes.items():
         if min(size, default=1) < 1 if isinstance(size, Sequence) else size < 1:
             raise ValueError(f"{name} must be at least 1, got {name}={size}")

@@ -36,11 +36,7 @@ class Asked(NamedTuple):
 
 
 def fit(place: Location | None, output: Path, asked: Asked, console: Console, command: str) -> dict[str, Any]:
-    """Fits what is there and saves the model; returns its summary.
-
-    Raises:
-        InputError: the data or an option cannot be used; says why.
-    """
+    """Fits what is there and saves the model; returns its summary."""
     if (place is None) == (asked.target.target is None):
         raise InputError("give a table, as in: pushforward fit DATA -o MODEL, or a density as `target=`, but not both")
     check_output(output)
@@ -60,11 +56,7 @@ def fit(place: Location | None, output: Path, asked: Asked, console: Console, co
 def update(
     path: Path, data: Location, output: Path, budget: float | None, device: str, console: Console, command: str
 ) -> None:
-    """Updates a saved model of a table with new rows, and saves it.
-
-    Raises:
-        InputError: the model, the rows or the output cannot be used; says why.
-    """
+    """Updates a saved model of a table with new rows, and saves it."""
     check_output(output)
     model = TableDensity.load(path, device_named(device))
     model.update_read(read_table(data, model.read_options), console, command, budget)

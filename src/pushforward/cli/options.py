@@ -67,11 +67,7 @@ class PrintOptions:
     quiet: Flag = False
 
     def console(self, output: Location | None = None) -> Any:
-        """Where a command prints, so as not to mix with an output that goes to standard output.
-
-        Raises:
-            InputError: the result as JSON would go to standard output as well.
-        """
+        """Where a command prints, so as not to mix with an output that goes to standard output."""
         from ..models.console import Console
 
         taken = isinstance(output, Source) and output.address == STANDARD
@@ -81,11 +77,7 @@ class PrintOptions:
 
 
 def opened(path: Path, device: str = "cpu") -> Any:
-    """The model of a table or of images in a folder.
-
-    Raises:
-        InputError: there is none, it is damaged, or the device does not exist.
-    """
+    """The model of a table or of images in a folder."""
     from ..images.density import ImageDensity  # these import PyTorch, for which --help does not wait
     from ..models.machine import device_named
     from ..models.saved import kind_of

@@ -40,9 +40,6 @@ class ImageOptions(PixelOptions, FlowOptions):
 
     Args:
         training: How to train.
-
-    Raises:
-        InputError: images cannot be resized to this.
     """
 
     training: TrainingOptions = field(default_factory=TrainingOptions)

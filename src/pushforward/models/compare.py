@@ -23,11 +23,7 @@ def compare(
     seed: int = 0,
     drop_missing: bool = False,
 ) -> dict[str, Any]:
-    """The paired difference of two models on data that neither was trained on: log-likelihoods, or bits per dimension.
-
-    Raises:
-        InputError: the models do not describe the same thing, or the data do not fit them.
-    """
+    """The paired difference of two models on data that neither was trained on, in nats a row or bits per dimension."""
     first, second = models
     first.refuse_unlike(second)
     both = held_out_of_all(models, data, console, drop_missing)

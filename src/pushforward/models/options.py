@@ -97,9 +97,6 @@ class TrainingOptions:
         metrics: A file for the training's progress, one JSON object a line.
         shard: Under torchrun, divide weights, gradients and optimiser between the processes (FSDP2), for models that
             are too large for one.
-
-    Raises:
-        InputError: a time or a number of steps, epochs, rows, validations or threads is none.
     """
 
     epochs: int | None = None
@@ -131,11 +128,7 @@ class TrainingOptions:
                 object.__setattr__(self, name, duration(getattr(self, name), name))
 
     def for_more(self, more: float | str) -> TrainingOptions:
-        """The options for training a fitted model further, for a time in seconds or as in ``2m``.
-
-        Raises:
-            InputError: it is no time.
-        """
+        """The options for training a fitted model further, for a time in seconds or as in ``2m``."""
         return replace(self, epochs=None, steps=None, limit=None, budget=duration(more, "more"))
 
     def beside(self, output: Path) -> TrainingOptions:
@@ -145,11 +138,7 @@ class TrainingOptions:
 
 
 def check_seed(seed: int, lowest: int = 0) -> None:
-    """Refuses what cannot be the seed of a generator: numbers below the lowest, or of more than 63 bits.
-
-    Raises:
-        InputError: says what can be.
-    """
+    """Refuses what cannot be the seed of a generator: numbers below the lowest, or of more than 63 bits."""
     if isinstance(seed, int) and not lowest <= seed < 2**63:
         raise InputError(f"expected a whole number from {lowest} to 2^63 - 1", "random_state", seed)
 

@@ -87,11 +87,7 @@ def check_output(output: Path) -> None:
 
 
 def save(model: Configurable, path: Path, facts: dict[str, Any]) -> None:
-    """Saves a model; if that fails, in the folder for temporary files.
-
-    Raises:
-        NotSaved: it is not at ``path``; one sentence says why, and where it is instead.
-    """
+    """Saves a model; if that fails, in the folder for temporary files."""
     try:
         checkpoint.save(model, path, extra=facts)
         return

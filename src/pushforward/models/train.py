@@ -41,9 +41,6 @@ def train_on(
         fresh: Whether the flow is new: one that is trained further keeps its data-dependent parameters, and does not
             resume from checkpoints of an earlier training.
         initialize: Whether a new flow sets its data-dependent parameters from the first batch.
-
-    Raises:
-        InputError: an option is out of range, or the loss is not finite again and again.
     """
     held_out = (val.x, val.context, val.weights)
     if isinstance(rows, Rows):

@@ -7,11 +7,7 @@ from torch import Tensor
 
 
 def starting_matrix(weight: int | Tensor, *, random: bool = True) -> Tensor:
-    """A checked copy of W; for an integer m, a random rotation (Haar) or the identity.
-
-    Raises:
-        ValueError: m is below 1; W is not square, not finite, or singular to working precision.
-    """
+    """A checked copy of W; for an integer m, a random rotation (Haar) or the identity."""
     if isinstance(weight, int):
         if weight < 1:
             raise ValueError(f"weight must be a matrix or a size of at least 1, got weight={weight}")

@@ -77,9 +77,6 @@ def draw_probes(kind: str, count: int, like: Tensor, *, generator: torch.Generat
 
     Returns:
         ``(K, n, features)``.
-
-    Raises:
-        ValueError: an unknown kind, or more orthogonal probes than features.
     """
     n, features = like.shape
     options: dict[str, Any] = {"dtype": like.dtype, "device": like.device, "generator": generator}

@@ -78,9 +78,6 @@ def flow_by_name(
         biases: Whether biases start at random; else at 0. Random ones put kinks into the tails, where a flow that
             learns from its own draws learns least: at equal effective sample sizes k-hat of a Gamma posterior was 1.1
             and 1.4 with them, 0.4 without.
-
-    Raises:
-        ValueError: the name is unknown, or a size does not fit.
     """
     if name not in FLOWS:
         raise ValueError(f"there is no flow {name!r}; choose one of {', '.join(FLOWS)}")
@@ -114,9 +111,6 @@ def flow_with_angles(name: str, features: int, angles: Sequence[int], *, context
         angles: Which of them are angles; if none, the result is that of :func:`flow_by_name`.
         context: Features of the context, 0 for none.
         sizes: ``layers``, ``hidden`` and ``seed``, as for :func:`flow_by_name`.
-
-    Raises:
-        ValueError: the name is unknown, or a size does not fit.
     """
     count = len(angles)
     # The other features' flow is built in any case, as this checks its name.
@@ -207,9 +201,6 @@ def image_flow_by_name(
         hidden: The width of the networks.
         options: Its other keywords (``layers``, Glow's ``scales``, TarFlow's ``patch``, ``noise``); None for a default.
         seed: Seed of the weights.
-
-    Raises:
-        ValueError: the name is unknown, a size does not fit, or an option is another model's.
     """
     if name not in IMAGE_FLOWS:
         raise ValueError(f"there is no image flow {name!r}; choose one of {', '.join(IMAGE_FLOWS)}")

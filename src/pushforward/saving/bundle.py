@@ -25,12 +25,7 @@ class CheckpointError(ValueError):
 
 
 def write_bundle(path: Path, name: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Writes ``config.json`` and ``<name>.safetensors`` to a directory, replacing it in one step.
-
-    Raises:
-        TypeError, ValueError: the config cannot be written as JSON.
-        OSError: the disk is full, or the directory is not writable.
-    """
+    """Writes ``config.json`` and ``<name>.safetensors`` to a directory, replacing it in one step."""
     text = _canonical(config)  # first, so that a bad config leaves no trace
     weights = safetensors.torch.save({k: t.detach().cpu().clone().contiguous() for k, t in tensors.items()})
     digest = hashlib.sha256(text + weights).hexdigest()
@@ -41,11 +36,7 @@ def write_bundle(path: Path, name: str, config: dict[str, Any], tensors: dict[st
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The JSON object of a bundle, unverified.
-
-    Raises:
-        CheckpointError: it is missing, too large, or not a JSON object.
-    """
+    """The JSON object of a bundle, unverified."""
     file = path / "config.json"
     if not path.is_dir():
         raise CheckpointError(f"{path} is not a saved model: there is no such directory")
@@ -63,11 +54,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path, name: str, config: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a bundle, after the digest has been verified.
-
-    Raises:
-        CheckpointError: they are missing or damaged.
-    """
+    """The tensors of a bundle, after the digest has been verified."""
     file = path / f"{name}.safetensors"
     if not file.is_file():
         raise CheckpointError(f"{file} is missing")

@@ -162,9 +162,6 @@ def describe(value: Any) -> Any:
 
     A module with tensors that occurs more than once is described once and then referred to by name, so that tied
     weights stay tied.
-
-    Raises:
-        TypeError: some part can neither be written as JSON nor rebuilt from its arguments.
     """
     return _describe(value, {})
 
@@ -204,11 +201,7 @@ def _describe_module(module: Configurable, known: dict[int, dict[str, Any]]) -> 
 
 
 def build(description: Any, shared: dict[Any, Any] | None = None) -> Any:
-    """The inverse of :func:`describe`; modules are freshly initialised.
-
-    Raises:
-        ValueError: the description names an unknown class or has an unknown form.
-    """
+    """The inverse of :func:`describe`; modules are freshly initialised."""
     shared = {} if shared is None else shared
     if isinstance(description, list):
         return [build(item, shared) for item in description]
@@ -254,11 +247,7 @@ def _describe_layer(layer: nn.Module) -> dict[str, Any] | None:
 
 
 def _build_layer(name: Any, arguments: dict[str, Any]) -> nn.Module:
-    """Rebuilds the layer, freshly initialised.
-
-    Raises:
-        ValueError: it is not one of ``LAYERS``.
-    """
+    """Rebuilds the layer, freshly initialised."""
     if name not in LAYERS:
         raise ValueError(f"unknown layer {name!r:.50}")
     if name == "Sequential":
@@ -267,11 +256,7 @@ def _build_layer(name: Any, arguments: dict[str, Any]) -> nn.Module:
 
 
 def dtype_named(name: Any) -> torch.dtype:
-    """The dtype of that name: ``float32`` and the like.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """The dtype of that name: ``float32`` and the like."""
     dtype = getattr(torch, str(name), None)
     if not isinstance(dtype, torch.dtype):
         raise ValueError(f"unknown dtype {name!r}")

@@ -41,11 +41,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def check_file(path: Path, endings: Iterable[str]) -> None:
-    """Refuses a file that could not be written, before any work is done.
-
-    Raises:
-        InputError: its ending is not one of ``endings``, its folder does not exist, or it is a folder itself.
-    """
+    """Refuses a file that could not be written, before any work is done."""
     if path.suffix.lower() not in endings:
         raise InputError(f"{path}: the ending says the format; expected {' or '.join(endings)}")
     refuse_unwritable(path)
@@ -54,11 +50,7 @@ def check_file(path: Path, endings: Iterable[str]) -> None:
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Refuses a name that nothing can be written under, by writing nothing beside it.
-
-    Raises:
-        InputError: the folder does not exist or takes no files, or the name is too long.
-    """
+    """Refuses a name that nothing can be written under, by writing nothing beside it."""
     try:
         path.exists()
         if not path.absolute().parent.is_dir():

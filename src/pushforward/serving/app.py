@@ -130,11 +130,7 @@ class Server:
         return self._score(self.cells.frame(rows), key[1])
 
     def _check_filled(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Refuses rows that specify none of the modelled columns.
-
-        Raises:
-            Refused: names the first such row.
-        """
+        """Refuses rows that specify none of the modelled columns."""
         for number, row in enumerate(rows, 1):
             if not any(row.get(name) is not None or (tells and name in row) for name, tells in self.fields.items()):
                 raise Refused(422, f"row {number}: has no value in any column of the model: {', '.join(self.fields)}")

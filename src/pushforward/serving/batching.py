@@ -55,11 +55,7 @@ class Batcher:
         self.batches: asyncio.Task[None] | None = None
 
     async def ask(self, key: Hashable, rows: Sequence[Any]) -> Sequence[Any]:
-        """One answer for each row.
-
-        Raises:
-            Refused: too many rows are waiting.
-        """
+        """One answer for each row."""
         if sum(len(other.rows) for other in self.waiting) + len(rows) > WAITING:
             raise busy()
         one = _Ask(key, rows, asyncio.get_running_loop().create_future())
@@ -135,9 +131,6 @@ class Jobs:
         """Runs a job and returns its result; a job whose client hangs up is left out, or stopped.
 
         The body of the request has to be read before.
-
-        Raises:
-            Refused: too many jobs are waiting, or the client hung up.
         """
         if self.waiting >= JOBS:
             raise busy()

@@ -54,11 +54,7 @@ class Guard:
             await refused.answer(scope, receive, send)
 
     def check(self, request: Request) -> None:
-        """Lets a request pass.
-
-        Raises:
-            Refused: says what is wrong with it.
-        """
+        """Lets a request pass."""
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         name = urlsplit(f"//{host}").hostname or ""
         if not (name in self.names or _is_address(name)):
@@ -96,11 +92,7 @@ class Shares:
 
     @contextlib.contextmanager
     def hold(self, client: str, amount: int = 1) -> Iterator[None]:
-        """Holds some more for a while.
-
-        Raises:
-            Refused: it would be too much.
-        """
+        """Holds some more for a while."""
         if self.held[client] + amount > self.most:
             raise Refused(429, f"one client may hold {self.most:,} {self.what} at once; try again in a second")
         self.held[client] += amount

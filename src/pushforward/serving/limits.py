@@ -15,21 +15,13 @@ from .refusals import Refused, too_many
 
 
 def check_rows(rows: int, most: int) -> None:
-    """Refuses too many rows.
-
-    Raises:
-        Refused: says how many are allowed.
-    """
+    """Refuses too many rows."""
     if rows > most:
         raise too_many(f"{rows:,} rows", most)
 
 
 async def body_of(request: Request, limits: ServeOptions) -> bytes:
-    """The body of a request; one too long is read to its end and discarded, so that the client gets the answer.
-
-    Raises:
-        Refused: it is too long, or too slow.
-    """
+    """The body of a request; one too long is read to its end and discarded, so that the client gets the answer."""
     declared = int(request.headers.get("content-length") or 0)
     if declared > limits.bytes and request.headers.get("expect"):
         raise _too_long(limits)  # the client waits for a go-ahead before it sends the body
@@ -53,11 +45,8 @@ async def body_of(request: Request, limits: ServeOptions) -> bytes:
 
 
 def check_cells(body: bytes, rows: int, columns: int) -> None:
-    """Refuses JSON of more cells than its rows may have, before it is read: few bytes of it may take hundreds.
-
-    Raises:
-        Refused: it has twice as many commas as there may be cells, some of which may hold one themselves.
-    """
+    """Refuses JSON of more cells than its rows may have, before it is read: few bytes of it may take hundreds."""
+    # twice as many commas as cells, some of which may hold one themselves
     if body.count(b",") > 2 * (rows + 1) * (columns + 1):
         raise too_many("too many cells", rows)
 
@@ -67,11 +56,7 @@ def _too_long(limits: ServeOptions) -> Refused:
 
 
 def arrow_frame(body: bytes, most: int) -> pl.DataFrame:
-    """The rows of an Arrow stream.
-
-    Raises:
-        Refused: it is not one, is damaged or compressed, or holds too many rows.
-    """
+    """The rows of an Arrow stream."""
     try:
         messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(body))
         rows = 0
@@ -91,11 +76,8 @@ def arrow_frame(body: bytes, most: int) -> pl.DataFrame:
 
 
 def _check_batch(metadata: bytes, dictionary: bool) -> int:
-    """The number of rows that a batch claims to hold, before anything is decompressed; 0 for a dictionary.
-
-    Raises:
-        Refused: its buffers are compressed, so that few bytes could expand to any number.
-    """
+    """The number of rows that a batch claims to hold; 0 for a dictionary. Compressed buffers are refused before they
+    are decompressed: few bytes of them could expand to any number."""
     (root,) = struct.unpack_from("<I", metadata, 0)
     header = _table(metadata, root, 2)  # Message: version, header_type, header, …
     batch = _table(metadata, header, 1) if dictionary and header else header  # DictionaryBatch: id, data, …

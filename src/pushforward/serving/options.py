@@ -30,9 +30,6 @@ class ServeOptions:
         token_file: A file with a token that clients have to send, in the header `authorization: Bearer TOKEN`.
         max_per_client: Requests that one client may have open at once, and four times as many connections.
         threads: Threads of each computation; requests of single rows and long ones run side by side.
-
-    Raises:
-        InputError: a limit is not a positive number.
     """
 
     port: int = 8000
@@ -62,11 +59,7 @@ class ServeOptions:
 
     @cached_property
     def token(self) -> str | None:
-        """The token in the file, which is read once: it may be a pipe.
-
-        Raises:
-            InputError: there is no such file, or no token in it.
-        """
+        """The token in the file, which is read once: it may be a pipe."""
         if self.token_file is None:
             return None
         try:

@@ -118,11 +118,7 @@ def bad_cell(row: int, column: str, expected: str, got: str) -> Refused:
 
 
 def check_frame(frame: pl.DataFrame, cells: RowType) -> pl.DataFrame:
-    """Rows sent as Arrow: NaN counts as missing; other columns or infinities are refused.
-
-    Raises:
-        Refused: names the column and the row.
-    """
+    """Rows sent as Arrow: NaN counts as missing; other columns or infinities are refused."""
     for name in frame.columns:
         if name not in cells.cells:
             raise bad_cell(1, name, f"one of the columns {', '.join(cells.cells)}", "an unknown column")

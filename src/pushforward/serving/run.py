@@ -25,11 +25,7 @@ CONNECTIONS = 4  # of one address, for each request that it may have open: a pro
 
 
 def serve(model: FittedDensity, options: ServeOptions, console: Console) -> None:
-    """Answers requests until the process is told to stop; those that it is at by then are answered first.
-
-    Raises:
-        InputError: the model is of images, or the port or the token cannot be used; says why.
-    """
+    """Answers requests until the process is told to stop; those that it is at by then are answered first."""
     if not isinstance(model, TableDensity):
         raise InputError(
             f"{model.called}: holds images, whose scores and draws are files; serve takes models of tables"
@@ -77,11 +73,7 @@ def warm(model: TableDensity) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to an address.
-
-    Raises:
-        InputError: the address is taken, forbidden, or does not exist; says what to do.
-    """
+    """A socket bound to an address."""
     if not 0 <= port <= 65535:
         raise InputError("expected 0 (any free port) to 65535", "port", port)
     try:

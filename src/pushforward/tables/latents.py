@@ -32,9 +32,6 @@ def latents(model: TableModel, x: Tensor, *, samples: int = 16, seed: int = 0) -
 
     Returns:
         Points ``(K, n, features)`` and log-slopes ``(K, n)``, both float64.
-
-    Raises:
-        InputError: a column holds categories that are no numbers, or a cell is missing.
     """
     columns = model.schema.columns
     named = [c.name for c in columns if not np.isfinite(c.kind.amounts(np.arange(c.kind.classes))).all()]
@@ -72,11 +69,7 @@ def _spread_values(column: Column, code: Tensor, points: int, seed: int) -> tupl
 
 
 def first_transforms(density: object) -> Transform:
-    """The transforms from a table's own units to standardised numbers: those up to the flow's :class:`Precision`.
-
-    Raises:
-        TypeError: the density is no flow of a table.
-    """
+    """The transforms from a table's own units to standardised numbers: those up to the flow's :class:`Precision`."""
     parts = density.transform.flattened() if isinstance(density, Flow) else []
     ends = [place for place, part in enumerate(parts) if isinstance(part, Precision)]
     if not ends:

@@ -73,12 +73,7 @@ class Rows:
 def check_rows(
     flow: Density, x: Any, context: Any = None, weights: Any = None, name: str = "x", *, missing: bool = False
 ) -> Rows:
-    """Checks and returns rows that the flow can learn from.
-
-    Raises:
-        ValueError: a shape does not fit the flow, a value is not a finite floating-point number, or the weights are
-            negative or all zero.
-    """
+    """Checks and returns rows that the flow can learn from."""
     x = _check_values(x, name, missing=missing)
     if x.shape[1:] != flow.event_shape:
         raise ValueError(f"{name} has rows of shape {tuple(x.shape[1:])}, but the flow has {tuple(flow.event_shape)}")
@@ -144,11 +139,7 @@ def _check_values(values: Any, name: str, *, missing: bool = False) -> Tensor:
 
 
 def split(rows: int, validation: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of the rows to train on and of the held-out ones, of which there are at most ``MAX_HELD_OUT``.
-
-    Raises:
-        ValueError: the fraction is not in [0, 1), or too few rows are left.
-    """
+    """Indices of the rows to train on and of the held-out ones, of which there are at most ``MAX_HELD_OUT``."""
     if not 0 <= validation < 1:
         raise ValueError(f"validation must be a fraction in [0, 1) or held-out rows, got validation={validation}")
     held_out = min(max(round(rows * validation), 1), MAX_HELD_OUT) if validation else 0

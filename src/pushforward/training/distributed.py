@@ -98,11 +98,7 @@ def join(device: torch.device, shard: bool = False) -> World:
 
 
 def divided(objective: Objective, device: torch.device) -> Objective:
-    """A copy of an objective with its weights sharded over the processes; all start from those of the first one.
-
-    Raises:
-        ValueError: the objective does not compute its loss by calling the flow, which is where weights are gathered.
-    """
+    """A copy of an objective with its weights sharded over the processes; all start from those of the first one."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 

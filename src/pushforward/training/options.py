@@ -27,11 +27,7 @@ class Length:
     limit: float | str | None = None
 
     def schedule(self, lr: float, batch_size: int, steps_per_epoch: int | None, validates: bool) -> Schedule:
-        """The schedule of a run.
-
-        Raises:
-            ValueError: more than one length is given, or one of them is not positive.
-        """
+        """The schedule of a run."""
         self._check(steps_per_epoch)
         for name in ("budget", "more"):
             if getattr(self, name) is not None:

@@ -111,11 +111,7 @@ def is_count(value: Any) -> bool:
 
 
 def duration(value: float | str, name: str) -> float:
-    """Seconds, from a number or a text such as 90s, 5m, 1.5h or 120.
-
-    Raises:
-        InputError: it is none, or not positive.
-    """
+    """Seconds, from a number or a text such as 90s, 5m, 1.5h or 120."""
     match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", value.lower()) if isinstance(value, str) else None
     try:
         seconds = float(match[1]) * UNITS[match[2]] if match else float(value)

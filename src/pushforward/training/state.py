@@ -74,11 +74,7 @@ class Store:
         self._remove(self._states()[:-KEPT])
 
     def _read(self) -> tuple[Progress, dict[str, Tensor]] | None:
-        """The last intact checkpoint, None if there is none.
-
-        Raises:
-            CheckpointError: there are states and all are damaged, or the last one belongs to another run.
-        """
+        """The last intact checkpoint, None if there is none."""
         failure = None
         for path in reversed(self._states()):
             try:

@@ -15,11 +15,7 @@ LEVELS = 17  # the digits' pixels are counts of 0 to 16
 
 
 def run(output: Path, printing: PrintOptions, *, budget: float | None, seed: int) -> None:
-    """Fits the digits, scores them, draws ten of each, and writes the report.
-
-    Raises:
-        InputError: the digits are not installed.
-    """
+    """Fits the digits, scores them, draws ten of each, and writes the report."""
     output.mkdir(parents=True, exist_ok=True)
     data, folder, steps = output / "digits.npz", output / "model", Steps(printing)
     scores, drawn, report = (output / name for name in ("scores.csv", "drawn.png", "report.html"))
@@ -39,11 +35,7 @@ def run(output: Path, printing: PrintOptions, *, budget: float | None, seed: int
 
 
 def bundled_digits() -> tuple[np.ndarray, np.ndarray]:
-    """1,797 digits of 8 x 8 pixels with their classes, inside scikit-learn.
-
-    Raises:
-        InputError: the package is not installed.
-    """
+    """1,797 digits of 8 x 8 pixels with their classes, inside scikit-learn."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:

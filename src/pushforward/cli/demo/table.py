@@ -25,11 +25,7 @@ def run(
     data: Location | None, output: Path, printing: PrintOptions, *, budget: float | None, seed: int, flow: str | None
 ) -> None:
     """Fits a flow, scores the table, says why its oddest row is odd, draws new rows, asks three questions, and writes
-    the report.
-
-    Raises:
-        InputError: there is no table, or it cannot be used; says why.
-    """
+    the report."""
     data = data or bundled_table()
     if isinstance(data, Path) and is_images(data):
         raise InputError(f"{data}: the demo takes a table; for images: pushforward fit {data} -o MODEL")
@@ -119,11 +115,7 @@ def counted(frame: pl.DataFrame, where: str, given: str | None) -> float:
 
 
 def bundled_table() -> Path:
-    """The diamonds table (53,940 real prices and sizes) inside the plotting package plotnine, without importing it.
-
-    Raises:
-        InputError: the package is not installed.
-    """
+    """The diamonds table (53,940 real prices and sizes) inside the plotting package plotnine, without importing it."""
     package = importlib.util.find_spec("plotnine")
     for folder in package.submodule_search_locations or [] if package else []:
         path = Path(folder) / "data" / "diamonds.csv"

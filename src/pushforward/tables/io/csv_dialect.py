@@ -58,11 +58,7 @@ class Dialect:
 
 
 def sniffed(path: Path) -> Dialect:
-    """Looks at the first rows of a CSV file.
-
-    Raises:
-        InputError: the first line is blank, names a column twice, or leaves one without a name.
-    """
+    """Looks at the first rows of a CSV file."""
     if not path.is_file():  # opening a pipe would block
         raise InputError(f"{path}: there is no such file")
     encoding = _encoding(path)
@@ -164,11 +160,7 @@ def _consecutive(row: list[str], least: int = 1) -> bool:
 
 
 def _checked(header: list[str], path: Path) -> bool:
-    """Whether the first name is empty, that of an index.
-
-    Raises:
-        InputError: there are too many columns, a name appears twice, or another one is empty.
-    """
+    """Whether the first name is empty, that of an index."""
     if len(header) > MOST_COLUMNS:
         raise InputError(f"{path}: has {len(header):,} columns, more than {MOST_COLUMNS:,}; keep those that matter")
     refuse_repeated([name for name in header if name], str(path))

@@ -79,9 +79,6 @@ class CsvRows:
         path: What the user called the file.
         file: The file.
         options: What is known about it.
-
-    Raises:
-        InputError: the file cannot be read as CSV.
     """
 
     def __init__(self, path: Location, file: Path, options: ReadOptions) -> None:

@@ -33,11 +33,7 @@ TABLES = {
 
 
 def fetch(source: Source, folder: Path) -> Path:
-    """The rows of a table or a query as a Parquet file in ``folder``, written in batches.
-
-    Raises:
-        InputError: the database cannot be reached, or refuses the query; says why, and names its tables.
-    """
+    """The rows of a table or a query as a Parquet file in ``folder``, written in batches."""
     import pyarrow.parquet as pq
 
     path = folder / "rows.parquet"
@@ -58,11 +54,7 @@ def fetch(source: Source, folder: Path) -> Path:
 
 
 def check_new_table(source: Source) -> None:
-    """Refuses a table that could not be written to, before any work is done.
-
-    Raises:
-        InputError: no table is named, it exists already, or the database cannot be reached.
-    """
+    """Refuses a table that could not be written to, before any work is done."""
     if not source.options.table:
         raise InputError(f"{source}: say which table to write, as in {source}?table=scores")
     if source.database != "postgresql" and not source.path.exists():
@@ -75,11 +67,7 @@ def check_new_table(source: Source) -> None:
 
 
 def write_rows(frames: Iterable[pl.DataFrame], source: Source) -> None:
-    """Writes rows to a new table of a database, all of them or none.
-
-    Raises:
-        InputError: the database refuses them; says why.
-    """
+    """Writes rows to a new table of a database, all of them or none."""
     import pyarrow as pa
 
     tables = (frame.to_arrow() for frame in frames)

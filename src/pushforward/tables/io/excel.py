@@ -26,11 +26,7 @@ class Excel(Format):
     sheets = True
 
     def read(self, path: Path, options: ReadOptions) -> Table:
-        """The sheet that is asked for, or the first one that has rows.
-
-        Raises:
-            InputError: fastexcel is not installed, the sheet does not exist, or none has rows.
-        """
+        """The sheet that is asked for, or the first one that has rows."""
         book = _book(path)
         chosen, notes = _chosen(book, path, options.sheet)
         with _without_warnings():

@@ -20,11 +20,7 @@ IN_PIECES = tuple(ending for one in FORMATS if one.long for ending in one.writte
 
 
 def format_of(path: Path) -> Format:
-    """The format of a file, by its ending.
-
-    Raises:
-        InputError: there is none; names those that there are.
-    """
+    """The format of a file, by its ending."""
     found = BY_ENDING.get(path.suffix.lower())
     if found is None:
         known = ", ".join([*BY_ENDING, ".zip", *PACKED])

@@ -37,10 +37,6 @@ def from_frame(table: Any, name: str = "the table") -> tuple[pl.DataFrame, str]:
 
     Returns:
         The rows, and the kind of frame that they came in, for :func:`to_frame`: plain text, which a model can save.
-
-    Raises:
-        TypeError: it is no frame.
-        InputError: it has no columns, or one of lists, dicts or other objects; says which.
     """
     if isinstance(table, pl.DataFrame) and pl.Object not in table.dtypes:
         frame, kind = table, "polars"
@@ -127,22 +123,14 @@ def with_missing(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _refuse_nested(frame: pl.DataFrame, source: str) -> None:
-    """Refuses columns of lists, records, bytes and the like.
-
-    Raises:
-        InputError: names the first such column, what it holds, and what is expected.
-    """
+    """Refuses columns of lists, records, bytes and the like."""
     for name, dtype in frame.schema.items():
         if not (dtype.is_numeric() or dtype.is_temporal() or dtype in (*NAMES, pl.Boolean, pl.Null)):
             raise no_values(name, DESCRIBED.get(type(dtype), f"{dtype} values"), source)
 
 
 def refuse_empty(frame: pl.DataFrame, source: str) -> None:
-    """Refuses a table without columns or rows.
-
-    Raises:
-        InputError: says which of them it lacks.
-    """
+    """Refuses a table without columns or rows."""
     if frame.width == 0:
         raise InputError(f"{source}: has no columns")
     if frame.height == 0:
@@ -150,11 +138,7 @@ def refuse_empty(frame: pl.DataFrame, source: str) -> None:
 
 
 def array_columns(array: np.ndarray, names: Sequence[str] | None, source: str) -> Iterator[tuple[str, np.ndarray]]:
-    """The columns of an array, with their names.
-
-    Raises:
-        InputError: it does not have two dimensions, holds something other than numbers, or has another number of names.
-    """
+    """The columns of an array, with their names."""
     if array.dtype.names:
         yield from ((name, array[name]) for name in array.dtype.names)
         return
@@ -226,11 +210,7 @@ def _nullable(dtypes: Iterable[Any]) -> str:
 
 
 def refuse_repeated(names: Sequence[str], source: str, mend: str = "rename one of them") -> None:
-    """Refuses columns of the same name.
-
-    Raises:
-        InputError: names the first of them, and says how to mend it.
-    """
+    """Refuses columns of the same name."""
     repeated = next((name for name in dict.fromkeys(names) if names.count(name) > 1), None)
     if repeated is not None:
         raise InputError(f"{source}: two columns are called {repeated!r}; {mend}")

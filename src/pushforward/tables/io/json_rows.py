@@ -23,11 +23,7 @@ class JsonRows(Format):
     long = True
 
     def read(self, path: Path, options: ReadOptions) -> Table:
-        """Reads rows; a key that a row lacks is a missing cell.
-
-        Raises:
-            InputError: names the first row that is no object.
-        """
+        """Reads rows; a key that a row lacks is a missing cell."""
         with path.open("rb") as file:
             listed = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
         try:

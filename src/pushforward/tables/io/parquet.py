@@ -50,9 +50,6 @@ class ParquetRows:
     Args:
         path: What the user called them, for messages; if it is a :class:`Source`, messages name it instead of the file.
         files: The files; all must have the columns that are read.
-
-    Raises:
-        InputError: a file is no Parquet file, is cut off, or there is no row in any of them.
     """
 
     notes: tuple[str, ...] = ()

@@ -127,9 +127,6 @@ def located(
         options: What of it is read.
         writing: Whether rows are written there.
         spreadsheet_safe: Whether texts that spreadsheets take for formulas are guarded in what is written.
-
-    Raises:
-        InputError: an option belongs to another kind of place, or no such database is known.
     """
     if isinstance(data, Source):
         return data
@@ -185,11 +182,7 @@ def is_many(place: Location) -> bool:
 
 
 def refuse_no_file(path: Path) -> None:
-    """Refuses a path that leads to no file, or to an empty one.
-
-    Raises:
-        InputError: says which.
-    """
+    """Refuses a path that leads to no file, or to an empty one."""
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
     if path.is_dir():
@@ -199,11 +192,7 @@ def refuse_no_file(path: Path) -> None:
 
 
 def refuse_many_processes(source: Source) -> None:
-    """Refuses a source whose rows each process of torchrun would see in a different order, or not at all.
-
-    Raises:
-        InputError: there are several processes.
-    """
+    """Refuses a source whose rows each process of torchrun would see in a different order, or not at all."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(
             f"{source}: processes of torchrun can share files, such as Parquet, but not queries or streams"

@@ -23,11 +23,7 @@ LARGE = 50_000_000  # cells from which a table is fitted in pieces: in memory it
 
 
 def read_table(place: str | os.PathLike[str] | Source, options: ReadOptions | None = None) -> Table:
-    """Reads a whole table: a file by its ending, standard input (``-``), or any :class:`Source`.
-
-    Raises:
-        InputError: it is missing, empty, unreadable, or has no table in it.
-    """
+    """Reads a whole table: a file by its ending, standard input (``-``), or any :class:`Source`."""
     source, options = located(place), options or ReadOptions()
     path = local_file(source)
     with naming(source, path):
@@ -47,10 +43,6 @@ def read_any(table: Any, name: str = "table", *, stream: bool = False) -> Table:
         table: The table.
         name: What messages call a frame.
         stream: Whether to read in pieces even what would fit in memory.
-
-    Raises:
-        InputError: it cannot be read, or not in pieces, or holds no rows.
-        TypeError: it is none of these.
     """
     if not is_path(table):
         frame, kind = from_frame(table, name)
@@ -72,11 +64,7 @@ def read_any(table: Any, name: str = "table", *, stream: bool = False) -> Table:
 
 
 def open_parquet(place: Location) -> ParquetRows:
-    """The rows of a Parquet file, a folder of them, or a pattern.
-
-    Raises:
-        InputError: there is none, or one of them cannot be read.
-    """
+    """The rows of a Parquet file, a folder of them, or a pattern."""
     path = local_file(place)
     with naming(place, path):
         if not is_many(path):
@@ -85,11 +73,7 @@ def open_parquet(place: Location) -> ParquetRows:
 
 
 def open_large(place: Location, options: ReadOptions) -> RowsInPieces | None:
-    """The rows of a table that is better read in pieces, else None: several files always, one if it is large.
-
-    Raises:
-        InputError: it is large and cannot be read.
-    """
+    """The rows of a table that is better read in pieces, else None: several files always, one if it is large."""
     if is_many(place):
         return open_parquet(place)
     path = local_file(place)
@@ -100,11 +84,7 @@ def open_large(place: Location, options: ReadOptions) -> RowsInPieces | None:
 
 
 def _format(place: Location, path: Path) -> Format:
-    """The format of a place's local file.
-
-    Raises:
-        InputError: there is none, or an option of the place belongs to another.
-    """
+    """The format of a place's local file."""
     one = format_of(path)
     for option, applies, what in (("sheet", one.sheets, "an Excel file"), ("decimal", one.marks, "a CSV file")):
         if isinstance(place, Source) and option in place.options.given and not applies:
@@ -116,9 +96,6 @@ def _parquet_files(path: Path) -> list[Path]:
     """The Parquet files that a file's name, a folder or a pattern stands for, sorted by name.
 
     Hidden files, and those whose name begins with ``_``, are left out, as Spark and Arrow do.
-
-    Raises:
-        InputError: there is none.
     """
     if not is_many(path):
         refuse_no_file(path)

@@ -84,11 +84,7 @@ class Table:
         return replace(self, frame=self.splits[name], splits={}, notes=(*self.notes, note))
 
     def validated_by(self, other: Table) -> Table:
-        """The same rows used for training alone, with those of another table for validation and for the figures.
-
-        Raises:
-            InputError: it lacks a column, or the table is read in pieces.
-        """
+        """The same rows used for training alone, with those of another table for validation and for the figures."""
         if self.pieces is not None:
             raise InputError(f"{self.path}: is read in pieces, so validation must be a share of its rows")
         require_columns(other.frame, self.frame.columns, "validation")
@@ -96,11 +92,7 @@ class Table:
         return replace(self, splits={"train": self.frame, "val": held_out, "test": held_out})
 
     def weighted(self, weights: Any) -> Table:
-        """The same rows with a column of weights; 1 for those of a validation table.
-
-        Raises:
-            InputError: they are not one finite number for each row, not negative and not all 0.
-        """
+        """The same rows with a column of weights; 1 for those of a validation table."""
         values = np.asarray(weights, dtype=float)
         if self.pieces is not None or (self.splits and "train" not in self.splits):
             raise InputError(f"{self.path}: is read in pieces, whose rows all count alike; leave out `sample_weight=`")

@@ -19,11 +19,7 @@ STARTS = {b"PK\x03\x04": ".zip", b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst"
 
 
 def local_file(place: Location) -> Path:
-    """A file with the place's rows, and an ending that tells its format; made once.
-
-    Raises:
-        InputError: there is nothing to read, or it cannot be read.
-    """
+    """A file with the place's rows, and an ending that tells its format; made once."""
     if isinstance(place, Path):
         return place
     if place.local is None:

@@ -35,9 +35,6 @@ def series(name: str, values: Any, source: str = "the table") -> pl.Series:
         name: Its name.
         values: A series of pandas or Polars, an Arrow array, a one-dimensional array, or a sequence.
         source: What the errors call its table.
-
-    Raises:
-        InputError: it has two dimensions, or holds values that are neither numbers, text, truth values nor times.
     """
     import pyarrow as pa
 

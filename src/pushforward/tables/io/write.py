@@ -70,10 +70,6 @@ def check_output(place: str | os.PathLike[str] | Source, endings: Sequence[str] 
     Args:
         place: A file; or a new table of a database or standard output, if ``endings`` is empty.
         endings: What the file's name may end with [default: the formats of tables].
-
-    Raises:
-        InputError: the ending is not one of ``endings``, the folder does not exist, the path is a folder itself, the
-            table exists, or its database cannot be reached.
     """
     target = Path(str(place)) if endings else located(place)
     if isinstance(target, Source) and target.database:

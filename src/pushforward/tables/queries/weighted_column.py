@@ -36,11 +36,7 @@ class ColumnDistribution:
 
     @property
     def probabilities(self) -> Tensor:
-        """The probability of each of the column's values given that it is not missing, ``(n, classes)``.
-
-        Raises:
-            InputError: the column has a density.
-        """
+        """The probability of each of the column's values given that it is not missing, ``(n, classes)``."""
         raise InputError(f"column {self.column.name!r} has a density, not a probability for each of its values")
 
     def central(self, values: Tensor) -> Tensor:
@@ -126,11 +122,7 @@ class WeightedColumn(ColumnDistribution):
         return self.quantile(middle)[:, 0]
 
     def _amounts(self, values: Tensor) -> Tensor:
-        """Encoded values as amounts.
-
-        Raises:
-            InputError: they are names.
-        """
+        """Encoded values as amounts."""
         kind = self.column.kind
         amounts = np.asarray(kind.amounts(values.flatten().numpy()), dtype=float)
         if kind.classes and np.isnan(kind.amounts(np.arange(float(kind.classes)))).all():

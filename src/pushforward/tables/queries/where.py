@@ -37,10 +37,6 @@ class Where:
 
         SQL is split where ``AND`` joins its parts. Those about one column become a part of the region, if it is decided
         by comparisons with the values that it names; all others are counted among draws.
-
-        Raises:
-            InputError: a column is unknown or is one that the model is conditioned on, a value or a range cannot be, or
-                the text is none that polars' SQL knows.
         """
         if isinstance(asked, str):
             return cls._of_sql(model.schema, asked, argument, model.called)

@@ -161,11 +161,7 @@ class Column(Saved):
         return (self.reading.moment or self.kind.contents == "text") and not self.reading.lenient
 
     def refuse(self, column: pl.Series, numbers: Numbers, source: str, first: int) -> None:
-        """Refuses cells that could not be read, or lie outside a period: ``first`` is the number of the first row.
-
-        Raises:
-            InputError: names the first such row.
-        """
+        """Refuses cells that could not be read, or lie outside a period: ``first`` is the number of the first row."""
         if self._reads_text and column.dtype == pl.String:
             bad = np.flatnonzero(np.isnan(numbers) & ~missing(column))
             if len(bad):
@@ -199,11 +195,7 @@ class ContextColumn(Saved):
 
     def features(self, column: pl.Series, source: str, first: int = 0) -> tuple[Numbers, np.ndarray]:
         """The table's column as context features, ``(rows, width)``, and in which rows it has a category that no
-        training row had, or is missing as in none; ``first`` is the number of its first row.
-
-        Raises:
-            InputError: text is no date.
-        """
+        training row had, or is missing as in none; ``first`` is the number of its first row."""
         values, known = self.column.read(column), self.column
         known.refuse(column, values, source, first)
         hole = known.missing(values)

@@ -52,9 +52,6 @@ def learn_schema(
         source: The file's name, for error messages.
         in_part: Columns that said what rows know of others, whose cells now say it themselves.
         asked: Whether the user named the columns, so that row counters and identifiers are not left out.
-
-    Raises:
-        InputError: a column leaves its stated bounds, no column is left to model, or ``strict`` refuses one.
     """
     decisions = Decisions(source, said.strict)
     if said.strict:

@@ -280,11 +280,7 @@ class Learner:
         return Constant(Column(column.name, Number.of(value), reading), value=float(value[0]))
 
     def _names_rows(self, column: pl.Series, there: pl.Series, reading: Reading) -> bool:
-        """Whether a column of text is left out, as a name or free text.
-
-        Raises:
-            InputError: it was to be numbers.
-        """
+        """Whether a column of text is left out, as a name or free text."""
         name = column.name
         if reading.dtype != "String" or name in self.said.categories or not is_text(column):
             return False

@@ -98,9 +98,6 @@ def read_moments(column: pl.Series, dtype: str, form: str = "", zone: str | None
 
     Text is read in the column's own format, if the training rows had one, and where that fails in one that cannot be
     misread. A time without a zone is read in that of the table's column, if it has one.
-
-    Raises:
-        InputError: durations are expected, which are not read from text.
     """
     if column.dtype == pl.String:
         column = _read_text(column, dtype, form)

@@ -15,11 +15,7 @@ MARKED = r"^\s*[-+]?[$€£¥]?\s*[-+]?(\d{1,3}([,'_ ]\d{3})+|\d+)?(\.\d*)?([eE]
 
 
 def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, argument: str | None = None) -> None:
-    """Refuses names that the table does not have.
-
-    Raises:
-        InputError: a name is missing; says which, and what there is.
-    """
+    """Refuses names that the table does not have."""
     missing = [name for name in names if name not in frame.columns]
     if missing:
         raise InputError(
@@ -28,11 +24,7 @@ def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, argu
 
 
 def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
-    """Refuses text, dates and the like in columns that are numeric in the model.
-
-    Raises:
-        InputError: names the first such column, and its first bad row.
-    """
+    """Refuses text, dates and the like in columns that are numeric in the model."""
     for column in (frame[name] for name in names if is_text(frame[name])):
         kind = (
             "dates or times" if column.dtype.is_temporal() else "nested values" if column.dtype.is_nested() else "text"
@@ -53,11 +45,7 @@ def missing(column: pl.Series) -> np.ndarray:
 
 
 def row_weights(frame: pl.DataFrame, name: str, source: str, first: int = 0) -> np.ndarray:
-    """The weight of each row, in float64.
-
-    Raises:
-        InputError: a weight is missing or negative; names the first such row.
-    """
+    """The weight of each row, in float64."""
     refuse_gaps(frame, [name], source, first)
     weights = as_numbers(frame[name])
     bad = np.flatnonzero(weights < 0)
@@ -73,11 +61,7 @@ def usable_rows(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
 
 
 def refuse_gaps(frame: pl.DataFrame, names: Sequence[str], source: str, first: int = 0) -> None:
-    """Refuses missing and infinite values; ``first`` is the number of the first row in its file, from 0.
-
-    Raises:
-        InputError: names the first bad column, its first bad row, and how to leave such rows out.
-    """
+    """Refuses missing and infinite values; ``first`` is the number of the first row in its file, from 0."""
     for name in names:
         bad = np.flatnonzero(missing(frame[name]))
         if len(bad) == frame.height and not first:

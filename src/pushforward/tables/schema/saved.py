@@ -32,11 +32,7 @@ class Saved:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Restores what :meth:`to_json` returned.
-
-        Raises:
-            InputError: its class is not known here.
-        """
+        """Restores what :meth:`to_json` returned."""
         found = Saved.registry.get(values["type"])
         if found is None:
             raise InputError(f"the model needs the class {values['type']}, which is unknown; import its module first")

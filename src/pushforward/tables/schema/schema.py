@@ -219,11 +219,7 @@ class Schema(Saved):
     # From a table to numbers
 
     def check(self, frame: pl.DataFrame, source: str) -> None:
-        """Refuses a table that lacks a column of the model, or holds text in a numeric column of the model.
-
-        Raises:
-            InputError: says which columns, and what is expected.
-        """
+        """Refuses a table that lacks a column of the model, or holds text in a numeric column of the model."""
         frame = self.joined(frame, source)
         if not self._needed.keys() <= {*frame.columns}:
             require_columns(frame, [*self._needed], source)
@@ -262,9 +258,6 @@ class Schema(Saved):
             frame: The rows.
             source: Their file, for error messages.
             first: The number of the first row in the file, from 0, for error messages.
-
-        Raises:
-            InputError: a column is missing, or rows are refused.
         """
         frame = self.joined(frame, source)
         self.check(frame, source)

@@ -48,9 +48,6 @@ def score_large(
         console: Where to print messages.
         score: Maps some rows to their scores.
         asked: Everything besides the model and the rows that affects the scores, to recognise the pieces of this run.
-
-    Raises:
-        InputError: the table or the output cannot be used; the pieces so far are kept.
     """
     _check_output(output, source)
     keep = asked["keep"]
@@ -79,11 +76,7 @@ def score_large(
 
 def _check_output(output: Path, source: RowsInPieces) -> None:
     """Refuses an output that could not be written, that would become input of the next run, or a folder that holds
-    anything other than pieces of scores.
-
-    Raises:
-        InputError: says what is in the way.
-    """
+    anything other than pieces of scores."""
     folder, place = local_file(source.path).resolve(), output.absolute().resolve()
     if output.suffix:
         check_output(output, IN_PIECES)
@@ -177,11 +170,7 @@ class ScorePieces:
         return pl.scan_parquet([self.file(piece) for piece in range(self.count)])
 
     def start(self) -> bool:
-        """Prepares the folder; returns whether it held pieces of another run, which are then removed.
-
-        Raises:
-            InputError: there is something else in the way.
-        """
+        """Prepares the folder; returns whether it held pieces of another run, which are then removed."""
         plan = json.dumps({"rows_per_part": SIZE, "rows": self.rows, **self.identity}, sort_keys=True).encode()
         found, existed = self.folder / PLAN, self.folder.exists()
         if existed and not found.is_file():

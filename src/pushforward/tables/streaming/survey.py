@@ -100,10 +100,6 @@ def survey(
         drop_missing: Whether rows with missing values are left out.
         strict: Whether they are refused.
         weights: The column that holds the weight of each row; None for equal weights.
-
-    Raises:
-        InputError: a column is missing in a file or holds something else there; a value is missing; a weight is
-            missing or negative.
     """
     found, taken = Survey(), tuple[list[pl.DataFrame], ...](([], [], []))
     test_numbers, kinds = list[np.ndarray](), dict[str, bool]()

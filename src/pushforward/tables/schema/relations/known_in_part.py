@@ -35,11 +35,7 @@ class KnownInPart(Relation):
 
     @abstractmethod
     def read(self, frame: pl.DataFrame, source: str) -> pl.Series:
-        """What each row knows of the number.
-
-        Raises:
-            InputError: a cell makes no sense; names it.
-        """
+        """What each row knows of the number."""
 
     @abstractmethod
     def write(self, numbers: pl.Series) -> list[pl.Series]:
@@ -96,11 +92,7 @@ class Censored(KnownInPart):
 
     @classmethod
     def of(cls, frame: pl.DataFrame, name: str, flag: str, source: str) -> Censored:
-        """From a column of two values, of which the higher one says that the event came.
-
-        Raises:
-            InputError: it has others.
-        """
+        """From a column of two values, of which the higher one says that the event came."""
         found = frame[flag].drop_nulls().unique().sort()
         if len(found) > 2 or not (found.dtype.is_numeric() or found.dtype == pl.Boolean) or not len(found):
             raise InputError(f"{source}: {flag!r} should be 1 where the event came, and 0 elsewhere", "censored")
@@ -158,11 +150,7 @@ def stated(
     noise: Mapping[str, str],
     source: str,
 ) -> tuple[KnownInPart, ...]:
-    """What the user says of columns.
-
-    Raises:
-        InputError: a column is missing, or used twice.
-    """
+    """What the user says of columns."""
     for argument, named in (
         ("limits", [name for ends in limits.values() for name in ends]),
         ("censored", [*censored, *censored.values()]),

@@ -39,11 +39,7 @@ def find_orders(
     columns: Sequence[Column], values: Rows, source: str, stated: Sequence[tuple[str, str]] = (), *, found: bool = True
 ) -> tuple[Order, ...]:
     """Stated orders, as pairs of which the lower one comes first; and with ``found``, those that all rows keep and that
-    independent columns of the same values would break, without those that follow from others.
-
-    Raises:
-        InputError: a stated order is one of columns that are not modelled numbers, or a row breaks it.
-    """
+    independent columns of the same values would break, without those that follow from others."""
     numbers = on_scales(columns, values)
     below: dict[str, set[str]] = {name: set() for name in numbers}
     for low, high in stated:

@@ -16,11 +16,7 @@ EXPECTED = "expected sums and products of columns, their powers and logarithms, 
 
 
 def stated_formulas(texts: Mapping[str, str], columns: Sequence[Column], source: str) -> dict[str, Formula]:
-    """The formulas of columns, from the right sides of equations by their left sides.
-
-    Raises:
-        InputError: one is no such formula, or of columns that are not modelled numbers on a scale, or of itself.
-    """
+    """The formulas of columns, from the right sides of equations by their left sides."""
     found, numbers = {}, [column.name for column in columns if is_scale(column)]
     for name, text in texts.items():
         formula = parsed(text)
@@ -54,11 +50,7 @@ def _sources(relation: Dependency, found: Mapping[str, Dependency]) -> set[str]:
 
 
 def parsed(text: str) -> Formula:
-    """A formula from text; names that are not words stand in quotes.
-
-    Raises:
-        InputError: it is none.
-    """
+    """A formula from text; names that are not words stand in quotes."""
     try:
         terms = _terms(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, ZeroDivisionError, OverflowError):
@@ -68,11 +60,7 @@ def parsed(text: str) -> Formula:
 
 
 def _terms(node: ast.expr) -> list[Term]:
-    """The weighted products that an expression is the sum of.
-
-    Raises:
-        ValueError: it is no such sum.
-    """
+    """The weighted products that an expression is the sum of."""
     match node:
         case ast.Constant(int() | float() as number):
             return [(float(number), ())]
