@@ -59,6 +59,10 @@ class InputError(ValueError):
         return sentence if self.argument is None else f"{spelling(self.argument, self.value)}: {sentence}"
 
 
+class NotFitted(InputError, AttributeError):
+    """A question to a model that is not fitted yet."""
+
+
 def spelled(sentence: str, spelling: Spelling) -> str:
     """A sentence with the arguments that stand in it as code spelled as the users of a door write them."""
     return CODE.sub(lambda code: spelling(code[1], _value(code[2])), sentence)

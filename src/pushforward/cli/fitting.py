@@ -17,7 +17,7 @@ from ..models.options import DensityOptions, FlowOptions, TrainingOptions, chose
 from ..models.saved import check_output, goes_further
 from ..tables.density import TableDensity
 from ..tables.io.place import Location
-from ..tables.io.read import read_any, read_table
+from ..tables.io.read import read_any
 from ..tables.options import ColumnOptions, TableOptions
 from ..tables.targets import TargetOptions, run
 
@@ -59,7 +59,7 @@ def update(
     """Updates a saved model of a table with new rows, and saves it."""
     check_output(output)
     model = TableDensity.load(path, device_named(device))
-    model.update_read(read_table(data, model.read_options), console, command, budget)
+    model.update_read(model.read_file(data), console, command, budget)
     console.result(_saved(model, output, console) | {"update": model.facts["updates"][-1]})
 
 

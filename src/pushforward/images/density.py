@@ -90,10 +90,9 @@ class ImageDensity(ImageModel):
         Raises:
             InputError: the images or an argument cannot be used; says why.
         """
-        if more is not None:
-            self._require_fit()
-            self.options = dataclasses.replace(self.options, training=self.options.training.for_more(more))
         resize = self.options.resize if more is None else self.facts.get("resize")
+        if more is not None:
+            self.options = dataclasses.replace(self.options, training=self.options.training.for_more(more))
         read = read_any(images, labels, resize)
         command = f"pf.{self.expression}.fit({read.path})"
         self.fit_read(read, Console(quiet=not progress), command, further=more is not None)
@@ -135,7 +134,6 @@ class ImageDensity(ImageModel):
         Raises:
             InputError: ``n`` is below 1, the model does not know the class, or was not fitted for guidance.
         """
-        self._require_fit()
         if n < 1:
             raise InputError(f"n={n}: expected at least 1 image")
         seed = self.seed if random_state is None else random_state
@@ -160,7 +158,6 @@ class ImageDensity(ImageModel):
         Raises:
             InputError: the model has no latents, or the images do not fit it.
         """
-        self._require_fit()
         if not isinstance(self.density, Flow):
             raise InputError(f"encode: a {self.summary_['flow']} has no latents; fit glow, realnvp or tarflow")
         read = self.read(images, labels)
@@ -201,7 +198,6 @@ class ImageDensity(ImageModel):
         Raises:
             InputError: nothing is missing, the mask has another shape, or the images do not fit the model.
         """
-        self._require_fit()
         read, hole = read_with_holes(self, images, labels, mask, Console(quiet=True))
         seed = self.seed if random_state is None else random_state
         filled, counts = impute(self, read, hole, draws, seed, candidates)
@@ -255,6 +251,5 @@ class ImageDensity(ImageModel):
             labels: Their classes.
             against: Other models of such images, to be compared on them.
         """
-        self._require_fit()
         read = None if images is None else self.raw(images, labels)
         write(self, read, Path(path), Console(quiet=True), seed=self.seed, against=list(against or ()))

@@ -50,7 +50,6 @@ class ImageModel(FittedDensity):
 
     def raw(self, images: Any, labels: Any = None) -> LabelledImages:
         """Images brought to the size and the bits of those of the fit."""
-        self._require_fit()
         resize = self.facts["resize"]
         return read_any(images, labels, None if resize is None else tuple(resize)).with_bits(self.facts["bits"])
 

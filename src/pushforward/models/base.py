@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from markupsafe import Markup
 
 from ..distributions.base import Density
-from ..errors import InputError, in_shell, refuse, spelled
+from ..errors import InputError, NotFitted, in_shell, refuse, spelled
 from ..saving.jsonable import jsonable
 from .console import Console, aligned
 from .options import options_of
@@ -23,6 +23,7 @@ from .saved import load_saved, save
 Place = Any  # where rows or images come from, or go to: a path, or what tables and images know beside
 PERCENTS = np.linspace(0.0, 100.0, 1001)
 KEPT = ("summary", "schema", "shape", "levels", "classes", "command", "data", "seed", "samples", "torch")
+FITTED = ("density", "facts", "seed", "training_size", "schema", "cells", "samples")
 # The colours of a report's figures, for a page whose own colours are unknown.
 COLOURS = "--data:#0072b2;--model:#d55e00;--best:#009e73;--ink:currentColor;--faint:#85888c;--paper:transparent"
 
@@ -116,7 +117,6 @@ class FittedDensity(ABC):
     @property
     def summary_(self) -> dict[str, Any]:
         """How the fit went: rows, parameters, held-out figures, training."""
-        self._require_fit()
         return dict(self.facts["summary"])
 
     @property
@@ -152,7 +152,6 @@ class FittedDensity(ABC):
         Raises:
             NotSaved: it is not at ``path``; says why, and where it is instead.
         """
-        self._require_fit()
         save(self._whole(), Path(path), jsonable(self.facts))
         self.path = Path(path)
 
@@ -276,8 +275,6 @@ class FittedDensity(ABC):
         """Refuses a model whose density is not of the same thing."""
         if not isinstance(other, type(self)):
             raise InputError(f"{type(other).__name__} cannot be compared with a {type(self).__name__}")
-        self._require_fit()
-        other._require_fit()
         self._check_alike(other)
 
     def refuse_more(self) -> None:
@@ -294,6 +291,10 @@ class FittedDensity(ABC):
         """The density to save."""
         return self.density
 
-    def _require_fit(self) -> None:
-        if not hasattr(self, "density"):
-            raise InputError(f"this {type(self).__name__} is not fitted yet; call fit first, or load a saved one")
+    if not TYPE_CHECKING:  # a type checker takes any name for one of these
+
+        def __getattr__(self, name: str) -> Any:
+            """What only a fitted model has, or can tell, says before the fit that it is not."""
+            if "density" not in vars(self) and (name in FITTED or hasattr(type(self), name)):
+                raise NotFitted(f"this {type(self).__name__} is not fitted yet; call fit first, or load a saved one")
+            return super().__getattribute__(name)

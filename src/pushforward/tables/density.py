@@ -28,7 +28,7 @@ from .calibration import calibrated
 from .engines import RayTable, SparkTable
 from .fit import fit_rows, fit_table
 from .io.frames import from_frame, is_path, to_frame
-from .io.read import read_any, read_table
+from .io.read import read_any
 from .io.table import WEIGHTS, Table
 from .latents import latents
 from .measure import saved
@@ -206,7 +206,6 @@ class TableDensity(TableModel):
             read = read.weighted(sample_weight)
             options = dataclasses.replace(options, weights=WEIGHTS)
         if more is not None:
-            self._require_fit()
             options = dataclasses.replace(options, training=options.training.for_more(more))
         command, console = f"pf.{self.expression}.fit({read.path})", Console(quiet=not progress)
         return self.fit_read(read, console, command, further=more is not None, options=options)
@@ -254,7 +253,6 @@ class TableDensity(TableModel):
         Raises:
             InputError: it is another table: columns are missing or hold something else, or all of them have moved far.
         """
-        self._require_fit()
         read = read_any(table)
         command = f"pf.{self.expression}.update({read.path})"
         return self.update_read(read, Console(quiet=not progress), command, budget)
@@ -315,14 +313,12 @@ class TableDensity(TableModel):
 
     def _table(self, table: Any) -> Table:
         """A frame, or a file read as the one that was fitted."""
-        return read_table(table, self.read_options) if is_path(table) else read_any(table)
+        return self.read_file(table) if is_path(table) else read_any(table)
 
     def _rows(self, table: Any) -> pl.DataFrame:
         """The rows of a frame, a dict of columns or a file; of a file with its own splits, the test rows."""
-        if not hasattr(self, "schema"):
-            self._require_fit()
         if is_path(table):
-            return read_table(table, self.read_options).held_out().frame
+            return self.read_file(table).held_out().frame
         return from_frame(table, "the table")[0]
 
     def score(self, table: Any, sample_weight: Any = None) -> float:
@@ -350,7 +346,6 @@ class TableDensity(TableModel):
             InputError: ``n`` is below 1, a given column is missing or unknown, or has a value that the model does not
                 know.
         """
-        self._require_fit()
         if n < 1:
             raise InputError(f"n={n}: expected at least 1 row")
         seed = self.seed if random_state is None else random_state
@@ -382,7 +377,6 @@ class TableDensity(TableModel):
         Raises:
             InputError: a column is unknown, or a value or a range cannot be; or the model has no guide and needs one.
         """
-        self._require_fit()
         known, several = Known.of(self, given), isinstance(where, list)
         asked = [Where.of(self, one) for one in (where if several else [where])]
         known = known.repeated(len(asked), "where") if several else known
@@ -409,7 +403,6 @@ class TableDensity(TableModel):
         Raises:
             InputError: the column is unknown, given, or holds names; or a probability is none.
         """
-        self._require_fit()
         known = Known.of(self, given)
         several = np.ndim(q) > 0
         found = quantiles(self, column, np.atleast_1d(np.asarray(q, dtype=float)).tolist(), known, self.seed)
@@ -435,7 +428,6 @@ class TableDensity(TableModel):
         Raises:
             InputError: the column is unknown or has no such prediction, or the rows do not fit the model.
         """
-        self._require_fit()
         found, notes = predict(self, self._rows(table), column, kind, level, self.seed)
         self._tell(notes)
         if kind in ("proba", "interval"):
@@ -458,7 +450,6 @@ class TableDensity(TableModel):
         Raises:
             InputError: a column is unknown or given, or ``level`` is none.
         """
-        self._require_fit()
         columns, known = [columns] if isinstance(columns, str) else columns, Known.of(self, given)
         found = highest_density_region(self, columns, known, level, self.seed)
         self._tell((*known.notes, *found.notes))
@@ -476,7 +467,6 @@ class TableDensity(TableModel):
         Raises:
             InputError: the model has no guide, or the table none of its columns.
         """
-        self._require_fit()
         read = self._table(table).held_out()
         filled, notes = impute(self, read.frame, draws, self.seed if random_state is None else random_state)
         self._tell(notes)
@@ -538,7 +528,6 @@ class TableDensity(TableModel):
         Raises:
             InputError: the table does not fit the model, or there are too few rows.
         """
-        self._require_fit()
         console = Console(quiet=True)
         found = drift(self, self._table(table), console, by)
         self._tell(console.notes)
@@ -573,20 +562,17 @@ class TableDensity(TableModel):
                 saved with the model.
             against: Other models of the same columns, to be compared on the table.
         """
-        self._require_fit()
         whole = None if table is None else self._table(table)
         write(self, whole, Path(path), Console(quiet=True), seed=self.seed, against=list(against or ()))
 
     def for_spark(self) -> Any:
         """This model for rows on a Spark cluster: an object with ``score``, ``impute``, ``predict``, ``ask`` and
         ``drift`` of Spark frames and ``sample(n)``; see :class:`~pushforward.tables.engines.DistributedTable`."""
-        self._require_fit()
         return SparkTable(self)
 
     def for_ray(self, workers: int | tuple[int, int] = 1) -> Any:
         """The same for datasets of Ray Data, with ``workers`` actors that hold the model; see
         :class:`~pushforward.tables.engines.RayTable`."""
-        self._require_fit()
         return RayTable(self, workers)
 
     def encode(self, table: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

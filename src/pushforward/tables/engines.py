@@ -62,7 +62,7 @@ class DistributedTable:
     """What a fitted table does on an engine; an engine says how work reaches its rows."""
 
     def __init__(self, model: TableModel) -> None:
-        self.model, self.kind = model, type(model)
+        self.model, self.schema, self.kind = model, model.schema, type(model)
 
     @functools.cached_property
     def content(self) -> bytes:
@@ -99,9 +99,9 @@ class DistributedTable:
         self._require(columns)
         self.model.guide_for("cannot draw missing cells")
         own = self.model.seed if random_state is None else random_state
-        drawn = _plain(self.model.schema.decode(torch.zeros(1, len(self.model.schema.columns), dtype=torch.float64)))
+        drawn = _plain(self.schema.decode(torch.zeros(1, len(self.schema.columns), dtype=torch.float64)))
         kept = [drawn.field(field.name) if _needs_fractions(field, drawn) else field for field in columns]
-        absent = [name for name in self.model.schema.names if name not in columns.names]
+        absent = [name for name in self.schema.names if name not in columns.names]
 
         def work(model: TableModel, rows: pa.Table) -> pa.Table:
             frame = from_frame(rows)[0]
@@ -169,7 +169,7 @@ class DistributedTable:
 
     def _answered(self, data: Any, found: Callable[[TableModel, pl.DataFrame], pl.DataFrame], called: str) -> Any:
         """The rows with columns appended, whose types are those of one held-out row."""
-        columns, held, schema = self._columns(data), self.model.saved_held_out().rows[:1], self.model.schema
+        columns, held, schema = self._columns(data), self.model.saved_held_out().rows[:1], self.schema
         row = schema.frame(held.x, held.context).select(name for name in columns.names if name in schema.table_names)
         new = _plain(found(self.model, row))
         if twice := sorted({*new.names} & {*columns.names}):
@@ -178,7 +178,7 @@ class DistributedTable:
 
     def _require(self, columns: pa.Schema) -> None:
         """Checks up front, and not in a worker, that the model can read a table."""
-        schema = self.model.schema
+        schema = self.schema
         lacks = [name for name in (*schema.given_names, *schema.names) if name not in columns.names]
         needed = {*schema.given_names, *(schema.names if self.model.guided is None else ())}
         if needed & set(lacks) or set(schema.names) <= set(lacks):

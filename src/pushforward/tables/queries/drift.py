@@ -23,7 +23,6 @@ from ...errors import InputError, listed
 from ...models.console import Console
 from ...models.train import Rows
 from ..io.place import Location
-from ..io.read import read_table
 from ..io.table import Table
 from ..model import TableModel
 from ..schema.moments import find_form, read_moments
@@ -282,7 +281,7 @@ def _least_likely(model: TableModel, rows: Rows, numbers: np.ndarray) -> pl.Data
 
 def drift_file(model: TableModel, data: Location, console: Console, by: str | None = None) -> dict[str, Any]:
     """Compares a file's rows with those that a model did not see; returns the result as a summary."""
-    found = drift(model, read_table(data, model.read_options), console, by)
+    found = drift(model, model.read_file(data), console, by)
     console.say(found.verdict)
     for title, frame in (
         ("columns", found.measures.head(SHOWN)),

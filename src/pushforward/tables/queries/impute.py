@@ -11,7 +11,6 @@ from ...errors import InputError, listed
 from ...models.console import Console
 from ...models.train import Rows
 from ..io.place import Location
-from ..io.read import read_table
 from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.numbers import missing
@@ -63,7 +62,7 @@ def impute_file(
 ) -> dict[str, Any]:
     """Fills the missing cells of a file's table and writes it; returns a summary."""
     check_output(output)
-    table = read_table(data, model.read_options)
+    table = model.read_file(data)
     console.note(*table.notes)
     filled, notes = impute(model, table.frame, draws, seed, str(data))
     console.note(*notes)

@@ -12,7 +12,6 @@ from torch import Tensor
 from ...errors import InputError
 from ...models.console import Console
 from ..io.place import Location
-from ..io.read import read_table
 from ..io.write import check_output, write_table
 from ..model import TableModel
 from .explain import explain, log_tails
@@ -108,7 +107,7 @@ def outliers_file(
 ) -> dict[str, Any]:
     """Finds the outliers of a file's table and writes all rows, most unusual first; returns a summary."""
     check_output(output)
-    table = read_table(data, model.read_options)
+    table = model.read_file(data)
     console.note(*table.notes)
     found, notes = outliers(model, table.frame, level, str(data))
     console.note(*notes)

@@ -19,7 +19,6 @@ from torch import Tensor
 from ...errors import InputError, listed
 from ...models.console import Console
 from ..io.place import Location
-from ..io.read import read_table
 from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.columns import Column
@@ -197,10 +196,11 @@ def predict_file(
 ) -> dict[str, Any]:
     """Writes the prediction of a column in every row of a file; returns a summary."""
     check_output(output)
-    frame = read_table(data, model.read_options).held_out().frame
+    table = model.read_file(data).held_out()
+    frame = table.frame
     require_columns(frame, keep, str(data), "keep")
     found, notes = predict(model, frame, column, kind, level, seed)
-    console.note(*notes)
+    console.note(*table.notes, *notes)
     kept = frame.select(keep)
     found = found.rename({name: f"predicted_{name}" for name in found.columns if name in kept.columns})
     write_table(pl.DataFrame([*kept.get_columns(), *found.get_columns()]), output)

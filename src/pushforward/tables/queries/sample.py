@@ -17,7 +17,6 @@ from ...models.machine import refuse_beyond_memory
 from ...models.train import Rows
 from ...saving.files import NotSaved
 from ..io.place import Location
-from ..io.read import read_table
 from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.columns import Column
@@ -157,7 +156,7 @@ def sample_file(
 
 def _checked(model: TableModel, rows: pl.DataFrame, data: Location, console: Console) -> dict[str, Any]:
     """How the draws compare with the held-out rows and the training rows of a table, printed and returned."""
-    held = model.held_out(read_table(data, model.read_options), console)
+    held = model.held_out(model.read_file(data), console)
     if held.train is None:
         raise InputError(f"is not the table that the model {model.called} was fitted to", "check", str(data))
     names = [name for name in rows.columns if name in model.schema.names]

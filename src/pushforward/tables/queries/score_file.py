@@ -15,7 +15,7 @@ from ...models.console import Console, aligned
 from ...saving.jsonable import jsonable
 from ..io.json_rows import EXPECTED
 from ..io.place import Location
-from ..io.read import open_large, read_table
+from ..io.read import open_large
 from ..io.table import Piece, RowsInPieces
 from ..io.values import series
 from ..io.write import check_output, delivered, write_table
@@ -50,7 +50,7 @@ def score_file(
             found = _score_large(scoring, large, path, console, keep)  # only by the first process of torchrun
             return {} if found is None else _conclude(scoring, found, large.path.name, str(output), console)
         check_output(path)
-        table = read_table(data, model.read_options).held_out()
+        table = model.read_file(data).held_out()
         require_columns(table.frame, keep, str(table.path), "keep")
         scores = score_table(scoring, table, console)
         write_table(scores.select(*table.frame.select(keep), pl.all()), path)
