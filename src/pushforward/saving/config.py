@@ -19,40 +19,12 @@ from torch import Tensor, nn
 from .same import same
 
 # layers of torch.nn that a saved model may hold, so that an encoder that is a Sequential of them needs no class of its
-# own: their constructor arguments are read from their attributes
-CONVOLUTION = (
-    "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias", "padding_mode",
+# own: their constructor arguments, but for the usual ones, are read from their attributes
+LAYERS = (
+    "Sequential", "Identity", "Flatten", "Linear", "Conv1d", "Conv2d", "Conv3d", "MaxPool1d", "MaxPool2d", "AvgPool1d",
+    "AvgPool2d", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "BatchNorm1d", "BatchNorm2d", "LayerNorm", "GroupNorm",
+    "Dropout", "ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Sigmoid", "Tanh",
 )  # fmt: skip
-BATCH_NORM = ("num_features", "eps", "momentum", "affine", "track_running_stats")
-POOL = ("kernel_size", "stride", "padding")
-LAYERS: dict[str, tuple[str, ...]] = {
-    "Sequential": (),
-    "Identity": (),
-    "Flatten": ("start_dim", "end_dim"),
-    "Linear": ("in_features", "out_features", "bias"),
-    "Conv1d": CONVOLUTION,
-    "Conv2d": CONVOLUTION,
-    "Conv3d": CONVOLUTION,
-    "MaxPool1d": POOL,
-    "MaxPool2d": POOL,
-    "AvgPool1d": POOL,
-    "AvgPool2d": POOL,
-    "AdaptiveAvgPool1d": ("output_size",),
-    "AdaptiveAvgPool2d": ("output_size",),
-    "BatchNorm1d": BATCH_NORM,
-    "BatchNorm2d": BATCH_NORM,
-    "LayerNorm": ("normalized_shape", "eps", "elementwise_affine"),
-    "GroupNorm": ("num_groups", "num_channels", "eps", "affine"),
-    "Dropout": ("p",),
-    "ReLU": (),
-    "LeakyReLU": ("negative_slope",),
-    "ELU": ("alpha",),
-    "GELU": ("approximate",),
-    "SiLU": (),
-    "Softplus": ("beta", "threshold"),
-    "Sigmoid": (),
-    "Tanh": (),
-}
 
 
 class Live:
@@ -240,10 +212,11 @@ def _describe_layer(layer: nn.Module) -> dict[str, Any] | None:
         return None
     if isinstance(layer, nn.Sequential):
         return {"layer": name, "arguments": {"parts": list(layer)}}
-    found = {key: getattr(layer, key) for key in LAYERS[name]}
+    known = inspect.signature(type(layer)).parameters
+    found = {key: getattr(layer, key) for key in known if hasattr(layer, key)}
     if "bias" in found:
         found["bias"] = found["bias"] is not None
-    return {"layer": name, "arguments": found}
+    return {"layer": name, "arguments": {k: value for k, value in found.items() if value != known[k].default}}
 
 
 def _build_layer(name: Any, arguments: dict[str, Any]) -> nn.Module:
