@@ -13,8 +13,9 @@ from ...models.train import Rows
 from ..io.place import Location
 from ..io.write import check_output, write_table
 from ..model import TableModel
-from ..schema.numbers import missing
+from ..schema.numbers import missing, more
 from .query import Query, encode_partly
+from .told import Told
 
 
 def impute(
@@ -30,8 +31,10 @@ def impute(
     schema = model.schema
     found = encode_partly(model, frame, source)
     rows = Rows(schema.missingness.forgotten(found.x, 0.0), found.context)  # once drawn, the values are present
-    filled = Query.holes(rows).draw(model, draws, seed)
-    filled = filled.masked_fill(found.strange[:, None], math.nan)
+    filled = Query.holes(rows, Told(schema, found.follow)).draw(model, draws, seed)
+    torn = filled.isnan().any(-1).any(0) & ~found.strange
+    strange = found.strange | torn
+    filled = filled.masked_fill(strange[:, None], math.nan)
     written = schema.decode(filled.flatten(0, 1), recorded=False)
     before = pl.concat([frame] * draws) if draws > 1 else frame
     holes = {column.name: rows.x[:, j].isnan().repeat(draws).numpy() for j, column in enumerate(schema.columns)}
@@ -44,9 +47,14 @@ def impute(
     for name, hole in holes.items():
         if name in written.columns and name not in before.columns:
             columns.append(written[name])
-        elif name in written.columns and (hole := hole & ~found.strange.repeat(draws).numpy()).any():
+        elif name in written.columns and (hole := hole & ~strange.repeat(draws).numpy()).any():
             columns.append(_filled(before[name], written[name], pl.Series(hole)))
-    return before.with_columns(columns), found.notes
+    notes = found.notes
+    if torn.any():
+        here = f"{source}: row {int(torn.byte().argmax()) + 1}{more(int(torn.sum()))}"
+        what = listed(map(repr, schema.follow_names))
+        notes = (*notes, f"{here}: no draw agrees with what it says of {what}, so its cells stay missing")
+    return before.with_columns(columns), notes
 
 
 def _filled(old: pl.Series, new: pl.Series, hole: pl.Series) -> pl.Series:

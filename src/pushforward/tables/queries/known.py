@@ -20,6 +20,7 @@ from ..model import TableModel
 from ..schema.schema import Encoded, Schema
 from .query import condition_on, encode_partly
 from .region import Region, stacked
+from .told import Told
 from .where import Where
 
 ANYWHERE = Where(Region({}))
@@ -36,6 +37,7 @@ class Known:
         strange: Which rows are given a category that no training row had, ``(n,)``.
         one: Whether it is one row, and not a table of one.
         notes: What was decided about given values.
+        told: What rows say of columns that follow from others; None for nothing.
     """
 
     cells: pl.DataFrame
@@ -44,9 +46,14 @@ class Known:
     strange: torch.Tensor
     one: bool
     notes: tuple[str, ...] = ()
+    told: Told | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __getitem__(self, rows: torch.Tensor) -> Known:
+        told = None if self.told is None else self.told[rows]
+        return replace(self, rows=self.rows[rows], strange=self.strange[rows], told=told)
 
     def where(self, row: int) -> Where:
         """What holds of the other cells of a row."""
@@ -97,11 +104,12 @@ class Known:
             check_known(model, cells.columns)
         n = cells.height if cells.width else 1
         if not set(cells.columns) <= set(schema.given_names):
-            encoded = encode_partly(model, cells, "given")
+            first = [] if {*cells.columns} & {*schema.names} else [pl.lit(None).alias(schema.names[0])]
+            encoded = encode_partly(model, cells.with_columns(first), "given")
             _refuse_broken(model, encoded)
             x, strange, notes = condition_on(model, encoded, cells.columns, cells, "given", 0)
             rows = Rows(schema.missingness.forgotten(schema.seen(x), torch.nan), encoded.context)
-            return cls(cells, rows, wheres, strange, one, notes)
+            return cls(cells, rows, wheres, strange, one, notes, Told(schema, encoded.follow))
         x = torch.full((n, len(schema.columns)), torch.nan, dtype=torch.float64)
         context, strange, notes = schema.context(cells, "given") if schema.given else (None, torch.zeros(n) > 0, ())
         return cls(cells, Rows(x, context), wheres, strange, one, notes)
@@ -126,11 +134,11 @@ class Known:
         if len(self.wheres) == 1 or not any(where.rest for where in self.wheres):
             return [self]
         each = zip(torch.arange(len(self)).split(1), self.wheres, strict=True)
-        return [replace(self, rows=self.rows[at], wheres=(where,), strange=self.strange[at]) for at, where in each]
+        return [replace(self[at], wheres=(where,)) for at, where in each]
 
     def refuse_counted(self) -> None:
         """Refuses conditions that are counted among draws."""
-        if any(where.rest for where in self.wheres):
+        if any(where.rest for where in self.wheres) or (self.one and self.bound.any()):
             here = "takes values and ranges of single columns that are modelled here"
             raise InputError(f"{here}, not what holds of several at once, or of one that follows from others", "given")
 
@@ -139,12 +147,18 @@ class Known:
         if not n or (not self.one and len(self) != n):
             raise InputError(f"{n} conditions, but {len(self)} rows are given", argument)
         at = torch.zeros(n, dtype=torch.long) if self.one else torch.arange(n)
-        return replace(self, rows=self.rows[at], strange=self.strange[at], one=False)
+        return replace(self[at], one=False)
 
     @property
     def nothing(self) -> bool:
         """Whether no cell is known, except those that the model is conditioned on."""
-        return len(self.wheres) == 1 and self.wheres[0] is ANYWHERE and bool(self.rows.x.isnan().all())
+        free = len(self.wheres) == 1 and self.wheres[0] is ANYWHERE and bool(self.rows.x.isnan().all())
+        return free and not self.bound.any()
+
+    @property
+    def bound(self) -> torch.Tensor:
+        """In which rows something is known that follows from what is not, ``(n,)``."""
+        return torch.zeros(len(self), dtype=torch.bool) if self.told is None else self.told.bears_on(self.rows.x)
 
 
 def check_known(model: TableModel, names: Sequence[str]) -> None:

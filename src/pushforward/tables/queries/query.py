@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from ...distributions.guided import Answer
+from ...distributions.guided.density import BATCH
+from ...distributions.guided.holes import pieces
 from ...distributions.guided.region import Region
 from ...distributions.learning_error import learning_error
 from ...errors import InputError, listed
@@ -27,6 +29,7 @@ from ..schema.columns import Column
 from ..schema.kinds.few_values import is_unseen
 from ..schema.numbers import missing
 from ..schema.schema import Encoded
+from .told import Told
 
 FEWEST, MOST = 32, 512  # draws from the guide per row
 POINTS = 250_000  # draws for all rows of a question, as long as each gets at least FEWEST
@@ -44,6 +47,7 @@ class Query:
         broken: Which rows violate each relation between columns, and so have density 0, ``(relations, n)``.
         encoded: The rows before anything was conditioned on, if they come from a table.
         notes: What was decided about given values, in sentences.
+        told: What rows say of columns that follow from others; None for nothing.
     """
 
     rows: Rows
@@ -51,6 +55,7 @@ class Query:
     broken: np.ndarray | None = None
     encoded: Encoded | None = None
     notes: tuple[str, ...] = ()
+    told: Told | None = None
 
     @classmethod
     def of(
@@ -72,9 +77,9 @@ class Query:
         return cls(rows, conditions, broken, encoded, notes)
 
     @classmethod
-    def holes(cls, rows: Rows) -> Query:
+    def holes(cls, rows: Rows, told: Told | None = None) -> Query:
         """Everything that encoded rows lack, given what they have."""
-        return cls(rows, torch.ones(rows.x.shape[1], dtype=torch.bool))
+        return cls(rows, torch.ones(rows.x.shape[1], dtype=torch.bool), told=told)
 
     def answer(self, model: TableModel, *, samples: int | None = None, seed: int | None = None) -> Answer:
         """The log-densities in nats: NaN for rows without a value that is asked for, or given what cannot be.
@@ -106,7 +111,8 @@ class Query:
         held: Callable[[Tensor], Tensor] | None = None,
         candidates: int = FEWEST,
     ) -> Tensor:
-        """``(draws, n, features)``: the rows with their NaN drawn, float64, on the CPU.
+        """``(draws, n, features)``: the rows with their NaN drawn, float64, on the CPU; all NaN in rows of which
+        no draw agrees with what is told.
 
         Args:
             model: The fitted table.
@@ -120,6 +126,7 @@ class Query:
         x, holes = self.rows.x, self.rows.x.isnan()
         if not holes.any():
             return x.expand(draws, *x.shape)
+        allowed = self._allowed(model, missing, [] if region is None else region.entries, held)
         filled, _ = model.guide_for("cannot draw missing cells").fill(
             model.schema.seen(x),
             self.rows.context,
@@ -128,10 +135,16 @@ class Query:
             seed=seed,
             candidates=candidates,
             most=most_draws(len(x)),
-            allowed=self._allowed(model, missing, [] if region is None else region.entries, held),
+            allowed=allowed,
             region=region,
         )
-        return torch.where(holes, filled.cpu(), x)
+        filled = torch.where(holes, filled.cpu(), x)
+        if self.told is not None and (bound := self.told.bears_on(x)).any():
+            most = 4 * max(FEWEST, draws)
+            for some in pieces(bound, BATCH // most):
+                told, own = self.told[some], seed + int(some[0])
+                filled[:, some] = told.drawn(model, self.rows[some], draws, own, most, allowed)
+        return filled
 
     @staticmethod
     def _allowed(

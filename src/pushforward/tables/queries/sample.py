@@ -89,19 +89,26 @@ def _drawn(model: TableModel, context: Tensor, generator: torch.Generator, tempe
 
 def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     """n rows for each of those known, whose cells are kept; ranges and missing cells are drawn, as are all other
-    columns; beside one row's, other cells may be missing, but in rows of a table none is."""
+    columns; beside one row's, other cells may be missing, unless something known follows from them; in rows of a table
+    none is."""
     schema, strange = model.schema, known.strange
     x = torch.full((len(known), n, len(schema.columns)), torch.nan, dtype=torch.float64)
     if strange.all():
         return x
-    rows, region = known.within(schema)
-    if not known.one:
+    (rows, region), told = known.within(schema), known.told and known.told[~strange]
+    whole = not known.one or bool(known.bound.any())  # then no cell is missing
+    if whole:
         rows = Rows(schema.missingness.forgotten(rows.x, 0.0), rows.context)
     held = partial(_held, schema, known.wheres[0]) if known.wheres[0].rest else None
     most = most_draws(len(rows))
-    drawn = Query.holes(rows).draw(model, n, seed, missing=known.one, region=region, held=held, candidates=most)
+    query, bound = Query.holes(rows, told), known.bound[~strange]
+    if region is not None and bound.any():
+        raise InputError("takes no range beside a value of a column that follows from others", "given")
+    drawn = query.draw(model, n, seed, missing=not whole, region=region, held=held, candidates=most)
+    if drawn[:, bound].isnan().any():
+        raise InputError("too few rows are so for any to be drawn", "given")
     filled = drawn
-    if known.one:
+    if not whole:
         filled = schema.missingness.drawn(drawn, torch.Generator().manual_seed(seed))
         filled = torch.where(known.there()[~strange], drawn, filled)
     x[~strange] = torch.where(rows.x.isnan(), filled, rows.x).transpose(0, 1)

@@ -50,6 +50,11 @@ class Dependency(Relation):
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         """The encoded column from encoded inputs; NaN if one of them is missing."""
 
+    @property
+    def slopes(self) -> Mapping[str, float]:
+        """How much the column moves with each input that :meth:`rest` tells."""
+        return {}
+
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
         """What the column, encoded, says about inputs, in rows where only one is missing; NaN in others."""
         return {}
@@ -66,7 +71,7 @@ class Dependency(Relation):
         """Which rows contradict the relation; none where a value is missing, or to which it does not apply."""
         computed = self.computed(values, columns)
         there = ~np.isnan(found) & ~np.isnan(computed) & self.known(values)
-        return there & (np.abs(found - computed) > self._slack)
+        return there & (np.abs(found - computed) > self.slack)
 
     def widened(self, found: Numbers, values: Rows, columns: Columns) -> Dependency:
         """The relation with what new rows tell of inputs that it does not know."""
@@ -77,7 +82,7 @@ class Dependency(Relation):
         return np.stack([columns[name].kind.amounts(values[name]) for name in self.inputs])
 
     @property
-    def _slack(self) -> float:
+    def slack(self) -> float:
         """How far apart two encoded values may be and count as equal."""
         low, high = self.column.kind.ends
         return CLOSE * (1.0 if self.column.classes else max(high - low, abs(high), 1e-300))

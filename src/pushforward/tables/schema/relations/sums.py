@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,6 +47,10 @@ class Sum(Dependency):
         usual = alike and (total[~gone] == gaps[0]).sum() <= UNUSUAL * len(gaps)
         return replace(self, gap=float(gaps[0])) if usual else self
 
+    @property
+    def slopes(self) -> Mapping[str, float]:
+        return {name: abs(weight) for name, weight in zip(self.inputs, self.weights, strict=True)}
+
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
         amounts = self.amounts(values, columns).T
         holes, weights = np.isnan(amounts), np.array(self.weights)
@@ -66,7 +70,7 @@ class Sum(Dependency):
             return wrong & ~self.column.missing(found) & ~self.column.missing(computed)
         off = np.abs(found - computed)
         off_total = np.abs(found - self._total(values, columns))  # for values that snapping cannot find
-        wrong &= off_total > self._slack
+        wrong &= off_total > self.slack
         if step := self.column.kind.step:
             wrong &= (off > 1.000001 * step) | (off_total > 0.500001 * step)
         return wrong

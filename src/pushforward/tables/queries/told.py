@@ -1,0 +1,126 @@
+r"""Columns that follow from others and are known where some of these are not: totals of which parts are missing.
+
+Holes h are drawn so that they agree with what is known: of the parts of a total, one follows from the others. Whichever
+is left to the end has no choice, so draws take turns t in what they leave. With q the guide and :math:`C_t` the cell
+that what was left then follows in, draws of all turns together have the density
+
+.. math:: \frac1T \sum_t q(h_{-t} \mid \mathrm{seen}) / |C_t|
+
+by which those of the joint are resampled; so it does not matter that some turns hardly meet certain values, such as 0.
+
+Reference:
+    Veach, Guibas (1995), Optimally combining sampling techniques for Monte Carlo rendering: the balance heuristic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...models.train import Rows
+from ...numerics.partly_known import partly_known
+from ...numerics.sequential import picked
+from ..guide import spread_seen
+from ..model import TableModel
+from ..schema.kinds.base import Numbers
+from ..schema.kinds.intervals import Intervals
+from ..schema.schema import Schema
+
+
+@dataclass(frozen=True)
+class Told:
+    """What n rows say of columns that follow from others.
+
+    Args:
+        schema: The columns.
+        follow: Those that follow, encoded, by name.
+    """
+
+    schema: Schema
+    follow: Mapping[str, Numbers]
+
+    def __getitem__(self, rows: Tensor) -> Told:
+        return Told(self.schema, {name: values[rows.numpy()] for name, values in self.follow.items()})
+
+    def bears_on(self, x: Tensor) -> Tensor:
+        """Which encoded rows know something that follows from what they lack, ``(n,)``."""
+        return self._holes(x).any(-1).any(0)
+
+    @torch.no_grad()
+    def drawn(
+        self,
+        model: TableModel,
+        rows: Rows,
+        draws: int,
+        seed: int,
+        candidates: int,
+        allowed: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """The rows with their holes drawn, ``(draws, n, features)``; all NaN where no draw agrees with what is known.
+
+        They are resampled from so many draws of the guide, those that are ``allowed`` given filled rows and the rows.
+        """
+        guided, here, turns = model.guide_for("cannot draw missing cells"), rows.to(model.device), self._turns(rows.x)
+        left, generator = turns.repeat_interleave(-(-candidates // len(turns)), 0), torch.Generator().manual_seed(seed)
+        u, v, z = torch.rand(3, *left.shape, dtype=torch.float64, generator=generator)
+        points = spread_seen(model.cells, self.schema.seen(here.x).expand(left.shape), u.to(here.x))
+        z, known = torch.special.ndtri(z.clamp(1e-15, 1 - 1e-15)).to(guided.guide.loc), ~here.x.isnan()
+        drawn = guided.guide.fill(points, z, here.context, leave=left.to(z.device))[0]
+        found, log_width, agrees = self._completed(drawn.double().cpu(), rows.x, v)
+        filled, context = found.to(here.x), None if here.context is None else here.context.expand(len(left), -1, -1)
+        log_q, holes = [], (~known).any(0).nonzero()[:, 0].tolist()
+        for last in turns:
+            some = filled.masked_fill(last.to(z.device), math.nan)
+            log_p = guided.guide.log_prob(some, here.context, given=known, order=holes)
+            log_q.append(log_p.cpu() - torch.where(last, log_width, 0.0).sum(-1))
+        log_w = guided.joint.log_prob(filled, context).double().cpu() - torch.stack(log_q).logsumexp(0)
+        log_w = log_w.masked_fill(~(agrees & allowed(filled, here.x).cpu()) | log_w.isnan(), -math.inf)
+        none = log_w.isneginf().all(0)
+        taken = torch.multinomial(log_w.masked_fill(none, 0.0).softmax(0).T, draws, True, generator=generator).T
+        return torch.where(rows.x.isnan(), picked(found, taken), rows.x).masked_fill(none[:, None], math.nan)
+
+    def _holes(self, x: Tensor) -> Tensor:
+        """The holes of rows from which something follows that is known, ``(dependencies, n, features)``."""
+        holes, found = x.isnan() & ~partly_known(x), [torch.zeros(0, *x.shape, dtype=torch.bool)]
+        for relation in self.schema.dependencies:
+            values = self.follow.get(relation.column.name, np.full(len(x), np.nan))
+            told = torch.from_numpy(~relation.column.missing(values))
+            found.append((holes & told[:, None] & self.schema.features_of(relation.inputs))[None])
+        return torch.cat(found)
+
+    def _turns(self, x: Tensor) -> Tensor:
+        """What is left to the end in each turn, one hole of every sum, ``(turns, n, features)``."""
+        sums = [holes for holes, one in zip(self._holes(x), self.schema.dependencies, strict=True) if one.slopes]
+        left = torch.zeros(max([1, *(int(holes.sum(1).max()) for holes in sums)]), *x.shape, dtype=torch.bool)
+        for turn, chosen in enumerate(left):
+            for holes in sums:
+                free = holes & ~chosen
+                chosen |= free & (free.cumsum(1) - 1 == turn % free.sum(1, keepdim=True).clamp_min(1))
+        return left
+
+    def _completed(self, drawn: Tensor, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Drawn rows ``(K, n, features)`` with what was left, at the points u of its cells; for each entry the
+        log-width of the cell that it would follow in; and which rows agree with what is known, ``(K, n)``."""
+        schema, found, u = self.schema, drawn.flatten(0, 1), u.flatten(0, 1)
+        told = {name: np.tile(values, len(drawn)) for name, values in self.follow.items()}
+        values = schema.dated(schema.snap(found))
+        for _ in told:  # what one of them tells, another one may need
+            values = schema.dependencies.completed(values, told)
+        broken = torch.from_numpy(schema.dependencies.broken(values, told, len(found)))
+        agrees = ~(broken & self._holes(x).any(-1).tile(1, len(drawn))).any(0)
+        log_width = torch.zeros_like(found)
+        for relation in schema.dependencies:
+            for name, slope in relation.slopes.items():
+                j = schema.names.index(name)
+                kind, value, left = schema.columns[j].kind, torch.from_numpy(values[name]), found[:, j].isnan()
+                agrees &= ~(left & value.isnan())
+                if isinstance(kind, Intervals):
+                    low, width = map(torch.from_numpy, kind.cells_of(values[name]))
+                    value, log_width[:, j] = low + width * u[:, j], width.clamp_min(relation.slack / slope).log()
+                found[left, j] = value.nan_to_num(kind.typical[0])[left]
+        return found.view(drawn.shape), log_width.view(drawn.shape), agrees.view(drawn.shape[:2])

@@ -1,0 +1,92 @@
+"""What follows from a row's holes and is known: totals of missing parts, the region of a missing town."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+from pushforward.errors import InputError
+
+N = 400
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 40, "lr": 0.02, "random_state": 0}
+
+
+def accounts(seed: int = 0) -> pl.DataFrame:
+    """Two normal numbers with their sum, two amounts to the cent that are often 0 with theirs, towns of two regions."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(2, N))
+    food, rent = np.where(rng.random((2, N)) < 0.5, 0.0, rng.exponential(size=(2, N)).round(2))
+    town = rng.choice(list("abcdef"), N)
+    return pl.DataFrame(
+        {
+            "x": x,
+            "y": y,
+            "sum": x + y,
+            "food": food,
+            "rent": rent,
+            "paid": (food + rent).round(2),
+            "town": town,
+            "region": np.where(town < "c", "north", "south"),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> pf.TableDensity:
+    found = pf.TableDensity(**QUICK).fit(accounts())
+    assert {"sum", "paid", "region"} <= set(found.schema.follow_names)
+    return found
+
+
+def holed(rows: pl.DataFrame, *names: str) -> pl.DataFrame:
+    return rows.with_columns(pl.lit(None, rows[name].dtype).alias(name) for name in names)
+
+
+def test_missing_parts_of_a_known_total_add_up_to_it(model: pf.TableDensity) -> None:
+    rows = accounts(1).head(300)
+    filled = model.impute(holed(rows, "x", "y", "food", "rent", "town"))
+    assert filled.null_count().sum_horizontal().item() == 0
+    assert (filled["food"] + filled["rent"]).to_numpy() == pytest.approx(filled["paid"].to_numpy(), abs=1e-9)
+    assert (filled["x"] + filled["y"]).to_numpy() == pytest.approx(filled["sum"].to_numpy(), abs=1e-6)
+    assert (pl.select(pl.lit(filled["town"]) < "c").to_series() == (filled["region"] == "north")).all()
+    assert np.isfinite(model.score_samples(filled)).all()
+
+
+def test_they_are_spread_as_the_model_has_them(model: pf.TableDensity) -> None:
+    """Of its own rows: the rank of a part among those drawn is uniform, and it is as often 0, as the other part is."""
+    rows, draws = model.sample(600, random_state=1).filter(pl.col("paid") > 0), 7
+    filled = model.impute(holed(rows, "x", "y", "food", "rent"), draws=draws)
+    drawn, own = filled["x"].to_numpy().reshape(draws, -1), rows["x"].to_numpy()
+    ranks = np.bincount((drawn < own).sum(0), minlength=draws + 1) / len(own)
+    np.testing.assert_allclose(ranks, 1 / (draws + 1), atol=0.05)
+    for name in ("food", "rent"):
+        assert (filled[name] == 0).mean() == pytest.approx((rows[name] == 0).mean(), abs=0.06)
+
+
+def test_a_total_is_given(model: pf.TableDensity) -> None:
+    drawn = model.sample(200, given={"sum": 2.0})
+    assert drawn["sum"].to_numpy() == pytest.approx(2.0, abs=1e-6)
+    assert drawn["x"].mean() == pytest.approx(1.0, abs=0.25)
+    given = pl.DataFrame({"paid": [0.0, 3.5], "region": ["north", "south"]})
+    drawn = model.sample(20, given=given)
+    assert drawn["paid"].to_list() == [0.0] * 20 + [3.5] * 20
+    assert drawn["region"].to_list() == ["north"] * 20 + ["south"] * 20
+    for ask in (
+        lambda: model.sample(2, given={"paid": -5.0}),
+        lambda: model.sample(2, given={"paid": 3.0, "x": (0, 1)}),
+        lambda: model.quantile("x", 0.5, given={"sum": 2.0}),
+    ):
+        with pytest.raises(InputError) as raised:
+            ask()
+        assert raised.value.argument == "given"
+
+
+def test_what_no_parts_add_up_to_stays_missing(model: pf.TableDensity) -> None:
+    rows = holed(accounts(3).head(3), "food", "rent").with_columns(paid=pl.Series([1.0, -5.0, 0.0]))
+    filled = model.impute(rows)
+    assert filled["food"].is_null().to_list() == [False, True, False]
+    assert len([note for note in model.notes_ if "row 2" in note]) == 1
