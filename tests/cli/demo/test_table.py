@@ -10,7 +10,11 @@ import polars as pl
 import pytest
 from mixed_tables import mixed_table
 
+from pushforward.cli.demo.steps import Steps
 from pushforward.cli.demo.table import bundled_table, counted, oddest, questions, told
+from pushforward.cli.options import PrintOptions
+from pushforward.errors import InputError
+from pushforward.tables.io.place import SourceOptions, located
 
 Run = Callable[..., Any]
 
@@ -49,3 +53,11 @@ def test_questions_quote_what_needs_it() -> None:
 def test_the_table_is_real() -> None:
     pytest.importorskip("plotnine")
     assert pl.read_csv(bundled_table()).shape == (53_940, 10)
+
+
+def test_a_database_is_named_as_it_is_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = located(tmp_path / "shop.sqlite", SourceOptions(table="two words"))
+    steps = Steps(PrintOptions(), data)
+    with pytest.raises(InputError):
+        steps.run("score", tmp_path / "none", data, "-o", tmp_path / "s.csv")
+    assert f"{tmp_path}/shop.sqlite --table 'two words' -o" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import in_shell
 from ...models.console import Console
-from ...tables.io.place import Location
+from ...tables.io.place import Location, Source
 from ..options import PrintOptions, app, command_line
 
 
@@ -27,7 +27,7 @@ class Steps(Console):
     def run(self, *words: object) -> dict[str, Any]:
         """Prints the next command, runs it, and returns its result."""
         self.count += 1
-        typed = [f"./{word}" if isinstance(word, Path) and str(word)[0] == "-" else str(word) for word in words]
+        typed = [each for word in words for each in _typed(word)]
         command_line.set(shlex.join(["pushforward", *typed]))
         self.say(f"{chr(10) if self.count > 1 else ''}{self.count}. {command_line.get()}")
         command, bound, _ = app.parse_args(typed, exit_on_error=False, print_error=False)
@@ -50,6 +50,13 @@ class Steps(Console):
         for line in lines:
             self.say(f"  {line}")
         super().result(values)
+
+
+def _typed(word: object) -> list[str]:
+    """What a person types for a word of a command: of a database, its address and the options of what is read."""
+    if isinstance(word, Source):
+        return word.words
+    return [f"./{word}" if isinstance(word, Path) and str(word)[0] == "-" else str(word)]
 
 
 def length(steps: int, budget: float | None) -> tuple[object, ...]:
