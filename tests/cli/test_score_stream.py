@@ -160,6 +160,7 @@ REFUSED = {
     ),
     "no match": (lambda f: None, "{}/no*.parquet", "{}/s", "matches no file"),
     "inside the input": (lambda f: None, "{}/rows", "{}/rows/s", "lies in"),
+    "among the inputs": (lambda f: None, "{}/rows/*.parquet", "{}/rows/s.parquet", "lies in"),
     "the input": (lambda f: None, "{}/rows", "{}/rows", "folder with other files in it"),
     "in the way": (lambda f: (f / "s.parts").mkdir(), "{}/rows", "{}/s", "is in the way"),
     "cut off": (

@@ -19,6 +19,7 @@ from ...saving.bundle import read_config
 from ...saving.files import remove_directory, write_file
 from ...training.distributed import join
 from ..io.formats import IN_PIECES
+from ..io.place import is_many
 from ..io.table import Piece, RowsInPieces
 from ..io.unpack import local_file
 from ..io.write import check_output, write_table
@@ -86,8 +87,8 @@ def _check_output(output: Path, source: RowsInPieces) -> None:
         raise InputError(f"{output}: is a file; without an ending the scores are a folder; choose another name")
     elif output.is_dir() and any(not (e.match("part-*.parquet") or e.name == PLAN) for e in output.iterdir()):
         raise InputError(f"{output}: is a folder with other files in it; choose another name, or remove it")
-    if folder.is_dir() and folder in (place, *place.parents):
-        raise InputError(f"{output}: lies in {source.path}, the folder that is read; write the scores elsewhere")
+    if is_many(source.path) and (folder in (place, *place.parents) or place.match(str(folder))):
+        raise InputError(f"{output}: lies in {source.path}, which is read; write the scores elsewhere")
 
 
 def _write(
