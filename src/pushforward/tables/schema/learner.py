@@ -243,6 +243,8 @@ class Learner:
     def _own(self, column: pl.Series) -> Column:
         """A column of a kind of the user's own."""
         name, kind = column.name, self.said.kinds[column.name]
+        if not issubclass(kind if isinstance(kind, type) else type(kind), Kind):
+            raise InputError(f"expected a kind of column, or its class, for {name!r}", "kinds", {name: kind})
         if isinstance(kind, type):
             found = kind.fits(column, replace(self._hints(column, Reading()), scale=True))
             if found is None:

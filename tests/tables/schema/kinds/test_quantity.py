@@ -106,8 +106,10 @@ def test_values_that_it_cannot_read_are_refused(model: pf.TableDensity) -> None:
     with pytest.raises(InputError, match="'heavy'") as caught:
         model.score_samples({"weight": ["1 kg", "heavy"], "size": [1.0, 1.0], "day": ["Mon", "Tue"]})
     assert "row 2" in str(caught.value)
-    with pytest.raises(InputError, match="Weekday"):
-        pf.TableDensity("maf", steps=1, kinds={"weight": Weekday}).fit(table())
+    for kind in (Weekday, 3, int):
+        with pytest.raises(InputError) as raised:
+            pf.TableDensity("maf", steps=1, kinds={"weight": kind}).fit(table())
+        assert raised.value.argument == "kinds"
 
 
 def test_the_server_and_its_form_know_it(model: pf.TableDensity) -> None:
