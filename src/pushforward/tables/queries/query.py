@@ -139,11 +139,14 @@ class Query:
             region=region,
         )
         filled = torch.where(holes, filled.cpu(), x)
-        if self.told is not None and (bound := self.told.bears_on(x)).any():
-            most = 4 * max(FEWEST, draws)
+        if self.told is None:
+            return filled
+        bound = self.told.bears_on(x)
+        for most in (4 * max(FEWEST, draws), 64 * max(FEWEST, draws)):  # many more where none agrees
             for some in pieces(bound, BATCH // most):
                 told, own = self.told[some], seed + int(some[0])
                 filled[:, some] = told.drawn(model, self.rows[some], draws, own, most, allowed)
+            bound &= filled.isnan().any(-1).any(0)
         return filled
 
     @staticmethod

@@ -29,6 +29,7 @@ from ..guide import spread_seen
 from ..model import TableModel
 from ..schema.kinds.base import Numbers
 from ..schema.kinds.intervals import Intervals
+from ..schema.relations.base import Dependency
 from ..schema.schema import Schema
 
 
@@ -84,6 +85,11 @@ class Told:
         taken = torch.multinomial(log_w.masked_fill(none, 0.0).softmax(0).T, draws, True, generator=generator).T
         return torch.where(rows.x.isnan(), picked(found, taken), rows.x).masked_fill(none[:, None], math.nan)
 
+    @property
+    def _solved(self) -> list[Dependency]:
+        """What tells an input if it has all others."""
+        return [one for one in self.schema.dependencies if one.solvable and {*one.inputs} <= {*self.schema.names}]
+
     def _holes(self, x: Tensor) -> Tensor:
         """The holes of rows from which something follows that is known, ``(dependencies, n, features)``."""
         holes, found = x.isnan() & ~partly_known(x), [torch.zeros(0, *x.shape, dtype=torch.bool)]
@@ -95,7 +101,8 @@ class Told:
 
     def _turns(self, x: Tensor) -> Tensor:
         """What is left to the end in each turn, one hole of every sum, ``(turns, n, features)``."""
-        sums = [holes for holes, one in zip(self._holes(x), self.schema.dependencies, strict=True) if one.slopes]
+        dependencies = self.schema.dependencies
+        sums = [holes for holes, one in zip(self._holes(x), dependencies, strict=True) if one in self._solved]
         left = torch.zeros(max([1, *(int(holes.sum(1).max()) for holes in sums)]), *x.shape, dtype=torch.bool)
         for turn, chosen in enumerate(left):
             for holes in sums:
@@ -114,13 +121,17 @@ class Told:
         broken = torch.from_numpy(schema.dependencies.broken(values, told, len(found)))
         agrees = ~(broken & self._holes(x).any(-1).tile(1, len(drawn))).any(0)
         log_width = torch.zeros_like(found)
-        for relation in schema.dependencies:
-            for name, slope in relation.slopes.items():
-                j = schema.names.index(name)
-                kind, value, left = schema.columns[j].kind, torch.from_numpy(values[name]), found[:, j].isnan()
+        for relation in self._solved:
+            y = relation.column.kind.amounts(told.get(relation.column.name, np.full(len(found), np.nan)))
+            amounts = {name: schema.dependencies.known[name].kind.amounts(values[name]) for name in relation.inputs}
+            for name in relation.solvable:
+                j, value = schema.names.index(name), torch.from_numpy(values[name])
+                kind, left = schema.columns[j].kind, found[:, j].isnan()
                 agrees &= ~(left & value.isnan())
                 if isinstance(kind, Intervals):
                     low, width = map(torch.from_numpy, kind.cells_of(values[name]))
-                    value, log_width[:, j] = low + width * u[:, j], width.clamp_min(relation.slack / slope).log()
+                    ends = [relation.solved(name, end, amounts) for end in (y, y + relation.slack)]
+                    least = torch.from_numpy(np.abs(ends[1] - ends[0]))
+                    value, log_width[:, j] = low + width * u[:, j], torch.where(width > 0, width, least).log()
                 found[left, j] = value.nan_to_num(kind.typical[0])[left]
         return found.view(drawn.shape), log_width.view(drawn.shape), agrees.view(drawn.shape[:2])

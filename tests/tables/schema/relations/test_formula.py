@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from schemas import schema_of
 
 import pushforward as pf
-from pushforward.tables.schema.relations.formula import Determined
+from pushforward.tables.schema.relations.formula import Determined, Formula
 
 QUICK = {"flow": "maf", "layers": 1, "hidden": (16,), "steps": 40, "queries": False, "random_state": 0}
 
@@ -41,6 +42,21 @@ def test_a_product_that_is_rounded_follows_from_its_factors():
     assert (drawn["price"] - drawn["carat"] * drawn["each"]).abs().max() <= 0.5 + 1e-6
     wrong = stones().head(2).with_columns(price=pl.Series([1.0, 2.0]))
     assert np.isneginf(model.score_samples(wrong)).all()
+
+
+def test_a_missing_factor_is_what_the_product_leaves():
+    frame = stones()
+    schema = schema_of(frame)
+    gone = schema.encode(frame.with_columns(carat=pl.lit(None, pl.Float64)), "t").x
+    np.testing.assert_allclose(gone[:, schema.names.index("carat")], frame["carat"].to_numpy(), rtol=1e-9)
+    rows = schema.encode(frame.with_columns(each=pl.lit(None, pl.Float64)), "t")
+    assert not rows.x.isnan().any()
+    assert not schema.broken(rows).any()
+    log, square, root = (Formula(((2.0, (("x", p),)),), 1.0) for p in (0.0, 2.0, 0.5))
+    x = np.array([0.3, 4.0])
+    for formula in (log, square, root):
+        relation = Determined(schema.columns[0], ("x",), formula)
+        np.testing.assert_allclose(relation.solved("x", formula({"x": x}), {"x": np.full(2, np.nan)}), x)
 
 
 @pytest.mark.parametrize("log", [np.log, np.square, np.sqrt])

@@ -37,6 +37,19 @@ def learnt(frame: pl.DataFrame, **options: Any) -> Schema:
     return schema_of(frame, asked=False, **options)
 
 
+def test_what_only_one_value_implies_tells_it() -> None:
+    codes = np.array([7.0, 3.5, 9.25, 1.0])
+    at = RNG.integers(4, size=400)
+    frame = pl.DataFrame({"town": np.array(list("abcd"))[at], "height": codes[at], "x": RNG.normal(size=400)})
+    frame = frame.with_columns(region=pl.Series(np.array(list("nnss"))[at]))
+    schema = learnt(frame)
+    assert {"height", "region"} <= set(schema.follow_names)
+    gone = frame.with_columns(town=pl.lit(None, pl.String))
+    town = schema.names.index("town")
+    np.testing.assert_array_equal(schema.encode(gone, "t").x[:, town], schema.encode(frame, "t").x[:, town])
+    assert schema.encode(gone.drop("height"), "t").x[:, town].isnan().all()
+
+
 def follows(schema: Schema) -> dict[str, tuple[str, ...]]:
     return {relation.column.name: relation.inputs for relation in schema.dependencies}
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import polars as pl
 
 from ..columns import Column
 from ..kinds.base import Numbers
@@ -51,13 +52,22 @@ class Dependency(Relation):
         """The encoded column from encoded inputs; NaN if one of them is missing."""
 
     @property
-    def slopes(self) -> Mapping[str, float]:
-        """How much the column moves with each input that :meth:`rest` tells."""
-        return {}
+    def solvable(self) -> tuple[str, ...]:
+        """The inputs that :meth:`solved` tells."""
+        return ()
+
+    def solved(self, name: str, y: Numbers, amounts: Mapping[str, Numbers]) -> Numbers:
+        """The amount of an input at which the column's is y, given those of the others."""
+        raise NotImplementedError
 
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
         """What the column, encoded, says about inputs, in rows where only one is missing; NaN in others."""
-        return {}
+        amounts = {name: columns[name].kind.amounts(values[name]) for name in self.inputs if self.solvable}
+        holes = {name: np.isnan(x) for name, x in amounts.items()}
+        alone = sum(holes.values(), start=np.zeros(len(found), int)) == 1
+        y, left = self.column.kind.amounts(found), [name for name in self.solvable if (holes[name] & alone).any()]
+        each = {name: _possible(columns[name], self.solved(name, y, amounts)) for name in left}
+        return {name: np.where(holes[name] & alone, x, np.nan) for name, x in each.items()}
 
     def holed(self, values: Rows, columns: Columns) -> Numbers:
         """The computed column with the holes that rows have there."""
@@ -127,7 +137,7 @@ class Dependencies:
         """Encoded rows with missing values completed from the columns that follow, as far as these are told."""
         found = dict(values)
         for relation in self.relations:
-            if relation.column.name in told:
+            if relation.column.name in told and {*relation.inputs} <= found.keys():
                 for name, rest in relation.rest(told[relation.column.name], found, self.known).items():
                     found[name] = np.where(np.isnan(rest), found[name], rest)
         return found
@@ -144,6 +154,15 @@ class Dependencies:
         """In which rows one of them is farther beyond the training rows than these are apart, ``(n,)``."""
         values, ends = self.computed(values), [(column.name, *column.kind.limits(1.0)) for column in self.columns]
         return np.any([(values[name] < low) | (values[name] > high) for name, low, high in ends], 0)
+
+
+def _possible(column: Column, amounts: Numbers) -> Numbers:
+    """Amounts as the column encodes them; NaN for those that it cannot hold, or that no training row had."""
+    if column.classes:
+        codes = column.kind.read(pl.Series(amounts.round(9), nan_to_null=True))
+        return np.where(column.kind.can(codes), codes, np.nan)
+    inside = column.kind.can(amounts) & (column.kind.circle is None)
+    return np.where(inside, column.kind.snap(amounts), np.nan)
 
 
 def modelled(columns: Sequence[Column], relations: Sequence[Dependency]) -> list[Column]:

@@ -50,6 +50,9 @@ class DatePart(LookUp):
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         return super().computed(values, columns) if self.shift is None else self.looked_at(values) + self.shift
 
+    def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
+        return {}
+
     def known(self, values: Rows) -> np.ndarray | bool:
         """The rows whose part training rows have."""
         return self.shift is not None or super().known(values)

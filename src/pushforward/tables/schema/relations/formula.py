@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -93,6 +93,22 @@ class Determined(Dependency):
         off = np.abs(found - self.formula(_amounts(self.formula.inputs, values, columns)))
         low, high = self.column.kind.ends
         return ~np.isnan(off) & (off > 0.5 * self.column.kind.step + ROUNDING * max(high - low, abs(high)))
+
+    @property
+    def solvable(self) -> tuple[str, ...]:
+        """The inputs that m has once."""
+        names = [name for _, factors in self.formula.terms for name, _ in factors]
+        return tuple(name for name in self.inputs if names.count(name) == 1)
+
+    def solved(self, name: str, y: Numbers, amounts: Mapping[str, Numbers]) -> Numbers:
+        """Of an even power, the positive root."""
+        ((weight, factors),) = (term for term in self.formula.terms if name in dict(term[1]))
+        others = replace(self.formula, terms=tuple(term for term in self.formula.terms if name not in dict(term[1])))
+        own = Formula(((weight, tuple(factor for factor in factors if factor[0] != name)),))
+        power = dict(factors)[name]
+        with np.errstate(all="ignore"):
+            rest = (y - others(amounts)) / own(amounts)
+            return np.exp(rest) if power == LOGARITHM else np.sign(rest) * np.abs(rest) ** (1 / power)
 
     def holds(self, values: Rows, columns: Columns) -> bool:
         """Whether the column is m in every row, and missing where m is."""

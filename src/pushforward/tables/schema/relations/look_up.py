@@ -48,6 +48,14 @@ class LookUp(Dependency):
     def known(self, values: Rows) -> np.ndarray | bool:
         return np.isin(self.looked_at(values), self.at) if self.at else True
 
+    def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
+        """The input where only one of its values implies the column's."""
+        (name,), table = self.inputs, np.array(self.implied)
+        implied, first, count = np.unique(table, return_index=True, return_counts=True)
+        place = np.searchsorted(implied, found).clip(max=len(implied) - 1)
+        told = np.isnan(values[name]) & (implied[place] == found) & (count[place] == 1)
+        return {name: np.where(told, np.array(self.at or range(len(table)), dtype=float)[first[place]], np.nan)}
+
     def widened(self, found: Numbers, values: Rows, columns: Columns) -> LookUp:
         if self.at:
             return self

@@ -48,19 +48,13 @@ class Sum(Dependency):
         return replace(self, gap=float(gaps[0])) if usual else self
 
     @property
-    def slopes(self) -> Mapping[str, float]:
-        return {name: abs(weight) for name, weight in zip(self.inputs, self.weights, strict=True)}
+    def solvable(self) -> tuple[str, ...]:
+        return self.inputs
 
-    def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
-        amounts = self.amounts(values, columns).T
-        holes, weights = np.isnan(amounts), np.array(self.weights)
-        left = self.column.kind.amounts(found) - self.offset - np.nan_to_num(amounts) @ weights
-        alone = holes & (holes.sum(1, keepdims=True) == 1)
-        return {
-            name: np.where(alone[:, i], _possible(columns[name], left / weights[i]), np.nan)
-            for i, name in enumerate(self.inputs)
-            if alone[:, i].any()
-        }
+    def solved(self, name: str, y: Numbers, amounts: Mapping[str, Numbers]) -> Numbers:
+        weights = dict(zip(self.inputs, self.weights, strict=True))
+        others = sum((w * amounts[x] for x, w in weights.items() if x != name), start=np.zeros(len(y)))
+        return (y - self.offset - others) / weights[name]
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         """If two neighbours on the grid are equally near to a sum, either is accepted: tools round halves up, down or
@@ -90,15 +84,6 @@ class Sum(Dependency):
         offset = f" {self.offset:+.6g}" if self.offset else ""
         offset += "" if self.gap is None else f", usually missing where that is {self.gap:g}"
         return f"{self.column.name!r} is {' '.join(terms).removeprefix('+ ').removeprefix('+')}{offset}"
-
-
-def _possible(column: Column, amounts: Numbers) -> Numbers:
-    """Amounts as the column encodes them; NaN for those that it cannot hold, or that no training row had."""
-    if column.classes:
-        codes = column.kind.read(pl.Series(amounts.round(9), nan_to_null=True))
-        return np.where(column.kind.can(codes), codes, np.nan)
-    inside = column.kind.can(amounts) & (column.kind.circle is None)
-    return np.where(inside, column.kind.snap(amounts), np.nan)
 
 
 def sums(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
