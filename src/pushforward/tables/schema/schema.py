@@ -422,11 +422,11 @@ class Schema(Saved):
         for week in self.weeks:
             week.joined(snapped)
         if self.follow_names:
-            snapped, known = self.dependencies.computed(snapped), (*known, *self.dependencies.columns)
-        if recorded:
-            columns = self.dependencies.known
-            snapped |= {each.column.name: each.holed(snapped, columns) for each in self.dependencies}
-        else:
+            follow = self.dependencies
+            snapped, known = follow.computed(snapped), (*known, *follow.columns)
+            if recorded:
+                snapped |= {each.column.name: each.holed(snapped, follow.known) for each in follow}
+        if not recorded:
             known = tuple(replace(c, reading=replace(c.reading, recorded=())) for c in known)
         rows = pl.DataFrame([column.written(snapped[column.name]) for column in known]).select(self.order or pl.all())
         for each in self.in_part:
