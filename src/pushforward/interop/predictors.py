@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..tables.density import TableDensity
 from ..tables.io.frames import from_frame
 from ..tables.queries.one_column import only_column
-from ..tables.queries.predict import central_level
+from ..tables.queries.predict import central_level, probabilities
 from ..tables.queries.weighted_column import ColumnDistribution
 from .estimator import check_is_fitted, is_frame, seed_of, validate_data
 
@@ -135,7 +135,7 @@ class FlowRegressor(RegressorMixin, Predictor):
 
     def predict_quantile(self, X: Any, q: float | Sequence[float] = 0.5) -> NDArray[np.float64]:
         """Quantiles of y: ``(n,)`` for a probability q, ``(n, len(q))`` for several."""
-        found = self._distribution(X).quantile(np.atleast_1d(q).tolist()).numpy()
+        found = self._distribution(X).quantile(probabilities(q)).numpy()
         return found if np.ndim(q) else found[:, 0]
 
     def predict_interval(self, X: Any, level: float = 0.9) -> NDArray[np.float64]:

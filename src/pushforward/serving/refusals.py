@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import polars as pl
@@ -94,7 +95,7 @@ def _problem(one: Any, cells: RowType) -> dict[str, Any]:
         known = f"one of the columns {', '.join(cells.cells)}" if column else "a field of this request"
         return {**at, "expected": known, "got": "an unknown column" if column else "an unknown field"}
     cell = cells.cells.get(column or "")
-    expected = cell.expected if cell else one["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    expected = cell.expected if cell else re.sub("^(Input should be|Value error,|List should have) ", "", one["msg"])
     return {**at, "expected": expected, "got": "nothing" if one["type"] == "missing" else shortened(one["input"])}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -40,7 +41,7 @@ from .queries.highest_density import HighestDensityRegion, highest_density_regio
 from .queries.impute import impute, impute_file
 from .queries.known import Known
 from .queries.outliers import LEVEL, outliers, outliers_file
-from .queries.predict import PredictionKind, predict, predict_file, quantiles
+from .queries.predict import PredictionKind, predict, predict_file, probabilities, quantiles
 from .queries.probability import ask, probability
 from .queries.query import Query
 from .queries.sample import draw, sample_file
@@ -346,8 +347,8 @@ class TableDensity(TableModel):
             InputError: ``n`` is below 1, a given column is missing or unknown, or has a value that the model does not
                 know.
         """
-        if n < 1:
-            raise InputError(f"n={n}: expected at least 1 row")
+        if not isinstance(n, Integral) or n < 1:
+            raise InputError("expected a whole number, at least 1", "n", n)
         seed = self.seed if random_state is None else random_state
         known = Known.of(self, given)
         rows = draw(self, n, known, seed)
@@ -384,6 +385,8 @@ class TableDensity(TableModel):
         self._tell(known.notes)
         if len(found.value) and not found.value.any():
             self._tell([f"{where}: no draw of the model lies there"])
+        if (found.value.isnan() & ~known.strange).any():
+            self._tell(["no draw of the model is as given, so there is no answer"])
         shown = tuple(float(part[0]) if known.one else part.numpy() for part in found)
         return shown if errors else shown[0]
 
@@ -404,8 +407,7 @@ class TableDensity(TableModel):
             InputError: the column is unknown, given, or holds names; or a probability is none.
         """
         known = Known.of(self, given)
-        several = np.ndim(q) > 0
-        found = quantiles(self, column, np.atleast_1d(np.asarray(q, dtype=float)).tolist(), known, self.seed)
+        found, several = quantiles(self, column, probabilities(q), known, self.seed), np.ndim(q) > 0
         self._tell(known.notes)
         shaped = [part[0] if known.one else part for part in found]
         shaped = shaped if several else [part[..., 0] for part in shaped]

@@ -96,6 +96,7 @@ def test_bad_arguments_are_refused(model: pf.TableDensity, mixture: pf.TableDens
         (lambda: model.region(["x"], "x > y"), "given"),
         (lambda: model.region(["x"], level=1.5), "level"),
         (lambda: mixture.region(["x"], FRESH.select("y")[:2]).holds(FRESH[:3]), "table"),
+        (lambda: mixture.region(["x"]).holds(FRESH.select("y")), None),
     ):
         with pytest.raises(InputError) as error:
             ask()

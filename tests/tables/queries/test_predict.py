@@ -47,6 +47,7 @@ def test_rows_are_drawn_within_a_condition(folder: Path, tmp_path: Path) -> None
     rows = pl.read_csv(tmp_path / "rows.csv")
     assert rows["x"].is_between(0, 1).all()
     assert set(rows["kind"]) == {"b"}
+    assert main([*arguments, "--given", "kind = 'a'"]) == 2  # and b as well
 
 
 def test_a_column_is_predicted(folder: Path, tmp_path: Path) -> None:

@@ -274,6 +274,13 @@ def test_intervals_hold_their_level_on_rows_not_seen(model: pf.TableDensity) -> 
         ({"kind": ("a", "b")}, "where"),
         ({"n": (-9, -5)}, "where"),
         ({"n": 2.5}, "where"),
+        ({"x": {"low": 1}}, "where"),
+        ({"x": np.array([1, 2])}, "where"),
+        ({"kind": ["a", None]}, "where"),
+        ({"total": 12.5}, "where"),
+        ({"total": (1, 2, 3)}, "where"),
+        (5, "where"),
+        ("x + kind > 1", "where"),
         ("x >", "where"),
         ("x + 1", "where"),
         ("1 = 1", "where"),
@@ -295,7 +302,14 @@ def test_other_bad_arguments_are_refused(model: pf.TableDensity) -> None:
         lambda: model.sample(1, given={"x": (2, 1)}),
         lambda: model.sample(1, given={"kind": []}),
         lambda: model.quantile("kind", 0.5),
+        lambda: model.sample(1.5),  # type: ignore[arg-type]
+        lambda: model.sample(1, given={"day": 2024}),
+        lambda: model.probability({"day": (2024, 2025)}),
+        lambda: model.probability("x > 1", given=pl.DataFrame({"X": [1.0]})),
+        lambda: model.predict(pl.DataFrame({"X": [1.0]}), "y"),
         lambda: model.quantile("y", 1.5),
+        lambda: model.quantile("y", []),
+        lambda: model.quantile("y", "half"),
         lambda: model.quantile("y", 0.5, given={"y": 1.0}),
         lambda: model.quantile("total", 0.5),
         lambda: model.predict(TABLE[:2], "nothing"),
@@ -303,6 +317,7 @@ def test_other_bad_arguments_are_refused(model: pf.TableDensity) -> None:
         lambda: model.predict(TABLE[:2], "y", "proba"),
         lambda: model.predict(TABLE[:2], "kind", "mean"),
         lambda: model.predict(TABLE[:2], "y", "interval", level=1.0),
+        lambda: model.predict(TABLE[:2], "y", "interval", level="high"),  # type: ignore[arg-type]
     ):
         with pytest.raises(InputError):
             ask()
@@ -313,6 +328,9 @@ def test_a_region_without_mass_has_none_and_says_so(model: pf.TableDensity) -> N
     assert value == 0.0
     assert error >= 0.0
     assert any("n < 0" in note for note in model.notes_)
+    assert np.isnan(model.probability("n > 3", given={"x": (50, 60), "y": (-60, -50)}))
+    assert "as given" in model.notes_[-1]
+    assert model.probability({"x": (-np.inf, np.inf)}) == pytest.approx(1.0)
 
 
 def test_what_and_joins_about_single_columns_is_a_region_whatever_its_parentheses(model: pf.TableDensity) -> None:

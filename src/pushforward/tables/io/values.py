@@ -13,7 +13,7 @@ import polars as pl
 
 from ...errors import InputError
 
-_PLAIN = (str, numbers.Real, Decimal, np.generic, datetime.date, datetime.time, datetime.timedelta, UUID)
+PLAIN = (str, numbers.Real, Decimal, np.generic, datetime.date, datetime.time, datetime.timedelta, UUID)
 NAMES = (pl.String, pl.Categorical, pl.Enum)
 
 
@@ -99,7 +99,7 @@ def _categories(name: str, array: Any) -> pl.Series:
 def _mixed(name: str, values: list[Any], source: str) -> pl.Series:
     """Values of several types: numbers if all of them are, else text."""
     there = [value for value in values if not _is_missing(value)]
-    strange = next((value for value in there if not isinstance(value, _PLAIN)), None)
+    strange = next((value for value in there if not isinstance(value, PLAIN)), None)
     if strange is None and all(isinstance(value, numbers.Real | Decimal) for value in there):
         return pl.Series(name, [None if _is_missing(value) else float(value) for value in values], dtype=pl.Float64)
     if strange is not None or any(isinstance(value, np.complexfloating) for value in there):

@@ -17,6 +17,7 @@ from ...errors import InputError
 from ...models.train import Rows
 from ..io.frames import from_frame
 from ..model import TableModel
+from ..schema.numbers import require_columns
 from .known import Known
 from .predict import calibrated_level, column_of
 from .probability import log_masses
@@ -63,6 +64,7 @@ class HighestDensityRegion:
             InputError: it lacks a column, or has another number of rows.
         """
         known, frame = self.density.known, from_frame(table)[0]
+        require_columns(frame, self.density.columns, "the table")
         if len(known) not in (1, frame.height):
             raise InputError(f"{frame.height} rows, but the region is given {len(known)}", "table")
         at = torch.arange(frame.height).clamp_max(len(known) - 1)

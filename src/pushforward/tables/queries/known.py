@@ -87,9 +87,10 @@ class Known:
             plain, asked = _divided({} if given is None else given)
             check_known(model, [*plain, *asked])
             all_of = _where(model, asked) if not where else _where(model, asked) & Where.of(model, where, "given")
-            return cls._with(model, one_row(model, plain), (all_of,), True)
+            return cls._with(model, _one_row(model, plain), (all_of,), True)
         given, asked_of_rows = _without_ranges(given)
         frame = from_frame(given, "given")[0]
+        check_shared(model, frame, "given")
         frame = frame.drop(model.schema.extra_names(frame.columns))
         wheres = tuple(_where(model, asked) for asked in asked_of_rows) or (ANYWHERE,)
         return cls._with(model, frame, wheres, False)
@@ -97,9 +98,8 @@ class Known:
     @classmethod
     def _with(cls, model: TableModel, cells: pl.DataFrame, wheres: tuple[Where, ...], one: bool) -> Known:
         schema = model.schema
-        for where in wheres:
-            if where.region.parts and where.region.empty:
-                raise InputError("no row can be so", "given")
+        if any(where.region.empty for where in wheres):
+            raise InputError("no row can be so", "given")
         if cells.width or schema.given:
             check_known(model, cells.columns)
         n = cells.height if cells.width else 1
@@ -109,6 +109,8 @@ class Known:
             _refuse_broken(model, encoded)
             x, strange, notes = condition_on(model, encoded, cells.columns, cells, "given", 0)
             rows = Rows(schema.missingness.forgotten(schema.seen(x), torch.nan), encoded.context)
+            if one and not wheres[0].region.holds(rows.x)[0]:
+                raise InputError("no row can be so", "given")
             return cls(cells, rows, wheres, strange, one, notes, Told(schema, encoded.follow))
         x = torch.full((n, len(schema.columns)), torch.nan, dtype=torch.float64)
         context, strange, notes = schema.context(cells, "given") if schema.given else (None, torch.zeros(n) > 0, ())
@@ -161,6 +163,13 @@ class Known:
         return torch.zeros(len(self), dtype=torch.bool) if self.told is None else self.told.bears_on(self.rows.x)
 
 
+def check_shared(model: TableModel, frame: pl.DataFrame, source: str) -> None:
+    """Refuses a table that has no column of the model."""
+    if len(model.schema.extra_names(frame.columns)) == frame.width > 0:
+        known = [*model.schema.given_names, *model.schema.names]
+        raise InputError(f"{source}: has no column of the model {model.called}, which has {listed(known)}")
+
+
 def check_known(model: TableModel, names: Sequence[str]) -> None:
     """Refuses columns that the model does not have."""
     schema = model.schema
@@ -177,11 +186,8 @@ def check_known(model: TableModel, names: Sequence[str]) -> None:
         )
 
 
-def one_row(model: TableModel, given: Mapping[str, Any]) -> pl.DataFrame:
+def _one_row(model: TableModel, given: Mapping[str, Any]) -> pl.DataFrame:
     """Values given by name, as a frame of one row; numbers may come as text."""
-    if not given and not model.schema.given:
-        return pl.DataFrame()
-    check_known(model, list(given))
     plain = {column.name for column in model.schema.known if column.reading.takes_numbers}
     return pl.DataFrame([series(name, [_number(name, v) if name in plain else v]) for name, v in given.items()])
 

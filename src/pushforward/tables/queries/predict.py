@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -23,7 +24,7 @@ from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.numbers import require_columns
-from .known import Known
+from .known import Known, check_shared
 from .one_column import has_one_column, only_column
 from .probability import log_masses
 from .query import most_draws
@@ -59,15 +60,20 @@ def quantiles(
     model: TableModel, name: str, q: Sequence[float], known: Known, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Quantiles of a column and their standard errors, ``(n, len(q))`` each; dates as such, their errors in seconds."""
-    for one in q:
-        if not 0 <= one <= 1:
-            raise InputError("expected probabilities, 0 to 1", "q", one)
     if name in known.cells.columns:
         raise InputError(f"{name!r} is given", "column")
     found = distribution_of(model, name, known, seed)
-    values = found.quantile(list(q))
+    values = found.quantile(q)
     written = _written(found.column, values.flatten()).reshape(values.shape)
-    return written, found.errors_of_quantiles(list(q)).numpy()
+    return written, found.errors_of_quantiles(q).numpy()
+
+
+def probabilities(q: Any) -> list[float]:
+    """A probability, or several, as a list."""
+    found: list[Any] = np.atleast_1d(q).tolist()
+    if not found or not all(isinstance(one, Real) and 0 <= one <= 1 for one in found):
+        raise InputError("expected a probability, 0 to 1, or several", "q", q)
+    return found
 
 
 def predict(
@@ -80,6 +86,7 @@ def predict(
         raise InputError(f"expected one of {listed(map(repr, get_args(PredictionKind)))}", "kind", kind)
     column = column_of(model, name)
     others = frame.drop(name, *model.schema.extra_names(frame.columns), strict=False)
+    check_shared(model, frame, "the table")
     known = Known.of(model, others if others.width else None)
     found, notes = distribution_of(model, name, known, seed), known.notes
     if kind == "interval":
@@ -125,7 +132,7 @@ def calibrated_level(unseen: Tensor, level: float) -> tuple[float, tuple[str, ..
         unseen: The probability of the smallest set that holds each of those rows, in order.
         level: The share.
     """
-    if not 0 < level < 1:
+    if not isinstance(level, Real) or not 0 < level < 1:
         raise InputError("expected a probability above 0 and below 1", "level", level)
     place = math.ceil((len(unseen) + 1) * level)
     if place <= len(unseen):

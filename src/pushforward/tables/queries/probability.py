@@ -246,24 +246,21 @@ def _counted(
 ) -> Share:
     """The share of rows for which the rest of a condition holds, among those in its region, by weighted draws; if not
     ``inside``, the share of those in the region as well, by draws of the density itself."""
-    values, errors = [], []
+    value, error = torch.ones(len(rows), dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64)
     draws = most_draws(len(rows), FEWEST, COUNTED, POINTS)
     for place in range(len(rows)):  # one at a time: conditions differ, and are decided on cells as they are written
         where, one = wheres[int(which[place])], rows[place : place + 1]
         if inside and not where.rest:
-            values.append(torch.tensor(1.0, dtype=torch.float64))
-            errors.append(torch.tensor(0.0, dtype=torch.float64))
             continue
         region = where.region if inside else Region({})
         x, weight = weighted_rows(model, one, region, draws, seed)
         x = _with_gaps(model, x, one, region, seed)
         held = torch.from_numpy(where.counts(model.schema.decode(x))).double() * where.region.holds(x)
-        value = (weight * held).sum().clamp(0.0, 1.0)
-        values.append(value)
-        errors.append((weight * (held - value)).square().sum().sqrt())
+        value[place] = (weight * held).sum().clamp(0.0, 1.0)
+        error[place] = (weight * (held - value[place])).square().sum().sqrt()
         if not (held * weight > 0).any() or not ((1 - held) * weight > 0).any():
-            errors[-1] = torch.tensor(BOUND / float(1 / weight.square().sum()))
-    return Share(torch.stack(values), torch.stack(errors))
+            error[place] = BOUND * weight.square().sum()
+    return Share(value, error)
 
 
 def weighted_rows(model: TableModel, row: Rows, region: Region, draws: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -296,5 +293,6 @@ def ask(
     console.note(*known.notes)
     condition = " AND ".join([*(f"{name} = {value}" for name, value in given.items()), *([within] if within else [])])
     told = f" ± {error:.2g}" if error else ", exactly" if value else ": no draw of the model lies there"
+    told = ": no draw of the model is as given" if math.isnan(value) else told
     console.say(f"P({where}{f' | {condition}' if condition else ''}) = {value:.4g}{told}")
     return {"probability": value, "standard_error": error, "where": where, "given": given, "within": within}

@@ -304,7 +304,7 @@ def condition_on(
 
 def _refuse_impossible(column: Column, x: Tensor, there: Tensor, cells: pl.Series, source: str, first: int) -> None:
     """Refuses numbers that have no density at all: beyond a bound, or where the column's first map does not reach."""
-    possible, first_map = torch.from_numpy(column.kind.can(x.numpy())), column.kind.first_map()
+    possible, first_map = torch.from_numpy(column.kind.can(x.numpy())) & x.float().isfinite(), column.kind.first_map()
     if first_map is not None:
         possible &= first_map(x)[0].isfinite()
     bad = there & ~possible & ~x.isnan()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...distributions.guided.region import Region as RegionOfDraws
 from ...errors import InputError, listed
-from ..io.values import series
+from ..io.values import PLAIN, series
 from ..schema.columns import Column
 from ..schema.kinds.base import Numbers
 from ..schema.schema import Schema
@@ -46,7 +46,7 @@ class Region:
     @property
     def empty(self) -> bool:
         """Whether no row can lie in it."""
-        return any(not part.any() if part.dtype == bool else not part.size for part in self.parts.values())
+        return any(map(is_empty, self.parts.values()))
 
     def complement(self) -> list[Region]:
         """All other rows, in regions that have no row in common."""
@@ -118,26 +118,33 @@ def stacked(regions: Sequence[Region], schema: Schema) -> RegionOfDraws | None:
     return RegionOfDraws(numbers, codes) if numbers or codes else None
 
 
-def asked_of(schema: Schema, name: str, asked: Any, argument: str) -> Region:
-    """The rows whose column of this name holds what is asked for: a value, one of a list, or a range."""
-    column = next(column for column in schema.fields if column.name == name)
-    said = {name: asked}
+def part_of(column: Column, asked: Any, argument: str) -> Part:
+    """Where a column holds what is asked for: a value, one of a list, or a range."""
+    try:
+        return _part_of(column, asked)
+    except InputError as error:
+        raise InputError(error.sentence, argument, {column.name: asked}) from None
+
+
+def _part_of(column: Column, asked: Any) -> Part:
     if isinstance(asked, tuple):
-        part = column.kind.between(*_ends(column, asked, argument, said))
+        part = column.kind.between(*_ends(column, asked))
     else:
-        parts = [_value(column, value, argument, said) for value in (asked if isinstance(asked, list) else [asked])]
+        parts = [_value(column, value) for value in (asked if isinstance(asked, list) else [asked])]
         if not parts:
-            raise InputError(f"{name!r} is to be one of no values", argument, said)
+            raise InputError(f"{column.name!r} is to be one of no values")
         parts = [each for each in parts if each.size] or parts[:1]
         part = parts[0] if len(parts) == 1 else union(parts)
-    found = region_of(schema, name, part)
-    if found.empty:
-        low, high = (column.shown(float(end)) for end in column.kind.ends)
-        told = (
-            f"has values such as {listed(column.kind.labels, 4)}" if column.classes else f"reaches from {low} to {high}"
-        )
-        raise InputError(f"no value of {name!r} can be that; it {told}", argument, said)
-    return found
+    if is_empty(part):
+        ends = " to ".join(column.shown(float(end)) for end in column.kind.ends)
+        told = f"has values such as {listed(column.kind.labels, 4)}" if column.classes else f"reaches from {ends}"
+        raise InputError(f"no value of {column.name!r} can be that; it {told}")
+    return part
+
+
+def is_empty(part: Part) -> bool:
+    """Whether no value lies in a part of a feature."""
+    return not (part.any() if part.dtype == bool else part.size)
 
 
 def region_of(schema: Schema, name: str, part: Part) -> Region:
@@ -179,39 +186,45 @@ def others(part: Part) -> Part:
     return np.stack([low, high])[:, low < high]
 
 
-def _ends(column: Column, asked: tuple[Any, ...], argument: str, said: Mapping[str, Any]) -> tuple[float, float]:
+def _ends(column: Column, asked: tuple[Any, ...]) -> tuple[float, float]:
     if len(asked) != 2:
-        raise InputError("a range has two ends, a low and a high one, of which None is open", argument, said)
+        raise InputError("a range has two ends, a low and a high one, of which None is open")
     if column.classes and np.isnan(column.kind.amounts(np.arange(float(column.kind.classes)))).all():
-        raise InputError(f"{column.name!r} holds names, which have no range; list them", argument, said)
+        raise InputError(f"{column.name!r} holds names, which have no range; list them")
     low, high = (
-        open_end if end is None else _number(column, end, argument, said)
+        open_end if end is None or end == open_end else _number(column, end)
         for end, open_end in zip(asked, (-np.inf, np.inf), strict=True)
     )
     if low > high and column.kind.circle is None:
-        raise InputError("the low end of a range lies above its high end", argument, said)
+        raise InputError("the low end of a range lies above its high end")
     return low, high
 
 
-def _number(column: Column, value: Any, argument: str, said: Mapping[str, Any]) -> float:
+def _number(column: Column, value: Any) -> float:
     """A value as an amount: that of few numbers, the end of a range."""
-    values = column.reading.values(series(column.name, [value]))
+    values = _read(column, value)
     if column.kind.classes or column.kind.circle is not None:
         numbers: Numbers = values.cast(pl.Float64, strict=False).to_numpy()
     else:
         numbers = column.kind.read(values)
     if not len(numbers) or not np.isfinite(numbers[0]):
         takes = "takes a number" if column.reading.takes_numbers else f"takes {column.expected}"
-        raise InputError(f"{column.name!r} {takes}", argument, said)
+        raise InputError(f"{column.name!r} {takes}")
     return float(numbers[0])
 
 
-def _value(column: Column, value: Any, argument: str, said: Mapping[str, Any]) -> Part:
+def _value(column: Column, value: Any) -> Part:
     if not column.classes:
-        number = _number(column, value, argument, said)
+        number = _number(column, value)
         return column.kind.between(number, number)
-    codes = column.kind.read(column.reading.values(series(column.name, [value])))
+    codes = column.kind.read(_read(column, value))
     return np.asarray(codes[0] == np.arange(column.kind.classes))
+
+
+def _read(column: Column, value: Any) -> pl.Series:
+    if not isinstance(value, PLAIN):
+        raise InputError(f"{column.name!r} takes a value, a list of values, or a pair of ends")
+    return column.reading.values(series(column.name, [value]))
 
 
 def _is_cell(column: Column, ends: Numbers) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 
 from ...errors import InputError, listed
@@ -16,7 +17,7 @@ from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.kinds.base import Numbers
 from ..schema.schema import Schema
-from .region import Part, Region, asked_of, both, others, region_of, union
+from .region import Part, Region, both, others, part_of, region_of, union
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +41,19 @@ class Where:
         """
         if isinstance(asked, str):
             return cls._of_sql(model.schema, asked, argument, model.called)
+        if not isinstance(asked, Mapping):
+            raise InputError("expected text in SQL, or a dict of columns and what they hold", argument, asked)
         schema, found = model.schema, cls(Region({}))
+        columns = {each.name: each for each in (*schema.fields, *(one.column for one in schema.dependencies))}
         _check_names(schema, asked, argument, model.called)
         for name, value in asked.items():
             if value is None:
                 continue
+            part = part_of(columns[name], value, argument)
             if name in schema.follow_names:
                 found &= cls(Region({}), (_expression(name, value),))
             else:
-                found &= cls(asked_of(schema, name, value, argument))
+                found &= cls(region_of(schema, name, part))
         return found
 
     @classmethod
@@ -66,6 +71,8 @@ class Where:
             named = set(part.meta.root_names())
             column = next((column for column in schema.fields if {column.name} == named), None)
             region = None if column is None else _region_of(schema, column, part, argument, text)
+            if region is None:
+                judged(schema.decode(torch.empty(0, len(schema.columns))), part, argument, text)  # refused before draws
             found &= cls(Region({}), (part,)) if region is None else cls(region)
         return found
 
@@ -102,7 +109,7 @@ def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | 
         found, some = (part.select(expression.alias("held"))["held"] for part in (frame, frame[: frame.height // 2]))
     except pl.exceptions.PolarsError as error:
         mend = "; write a date as DATE '2024-01-31'" if "temporal" in str(error) else ""
-        raise InputError(f"{str(error).splitlines()[0]}{mend}", argument, text) from None
+        raise InputError(f"{str(error).splitlines()[0].split(' (')[0]}{mend}", argument, text) from None
     if found.dtype != pl.Boolean or len(found) != frame.height or not found[: len(some)].equals(some):
         raise InputError("expected a condition that holds or not in each row, as in price > 5000", argument, text)
     return found.fill_null(False).to_numpy()
@@ -131,7 +138,7 @@ def _expression(name: str, asked: Any) -> pl.Expr:
     if isinstance(asked, tuple):
         low, high = asked
         return (pl.lit(True) if low is None else column >= low) & (pl.lit(True) if high is None else column <= high)
-    return column.is_in(asked if isinstance(asked, list) else [asked])
+    return pl.any_horizontal(column == value for value in (asked if isinstance(asked, list) else [asked]))
 
 
 def _region_of(schema: Schema, column: Column, expression: pl.Expr, argument: str, text: str) -> Region | None:

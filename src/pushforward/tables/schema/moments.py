@@ -99,6 +99,8 @@ def read_moments(column: pl.Series, dtype: str, form: str = "", zone: str | None
     Text is read in the column's own format, if the training rows had one, and where that fails in one that cannot be
     misread. A time without a zone is read in that of the table's column, if it has one.
     """
+    if column.dtype.is_numeric() and column.null_count() < len(column):
+        raise InputError(f"column {column.name!r} holds numbers, but {dtype.lower()}s are expected there")
     if column.dtype == pl.String:
         column = _read_text(column, dtype, form)
     if dtype == "Date":
