@@ -24,6 +24,7 @@ from .told import Told
 from .where import Where
 
 ANYWHERE = Where(Region({}))
+OBJECTS = (nw.Object, nw.List, nw.Array)  # types of a frame's columns whose cells may be ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,46 +222,27 @@ def _where(model: TableModel, asked: Mapping[str, Any]) -> Where:
 
 
 def _without_ranges(given: Any) -> tuple[Any, Sequence[Mapping[str, Any]]]:
-    """A frame without the columns some of whose cells are ranges or lists, which are taken out; and these by row."""
-    columns = dict(given) if isinstance(given, Mapping) else _objects(given)
-    held = {
-        str(name): list(cells)
-        for name, cells in columns.items()
-        if any(isinstance(cell, tuple | list) or hasattr(cell, "to_list") for cell in cells)
-    }
+    """A table without its cells that are ranges or lists; and these by row, if there are any."""
+    frame = given if isinstance(given, Mapping) else nw.from_native(given, eager_only=True, pass_through=True)
+    if not isinstance(frame, Mapping | nw.DataFrame):
+        return given, ()
+    columns = {str(name): frame[name] for name in (frame if isinstance(frame, Mapping) else frame.columns)}
+    objects = {name: _objects(column) for name, column in columns.items()}
+    held = {name: cells for name, cells in objects.items() if any(isinstance(cell, tuple | list) for cell in cells)}
     if not held:
         return given, ()
-    rows = [
-        {name: _plain(cell) for name, cell in zip(held, cells, strict=True)}
-        for cells in zip(*held.values(), strict=True)
-    ]
-    asked = [_divided(row)[1] for row in rows]
-    singles = {
-        name: [None if name in some else row[name] for row, some in zip(rows, asked, strict=True)] for name in held
-    }
-    if isinstance(given, Mapping):
-        return {**given, **singles}, asked
-    frame = nw.from_native(given, eager_only=True)
-    plain = from_frame(frame.drop(*held).to_native(), "given")[0] if len(held) < len(frame.columns) else pl.DataFrame()
-    lists = [pl.Series(name, cells, strict=False) for name, cells in singles.items()]
-    return pl.DataFrame([*plain.get_columns(), *lists]), asked
+    asked = [_divided(dict(zip(held, row, strict=True)))[1] for row in zip(*held.values(), strict=True)]
+    for name, cells in held.items():
+        columns[name] = [None if name in row else cell for cell, row in zip(cells, asked, strict=True)]
+    return {name: nw.to_native(column, pass_through=True) for name, column in columns.items()}, asked
 
 
-def _objects(given: Any) -> dict[str, Sequence[Any]]:
-    """The columns of a frame that hold Python objects, or lists."""
-    frame = nw.from_native(given, eager_only=True, pass_through=True)
-    if not isinstance(frame, nw.DataFrame):
-        return {}
-    kinds = (nw.Object, nw.List, nw.Array)
-    return {
-        name: frame[name].to_list()
-        for name, dtype in frame.schema.items()
-        if isinstance(dtype, kinds) or dtype in kinds
-    }
-
-
-def _plain(cell: Any) -> Any:
-    return cell.to_list() if hasattr(cell, "to_list") else cell
+def _objects(column: Any) -> list[Any]:
+    """The cells of a column that may hold ranges or lists; of a frame's plain values, none."""
+    if isinstance(column, nw.Series):
+        holds = isinstance(column.dtype, OBJECTS) or column.dtype in OBJECTS
+        column = column.to_list() if holds else ()
+    return [cell.to_list() if hasattr(cell, "to_list") else cell for cell in column]
 
 
 def _is_column(value: Any) -> bool:
