@@ -80,13 +80,10 @@ class Known:
         """Reads what is given: None; ``{column: value | [values] | (low, high)}``; SQL text; or a frame of such cells,
         one for each row. What is None, or missing, is unknown. Of one row, ``where`` may say in SQL what else holds.
         """
-        if given is None and not model.schema.given:
-            return cls._with(model, pl.DataFrame(), (ANYWHERE,), True)
         if isinstance(given, str):
             return cls._with(model, pl.DataFrame(), (Where.of(model, given, "given"),), True)
         if given is None or (isinstance(given, Mapping) and not any(map(_is_column, given.values()))):
             plain, asked = _divided({} if given is None else given)
-            check_known(model, [*plain, *asked])
             all_of = _where(model, asked) if not where else _where(model, asked) & Where.of(model, where, "given")
             return cls._with(model, _one_row(model, plain), (all_of,), True)
         given, asked_of_rows = _without_ranges(given)

@@ -44,7 +44,10 @@ def distribution_of(model: TableModel, name: str, known: Known, seed: int) -> Co
     known.refuse_counted()
     if has_one_column(model) and known.nothing:
         return only_column(model, known.rows.context, known.strange)
-    return drawn_column(model, known, name, seed)
+    j = next(j for j, column in enumerate(model.schema.columns) if column.name == name)
+    found = (_of_values if model.schema.columns[j].classes else _of_numbers)(model, known, j, seed)
+    found.weights[:, known.strange] = math.nan
+    return found
 
 
 def column_of(model: TableModel, name: str, argument: str = "column") -> Column:
@@ -71,7 +74,7 @@ def quantiles(
 def probabilities(q: Any) -> list[float]:
     """A probability, or several, as a list."""
     found: list[Any] = np.atleast_1d(q).tolist()
-    if not found or not all(isinstance(one, Real) and 0 <= one <= 1 for one in found):
+    if not found or not all(isinstance(one, float | int) and 0 <= one <= 1 for one in found):
         raise InputError("expected a probability, 0 to 1, or several", "q", q)
     return found
 
@@ -145,14 +148,6 @@ def _written(column: Column, values: Tensor) -> Any:
     if column.reading.moment or column.contents == "text":
         return column.written(values.numpy()).to_numpy()
     return column.kind.amounts(values.numpy()) if column.classes else values.numpy()
-
-
-def drawn_column(model: TableModel, known: Known, name: str, seed: int) -> WeightedColumn:
-    """p(a modelled column | what is known) in all rows."""
-    j = next(j for j, column in enumerate(model.schema.columns) if column.name == name)
-    found = (_of_values if model.schema.columns[j].classes else _of_numbers)(model, known, j, seed)
-    found.weights[:, known.strange] = math.nan
-    return found
 
 
 def _of_values(model: TableModel, known: Known, j: int, seed: int) -> WeightedColumn:
