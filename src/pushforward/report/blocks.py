@@ -1,33 +1,24 @@
-"""A section of the report, and what it is built of: sentences, which are text, figures and tables. Plain data."""
+"""A section of the report, and what it is built of: sentences, which are text, figures and tables. Plain data.
+
+The template knows blocks that are no sentences by the names of their classes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 
-class PageBlock:
-    """A part of a section that is no mere paragraph; the template renders it."""
-
-    @property
-    def kind(self) -> str:
-        """What the template knows it by."""
-        return type(self).__name__.lower()
-
-
-@dataclass(frozen=True)
-class Figure(PageBlock):
+class Figure(NamedTuple):
     """An inline SVG with the sentence that a screen reader reads out instead (inside the SVG) and a caption."""
 
     svg: Markup
     caption: str
 
 
-@dataclass(frozen=True)
-class Picture(PageBlock):
+class Picture(NamedTuple):
     """A PNG as a data URL, a description in words, its caption, and its width in pixels of the page."""
 
     address: str
@@ -36,8 +27,7 @@ class Picture(PageBlock):
     width: int
 
 
-@dataclass(frozen=True)
-class Heading:
+class Heading(NamedTuple):
     """A table column: its heading, whether its cells are numbers, and whether it holds running text."""
 
     title: str
@@ -45,8 +35,7 @@ class Heading:
     prose: bool = False
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A table cell: the text shown and the key it is sorted by; text that is sorted as it is needs none."""
 
     text: str
@@ -56,8 +45,7 @@ class Entry:
 Cell = Entry | str
 
 
-@dataclass(frozen=True)
-class Listing(PageBlock):
+class Listing(NamedTuple):
     """A table; if ``sortable``, the reader can sort it by any column."""
 
     id: str
@@ -71,68 +59,59 @@ Blocks = Iterable[Any]
 Fact = tuple[str, str, str]  # a label, a value and, in small print, its unit
 
 
-@dataclass(frozen=True)
-class Facts(PageBlock):
+class Facts(NamedTuple):
     """Labels and values."""
 
     items: Sequence[Fact]
 
 
-@dataclass(frozen=True)
-class Details(PageBlock):
+class Details(NamedTuple):
     """Blocks that stay folded until the reader opens them."""
 
     summary: str
     blocks: Sequence[Any]
 
 
-@dataclass(frozen=True)
-class Beside(PageBlock):
+class Beside(NamedTuple):
     """Blocks that stand side by side if the page is wide enough."""
 
     blocks: Sequence[Any]
 
 
-@dataclass(frozen=True)
-class Code(PageBlock):
+class Code(NamedTuple):
     """Text to copy."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Animation(PageBlock):
+class Animation(NamedTuple):
     """Frames of points, drawn by the script; ``data`` is its input."""
 
     data: dict[str, Any]
     caption: str
 
 
-@dataclass(frozen=True)
-class Menus(PageBlock):
+class Menus(NamedTuple):
     """Bars that the reader selects with two menus, drawn by the script; ``data`` is its input."""
 
     data: dict[str, Any]
     caption: str
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """A finding in words: ``good``, ``fair`` or ``poor``."""
 
     grade: str
     text: str
 
 
-@dataclass(frozen=True)
-class Findings(PageBlock):
+class Findings(NamedTuple):
     """Verdicts, one below the other."""
 
     verdicts: Sequence[Finding]
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A section as it stands in one report: a titled part of the page, and the figures that it shows."""
 
     id: str
@@ -141,8 +120,7 @@ class Part:
     numbers: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A section of the report.
 
     Args:

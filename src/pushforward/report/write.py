@@ -91,6 +91,7 @@ def render(title: str, parts: Sequence[Part], numbers: Mapping[str, Any]) -> str
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["kind"] = lambda block: type(block).__name__.lower()
     return environment.get_template("template.html").render(
         title=title,
         sections=parts,
