@@ -12,7 +12,8 @@ those of such a y.
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,44 +28,8 @@ from ..transforms.dequantise import Dequantise, GaussianNoise, VariationalDequan
 EDGE = 1e-4  # margin between starts and the ends of the range of y
 
 
-class UnknownPixels(Protocol):
-    """Images with unknown numbers, as points moved by one chain for each."""
-
-    def draws(self, generator: torch.Generator) -> Tensor:
-        """Points of the model's own images, as starts for chains that have a long way to go."""
-        ...
-
-    def here(self, generator: torch.Generator) -> Tensor:
-        """Points of the images themselves, unknown numbers included."""
-        ...
-
-    def target(self, share: float = 1.0) -> Latent:
-        """Maps points to y in units of levels and to the log-density of the points: the model's own at 0, and at 1 that
-        given the known numbers."""
-        ...
-
-    def numbers(self, y: Tensor) -> Tensor:
-        """The whole numbers of y, without the noise with which the model was fitted."""
-        ...
-
-    def log_density(self, y: Tensor) -> Tensor:
-        """log p(y) in nats, in units of levels."""
-        ...
-
-
-def unknown_pixels(flow: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> UnknownPixels:
-    """Images ``(n, C, H, W)`` with unknown numbers, one for each chain."""
-    first, *rest = opened(flow.transform)
-    sizes = {"event_shape": flow.event_shape, "context": flow.context_features}
-    if isinstance(first, Dequantise | VariationalDequantise | GaussianNoise) and first.levels is not None:
-        density = Flow(Compose(rest), flow.base, **sizes, encoder=flow.encoder)  # type: ignore[arg-type]
-        kind: Any = UnknownUnderNoise if isinstance(first, GaussianNoise) else UnknownInCells
-        return kind(first, density, x, hole, context)
-    raise TypeError("flow must be one of whole numbers, as pf.pixels makes it")
-
-
-class _Unknown:
-    """The common part of both kinds.
+class UnknownPixels(ABC):
+    """Images with unknown numbers, as points moved by one chain for each.
 
     Args:
         first: The transform from whole numbers to y.
@@ -82,8 +47,40 @@ class _Unknown:
         shape = () if self.context is not None else (len(self.x),)
         return self.density.sample(shape, self.context, generator=generator)
 
+    @abstractmethod
+    def draws(self, generator: torch.Generator) -> Tensor:
+        """Points of the model's own images, as starts for chains that have a long way to go."""
 
-class UnknownInCells(_Unknown):
+    @abstractmethod
+    def here(self, generator: torch.Generator) -> Tensor:
+        """Points of the images themselves, unknown numbers included."""
+
+    @abstractmethod
+    def target(self, share: float = 1.0) -> Latent:
+        """Maps points to y in units of levels and to the log-density of the points: the model's own at 0, and at 1 that
+        given the known numbers."""
+
+    @abstractmethod
+    def numbers(self, y: Tensor) -> Tensor:
+        """The whole numbers of y, without the noise with which the model was fitted."""
+
+    @abstractmethod
+    def log_density(self, y: Tensor) -> Tensor:
+        """log p(y) in nats, in units of levels."""
+
+
+def unknown_pixels(flow: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> UnknownPixels:
+    """Images ``(n, C, H, W)`` with unknown numbers, one for each chain."""
+    first, *rest = opened(flow.transform)
+    sizes = {"event_shape": flow.event_shape, "context": flow.context_features}
+    if isinstance(first, Dequantise | VariationalDequantise | GaussianNoise) and first.levels is not None:
+        density = Flow(Compose(rest), flow.base, **sizes, encoder=flow.encoder)  # type: ignore[arg-type]
+        kind: Any = UnknownUnderNoise if isinstance(first, GaussianNoise) else UnknownInCells
+        return kind(first, density, x, hole, context)
+    raise TypeError("flow must be one of whole numbers, as pf.pixels makes it")
+
+
+class UnknownInCells(UnknownPixels):
     r"""For a flow with noise within the levels, y in (0, 1). The points a are real numbers:
 
     .. math:: y_j = l_j + w_j\, \mathrm{sigmoid}(a_j),
@@ -117,7 +114,7 @@ class UnknownInCells(_Unknown):
         return self.density.log_prob(y / self.levels, self.context) - math.log(self.levels) * self.x[0].numel()
 
 
-class UnknownUnderNoise(_Unknown):
+class UnknownUnderNoise(UnknownPixels):
     """For a flow of images with Gaussian noise; the points are y itself, in which 0 to levels - 1 is -1 to 1. Along the
     path the known numbers gain weight."""
 
