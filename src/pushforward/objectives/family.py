@@ -23,10 +23,6 @@ class Family:
     draws them, ``(n, width)``, or contexts ``(N, width)`` to choose from.
 
     Rows of x and c are joined, so that everything for targets of one argument (forms, failing rows) applies here.
-
-    Raises:
-        TypeError: ``contexts`` is neither, or does not give a tensor.
-        ValueError: contexts have another shape, or are not finite.
     """
 
     def __init__(self, log_density: Any, contexts: Contexts, features: int) -> None:
@@ -48,11 +44,7 @@ class Family:
         return self.joint(torch.cat([x, context], -1))
 
     def given(self, context: Tensor) -> LogDensity:
-        """The target of one context, ``(width,)``: a function of x alone.
-
-        Raises:
-            ValueError: the context has another width.
-        """
+        """The target of one context, ``(width,)``: a function of x alone."""
         if context.shape != (self.width,):
             raise ValueError(f"context must have shape ({self.width},), got {tuple(context.shape)}")
         return lambda x: self(x, context.to(x).expand(len(x), -1))
@@ -89,21 +81,13 @@ class Family:
 
 
 def check_width(flow: Density, width: int) -> None:
-    """Checks that contexts have the width that a flow was built with; an encoder checks its own input.
-
-    Raises:
-        ValueError: they do not.
-    """
+    """Checks that contexts have the width that a flow was built with; an encoder checks its own input."""
     if flow.encoder is None and width != flow.context_features:
         raise ValueError(f"contexts have {width} features, but the flow was built with context={flow.context_features}")
 
 
 def given(flow: Flow, context: Tensor) -> Flow:
-    """The flow of one context, ``(features,)``, as a flow without contexts that shares its parameters.
-
-    Raises:
-        ValueError: the context has another width than the flow's.
-    """
+    """The flow of one context, ``(features,)``, as a flow without contexts that shares its parameters."""
     with torch.no_grad():
         features = flow.encode(context)
     base: Any = _GivenBase(flow.base, features) if getattr(flow.base, "context_features", 0) else flow.base

@@ -17,12 +17,7 @@ STEP = torch.finfo(torch.float64).eps ** (1 / 3)  # of central differences, rela
 
 def as_target(log_density: Any, x: Tensor) -> UserTarget:
     """The batched target for a function of a batch ``(n, *event)`` or of one row, of tensors or of NumPy arrays, with a
-    note on its form; one that is batched already is left as it is. The forms are tried on some rows, at least 4.
-
-    Raises:
-        TypeError: it is not a function, or no form gives a number for any row; quotes the error of the batched
-            form.
-    """
+    note on its form; one that is batched already is left as it is. The forms are tried on some rows, at least 4."""
     if isinstance(log_density, UserTarget):
         return log_density
     if not callable(log_density):

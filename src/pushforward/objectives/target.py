@@ -26,13 +26,7 @@ FAR, OTHER_SCALE = 5.0, 10.0  # from the start, in the flow's own standard devia
 def check_target(flow: Flow, log_density: Any, *, fails: float = 0.5) -> UserTarget:
     """The target of a log-density, whatever its form, in which failing rows have density 0: tried on a few draws of the
     flow to be fitted to it, without advancing the global random generator. A share ``fails`` of these may have no
-    finite value and gradient.
-
-    Raises:
-        TypeError: it does not return a tensor, or fails on a batch.
-        ValueError: its values have another shape, are not finite for most draws, block gradients, depend on the other
-            rows of the batch, or do not fall off far out (then pi has no normalising constant).
-    """
+    finite value and gradient."""
     generator = torch.Generator(flow.device).manual_seed(0)
     x = flow.sample((DRAWS,), generator=generator).requires_grad_()
     target = as_target(log_density, x)
@@ -48,11 +42,7 @@ def check_target(flow: Flow, log_density: Any, *, fails: float = 0.5) -> UserTar
 
 
 def check_finite(value: Tensor, x: Tensor, what: str = "log_density", fails: float = 0.0) -> None:
-    """Checks that values are finite, and names the first row whose value is not.
-
-    Raises:
-        ValueError: more than the share ``fails`` of the rows have none.
-    """
+    """Checks that values are finite, and names the first row whose value is not."""
     good = value.isfinite()
     if float((~good).sum()) <= fails * len(good):
         return

@@ -95,11 +95,7 @@ def along_graph(
     mixing: str,
     tails: float | None = None,
 ) -> list[Transform]:
-    """One autoregressive transform along a graph: several, or any mixing, would add dependence on the parents' parents.
-
-    Raises:
-        ValueError: the graph has another number of features, or a cycle; or ``mixing`` would mix what it separates.
-    """
+    """One autoregressive transform along a graph: any second one, or mixing, would add dependence on grandparents."""
     check(features=features)
     if mixing in ("random", "rotation"):
         raise ValueError(f"mixing={mixing!r} would mix features that adjacency keeps apart: leave it out")
