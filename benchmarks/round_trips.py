@@ -62,8 +62,8 @@ def rounding(way: list[Map], u: Tensor, eps: float) -> Tensor:
     total, end = torch.zeros(len(u), dtype=u.dtype), through(way, u)
     for place in range(len(way)):
         unit = (1 + u.abs().amax(-1, keepdim=True)) * eps
-        moved = [through(way[place:], u + unit * torch.randn_like(u)) - end for _ in range(DIRECTIONS)]
-        total += torch.stack(moved).abs().amax((0, -1))
+        moved = through(way[place:], u + unit * torch.randn(DIRECTIONS, *u.shape, dtype=u.dtype)) - end
+        total += moved.abs().amax((0, -1))
         u = way[place](u)
     return total + (1 + end.abs().amax(-1)) * eps
 

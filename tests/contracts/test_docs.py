@@ -44,11 +44,17 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the tables and images that the pages speak of, small enough to be quick; so are their questions."""
-    monkeypatch.setattr("pushforward.tables.queries.query.POINTS", 5_000)
+    monkeypatch.setattr("pushforward.tables.queries.query.most_draws.__defaults__", (4, 512, 5_000))
+    monkeypatch.setattr("pushforward.tables.queries.query.FEWEST", 4)
+    monkeypatch.setattr("pushforward.tables.queries.highest_density.POINTS", 1_500)
+    for module in ("highest_density", "predict"):
+        monkeypatch.setattr(f"pushforward.tables.queries.{module}.CALIBRATED", 40)
     monkeypatch.setattr("pushforward.tables.queries.predict.MOST", 2_048)
     monkeypatch.setattr("pushforward.tables.queries.predict.NODES", 2_048)
     monkeypatch.setattr("pushforward.tables.queries.probability.PRECISE", (1.0, 0.5))
     monkeypatch.setattr("pushforward.tables.fit.FEW_STEPS", 20)
+    monkeypatch.setattr("pushforward.tables.selection.kinds.ROWS_EACH", 40)  # mixtures of 8 at most
+    monkeypatch.setattr("pushforward.tables.selection.one_mixture.MOST", 4)
     monkeypatch.setattr("pushforward.posterior.family.SEARCHED", 1)
     monkeypatch.setattr(modes, "climb", functools.partial(modes.climb, steps=80))
     monkeypatch.setattr(
@@ -60,9 +66,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert plotnine is not None
     assert plotnine.submodule_search_locations is not None
     table = Path(plotnine.submodule_search_locations[0]) / "data" / "diamonds.csv"
-    rows = pl.read_csv(table).sample(1000, seed=0)
+    rows = pl.read_csv(table).sample(700, seed=0)
     rows.write_csv(tmp_path / "diamonds.csv")
-    rows.head(300).select(["carat", "depth", "table", "price"]).write_csv(tmp_path / "my.csv")
+    rows.head(150).select(["carat", "depth", "table", "price"]).write_csv(tmp_path / "my.csv")
     shuffled = rows.sample(200, seed=1).with_columns(pl.lit("new").alias("shop"))
     shuffled.select(sorted(shuffled.columns)).write_csv(tmp_path / "shuffled.csv")
     _draw_pictures(tmp_path)
@@ -92,6 +98,7 @@ def run_shell(block: str) -> None:
         arguments = shlex.split(line, comments=True)
         if arguments[:1] == ["pushforward"]:
             short = re.sub(r"--(budget|steps) \S+", "--steps 10", shlex.join(arguments[1:]))
+            short = re.sub("^score ", "score --samples 4 ", short)
             out = io.StringIO()
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
                 code = main(shlex.split(short))

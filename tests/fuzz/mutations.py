@@ -1,6 +1,6 @@
 """Fuzzes with mutations of sound inputs, without any other tool.
 
-    python tests/fuzz/mutations.py tables|models|requests [--seconds 60] [--seed 0]
+    python tests/fuzz/mutations.py tables models requests [--seconds 60] [--seed 0]
 
 Writes the input of a finding to ``crash-TARGET-NUMBER`` and goes on; exits with 1 if there was any. What takes more
 than 20 CPU seconds, or a process of more than 2 GiB, is a finding too.
@@ -54,18 +54,13 @@ def too_long(number: int, frame: FrameType | None) -> None:
     raise TimeoutError(f"more than {SECONDS} s")
 
 
-def main() -> int:
-    from targets import PLACE, TARGETS, one_input
+def fuzzed(name: str, seconds: float, seed: int) -> int:
+    """Tries inputs of a target for so long, and returns how many findings there were."""
+    from targets import TARGETS, one_input
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", choices=TARGETS)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    target, chosen = TARGETS[asked.target](), random.Random(asked.seed)
+    target, chosen = TARGETS[name](), random.Random(seed)
     seeds, tried, found = target.seeds(), 0, set()
-    signal.signal(signal.SIGPROF, too_long)  # processor time, however busy the machine is
-    stop = time.monotonic() + asked.seconds
+    stop = time.monotonic() + seconds
     while time.monotonic() < stop:
         data = mutated(chosen.choice(seeds), seeds, chosen) if tried >= len(seeds) else seeds[tried]
         tried += 1
@@ -76,13 +71,27 @@ def main() -> int:
             frames = traceback.extract_tb(error.__traceback__)
             if (where := (type(error).__name__, str(frames[-1]))) not in found:
                 found.add(where)
-                Path(f"crash-{asked.target}-{len(found)}").write_bytes(data)
+                Path(f"crash-{name}-{len(found)}").write_bytes(data)
                 traceback.print_exc()
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
+    print(f"{name}: {tried:,} inputs, {len(found)} findings")
+    return len(found)
+
+
+def main() -> int:
+    from targets import PLACE, TARGETS
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="+", choices=TARGETS)
+    parser.add_argument("--seconds", type=float, default=60.0, help="for each target")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    signal.signal(signal.SIGPROF, too_long)  # processor time, however busy the machine is
+    found = sum(fuzzed(name, asked.seconds, asked.seed) for name in asked.targets)
     shutil.rmtree(PLACE, ignore_errors=True)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(f"{asked.target}: {tried:,} inputs, {len(found)} findings, at most {most / 2**20:,.0f} MiB")
+    print(f"at most {most / 2**20:,.0f} MiB")
     return int(bool(found) or most > BYTES)
 
 

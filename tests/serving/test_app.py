@@ -305,16 +305,6 @@ def test_a_gigabyte_is_refused_and_takes_no_memory_and_long_jobs_stand_aside(fit
         assert len(long.result()["rows"]) == 10_000
 
 
-def test_slow_and_broken_requests_end(fitted: Path) -> None:
-    head = f"{HEAD}Content-Length: 100\r\n\r\n"
-    with process(str(fitted), "--timeout", "1s") as (url, _):
-        assert send(url, head, [b"{"])[0] == 408
-        host, port = url.removeprefix("http://").split(":")
-        socket.create_connection((host, int(port))).close()
-        assert send(url, "NONSENSE\r\n\r\n", [])[0] == 400
-        ok(f"{url}/score", {"rows": [ROW]})
-
-
 def test_many_clients_at_once_get_their_own_answers(url: str, model: pf.TableDensity) -> None:
     frame = table().head(60)
     rows, truth = as_json(frame), model.score_samples(frame)

@@ -19,11 +19,8 @@ pytest.importorskip("starlette")
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
 
 
-def program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
+def needs(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +51,15 @@ def scored(port: int) -> float:
     raise AssertionError("the proxy does not listen")
 
 
+@needs("nginx")
 def test_nginx(tmp_path: Path, upstream: str, port: int) -> None:
-    nginx, site = program("nginx"), (DEPLOY / "nginx.conf").read_text()
+    site = (DEPLOY / "nginx.conf").read_text()
     site = site.replace("127.0.0.1:8000", upstream).replace("443 ssl", f"127.0.0.1:{port}")
     site = "\n".join(line for line in site.splitlines() if "ssl_" not in line)
     paths = "".join(f"{kind}_temp_path {tmp_path};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     main = f"daemon off; pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; {paths}\n{site}\n}}"
     (tmp_path / "nginx.conf").write_text(main)
-    command = [nginx, "-e", "stderr", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
+    command = ["nginx", "-e", "stderr", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as proxy:
@@ -69,20 +67,24 @@ def test_nginx(tmp_path: Path, upstream: str, port: int) -> None:
         proxy.terminate()
 
 
+@needs("caddy")
 def test_caddy(tmp_path: Path, upstream: str, port: int) -> None:
-    caddy, site = program("caddy"), (DEPLOY / "Caddyfile").read_text()
+    site = (DEPLOY / "Caddyfile").read_text()
     site = site.replace("127.0.0.1:8000", upstream).replace("tables.example", f"http://tables.example:{port}")
     (tmp_path / "Caddyfile").write_text("{\n\tadmin off\n}\n" + site)
-    command = [caddy, "run", "--config", str(tmp_path / "Caddyfile"), "--adapter", "caddyfile"]
+    command = [str(shutil.which("caddy")), "run", "--config", str(tmp_path / "Caddyfile"), "--adapter", "caddyfile"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env={"HOME": str(tmp_path)}) as proxy:
         assert scored(port) < 0
         proxy.terminate()
 
 
+@needs("systemd-analyze")
 def test_systemd(tmp_path: Path) -> None:
-    verify, unit = program("systemd-analyze"), (DEPLOY / "pushforward.service").read_text()
+    unit = (DEPLOY / "pushforward.service").read_text()
     (tmp_path / "pushforward.service").write_text(
         unit.replace("/opt/pushforward/bin/pushforward", shutil.which("true") or "")
     )
-    checked = subprocess.run([verify, "verify", str(tmp_path / "pushforward.service")], capture_output=True, text=True)
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", str(tmp_path / "pushforward.service")], capture_output=True, text=True
+    )
     assert (checked.returncode, "pushforward.service" in checked.stderr) == (0, False), checked.stderr

@@ -54,7 +54,6 @@ def main(folder: Path, kills: int) -> None:
     state, model = folder / "state", folder / "model"
     options = OPTIONS | {"checkpoint": state, "checkpoint_every": 5}
     pf.save(flow(), model)
-    torch.compiler.reset()  # imports the compiler, as the first optimiser does: once, for all that are forked
     reached = [0]
     for _ in range(kills):
         killed(lambda: pf.fit(flow(), rows(), **options), moments.uniform(0.0, 0.3))
