@@ -64,7 +64,8 @@ class Told:
     ) -> Tensor:
         """The rows with their holes drawn, ``(draws, n, features)``; all NaN where no draw agrees with what is known.
 
-        They are resampled from so many draws of the guide, those that are ``allowed`` given filled rows and the rows.
+        They are resampled from so many draws of the guide; where there are any, from those that are ``allowed``, told
+        from filled rows and the rows.
         """
         guided, here, turns = model.guide_for("cannot draw missing cells"), rows.to(model.device), self._turns(rows.x)
         left, generator = turns.repeat_interleave(-(-candidates // len(turns)), 0), torch.Generator().manual_seed(seed)
@@ -80,7 +81,9 @@ class Told:
             log_p = guided.guide.log_prob(some, here.context, given=known, order=holes)
             log_q.append(log_p.cpu() - torch.where(last, log_width, 0.0).sum(-1))
         log_w = guided.joint.log_prob(filled, context).double().cpu() - torch.stack(log_q).logsumexp(0)
-        log_w = log_w.masked_fill(~(agrees & allowed(filled, here.x).cpu()) | log_w.isnan(), -math.inf)
+        log_w = log_w.masked_fill(~agrees | log_w.isnan(), -math.inf)
+        kept = log_w.masked_fill(~allowed(filled, here.x).cpu(), -math.inf)
+        log_w = torch.where(kept.isneginf().all(0), log_w, kept)  # some columns may hardly have a value in such rows
         none = log_w.isneginf().all(0)
         taken = torch.multinomial(log_w.masked_fill(none, 0.0).softmax(0).T, draws, True, generator=generator).T
         return torch.where(rows.x.isnan(), picked(found, taken), rows.x).masked_fill(none[:, None], math.nan)
@@ -95,7 +98,7 @@ class Told:
         holes, found = x.isnan() & ~partly_known(x), [torch.zeros(0, *x.shape, dtype=torch.bool)]
         for relation in self.schema.dependencies:
             values = self.follow.get(relation.column.name, np.full(len(x), np.nan))
-            told = torch.from_numpy(~relation.column.missing(values))
+            told = torch.from_numpy(relation.tells(values, self.schema.dependencies.known))
             found.append((holes & told[:, None] & self.schema.features_of(relation.inputs))[None])
         return torch.cat(found)
 

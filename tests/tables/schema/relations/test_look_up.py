@@ -50,6 +50,15 @@ def test_what_only_one_value_implies_tells_it() -> None:
     assert schema.encode(gone.drop("height"), "t").x[:, town].isnan().all()
 
 
+def test_what_only_a_missing_name_implies_tells_nothing_of_others() -> None:
+    at = RNG.integers(5, size=600)
+    town = pl.Series(np.array(list("abcde"))[at]).set(pl.Series(at == 4), None)
+    schema = learnt(pl.DataFrame({"town": town, "region": np.array(list("nnssx"))[at], "x": RNG.normal(size=600)}))
+    (relation,) = schema.dependencies
+    region = relation.column.read(pl.Series(np.array(list("nnssx"))))
+    assert relation.tells(region, schema.dependencies.known).tolist() == [True] * 4 + [False]
+
+
 def follows(schema: Schema) -> dict[str, tuple[str, ...]]:
     return {relation.column.name: relation.inputs for relation in schema.dependencies}
 

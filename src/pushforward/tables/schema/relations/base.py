@@ -77,6 +77,10 @@ class Dependency(Relation):
         """In which rows the inputs have values to which the relation applies."""
         return True
 
+    def tells(self, found: Numbers, columns: Columns) -> np.ndarray:
+        """In which rows the column, encoded, says something about inputs that have a value."""
+        return ~self.column.missing(found)
+
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         """Which rows contradict the relation; none where a value is missing, or to which it does not apply."""
         computed = self.computed(values, columns)

@@ -48,6 +48,12 @@ class LookUp(Dependency):
     def known(self, values: Rows) -> np.ndarray | bool:
         return np.isin(self.looked_at(values), self.at) if self.at else True
 
+    def tells(self, found: Numbers, columns: Columns) -> np.ndarray:
+        """Not where a missing input alone implies it."""
+        return super().tells(found, columns) & np.isin(
+            found, self.implied[: columns[self.inputs[0]].kind.classes or None]
+        )
+
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
         """The input where only one of its values implies the column's."""
         (name,), table = self.inputs, np.array(self.implied)
