@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pushforward.numerics import affine
+from pushforward.numerics import affine, tails
 from pushforward.transforms import LogTails
 
 BOUND = 2.0
@@ -71,3 +71,19 @@ def test_bad_bound():
         LogTails(0)
     with pytest.raises(ValueError, match="far must be above 1, got far=1"):
         LogTails(2.0, far=1.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "low", "high"),
+    [(0.0, 20, -12, -5), (0.0, 2000, -26, -19), (0.0, 50_000, -30, -27), (0.4, 2000, -7, -6)],
+)
+def test_tail_probabilities_are_as_rare_as_rows_have_shown(shape: float, rows: int, low: float, high: float):
+    u = torch.rand(rows, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    log_t = -u.pow(-shape).sub(1).div(shape) if shape else u.log()  # that of a Pareto variable is -E, not log u
+    log_t[0, 0] = -torch.inf  # a cell that cannot be
+    learnt = tails.shapes_learnt(log_t, torch.ones(rows))
+    found = tails.log_predictive(torch.tensor([0.0, -1.0, -30.0, -torch.inf]).double(), learnt)
+    assert found[0] == pytest.approx(0, abs=1e-12)
+    assert found[1] == pytest.approx(-1 if shape == 0 else -0.84, abs=0.2)
+    assert low < found[2] < high
+    assert found[3] == -torch.inf

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -183,8 +183,7 @@ class FlowOutlier(OutlierMixin, OutlierOptions, BaseEstimator):
         self.neighbours_ = NearestNeighbors(n_neighbors=NEIGHBOUR + 1).fit(z.numpy())
         few = z[:FEW_ROWS]
         members = min(MEMBERS, len(few) // 2)
-        options = self._copula(members, seed) if self.trimmed_ else self._views(members, seed)
-        judged = cross_fit(Points.of(self._copies(few, seed)), options)
+        judged = cross_fit(Points.of(self._copies(few, seed)), self._views(members, seed))
         self.density_: Average = judged.density.double().eval()
         log_p = torch.stack([judged.weights[kind] * values for kind, values in judged.held_out.items()]).sum(0)
         return np.concatenate([self._joined(log_p.numpy(), few.numpy()), self._score(z[FEW_ROWS:])])
@@ -196,7 +195,7 @@ class FlowOutlier(OutlierMixin, OutlierOptions, BaseEstimator):
         return torch.stack([few, *noisy])
 
     def _views(self, parts: int, seed: int) -> AverageOptions:
-        return AverageOptions(
+        views = AverageOptions(
             flow=self.flow,
             members=self.members if self.members != "auto" else parts,
             training={"steps": self.steps, "lr": learning_rate("nsf") if self.flow == "auto" else None},
@@ -206,9 +205,7 @@ class FlowOutlier(OutlierMixin, OutlierOptions, BaseEstimator):
             weigh=alike,
             seed=seed,
         )
-
-    def _copula(self, parts: int, seed: int) -> AverageOptions:
-        return AverageOptions(flow="gmm", members=parts, mixtures=(), copulas=(1,), copies=1, weigh=alike, seed=seed)
+        return replace(views, flow="gmm", mixtures=(), copulas=(1,)) if self.trimmed_ else views
 
     @torch.no_grad()
     def _score(self, z: Tensor) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-r"""Normal tails and power tails: the map between them, and the Hill estimator of a tail's index.
+r"""Normal tails and power tails: the map between them, Hill's estimator, and how heavy tails are by what rows show.
 
 With :math:`E = -\log\bigl(2 \Phi(-|z|)\bigr)`, which is exponential where z is normal,
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 LOG_2, HALF_LOG_2PI = math.log(2.0), 0.5 * math.log(2 * math.pi)
 FAR = -80.0  # log-probability down to which single precision can represent the probability itself
+SHAPES = (1e-9, *(k / 20 for k in range(1, 21)))  # of tails from exponential ones to those without a mean
 
 
 def lighten(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,30 +54,52 @@ def log_ndtri(log_p: Tensor) -> Tensor:
     return torch.where(log_p > FAR, near, -t)
 
 
-def hill(x: Tensor, tail: int | None = None) -> Tensor:
-    r"""Hill's estimator of the tail index alpha of every column, :math:`P(|x| > t) \sim t^{-\alpha}`.
+def two_sided_index(x: Tensor, tail: int | None = None) -> Tensor:
+    r"""Hill's estimator of the tail index alpha on both sides of every column's median, :math:`P(|x| > t) \sim
+    t^{-\alpha}`.
 
     .. math:: \frac1\alpha = \frac1k \sum_{i=1}^{k} \log\frac{x_{(i)}}{x_{(k+1)}}
 
-    over the k largest values.
+    over the k largest distances from it.
 
     Args:
-        x: ``(n, features)``; only positive values count.
+        x: ``(n, features)``.
         tail: k; by default :math:`n^{2/3} / 2`, at least 2.
 
     Returns:
-        alpha, ``(features,)``: 2 for a Student-t of two degrees of freedom; infinite where the largest are all equal.
+        ``(2, features)``, to the left and to the right: 2 for a Student-t of two degrees of freedom; infinite where the
+        largest are all equal.
 
     Reference:
         Hill (1975), A simple general approach to inference about the tail of a distribution, Annals of Statistics 3.
     """
-    n = len(x)
-    k = max(round(0.5 * n ** (2 / 3)), 2) if tail is None else tail
-    largest = x.topk(k + 1, 0).values.clamp_min(torch.finfo(x.dtype).tiny)
-    return 1 / (largest[:-1] / largest[-1]).log().mean(0)
+    k = max(round(0.5 * len(x) ** (2 / 3)), 2) if tail is None else tail
+    away = x - x.median(0).values
+    largest = torch.stack([-away, away]).topk(k + 1, 1).values.clamp_min(torch.finfo(x.dtype).tiny)
+    return 1 / (largest[:, :-1] / largest[:, -1:]).log().mean(1)
 
 
-def two_sided_index(x: Tensor, tail: int | None = None) -> Tensor:
-    """:func:`hill` of the distances from the medians, to the left and to the right: ``(2, features)``."""
-    middle = x.median(0).values
-    return torch.stack([hill(middle - x, tail), hill(x - middle, tail)])
+def log_survival(log_t: Tensor, shape: float) -> Tensor:
+    r"""log P(E > e) of a generalised Pareto variable of unit scale at :math:`e = -\log t`; near log t for shape 0."""
+    return -(-shape * log_t).log1p() / shape
+
+
+def shapes_learnt(log_t: Tensor, weight: Tensor | None = None) -> Tensor:
+    r"""How likely each of SHAPES is after what rows have shown, ``(shapes,)``, in nats; before, all are alike.
+
+    If tail probabilities t are what they say, :math:`E = -\log t` is exponential, of shape 0; where they are too small,
+    its tail is heavier. The cells of a row go together, so that they count as one.
+
+    Args:
+        log_t: ``(n, cells)``; impossible ones, at -infinity, do not count.
+        weight: How often each row counts, ``(n,)``.
+    """
+    seen = log_t.where(log_t.isfinite(), 0.0)
+    log_p = torch.stack([(1 + shape) * log_survival(seen, shape).mean(1) for shape in SHAPES])
+    return (log_p if weight is None else log_p * (weight / weight.mean())).sum(1).log_softmax(0)
+
+
+def log_predictive(log_t: Tensor, log_weight: Tensor) -> Tensor:
+    """log of tail probabilities averaged over the SHAPES that they may have, from :func:`shapes_learnt`."""
+    each = [w + log_survival(log_t, shape) for w, shape in zip(log_weight, SHAPES, strict=True)]
+    return torch.stack(each).logsumexp(0)

@@ -23,6 +23,7 @@ from ..diagnostics.averages import quantiles
 from ..distributions.guided import Guided
 from ..models.base import PERCENTS
 from ..models.train import Rows
+from ..numerics.tails import shapes_learnt
 from .fit import Learned
 from .model import TableModel
 from .queries.explain import log_tails
@@ -54,8 +55,10 @@ def calibrated(model: TableModel, learned: Learned) -> dict[str, Any]:
         facts["unseen"]["central"] = torch.cat(central).sort().values.tolist()
     if model.guided is not None:
         some = rows.rows[np.sort(random.permutation(np.concatenate(rows.split[1:]))[:MOST])]
-        score, counts = _sorted(log_tails(model, some).sum(1), some.weights)
+        tails = log_tails(model, some)
+        score, counts = _sorted(tails.sum(1), some.weights)
         facts["unseen_by_guide"] = {"log_tails": score.tolist(), "weights": None if counts is None else counts.tolist()}
+        facts["unseen_by_guide"]["shapes"] = shapes_learnt(tails, some.weights).tolist()
     return facts
 
 

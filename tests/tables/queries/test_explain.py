@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 
 import pushforward as pf
 from pushforward.distributions.guided import AnyOrder
+from pushforward.models.train import Rows
+from pushforward.tables.queries.explain import gains_without
 from pushforward.testing import randomize
 
 N = 900
@@ -45,10 +48,15 @@ def test_planted_ages_and_tenfold_earnings_are_found_and_blamed(model: pf.TableD
         assert fits.is_between(rows[name].min(), people(0)[name].quantile(0.99)).mean() > 0.5  # type: ignore[arg-type]
 
 
-def test_a_broken_relation_is_blamed_on_the_column_that_breaks_it() -> None:
+@pytest.fixture(scope="module")
+def houses() -> pl.DataFrame:
+    """Sales of houses in random order; the volume is sales times the mean price, which is near the median."""
     housing = pl.from_pandas(pytest.importorskip("plotnine.data").txhousing)
-    houses = housing.select("sales", "volume", "median").drop_nulls().sample(fraction=1, shuffle=True, seed=0)
-    rows, fresh = houses[:600], houses[600:1200]  # volume: sales times the mean price, which is near the median
+    return housing.select("sales", "volume", "median").drop_nulls().sample(fraction=1, shuffle=True, seed=0)
+
+
+def test_a_broken_relation_is_blamed_on_the_column_that_breaks_it(houses: pl.DataFrame) -> None:
+    rows, fresh = houses[:600], houses[600:1200]
     model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=150, lr=0.02, random_state=0).fit(rows)
     assert model.outliers(fresh)["outlier"].mean() == pytest.approx(0.05, abs=0.04)
     for name in houses.columns:
@@ -57,6 +65,19 @@ def test_a_broken_relation_is_blamed_on_the_column_that_breaks_it() -> None:
         assert found["outlier"].mean() > 0.9
         assert (found["unlikely_because"] == name).mean() > 0.7  # 0.82 of volumes, 1 of others; none by the oddest cell
         assert (found["would_fit"].cast(pl.Float64) / true[name]).is_between(0.5, 2).mean() > 0.7  # type: ignore[operator]
+
+
+def test_of_few_rows_gains_are_as_rare_as_fresh_rows_have_them(houses: pl.DataFrame) -> None:
+    rows, fresh = houses[:150], houses[600:1400]
+    model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=150, lr=0.02, random_state=0).fit(rows)
+    encoded = Rows(model.schema.encode(fresh, "table").x, None)
+    gains, planted = gains_without(model, encoded), model.outliers(fresh[:50].with_columns(pl.col("volume") * 10))
+    assert (gains > math.log(1000)).double().mean() < 0.002
+    assert 8 < planted["gain"].median() < 20  # type: ignore[operator]
+    del model.facts["unseen_by_guide"]["shapes"]  # type: ignore[attr-defined]
+    raw = gains_without(model, encoded)  # of a model without them, by the light tails of a guide that saw 120 rows
+    assert (raw > math.log(1000)).double().mean() > 0.004
+    assert (raw.argmax(1) == gains.argmax(1)).all()
 
 
 def test_of_ordinary_rows_a_share_of_the_level_is_flagged(model: pf.TableDensity) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...models.console import Console
+from ...models.train import Rows
 from ..io.place import Location
 from ..io.write import check_output, write_table
 from ..model import TableModel
@@ -44,12 +46,23 @@ def outliers(
         raise InputError("expected a probability between 0 and 1, such as 0.05", "level", level)
     query = Query.of(model, frame, (), source)
     value = query.answer(model).value
-    score, usual, weight = value, *_usual_tails(model)
+    score, usual, weight = value, np.empty(0), np.empty(0)
+    if model.guided is not None:
+        usual, weight = _usual(model, "log_tails", lambda rows: log_tails(model, rows).sum(1))
     fewer = len(usual) < len((model.usual() or ((),))[0])
     if _allows(len(usual), level / STEADY if fewer else level):
         score = log_tails(model, query.rows).sum(1).where(~value.isneginf(), -math.inf)
     else:
-        usual, weight = _usual_densities(model, level)
+        usual, weight = _usual(
+            model, "log_density", lambda rows: marginal(model, rows, model.samples, model.seed).value
+        )
+    if not _allows(len(usual), level):
+        raise InputError(
+            f"the model {model.called} has {len(usual)} rows that it did not see, which allow no p-value below "
+            f"{1 / (len(usual) + 1):.2g}; fit more rows, or ask for a higher level",
+            "level",
+            level,
+        )
     less = np.concatenate([[0.0], weight.cumsum()])[np.searchsorted(usual, score.numpy(), side="right")]
     p_value = np.where(value.isnan().numpy(), np.nan, (1 + less) / (1 + weight.sum()))
     why = explain(model, query.rows, np.flatnonzero(p_value <= level), seed=model.seed)
@@ -73,33 +86,13 @@ def _allows(rows: int, level: float) -> bool:
     return (rows + 1) * level >= 1
 
 
-def _usual_tails(model: TableModel) -> tuple[np.ndarray, np.ndarray]:
-    """Log tail probabilities of rows that the guide did not see, sorted, and their weights; none without a guide."""
-    if model.guided is None:
-        return np.empty(0), np.empty(0)
-    known = model.usual("log_tails")
-    return known or _equally(log_tails(model, model.saved_held_out().rows).sum(1))
-
-
-def _usual_densities(model: TableModel, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Log-densities of rows that the model did not see, sorted, and their weights."""
-    usual = model.usual()
-    if usual is None:
-        usual = _equally(marginal(model, model.saved_held_out().rows, model.samples, model.seed).value)
-    count = len(usual[0])
-    if not _allows(count, level):
-        raise InputError(
-            f"the model {model.called} has {count} rows that it did not see, which allow no p-value below "
-            f"{1 / (count + 1):.2g}; fit more rows, or ask for a higher level",
-            "level",
-            level,
-        )
-    return usual
-
-
-def _equally(scores: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Scores, sorted, that count alike."""
-    return scores.sort().values.numpy(), np.ones(len(scores))
+def _usual(model: TableModel, score: str, of: Callable[[Rows], Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of rows that the model did not see, sorted, and their weights: those of the fit, or, of a model of an
+    earlier version, of its held-out rows."""
+    if known := model.usual(score):
+        return known
+    values = of(model.saved_held_out().rows).sort().values
+    return values.numpy(), np.ones(len(values))
 
 
 def outliers_file(
