@@ -93,8 +93,7 @@ def _describe(scores: pl.DataFrame, summary: dict[str, Any], data: Location) -> 
     if summary["impossible"]:
         lines.append(f"{summary['impossible']:,} images get no probability from the model (log_density is -inf)")
     worst = scores.sort("log_density").head(SHOWN)
-    cells = [tuple(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row) for row in worst.iter_rows()]
-    return [*lines, "", "the least likely images", *aligned([tuple(worst.columns), *cells]), ""]
+    return [*lines, "", "the least likely images", *aligned([worst.columns, *worst.rows()]), ""]
 
 
 def sample_file(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import Spelling, in_python, spelled
@@ -55,10 +55,17 @@ class Console:
             print(json.dumps(jsonable({**values, **said, "notes": notes}), indent=2))
 
 
-def aligned(rows: Sequence[tuple[str, ...]], indent: str = "  ") -> list[str]:
-    """Rows of text in columns of equal width."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+def aligned(rows: Iterable[Sequence[Any]], indent: str = "  ") -> list[str]:
+    """Rows of texts, or of a table's values, in columns of equal width."""
+    cells = [[_short(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         (indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
-        for row in rows
+        for row in cells
     ]
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

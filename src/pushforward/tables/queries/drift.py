@@ -20,7 +20,7 @@ from torch import Tensor
 from ...diagnostics.averages import mean_and_error
 from ...diagnostics.two_samples import Comparison, Moved
 from ...errors import InputError, listed
-from ...models.console import Console
+from ...models.console import Console, aligned
 from ...models.train import Rows
 from ..io.place import Location
 from ..io.table import Table
@@ -29,7 +29,6 @@ from ..schema.moments import find_form, read_moments
 from .explain import explain, log_tails
 from .moved import Pooled, Values, values_of
 from .query import marginal
-from .score_file import listing
 
 LEVEL = 0.05
 FEWEST, MOST, SCORED_HOLED = 10, 3_000, 500  # new rows; of rows with unknown cells, whose densities take draws
@@ -292,7 +291,7 @@ def drift_file(model: TableModel, data: Location, console: Console, by: str | No
         ("windows", pl.DataFrame() if found.windows is None else found.windows.drop("verdict")),
     ):
         if frame.height:
-            console.say("", title, *listing(frame))
+            console.say("", title, *aligned([frame.columns, *frame.rows()]))
     return {**found.to_json(), "drifted": found.p_value <= LEVEL}
 
 

@@ -11,14 +11,13 @@ import polars as pl
 from torch import Tensor
 
 from ...errors import InputError
-from ...models.console import Console
+from ...models.console import Console, aligned
 from ...models.train import Rows
 from ..io.place import Location
 from ..io.write import check_output, write_table
 from ..model import TableModel
 from .explain import explain, log_tails
 from .query import Query, marginal
-from .score_file import listing
 
 LEVEL = 0.05
 STEADY = 3  # unseen rows within the level, from which the share of fresh ones that is flagged varies by half or less
@@ -109,7 +108,7 @@ def outliers_file(
     console.say(f"{odd:,} of {found.height:,} rows have a p-value of at most {level:g}; of usual rows {level:.0%} do")
     shown = ("row", "log_density", "p_value", "unlikely_because", "would_fit")
     if odd:
-        console.say(*listing(found.select(shown).head(min(odd, SHOWN))))
+        console.say(*aligned([shown, *found.select(shown).head(min(odd, SHOWN)).rows()]))
     console.say(f"saved {output}")
     worst = found.head(SHOWN).select("row", "p_value").to_dicts()
     return {"rows": found.height, "outliers": odd, "level": level, "oddest": worst, "output": str(output)}

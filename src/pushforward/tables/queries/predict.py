@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, listed
-from ...models.console import Console
+from ...models.console import Console, aligned
 from ..io.place import Location
 from ..io.write import check_output, write_table
 from ..model import TableModel
@@ -29,7 +29,6 @@ from .one_column import has_one_column, only_column
 from .probability import log_masses
 from .query import most_draws
 from .region import Region, stacked
-from .score_file import listing
 from .weighted_column import ColumnDistribution, WeightedColumn
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
@@ -206,5 +205,6 @@ def predict_file(
     kept = frame.select(keep)
     found = found.rename({name: f"predicted_{name}" for name in found.columns if name in kept.columns})
     write_table(pl.DataFrame([*kept.get_columns(), *found.get_columns()]), output)
-    console.say(f"{frame.height:,} rows: {kind} of {column}", *listing(found.head(3)), f"saved {output}")
+    first = aligned([found.columns, *found.head(3).rows()])
+    console.say(f"{frame.height:,} rows: {kind} of {column}", *first, f"saved {output}")
     return {"rows": frame.height, "column": column, "kind": kind, "columns": found.columns, "output": str(output)}

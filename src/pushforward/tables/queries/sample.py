@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...diagnostics.sampling_quality import closeness, sampling_quality
 from ...errors import InputError
-from ...models.console import Console
+from ...models.console import Console, aligned
 from ...models.machine import refuse_beyond_memory
 from ...models.train import Rows
 from ...saving.files import NotSaved
@@ -23,7 +23,6 @@ from ..schema.columns import Column
 from ..schema.schema import Schema
 from .known import Known
 from .query import Query, most_draws
-from .score_file import listing
 from .where import Where
 
 BATCH = 8192  # rows drawn at once
@@ -149,7 +148,8 @@ def sample_file(
     if privacy_check and not facts["closeness"]["private"]:
         raise NotSaved(f"{output}: not written, since draws repeat training rows more than held-out rows do")
     write_table(rows, output)
-    console.say(f"{n:,} rows of {rows.width} columns", *listing(rows.head(3)), f"saved {output}")
+    first = aligned([rows.columns, *rows.head(3).rows()])
+    console.say(f"{n:,} rows of {rows.width} columns", *first, f"saved {output}")
     return {
         "rows": n,
         "columns": rows.columns,

@@ -98,18 +98,7 @@ def _describe(summary: dict[str, Any], worst: pl.DataFrame, name: str) -> list[s
     if summary["impossible"]:
         lines.append(f"{summary['impossible']:,} rows lie where the model has no density (log_density is -inf)")
     shown = [c for c in ("row", "log_density", "percentile", "unlikely_because", "would_fit") if c in worst.columns]
-    return [*lines, "", "the least likely rows", *listing(worst.select(shown)), ""]
-
-
-def listing(rows: pl.DataFrame) -> list[str]:
-    """Rows of a table, with their header, as aligned lines for the screen."""
-    return aligned([tuple(rows.columns), *(tuple(_short(value) for value in row) for row in rows.iter_rows())])
-
-
-def _short(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return [*lines, "", "the least likely rows", *aligned([shown, *worst.select(shown).rows()]), ""]
 
 
 def follow(
