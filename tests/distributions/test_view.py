@@ -7,6 +7,7 @@ import torch
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 import pushforward as pf
+from pushforward import distributions as D
 from pushforward.distributions.bases import DiagonalNormal, FullNormal
 from pushforward.testing import randomize
 
@@ -53,8 +54,26 @@ def test_a_mixture_has_moments_but_no_entropy_in_closed_form() -> None:
     draws = view.sample((100_000,))
     assert torch.allclose(view.mean, draws.mean(0), atol=0.05)
     assert torch.allclose(view.variance, draws.var(0), rtol=0.05)
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match="no entropy in closed form"):
         view.entropy()
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diagonal", "spherical"])
+def test_a_mixture_given_a_context_is_one_of_pytorch(covariance: str) -> None:
+    mixture = randomize(pf.gmm(2, components=3, covariance=covariance, context=1)).double()
+    context, x = torch.randn(4, 1).double(), torch.randn(5, 4, 2).double()
+    torch.testing.assert_close(mixture.closed_form(context).log_prob(x), mixture.log_prob(x, context))
+    assert mixture.condition(context).mean.shape == (4, 2)
+
+
+BASES = [D.StandardNormal((3,)), D.StandardNormal(()), D.BoxUniform([-1.0, 0.0], [1.0, 3.0]), randomize(D.StudentT(3))]
+
+
+@pytest.mark.parametrize("base", [*normals(), *BASES], ids=lambda base: type(base).__name__)
+def test_bases_are_those_of_pytorch(base: D.Density) -> None:
+    x = base.sample((5,))
+    torch.testing.assert_close(base.closed_form().log_prob(x), base.log_prob(x))
+    assert base.condition().expand((2,)).entropy().shape == (2,)
 
 
 def test_divergences_between_normals_are_exact() -> None:
@@ -92,6 +111,7 @@ def test_draws_of_images_are_contiguous() -> None:
         lambda: pf.Flow(pf.maf(2).transform, "normal"),
         lambda: pf.Flow(pf.maf(2).transform, Normal(torch.zeros(3, 2), 1.0)),
         lambda: pf.transforms.Squeeze()(torch.zeros(1, 3, 4)),
+        lambda: pf.transforms.Squeeze().inverse(torch.zeros(33, 4, 4)),
         lambda: pf.residual((1, 8, 8)),
         lambda: pf.maf(2.5),
     ],
@@ -102,6 +122,7 @@ def test_draws_of_images_are_contiguous() -> None:
         "a name",
         "a batch of bases",
         "odd sides",
+        "odd channels",
         "an image's shape",
         "half a feature",
     ],

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, Independent, Normal, constraints
 
 from ..nets.encoders import encoded
 from ..numerics.quantiles import normal_nodes
@@ -237,6 +237,10 @@ class StandardNormal(Density):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return torch.rsub(sum_event(x.square(), len(self.event_shape)), self.constant, alpha=0.5)  # constant - sum / 2
+
+    def closed_form(self, context: Tensor | None = None) -> Distribution:
+        loc = self.loc.expand(self.event_shape)
+        return Independent(Normal(loc, torch.ones_like(loc)), loc.dim())
 
     def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return torch.special.ndtr(x[..., 0])

@@ -20,6 +20,7 @@ from ..numerics.matrices import triangle
 from ..numerics.torch_internals import standard_gamma
 from ..transforms.domain import in_blocks, on_events
 from .base import Density, base_draw, base_log_prob
+from .torch_base import as_density
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 Numbers = float | Sequence[float]
@@ -186,6 +187,12 @@ class StudentT(Independent):
         loc, log_scale, log_df = params
         return heavy.student_t((x - loc) * (-log_scale).exp(), (self.log_df + log_df).exp()) - log_scale
 
+    def closed_form(self, context: Tensor | None = None) -> Distribution:
+        """The same as one of PyTorch's."""
+        loc, log_scale, log_df = self.params(self._check(None, context)[1])
+        df = (self.log_df + log_df).exp()
+        return torch.distributions.Independent(torch.distributions.StudentT(df, loc, log_scale.exp()), 1)
+
     def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
         r"""By Bailey's polar method, :math:`t^2 = \nu (e^{2E/\nu} - 1) \cos^2 2\pi V`, which is differentiable."""
         loc, log_scale, log_df = params
@@ -247,22 +254,21 @@ class Product(Density):
     """Independent blocks of a vector, each with its own base, for one or several features.
 
     Args:
-        bases: Densities of vectors, or modules with ``log_prob``, ``sample`` and ``event_shape``; those that take a
-            context get this one's.
+        bases: Of vectors, each as the base of a :class:`~pushforward.Flow`; those that take a context get this one's.
 
     Raises:
         ValueError: there are no bases, one is not over vectors, or they take contexts of different sizes.
     """
 
-    def __init__(self, bases: Sequence[nn.Module]) -> None:
+    def __init__(self, bases: Sequence[nn.Module | Distribution]) -> None:
         super().__init__()
-        shapes: list[Any] = [tuple(base.event_shape) for base in bases]  # type: ignore[arg-type]
-        if not bases or any(len(shape) != 1 for shape in shapes):
+        self.bases: Any = nn.ModuleList(as_density(base, 1) for base in bases)  # Any: a ModuleList's items are untyped
+        shapes: list[Any] = [tuple(base.event_shape) for base in self.bases]  # type: ignore[arg-type]
+        if not shapes or any(len(shape) != 1 for shape in shapes):
             raise ValueError(f"bases must hold at least one density, each of rows, got events of {shapes}")
-        contexts = {size for base in bases if (size := getattr(base, "context_features", 0))}
+        contexts = {size for base in self.bases if (size := getattr(base, "context_features", 0))}
         if len(contexts) > 1:
             raise ValueError(f"bases must take the same context, got contexts of {sorted(contexts)} features")
-        self.bases: Any = nn.ModuleList(bases)  # Any: a ModuleList's items are untyped
         self.sizes = [shape[0] for shape in shapes]
         self.event_shape, self.context_features = torch.Size((sum(self.sizes),)), max(contexts, default=0)
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 
 from ..numerics import heavy
 from .base import Density
 from .bases import Independent, Numbers
+from .torch_base import drawing_by
 
 
 class BoxUniform(Density):
@@ -49,6 +50,10 @@ class BoxUniform(Density):
         inside = ((x >= self.low) & (x <= self.high)).all(-1)
         volume = (self.high - self.low).log().sum().to(x)
         return torch.where(inside, -volume, -math.inf) + 0.0 * x.sum(-1)
+
+    def closed_form(self, context: Tensor | None = None) -> Distribution:
+        """The same as one of PyTorch's."""
+        return torch.distributions.Independent(torch.distributions.Uniform(self.low, self.high), 1)
 
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
@@ -108,32 +113,14 @@ class VonMises(Independent):
         return heavy.von_mises(x, *self._natural(params))
 
     def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
-        """By rejection from a wrapped Cauchy; ``temperature`` divides the concentration. Not differentiable."""
+        """``temperature`` divides the concentration. Not differentiable."""
         cosine, sine = (part.detach().double() for part in self._natural(params))
-        return _best_fisher(torch.hypot(cosine, sine) / temperature, torch.atan2(sine, cosine), generator).to(params)
+        mu, kappa = torch.atan2(sine, cosine), torch.hypot(cosine, sine) / temperature
+        with drawing_by(generator):
+            drawn = torch.distributions.VonMises(mu, kappa.clamp_min(1e-6), validate_args=False).sample()
+        return drawn.to(params)
 
     def _natural(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """kappa cos mu and kappa sin mu, ``(*batch, features)`` each."""
         cosine, sine = params
         return self.start[0] + cosine, self.start[1] + sine
-
-
-def _best_fisher(kappa: Tensor, mu: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Angles in [-pi, pi), in float64; about two thirds of the proposals are accepted, whatever the concentration."""
-    tau = 1 + (1 + 4 * kappa.square()).sqrt()
-    rho = 2 * kappa / (tau + (2 * tau).sqrt())  # (tau - sqrt(2 tau)) / (2 kappa), without cancellation
-    f, angle = torch.zeros_like(kappa), torch.zeros_like(kappa)
-    waits = torch.ones_like(kappa, dtype=torch.bool)
-    while bool(waits.any()):
-        z, u, sign = (torch.rand(kappa.shape, generator=generator, dtype=kappa.dtype, device=kappa.device)
-                      for _ in range(3))  # fmt: skip
-        # cos f of a wrapped Cauchy of mean resultant length rho
-        cauchy = (math.pi * z).cos()
-        f = ((1 + rho.square()) * cauchy + 2 * rho) / (1 + rho.square() + 2 * rho * cauchy)
-        r = (1 + rho.square()) / (2 * rho).clamp_min(1e-300)
-        c = kappa * (r - f)
-        taken = waits & ((u < c * (2 - c)) | (c.log() - u.log() + 1 - c >= 0) | (kappa < 1e-8))
-        side = torch.where(sign < 0.5, -1.0, 1.0)
-        angle = torch.where(taken, side * f.clamp(-1, 1).acos(), angle)
-        waits = waits & ~taken
-    return torch.remainder(angle + mu + math.pi, 2 * math.pi) - math.pi

@@ -15,9 +15,9 @@ from ..transforms.base import Transform
 from ..transforms.compose import Compose, plan
 from ..transforms.domain import on_events
 from ..transforms.seam import compile_blocks
-from .base import Density, StandardNormal, base_draw, base_log_prob, batch_of_draws
+from .base import Density, base_draw, base_log_prob, batch_of_draws
 from .guidance import denoised, with_guidance
-from .torch_base import TorchDistribution
+from .torch_base import as_density
 
 
 class Flow(Density):
@@ -49,7 +49,7 @@ class Flow(Density):
     ) -> None:
         super().__init__(encoder)
         self.transform = transform
-        self.base: Any = _as_base(base, transform.out_event_dim)  # anything with log_prob, sample and event_shape
+        self.base: Any = as_density(base, transform.out_event_dim)  # anything with log_prob, sample and event_shape
         shape: Any = self.base.event_shape if event_shape is None else event_shape
         self.event_shape = torch.Size(shape)
         self.context_features = context
@@ -269,14 +269,3 @@ class Flow(Density):
     ) -> Tensor:
         z = base_draw(self.base, batch, context, generator, temperature)
         return self._map(None, z).generate(z, context)
-
-
-def _as_base(base: Any, event_dim: int) -> nn.Module:
-    """The base that is given, as a module."""
-    if isinstance(base, Distribution):
-        return TorchDistribution.of(base, event_dim)
-    if isinstance(base, int) or (isinstance(base, Sequence) and not isinstance(base, str)):
-        return StandardNormal((base,) if isinstance(base, int) else base)
-    if not isinstance(base, nn.Module) or not hasattr(base, "log_prob"):
-        raise TypeError(f"base must be an event shape, a density or a module like one, got {type(base).__name__}")
-    return base

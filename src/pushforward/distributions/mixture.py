@@ -115,21 +115,24 @@ class GaussianMixture(Density):
     def icdf(self, q: Tensor, context: Tensor | None = None) -> Tensor:
         """The quantiles ``(*batch, 1)``, searched between those of the components."""
         _, context = self._check(None, context)
-        given = q.new_zeros(*q.shape, 0) if context is None else context.expand(*q.shape, -1)
-        away = self.white(torch.cat([given, q.new_zeros(*q.shape, 1)], -1))[..., -1]  # of x = 0
+        away = self.white(self._origin(context).expand(*q.shape, -1))[..., -1]
         ends = (torch.special.ndtri(q)[..., None] - away) / self.scale_logs()[:, -1].exp()
         return quantile_between(lambda x: self.cdf(x[..., None], context), q, ends.amin(-1), ends.amax(-1))[..., None]
 
     def quadrature(self, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The nodes of all components, weighted."""
         _, context = self._check(None, context)
-        batch = () if context is None else context.shape[:-1]
-        given = self.loc.new_zeros(*batch, 0) if context is None else context
-        y = torch.cat([given, given.new_zeros(*batch, 1)], -1)
+        y = self._origin(context)
+        batch = y.shape[:-1]
         z, weight = normal_nodes(self.loc, NODES if len(self.logits) == 1 else NODES_OF_MANY)
         x = (z.view(-1, *[1] * len(batch), 1) - self.white(y)[..., -1]) / self.scale_logs()[:, -1].exp()
         share = weight.view(-1, *[1] * len(batch), 1) * self._shares(y)
         return x.movedim(-1, 0).flatten(0, 1)[..., None], share.movedim(-1, 0).flatten(0, 1)
+
+    def _origin(self, context: Tensor | None) -> Tensor:
+        """(context, x) at x = 0."""
+        x = self.loc.new_zeros(self.event_shape)
+        return x if context is None else torch.cat([context, x.expand(*context.shape[:-1], -1)], -1)
 
     def _shares(self, y: Tensor) -> Tensor:
         """The components' weights given the context of y = (context, x), ``(*batch, components)``."""
@@ -169,12 +172,14 @@ class GaussianMixture(Density):
         L = torch.linalg.solve_triangular(A, torch.eye(A.shape[-1], dtype=A.dtype, device=A.device), upper=False)
         return L @ L.mT
 
-    def closed_form(self, context: Tensor | None = None) -> Distribution | None:
-        """The mixture as one of PyTorch's; None with a context."""
-        if self.context_features:
-            return None
-        parts = MultivariateNormal(self.loc, covariance_matrix=self.covariances())
-        return MixtureSameFamily(torch.distributions.Categorical(logits=self.logits), parts)
+    def closed_form(self, context: Tensor | None = None) -> Distribution:
+        """The mixture as one of PyTorch's; a context changes the means and the weights of its components."""
+        y, known = self._origin(self._check(None, context)[1]), self.context_features
+        A = self.precision_factors()[:, known:, known:]
+        inverse = torch.linalg.solve_triangular(A, torch.eye(A.shape[-1]).to(A), upper=False)
+        loc = -(inverse @ self.white(y)[..., known:, None])[..., 0]
+        weights = torch.distributions.Categorical(probs=self._shares(y))
+        return MixtureSameFamily(weights, MultivariateNormal(loc, scale_tril=inverse))
 
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float

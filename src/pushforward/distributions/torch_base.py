@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from .base import Density
+from .base import Density, StandardNormal
 
 EITHER = ({"covariance_matrix", "precision_matrix", "scale_tril"}, {"probs", "logits"})  # one of these is given
 
@@ -96,18 +97,35 @@ class TorchDistribution(Density):
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        """``temperature`` scales the distance of draws to the mean. PyTorch's own draws take no generator, so that its
-        global one stands in."""
+        """``temperature`` scales the distance of draws to the mean."""
         drawn = self.closed_form()
         draw = drawn.rsample if drawn.has_rsample else drawn.sample
-        if generator is None:
+        with drawing_by(generator):
             x = draw(batch)
-        else:
-            seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-            with torch.random.fork_rng([generator.device] if generator.device.type == "cuda" else []):
-                torch.manual_seed(seed)
-                x = draw(batch)
         return x if temperature == 1 else drawn.mean + temperature * (x - drawn.mean)
+
+
+@contextmanager
+def drawing_by(generator: torch.Generator | None) -> Iterator[None]:
+    """PyTorch's own draws take no generator: inside, its global one stands in, from a seed that this one draws."""
+    if generator is None:
+        yield
+        return
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    with torch.random.fork_rng([generator.device] if generator.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def as_density(base: Any, event_dim: int) -> nn.Module:
+    """The base that is given, as a module."""
+    if isinstance(base, Distribution):
+        return TorchDistribution.of(base, event_dim)
+    if isinstance(base, int) or (isinstance(base, Sequence) and not isinstance(base, str)):
+        return StandardNormal((base,) if isinstance(base, int) else base)
+    if not isinstance(base, nn.Module) or not hasattr(base, "log_prob"):
+        raise TypeError(f"base must be an event shape, a density or a module like one, got {type(base).__name__}")
+    return base
 
 
 def _class(family: str) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -17,7 +18,7 @@ class DensityView(Distribution):
     """p(x | context) for a fixed context; ``batch_shape`` is the context's, or that of :meth:`expand`.
 
     Mean, variance, entropy and Kullback-Leibler divergences are those of the same distribution of PyTorch, where there
-    is one: of normal bases and mixtures. Of other densities they have no closed form, and raise NotImplementedError.
+    is one: of most bases and of mixtures. Of other densities they have no closed form, and raise NotImplementedError.
 
     Args:
         density: The underlying density; its parameters are shared, not copied.
@@ -52,14 +53,14 @@ class DensityView(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        return self._known("mean").mean  # type: ignore[no-any-return]
+        return self._known("mean", lambda known: known.mean)  # type: ignore[no-any-return]
 
     @property
     def variance(self) -> Tensor:
-        return self._known("variance").variance  # type: ignore[no-any-return]
+        return self._known("variance", lambda known: known.variance)  # type: ignore[no-any-return]
 
     def entropy(self) -> Tensor:
-        return self._known("entropy").entropy()
+        return self._known("entropy", lambda known: known.entropy())  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self.context is None and self.batch_shape:
@@ -87,25 +88,18 @@ class DensityView(Distribution):
         """The shape of draws to ask for; a context adds its batch itself."""
         return torch.Size(sample_shape) + (self.batch_shape if self.context is None else torch.Size())
 
-    def _known(self, what: str = "divergence") -> Distribution:
-        """The same distribution as one of PyTorch's."""
+    def _known(self, what: str = "divergence", figure: Callable[[Distribution], Any] = lambda known: known) -> Any:
+        """The same distribution as one of PyTorch's, or a figure of it."""
         found = self.density.closed_form(self.context)
-        if found is None:
-            name = type(self.density).__name__
-            raise NotImplementedError(f"{name} has no {what} in closed form: estimate it from draws and log_prob")
-        return found if self.context is not None else found.expand(self.batch_shape)
+        if found is not None:
+            with suppress(NotImplementedError):
+                return figure(found if self.context is not None else found.expand(self.batch_shape))
+        name = type(self.density).__name__
+        raise NotImplementedError(f"{name} has no {what} in closed form: estimate it from draws and log_prob")
 
 
 @register_kl(DensityView, DensityView)
-def _kl(p: DensityView, q: DensityView) -> Tensor:
-    return kl_divergence(p._known(), q._known())
-
-
 @register_kl(DensityView, Distribution)
-def _kl_to_torch(p: DensityView, q: Distribution) -> Tensor:
-    return kl_divergence(p._known(), q)
-
-
 @register_kl(Distribution, DensityView)
-def _kl_from_torch(p: Distribution, q: DensityView) -> Tensor:
-    return kl_divergence(p, q._known())
+def _kl(p: Distribution, q: Distribution) -> Tensor:
+    return kl_divergence(*(each._known() if isinstance(each, DensityView) else each for each in (p, q)))

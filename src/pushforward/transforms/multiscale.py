@@ -40,6 +40,8 @@ class Squeeze(Transform):
         return blocks.movedim(-3, -4).movedim(-1, -3).flatten(-5, -3), x.new_zeros(x.shape[:-3])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if z.dim() < 3 or z.shape[-3] % 4:
+            raise ValueError(f"z must have channels in fours, got a batch {tuple(z.shape)}")
         blocks = z.unflatten(-3, (-1, 2, 2))  # (C, 2, 2, H/2, W/2)
         return blocks.movedim(-3, -1).movedim(-4, -3).flatten(-2).flatten(-3, -2), z.new_zeros(z.shape[:-3])
 
