@@ -82,6 +82,17 @@ def test_what_moves_by_itself_comes_before_what_follows_it(monkeypatch):
     assert np.mean(right) >= 0.9
 
 
+def test_the_column_without_which_nothing_has_changed_comes_first(monkeypatch):
+    diamonds = pl.from_pandas(pytest.importorskip("plotnine.data").diamonds)
+    frame = diamonds["carat", "depth", "table", "x", "y", "z"].sample(5100, seed=0, shuffle=True)
+    model = pf.TableDensity("maf", steps=30, random_state=0).fit(frame[:3000])  # depth is nearly 2 z / (x + y)
+    monkeypatch.setattr("pushforward.tables.queries.drift._least_likely", lambda *_: pl.DataFrame())
+    inches = pl.when(pl.int_range(700) % 30 == 0).then(pl.col("x") * 2.54).otherwise("x")
+    found = [model.drift(fresh.with_columns(inches.alias("x"))) for fresh in frame[3000:].iter_slices(700)]
+    assert all(each.p_value <= 0.05 for each in found)
+    assert sum(each.columns[0] == "x" for each in found) >= 2  # by their divergences y, z and y
+
+
 def test_a_correlation_alone_is_a_pair(model):
     fresh = rows(400, 78)
     order = np.random.default_rng(0).permutation(400)

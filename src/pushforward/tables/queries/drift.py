@@ -8,7 +8,7 @@ or bad the model is: it only decides what is looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...diagnostics.averages import mean_and_error
-from ...diagnostics.two_samples import Comparison, Moved
+from ...diagnostics.two_samples import Comparison
 from ...errors import InputError, listed
 from ...models.console import Console, aligned
 from ...models.train import Rows
@@ -26,14 +26,15 @@ from ..io.place import Location
 from ..io.table import Table
 from ..model import TableModel
 from ..schema.moments import find_form, read_moments
-from .explain import explain, log_tails
-from .moved import Pooled, Values, values_of
+from .explain import explain
+from .moved import Pooled, Values, tails_of, values_of
 from .query import marginal
 
 LEVEL = 0.05
 FEWEST, MOST, SCORED_HOLED = 10, 3_000, 500  # new rows; of rows with unknown cells, whose densities take draws
 POINTS = 2  # of each row's cell
 SHOWN = 10  # rows, and pairs, that are described
+SUSPECTS = 8  # columns of which one may be the only one that moved
 WINDOWS = 30  # at most
 PERIODS = ("1h", "1d", "1w", "1mo", "1q", "1y", "10y")
 
@@ -98,7 +99,7 @@ def drift(model: TableModel, table: Table, console: Console, by: str | None = No
     found = _described(pooled, pooled.compared(model.seed))
     if by is not None:
         found = replace(found, windows=_by_window(pooled, frame[by], model.seed))
-    return replace(found, rows=_least_likely(model, rows, new.numbers[chosen]))
+    return replace(found, rows=_least_likely(pooled, new.numbers[chosen]))
 
 
 def pool(model: TableModel, new: Rows, frame: pl.DataFrame, without: str | None = None) -> Pooled:
@@ -113,21 +114,18 @@ def pool(model: TableModel, new: Rows, frame: pl.DataFrame, without: str | None 
         for relation, rows in zip(schema.dependencies, schema.broken(schema.encode(frame, "table")), strict=True)
     }
     columns = [each for each in values_of(schema, both) if each.column.name != without]
-    return Pooled(columns, *_scores(model, both), broken, second)
+    value = _scores(model, both)
+    return Pooled(model, both, columns, value, tails_of(model, both, ~value.isnan()), broken, second)
 
 
-def _scores(model: TableModel, rows: Rows) -> tuple[Tensor, dict[str, Tensor]]:
-    """The log-density of every row and, with a guide, log tail probabilities of its cells given the others. Rows are
-    scored in random order, so that no draw tells old from new."""
+def _scores(model: TableModel, rows: Rows) -> Tensor:
+    """The log-density of every row, NaN where there is none. Rows are scored in random order, so that no draw tells old
+    from new."""
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(model.seed))
     holed = model.schema.missingness.unknown(rows.x[order]).any(1)
     scored = order[~holed | (holed.cumsum(0) <= SCORED_HOLED)]
-    some = rows[scored]
     nowhere = torch.full((len(rows),), math.nan, dtype=torch.float64)
-    value = nowhere.index_put((scored,), marginal(model, some, POINTS, model.seed).value)
-    tails = torch.zeros(len(some), 0) if model.guided is None else log_tails(model, some)
-    names = [column.name for column in model.schema.columns]
-    return value, {name: nowhere.index_put((scored,), tail) for name, tail in zip(names, tails.T, strict=False)}
+    return nowhere.index_put((scored,), marginal(model, rows[scored], POINTS, model.seed).value)
 
 
 def _described(pooled: Pooled, found: Comparison[Any]) -> Drift:
@@ -137,7 +135,7 @@ def _described(pooled: Pooled, found: Comparison[Any]) -> Drift:
     each = {values.column.name: values for values in pooled.columns}
     measures = [
         (name, groups["columns"][name].p_value, pooled.divergence(each[name].numbers), _change(pooled, each[name]))
-        for name in _most_moved(pooled, groups)
+        for name in _most_moved(pooled, found)
     ]
     pairs = [
         (*pair, moved.p_value, pooled.divergence(*(each[name].numbers for name in pair)), *_correlations(pooled, *pair))
@@ -173,17 +171,21 @@ def _usual(score: Tensor) -> tuple[float, float]:
     return mean_and_error(there[len(there) // 100 :].numpy()) if len(there) else (-math.inf, 0.0)
 
 
-def _most_moved(pooled: Pooled, groups: Mapping[str, Mapping[Any, Moved]]) -> list[str]:
+def _most_moved(pooled: Pooled, found: Comparison[Any]) -> list[str]:
     """The columns, the most moved first: those that moved by themselves, then the others; each by the divergence of its
     values, and of how far these are from what the others tell. What only follows another column diverges less than it
-    (the data processing inequality), but may be as far from what is told when that one moves."""
+    (the data processing inequality), but may be as far from what is told when that one moves. So the first of them
+    without which nothing has changed comes before all others: where one column moved, it is that one."""
     numbers = {values.column.name: values.numbers for values in pooled.columns}
 
     def moved(name: str) -> tuple[bool, float]:
-        by_itself = min(groups[group][name].p_value for group in ("columns", "missing")) <= LEVEL
-        return by_itself, sum(pooled.divergence(found[name]) for found in (numbers, pooled.tails) if name in found)
+        by_itself = min(found.groups[group][name].p_value for group in ("columns", "missing")) <= LEVEL
+        return by_itself, sum(pooled.divergence(seen[name]) for seen in (numbers, pooled.tails) if name in seen)
 
-    return sorted(numbers, key=moved, reverse=True)
+    names = sorted(numbers, key=moved, reverse=True)
+    suspects = names[:SUSPECTS] if found.p_value <= LEVEL and len(names) > 1 else []
+    cause = next((name for name in suspects if pooled.without(name).compared(pooled.model.seed).p_value > LEVEL), None)
+    return sorted(names, key=lambda name: name != cause)
 
 
 def _frame(rows: Sequence[tuple[Any, ...]], *names: str) -> pl.DataFrame:
@@ -263,15 +265,15 @@ def _by_window(pooled: Pooled, values: pl.Series, seed: int) -> pl.DataFrame:
     return frame.with_columns(p_value=pl.Series(held[np.argsort(order)]))
 
 
-def _least_likely(model: TableModel, rows: Rows, numbers: np.ndarray) -> pl.DataFrame:
+def _least_likely(pooled: Pooled, numbers: np.ndarray) -> pl.DataFrame:
     """The new rows to look at: the least likely ones, with the cells to blame."""
+    model, rows, value = pooled.model, pooled.rows[pooled.second], pooled.log_density[pooled.second].numpy()
     whole = np.flatnonzero(~model.schema.missingness.unknown(rows.x).any(1).numpy())
-    value = marginal(model, rows[whole], POINTS, model.seed).value.numpy()
-    worst = np.argsort(value, kind="stable")[:SHOWN]
-    why = explain(model, rows[whole[worst]], np.arange(len(worst)), seed=model.seed)
+    worst = whole[np.argsort(value[whole], kind="stable")[:SHOWN]]
+    why = explain(model, rows[worst], np.arange(len(worst)), seed=model.seed)
     gain = why.select(gain=pl.max_horizontal(f"gain_{name}" for name in model.schema.names))
     scores = {
-        "row": numbers[whole[worst]] + 1,
+        "row": numbers[worst] + 1,
         "log_density": value[worst],
         "percentile": model.percentile(value[worst]),
     }

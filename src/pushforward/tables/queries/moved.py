@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,9 +21,11 @@ from ...diagnostics.two_samples import (
     two_samples,
 )
 from ...models.train import Rows
+from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.kinds.few_values import is_unseen
 from ..schema.schema import Schema
+from .explain import log_tails
 
 PAIRS, CATEGORIES = 2_000, 500  # at most, the most dependent pairs and the commonest categories
 COMMON, FEWEST = 3, 5  # categories of a column in pairs; rows of a category that is looked at by itself
@@ -66,6 +68,8 @@ class Pooled:
     """Rows that a model did not see, and new ones, in random order, so that nothing but ``second`` tells them apart.
 
     Attributes:
+        model: The model.
+        rows: The rows, encoded.
         columns: What they hold.
         log_density: Those of the rows; NaN where there is none.
         tails: Log tail probabilities of every column's cells given the others, with a guide; NaN likewise.
@@ -73,6 +77,8 @@ class Pooled:
         second: Which rows are new.
     """
 
+    model: TableModel
+    rows: Rows
     columns: list[Values]
     log_density: Tensor
     tails: dict[str, Tensor]
@@ -84,11 +90,23 @@ class Pooled:
 
     def __getitem__(self, rows: Tensor) -> Pooled:
         return Pooled(
+            self.model,
+            self.rows[rows],
             [replace(each, numbers=each.numbers[rows]) for each in self.columns],
             self.log_density[rows],
             {name: tail[rows] for name, tail in self.tails.items()},
             {name: broken[rows] for name, broken in self.broken.items()},
             self.second[rows],
+        )
+
+    def without(self, name: str) -> Pooled:
+        """The same rows as if a column were not there, without what the model says of whole rows."""
+        return replace(
+            self,
+            columns=[each for each in self.columns if each.column.name != name],
+            log_density=torch.full_like(self.log_density, math.nan),
+            tails=tails_of(self.model, self.rows, ~self.log_density.isnan(), [name]),
+            broken={},
         )
 
     def compared(self, seed: int) -> Comparison[Hashable]:
@@ -152,6 +170,16 @@ def _products(scores: dict[str, Tensor]) -> list[tuple[Hashable, Tensor]]:
     return [
         ((one, other), (scores[one][:, :, None] * scores[other][:, None, :]).flatten(1)) for one, other in pairs[:PAIRS]
     ]
+
+
+def tails_of(model: TableModel, rows: Rows, scored: Tensor, without: Sequence[str] = ()) -> dict[str, Tensor]:
+    """Log tail probabilities of the cells of every column given the others, with a guide; NaN in rows not scored."""
+    if model.guided is None:
+        return {}
+    columns = model.schema.columns
+    found = torch.full((len(rows), len(columns)), math.nan, dtype=torch.float64)
+    found[scored] = log_tails(model, rows[scored], model.schema.features_of(without)).double()
+    return {column.name: tail for column, tail in zip(columns, found.T, strict=True) if column.name not in without}
 
 
 def values_of(schema: Schema, rows: Rows) -> list[Values]:
