@@ -55,23 +55,10 @@ def log_ndtri(log_p: Tensor) -> Tensor:
 
 
 def two_sided_index(x: Tensor, tail: int | None = None) -> Tensor:
-    r"""Hill's estimator of the tail index alpha on both sides of every column's median, :math:`P(|x| > t) \sim
-    t^{-\alpha}`.
+    r"""Hill's estimate (1975) of :math:`P(|x| > t) \sim t^{-\alpha}` left and right of every median, ``(2, features)``,
+    from the k largest distances, by default :math:`n^{2/3} / 2`; infinite where these are all equal.
 
     .. math:: \frac1\alpha = \frac1k \sum_{i=1}^{k} \log\frac{x_{(i)}}{x_{(k+1)}}
-
-    over the k largest distances from it.
-
-    Args:
-        x: ``(n, features)``.
-        tail: k; by default :math:`n^{2/3} / 2`, at least 2.
-
-    Returns:
-        ``(2, features)``, to the left and to the right: 2 for a Student-t of two degrees of freedom; infinite where the
-        largest are all equal.
-
-    Reference:
-        Hill (1975), A simple general approach to inference about the tail of a distribution, Annals of Statistics 3.
     """
     k = max(round(0.5 * len(x) ** (2 / 3)), 2) if tail is None else tail
     away = x - x.median(0).values

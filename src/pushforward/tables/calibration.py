@@ -46,36 +46,33 @@ def calibrated(model: TableModel, learned: Learned) -> dict[str, Any]:
         central.append(_central(held, some))
         weights.append(torch.ones(len(some)) if some.weights is None else some.weights)
     weighted = rows.rows.weights is not None
-    score, counts = _sorted(torch.cat(scores), torch.cat(weights) if weighted else None)
-    facts = {
-        "quantiles": quantiles(score, PERCENTS / 100, counts).tolist(),
-        "unseen": {"log_density": score.tolist(), "weights": None if counts is None else counts.tolist()},
+    unseen = _sorted("log_density", torch.cat(scores), torch.cat(weights) if weighted else None)
+    counts = np.array(unseen["weights"]) if weighted else None
+    facts: dict[str, Any] = {
+        "quantiles": quantiles(np.array(unseen["log_density"]), PERCENTS / 100, counts).tolist(),
+        "unseen": unseen,
     }
     if has_one_column(model):
         facts["unseen"]["central"] = torch.cat(central).sort().values.tolist()
     if model.guided is not None:
         some = rows.rows[np.sort(random.permutation(np.concatenate(rows.split[1:]))[:MOST])]
         tails = log_tails(model, some)
-        score, counts = _sorted(tails.sum(1), some.weights)
-        facts["unseen_by_guide"] = {"log_tails": score.tolist(), "weights": None if counts is None else counts.tolist()}
-        facts["unseen_by_guide"]["shapes"] = shapes_learnt(tails, some.weights).tolist()
+        shapes = shapes_learnt(tails, some.weights).tolist()
+        facts["unseen_by_guide"] = _sorted("log_tails", tails.sum(1), some.weights) | {"shapes": shapes}
     return facts
 
 
-def _sorted(score: Tensor, weight: Tensor | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Finite scores in their order, and their weights, 1 on average."""
+def _sorted(name: str, score: Tensor, weight: Tensor | None) -> dict[str, Any]:
+    """Finite scores in their order, and their weights, 1 on average, or None."""
     order = score.argsort(stable=True)
-    counts = None if weight is None else (weight[order] / weight.double().mean()).numpy()
-    return score[order].double().numpy().clip(-1e30), counts
+    counts = None if weight is None else (weight[order] / weight.double().mean()).tolist()
+    return {name: score[order].double().clamp_min(-1e30).tolist(), "weights": counts}
 
 
 def _central(model: TableModel, rows: Rows) -> Tensor:
     """What calibrates the intervals of a model of one column of amounts: see :meth:`ColumnDistribution.central`."""
-    column, there = model.schema.columns[0], ~model.schema.missingness.found(rows.x)[:, 0]
-    if not has_one_column(model) or not there.any():
-        return torch.empty(0, dtype=torch.float64)
-    some = rows[there]
-    if np.isnan(column.kind.amounts(some.x[:, 0].numpy())).any():
+    column, some = model.schema.columns[0], rows[~model.schema.missingness.found(rows.x)[:, 0]]
+    if not has_one_column(model) or not len(some) or np.isnan(column.kind.amounts(some.x[:, 0].numpy())).any():
         return torch.empty(0, dtype=torch.float64)
     return only_column(model, some.context).central(some.x[:, 0])
 

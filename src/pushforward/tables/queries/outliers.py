@@ -49,13 +49,13 @@ def outliers(
     if model.guided is not None:
         usual, weight = _usual(model, "log_tails", lambda rows: log_tails(model, rows).sum(1))
     fewer = len(usual) < len((model.usual() or ((),))[0])
-    if _allows(len(usual), level / STEADY if fewer else level):
+    if (len(usual) + 1) * level >= (STEADY if fewer else 1):
         score = log_tails(model, query.rows).sum(1).where(~value.isneginf(), -math.inf)
     else:
         usual, weight = _usual(
             model, "log_density", lambda rows: marginal(model, rows, model.samples, model.seed).value
         )
-    if not _allows(len(usual), level):
+    if (len(usual) + 1) * level < 1:
         raise InputError(
             f"the model {model.called} has {len(usual)} rows that it did not see, which allow no p-value below "
             f"{1 / (len(usual) + 1):.2g}; fit more rows, or ask for a higher level",
@@ -78,11 +78,6 @@ def outliers(
     )
     seen = (f"{source}: {SEEN}",) if model.was_fitted_to(query.rows) else ()
     return found[np.lexsort((score.numpy(), p_value))], (*query.notes, *seen)  # NaN last
-
-
-def _allows(rows: int, level: float) -> bool:
-    """Whether so many rows can give a p-value of at most ``level``."""
-    return (rows + 1) * level >= 1
 
 
 def _usual(model: TableModel, score: str, of: Callable[[Rows], Tensor]) -> tuple[np.ndarray, np.ndarray]:
