@@ -27,9 +27,9 @@ def whole(value: float) -> str:
     return _minus(f"{round(value):,}")
 
 
-def plus_minus(value: float, error: float) -> str:
+def plus_minus(value: float | None, error: float | None) -> str:
     """``3.10 ± 0.10``: the error with two digits, the value with as many decimals."""
-    if not (math.isfinite(value) and math.isfinite(error)):
+    if value is None or error is None or not (math.isfinite(value) and math.isfinite(error)):
         return number(value)
     decimals = min(max(1 - math.floor(math.log10(error)), 0), 6) if error > 0 else 3
     return _minus(f"{value:,.{decimals}f} ± {error:,.{decimals}f}")

@@ -188,8 +188,9 @@ class TableModel(FittedDensity):
     def figures(self) -> dict[str, str]:
         held = self.facts["summary"]["held_out"]
         return {
-            "Held-out log-likelihood": f"{_shown(held, 'log_likelihood', 'standard_error')} nats a row",
-            "Gain over a Gaussian": gain_in_words(held) or f"{_shown(held, 'gain', 'gain_standard_error')} nats a row",
+            "Held-out log-likelihood": f"{plus_minus(held['log_likelihood'], held['standard_error'])} nats a row",
+            "Gain over a Gaussian": gain_in_words(held)
+            or f"{plus_minus(held['gain'], held['gain_standard_error'])} nats a row",
         }
 
     def picture(self) -> str:
@@ -235,12 +236,6 @@ class TableModel(FittedDensity):
 
     def _whole(self) -> Density:
         return self.density if self.guided is None else self.guided
-
-
-def _shown(held: dict[str, Any], value: str, error: str) -> str:
-    """Formats figures, which in a saved model are None if they are not finite."""
-    found = [float("nan") if held[name] is None else float(held[name]) for name in (value, error)]
-    return plus_minus(*found)
 
 
 def describe_columns(schema: Schema) -> list[str]:
