@@ -12,10 +12,12 @@ import torch
 import pushforward as pf
 from pushforward.models.console import Console
 from pushforward.models.options import TrainingOptions
+from pushforward.models.train import Rows
 from pushforward.tables.io.read import read_any
 from pushforward.tables.options import TableOptions
 from pushforward.tables.prepare import prepare
-from pushforward.tables.selection.categories import categories_first, release
+from pushforward.tables.selection.categories import categories_first, crossed_categories, release
+from pushforward.tables.selection.members import folds
 from pushforward.tables.selection.one_flow import untrained
 from pushforward.tables.splits import TableSplits
 
@@ -75,3 +77,17 @@ def test_every_weight_can_be_trained_further(length: dict[str, float]) -> None:
     model = pf.TableDensity("maf", layers=1, hidden=(16,), queries=False, **length).fit(TABLE[:600])
     assert all(p.requires_grad for p in model.density.parameters())
     assert model.fit(TABLE[:600], more=0.1).summary_["training"]["steps"] > 0
+
+
+def test_flags_that_exclude_each_other_are_learnt_beside_a_column_of_many_categories() -> None:
+    """Which is overfitted first: the rows of one fold alone would stop all of them at their frequencies."""
+    random = np.random.default_rng(1)
+    which, wide = random.choice(3, 400, p=[0.3, 0.6, 0.1]), random.integers(0, 40, 400)
+    codes = torch.tensor(np.column_stack([wide, which == 0, which == 1, random.integers(0, 10, 400)]))
+    parts = folds(400, 4, 0)
+    sizes, whole = [40, 2, 2, 10], Rows(codes.double(), None)
+    found = crossed_categories(parts, sizes, codes, whole, TrainingOptions(threads=1))
+    assert len(found) == 1 + len(parts)
+    for each in found:
+        drawn = each.sample((2000,), generator=torch.Generator().manual_seed(0))
+        assert (drawn[:, 1:3] == 1).all(1).float().mean() < 0.05  # 0.18 if each came by itself

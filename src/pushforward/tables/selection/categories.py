@@ -68,31 +68,23 @@ def start_categories(density: Density, x: Tensor, weights: Tensor | None) -> Non
         categories.initialize(codes, codes.new_zeros(len(codes), given) if given else None, weights)
 
 
-def fresh_categories(
-    sizes: list[int], codes: Tensor, whole: Rows, held_out: int, training: TrainingOptions
-) -> Categories:
-    """The trained density of the categories of some rows, by their codes ``(n, columns)``; the last ones stop it."""
-    context = None if whole.context is None else whole.context.float()
-    categories = categories_by_size(sizes, context=0 if context is None else context.shape[1], seed=training.seed)
-    start_categories(categories, codes, whole.weights)
-    rows, learnt = Rows(codes.float(), context, whole.weights), len(codes) - held_out
-    train_categories(categories, rows[:learnt], rows[learnt:], training)
-    return categories.cpu()
-
-
-def categories_without(
+def crossed_categories(
     folds: Sequence[Tensor], sizes: list[int], codes: Tensor, whole: Rows, training: TrainingOptions
 ) -> list[Categories]:
-    """For each fold of some rows, the trained density of the categories of the others; the fold stops its training."""
+    """The trained density of the categories of some rows, by their codes ``(n, columns)``, and for each fold of them
+    that of the others: all for as many steps as suit the folds together. One fold alone has too few rows to tell: a
+    column of many categories is overfitted before the others are learnt."""
     ends = time.monotonic() + SHARE * (training.budget or math.inf)
+    steps = MemberOptions.steps if training.steps is None else training.steps
+    options = MemberOptions(steps=steps, lr=RATE, decay=0.0, ends=ends, together=True)
     rows = Points.of(codes.float(), None if whole.context is None else whole.context.float(), whole.weights)
-    shares = [(rows[others(folds, k)], rows[fold]) for k, fold in enumerate(folds)]
+    shares = [(rows, rows), *((rows[others(folds, k)], rows[fold]) for k, fold in enumerate(folds))]
     with threads.using(1):
-        return side_by_side(sizes, shares, ends, training.seed)[0]
+        return side_by_side(sizes, shares, options, training.seed)[0]
 
 
 def side_by_side(
-    sizes: list[int], shares: Sequence[tuple[Points, Points]], ends: float, seed: int
+    sizes: list[int], shares: Sequence[tuple[Points, Points]], options: MemberOptions, seed: int
 ) -> tuple[list[Categories], list[int]]:
     """For each share of rows, the trained density of their categories, stopped by those that it does not see or at a
     time; and the best step of each."""
@@ -100,7 +92,7 @@ def side_by_side(
     members = [categories_by_size(sizes, context=rows.given, seed=mix(seed, k, 6)) for k, rows in enumerate(train)]
     for member, rows in zip(members, train, strict=True):
         start_categories(member, rows.x[0], rows.weight)
-    return members, train_members(members, train, judged, MemberOptions(lr=RATE, decay=0.0, ends=ends), seed)
+    return members, train_members(members, train, judged, options, seed)
 
 
 def _codes(flow: Mixed, rows: Rows) -> Rows:

@@ -107,6 +107,7 @@ class MemberOptions:
         every: Steps between evaluations on the held-out rows.
         patience: Evaluations without improvement of any member after which training ends.
         ends: Time, by :func:`time.monotonic`, at which training ends; the result then depends on the machine's speed.
+        together: Whether all take the step that is best on average; the first one has seen all rows, and has no say.
     """
 
     steps: int = 600
@@ -116,6 +117,7 @@ class MemberOptions:
     every: int = 20
     patience: int = 8
     ends: float = math.inf
+    together: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "lr", "batch_size", "every", "patience"):
@@ -151,6 +153,7 @@ def train_members(
         if step % options.every == 0:
             with torch.no_grad():
                 now = losses(flat, *judged)
+            now = now[1:].mean().expand_as(now) if options.together else now
             better = now < found - 1e-4
             found, stale = torch.where(better, now, found), 0 if bool(better.any()) else stale + 1
             best[better] = flat.detach()[better]

@@ -26,10 +26,10 @@ from ..schema.preprocessing import preprocessing
 from ..schema.schema import Schema
 from ..splits import TableSplits, spread
 from .candidate import Candidate, Fitted, Task
-from .categories import categories_without, fresh_categories, side_by_side
+from .categories import RATE, crossed_categories, side_by_side
 from .cross_fitting import FEW_ROWS, AverageOptions, CrossFitted, cross_fit, wants_average
 from .kinds import MemberKind, Share
-from .members import Points, others
+from .members import MemberOptions, Points, others
 from .trees import MOST_ROWS, CalibratedScores, OnTrees, TreeFeatures, can_grow
 
 COPIES = 8  # points of each row's cell to learn from
@@ -118,7 +118,8 @@ class ClassNetworks(MemberKind):
     name: str = "network"  # type: ignore[misc]
 
     def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
-        members, steps = side_by_side([self.classes], shares, self.ends, seed)
+        options = MemberOptions(lr=RATE, decay=0.0, ends=self.ends)
+        members, steps = side_by_side([self.classes], shares, options, seed)
         self.steps.extend(steps)
         return list(members)
 
@@ -228,9 +229,8 @@ def _categories(
     """The density of the categories, and those fitted without each fold; the same if it is taken over."""
     if isinstance(trained, Mixed):
         return [trained.categories] * (1 + len(folds))
-    sizes, whole = [size for size in rows.schema.classes if size], rows.together
-    final = fresh_categories(sizes, codes, whole, len(rows.val), task.options.training)
-    return [final, *categories_without(folds, sizes, codes, whole, task.options.training)]
+    sizes = [size for size in rows.schema.classes if size]
+    return crossed_categories(folds, sizes, codes, rows.together, task.options.training)
 
 
 def _suits_trees(schema: Schema) -> bool:
