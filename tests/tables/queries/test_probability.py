@@ -196,6 +196,9 @@ def test_names_that_are_missing_at_random_are_so_in_their_share() -> None:
     model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=30).fit(frame)
     assert model.probability("kind IS NULL") == pytest.approx(holes.mean(), abs=0.03)
     assert model.probability("kind = 'a' OR kind IS NULL") > model.probability("kind = 'a'") + 0.1
+    value, error = model.probability({"kind": "a", "x": (0, None)}, errors=True)
+    assert abs(value - share(model.sample(MANY), "kind = 'a' AND x >= 0")[0]) < 4 * np.hypot(error, 0.003)
+    assert error < 0.0025
 
 
 def test_draws_stay_in_ranges(model: pf.TableDensity, drawn: pl.DataFrame) -> None:

@@ -34,7 +34,7 @@ from .where import Where
 A = TypeVar("A")
 FIRST, MOST = EVERY * REPLICATES, 8192  # draws from the guide for each region
 FEWEST, POINTS = 64, 500_000  # if asked of many rows: for each, and for all together
-COUNTED = 20_000  # draws among which other conditions are counted
+COUNTED, DRAWN = 20_000, 50_000  # draws among which other conditions are counted; draws of the density itself
 PRECISE, CLOSE = (0.04, 0.005), 0.0015  # relative errors, and the absolute one from which the first is small enough
 COMBINATIONS = 64  # of codes that are added up, if each has a closed form
 BOUND = 3.0  # if none of n draws has any weight, 3 / n bounds the share of those that would, at 95 %
@@ -91,14 +91,18 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
     found = Share(torch.ones(len(rows), dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64))
     if any(each.where.region.parts for each in asked):
         present = _present(model, rows, asked, which)
-        found = Share(*(part * present for part in _in_region(model, rows, asked, which, seed)))
+        errors = PRECISE[:1] if alone else PRECISE
+        found = Share(*(part * present for part in _in_region(model, rows, asked, which, seed, errors)))
     if any(each.rest for each in both):
         found = found.times(_counted(model, rows, both, which, seed))
     if any(each.given.rest for each in asked):
         return found.of(_counted(model, rows, [each.given for each in asked], which, seed))
-    if alone and not model.schema.missingness.ignored and bool((found.error > CLOSE).any()):
-        counted = _counted(model, rows, both, which, seed, inside=False)  # a guide's weights may vary more
-        found = Share(*(torch.where(counted.error < found.error, *pair) for pair in zip(counted, found, strict=True)))
+    if alone:  # what is not rare is told sooner by draws of the density, which are fast and have no weights
+        some = (found.error > CLOSE).nonzero()[:, 0]
+        counted = _counted(model, rows[some], both, which[some], seed, inside=False)
+        better = counted.error < found.error[some]
+        for whole, part in zip(found, counted, strict=True):
+            whole[some[better]] = part[better]
     return found
 
 
@@ -128,11 +132,13 @@ def _groups(each: Sequence[A], which: Tensor) -> Iterator[tuple[Tensor, A]]:
     return ((own, one) for own, one in zip(rows, each, strict=True) if len(own))
 
 
-def _in_region(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int) -> Share:
+def _in_region(
+    model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, errors: Sequence[float]
+) -> Share:
     """P(region | the values of rows, the regions that are given), with more draws where few leave too large an
     error."""
     found, some = Share(*(torch.zeros(len(rows), dtype=torch.float64) for _ in "ve")), torch.arange(len(rows))
-    for precise in PRECISE:
+    for precise in errors:
         for whole, part in zip(found, _precisely(model, rows[some], asked, which[some], seed, precise), strict=True):
             whole[some] = part
         some = (found.error > CLOSE).nonzero()[:, 0]
@@ -247,15 +253,19 @@ def _counted(
     """The share of rows for which the rest of a condition holds, among those in its region, by weighted draws; if not
     ``inside``, the share of those in the region as well, by draws of the density itself."""
     value, error = torch.ones(len(rows), dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64)
-    draws = most_draws(len(rows), FEWEST, COUNTED, POINTS)
+    alike = not inside and rows.context is None  # of nothing known, all have the same draws
+    draws = most_draws(1 if alike else len(rows), FEWEST, COUNTED if inside else DRAWN, POINTS)
     for place in range(len(rows)):  # one at a time: conditions differ, and are decided on cells as they are written
         where, one = wheres[int(which[place])], rows[place : place + 1]
         if inside and not where.rest:
             continue
         region = where.region if inside else Region({})
-        x, weight = weighted_rows(model, one, region, draws, seed)
-        x = _with_gaps(model, x, one, region, seed)
-        held = torch.from_numpy(where.counts(model.schema.decode(x))).double() * where.region.holds(x)
+        if not alike or not place:
+            x, weight = weighted_rows(model, one, region, draws, seed)
+            x = _with_gaps(model, x, one, region, seed)
+            frame = model.schema.decode(x)
+        there = ~x[:, list(where.region.parts)].isnan().any(1)
+        held = torch.from_numpy(where.counts(frame)).double() * (where.region.holds(x) & there)
         value[place] = (weight * held).sum().clamp(0.0, 1.0)
         error[place] = (weight * (held - value[place])).square().sum().sqrt()
         if not (held * weight > 0).any() or not ((1 - held) * weight > 0).any():
