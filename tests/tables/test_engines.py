@@ -110,8 +110,8 @@ def test_spark(spark: Any, model: pf.TableDensity, table: pl.DataFrame, shell: p
     check_filled(back(engine.impute(frame)), table)
     rows = back(engine.sample(BATCH + 10))
     check_rows(rows, table)
-    few = table[:30]  # of which each takes thousands of draws
-    some = in_spark(spark, few)
+    few = table[:6]  # each batch of which takes many thousands of draws
+    some = in_spark(spark, few).coalesce(1)
     check_answers(back(engine.predict(some, "size")), back(engine.ask(some, "size > 3", ["colour"])), few)
     assert engine.drift(frame).rows.height > 0
     assert engine.sample(5, {"colour": "red"}).toArrow()["colour"].to_pylist() == ["red"] * 5
