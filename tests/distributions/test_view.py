@@ -96,7 +96,8 @@ def test_a_flow_says_that_it_has_no_closed_form() -> None:
             ask()
 
 
-def test_draws_of_images_are_contiguous() -> None:
+def test_draws_are_contiguous() -> None:
+    assert pf.gmm(2, context=1).sample((3,), torch.zeros(4, 1)).is_contiguous()
     flow = pf.glow((1, 8, 8), levels=1, steps=1, hidden=4)
     assert flow.sample((2,)).is_contiguous()
     assert flow.rsample_and_log_prob((2,))[0].is_contiguous()
@@ -113,6 +114,7 @@ def test_draws_of_images_are_contiguous() -> None:
         lambda: pf.transforms.Squeeze()(torch.zeros(1, 3, 4)),
         lambda: pf.transforms.Squeeze().inverse(torch.zeros(33, 4, 4)),
         lambda: pf.residual((1, 8, 8)),
+        lambda: D.StandardNormal((2,))(torch.zeros(5, 3)),
         lambda: pf.maf(2.5),
     ],
     ids=[
@@ -124,6 +126,7 @@ def test_draws_of_images_are_contiguous() -> None:
         "odd sides",
         "odd channels",
         "an image's shape",
+        "another event",
         "half a feature",
     ],
 )

@@ -67,7 +67,8 @@ class Density(Configurable):
             temperature: Scales the spread of numbers and divides the logits of categories.
         """
         _, context = self._check(None, context)
-        return self._generate(batch_of_draws(shape, context), context, generator, temperature)
+        drawn = self._generate(batch_of_draws(shape, context), context, generator, temperature)
+        return drawn.contiguous()  # torch's own transformed distributions view draws
 
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
@@ -236,6 +237,10 @@ class StandardNormal(Density):
         self.register_buffer("loc", torch.zeros(()), persistent=False)  # carries the dtype and the device of draws
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        if x.shape[x.dim() - len(self.event_shape) :] != self.event_shape:
+            raise ValueError(
+                f"events of this density have shape {tuple(self.event_shape)}, got a batch {tuple(x.shape)}"
+            )
         return torch.rsub(sum_event(x.square(), len(self.event_shape)), self.constant, alpha=0.5)  # constant - sum / 2
 
     def closed_form(self, context: Tensor | None = None) -> Distribution:
