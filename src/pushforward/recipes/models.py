@@ -45,6 +45,7 @@ def made(
         raise ValueError(f"conditional must be one of {', '.join(kinds)}, got conditional={conditional!r}")
     if (classes is None) == (conditional == "categorical"):
         raise ValueError(f"classes is for conditional='categorical', got conditional={conditional!r} and {classes=}")
+    check(features=features)
     sizes = {"mixture": components, "categorical": classes}
     part = kinds[conditional](*([sizes[conditional]] if conditional in sizes else []))
     net = Networks.small(hidden, **options)
@@ -101,6 +102,7 @@ def gmm(features: int, *, context: int = 0, components: int = 8, covariance: str
         >>> mixture.conditional([0]).sample((5,), x[0, :1]).shape
         torch.Size([5, 2])
     """
+    check(features=features)
     return GaussianMixture(features, components, covariance=covariance, context=context)
 
 

@@ -17,7 +17,7 @@ class Elementwise(Transform):
     """z_j = f(x_j) with one fixed, monotone f. Subclasses give f, its inverse g, and log f'.
 
     Values are not inspected: outside of ``domain`` (of ``codomain``, for the inverse) the result is NaN, at its ends
-    infinite. ``flow.condition(validate_args=True)`` refuses them.
+    infinite. ``flow.condition(validate_args=True)`` refuses what is outside.
 
     Args:
         event_dim: Trailing dimensions of one event.

@@ -34,14 +34,14 @@ class Squeeze(Transform):
             check_squeezes(shape, 1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if x.shape[-1] % 2 or x.shape[-2] % 2:
-            raise ValueError(f"the height and width of x must be even, got {tuple(x.shape[-2:])}")
+        if x.dim() < 3 or x.shape[-1] % 2 or x.shape[-2] % 2:
+            raise ValueError(f"x must be images of even height and width, got a batch {tuple(x.shape)}")
         blocks = x.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))  # (C, H/2, 2, W/2, 2)
         return blocks.movedim(-3, -4).movedim(-1, -3).flatten(-5, -3), x.new_zeros(x.shape[:-3])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if z.dim() < 3 or z.shape[-3] % 4:
-            raise ValueError(f"z must have channels in fours, got a batch {tuple(z.shape)}")
+            raise ValueError(f"z must be images with channels in fours, got a batch {tuple(z.shape)}")
         blocks = z.unflatten(-3, (-1, 2, 2))  # (C, 2, 2, H/2, W/2)
         return blocks.movedim(-3, -1).movedim(-4, -3).flatten(-2).flatten(-3, -2), z.new_zeros(z.shape[:-3])
 
