@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+import polars as pl
 import torch
 from torch import Tensor
 
@@ -36,6 +38,7 @@ FIRST, MOST = EVERY * REPLICATES, 8192  # draws from the guide for each region
 FEWEST, POINTS = 64, 500_000  # if asked of many rows: for each, and for all together
 COUNTED, DRAWN = 20_000, 50_000  # draws among which other conditions are counted; draws of the density itself
 PRECISE, CLOSE = (0.04, 0.005), 0.0015  # relative errors, and the absolute one from which the first is small enough
+FAIR = 0.005  # likewise, of draws of the density
 COMBINATIONS = 64  # of codes that are added up, if each has a closed form
 BOUND = 3.0  # if none of n draws has any weight, 3 / n bounds the share of those that would, at 95 %
 
@@ -82,34 +85,44 @@ def probability(model: TableModel, wheres: Sequence[Where], known: Known, seed: 
 
 def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int) -> Share:
     """The same for some rows, with which of the questions each has, ``(n,)``."""
-    both, alone = [each.given & each.where for each in asked], not any(each.given.region.parts for each in asked)
-    alone = alone and bool(rows.x.isnan().all())
-    if alone and _is_exact(model, both):
+    alone = bool(rows.x.isnan().all())
+    if alone and _is_exact(model, asked):
         return _of_one_column(model, rows, asked, which)
     if alone and model.guided is None:
-        return _counted(model, rows, both, which, seed, inside=False)
+        return _of_draws(model, rows, asked, which, seed)
+    found = _by_guide(model, rows, asked, which, seed, PRECISE[:1] if alone else PRECISE)
+    if alone:  # what is not rare is told sooner by draws of the density, which are fast and have no weights
+        for close, answer in ((CLOSE, _of_draws), (FAIR, partial(_by_guide, errors=PRECISE[1:]))):
+            some = (found.error > close).nonzero()[:, 0]
+            if not len(some):
+                break
+            other = answer(model, rows[some], asked, which[some], seed)
+            better = other.error < found.error[some]
+            for whole, part in zip(found, other, strict=True):
+                whole[some[better]] = part[better]
+    return found
+
+
+def _by_guide(
+    model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, errors: Sequence[float]
+) -> Share:
+    """The same by draws of the guide."""
+    both = [each.given & each.where for each in asked]
     found = Share(torch.ones(len(rows), dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64))
     if any(each.where.region.parts for each in asked):
         present = _present(model, rows, asked, which)
-        errors = PRECISE[:1] if alone else PRECISE
         found = Share(*(part * present for part in _in_region(model, rows, asked, which, seed, errors)))
     if any(each.rest for each in both):
         found = found.times(_counted(model, rows, both, which, seed))
     if any(each.given.rest for each in asked):
-        return found.of(_counted(model, rows, [each.given for each in asked], which, seed))
-    if alone:  # what is not rare is told sooner by draws of the density, which are fast and have no weights
-        some = (found.error > CLOSE).nonzero()[:, 0]
-        counted = _counted(model, rows[some], both, which[some], seed, inside=False)
-        better = counted.error < found.error[some]
-        for whole, part in zip(found, counted, strict=True):
-            whole[some[better]] = part[better]
+        found = found.of(_counted(model, rows, [each.given for each in asked], which, seed))
     return found
 
 
-def _is_exact(model: TableModel, asked: Sequence[Where]) -> bool:
+def _is_exact(model: TableModel, asked: Sequence[Asked]) -> bool:
     """Whether questions are about a model's only column, and nothing else."""
     alone = has_one_column(model) and len(model.schema.columns) == 1 and not model.schema.columns[0].holes.share
-    return alone and not any(where.rest for where in asked)
+    return alone and not any(each.where.rest or each.given.rest or each.given.region.parts for each in asked)
 
 
 def _of_one_column(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor) -> Share:
@@ -247,30 +260,42 @@ def _present(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tenso
     return value
 
 
-def _counted(
-    model: TableModel, rows: Rows, wheres: Sequence[Where], which: Tensor, seed: int, inside: bool = True
-) -> Share:
-    """The share of rows for which the rest of a condition holds, among those in its region, by weighted draws; if not
-    ``inside``, the share of those in the region as well, by draws of the density itself."""
+def _counted(model: TableModel, rows: Rows, wheres: Sequence[Where], which: Tensor, seed: int) -> Share:
+    """The share of rows for which the rest of a condition holds, among those in its region, by weighted draws."""
     value, error = torch.ones(len(rows), dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64)
-    alike = not inside and rows.context is None  # of nothing known, all have the same draws
-    draws = most_draws(1 if alike else len(rows), FEWEST, COUNTED if inside else DRAWN, POINTS)
+    draws = most_draws(len(rows), FEWEST, COUNTED, POINTS)
     for place in range(len(rows)):  # one at a time: conditions differ, and are decided on cells as they are written
         where, one = wheres[int(which[place])], rows[place : place + 1]
-        if inside and not where.rest:
+        if not where.rest:
             continue
-        region = where.region if inside else Region({})
-        if not alike or not place:
-            x, weight = weighted_rows(model, one, region, draws, seed)
-            x = _with_gaps(model, x, one, region, seed)
-            frame = model.schema.decode(x)
-        there = ~x[:, list(where.region.parts)].isnan().any(1)
-        held = torch.from_numpy(where.counts(frame)).double() * (where.region.holds(x) & there)
+        x, weight = weighted_rows(model, one, where.region, draws, seed)
+        held = _holds(where, *_written(model, x, one, where.region, seed)).double()
         value[place] = (weight * held).sum().clamp(0.0, 1.0)
         error[place] = (weight * (held - value[place])).square().sum().sqrt()
         if not (held * weight > 0).any() or not ((1 - held) * weight > 0).any():
             error[place] = BOUND * weight.square().sum()
     return Share(value, error)
+
+
+def _of_draws(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int) -> Share:
+    """The share of draws of the density for which a condition holds, among those that are as given."""
+    shares, alike = [], rows.context is None  # then all have the same draws
+    draws = most_draws(1 if alike else len(rows), FEWEST, DRAWN, POINTS)
+    for place in range(len(rows)):
+        one, (where, given) = rows[place : place + 1], asked[int(which[place])]
+        if not alike or not place:
+            drawn = _written(model, weighted_rows(model, one, Region({}), draws, seed)[0], one, Region({}), seed)
+        among = _holds(given, *drawn)
+        n, share = among.sum(), (among & _holds(where, *drawn)).sum().double() / among.sum()
+        bound = (share == 0) | (share == 1)
+        shares.append(torch.stack([share, torch.where(bound, BOUND / n, (share * (1 - share) / n).sqrt())]))
+    return Share(*torch.stack(shares, 1))
+
+
+def _holds(where: Where, x: Tensor, frame: pl.DataFrame) -> Tensor:
+    """In which rows, as encoded and as written, a condition holds; a missing value lies in no region."""
+    there = ~x[:, list(where.region.parts)].isnan().any(1)
+    return torch.from_numpy(where.counts(frame)) & where.region.holds(x) & there
 
 
 def weighted_rows(model: TableModel, row: Rows, region: Region, draws: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -286,12 +311,14 @@ def weighted_rows(model: TableModel, row: Rows, region: Region, draws: int, seed
     return filled[:, 0].cpu(), log_w[:, 0].softmax(0).cpu()
 
 
-def _with_gaps(model: TableModel, x: Tensor, row: Rows, region: Region, seed: int) -> Tensor:
-    """Drawn rows with values removed as often as ignored ones are missing, but not where a value is known to be."""
+def _written(model: TableModel, x: Tensor, row: Rows, region: Region, seed: int) -> tuple[Tensor, pl.DataFrame]:
+    """Drawn rows, and how they are written, with values removed as often as ignored ones are missing, but not where a
+    value is known to be."""
     gapped = model.schema.missingness.drawn(x.double(), torch.Generator().manual_seed(seed))
     there = ~row.x[0].isnan()
     there[list(region.parts)] = True
-    return torch.where(there, x.double(), gapped)
+    x = torch.where(there, x.double(), gapped)
+    return x, model.schema.decode(x)
 
 
 def ask(
