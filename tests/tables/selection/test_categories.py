@@ -12,12 +12,11 @@ import torch
 import pushforward as pf
 from pushforward.models.console import Console
 from pushforward.models.options import TrainingOptions
-from pushforward.models.train import Rows
 from pushforward.tables.io.read import read_any
 from pushforward.tables.options import TableOptions
 from pushforward.tables.prepare import prepare
-from pushforward.tables.selection.categories import categories_first, crossed_categories, release
-from pushforward.tables.selection.members import folds
+from pushforward.tables.selection.categories import RATE, categories_first, release, side_by_side
+from pushforward.tables.selection.members import MemberOptions, Points, folds, others
 from pushforward.tables.selection.one_flow import untrained
 from pushforward.tables.splits import TableSplits
 
@@ -79,15 +78,18 @@ def test_every_weight_can_be_trained_further(length: dict[str, float]) -> None:
     assert model.fit(TABLE[:600], more=0.1).summary_["training"]["steps"] > 0
 
 
-def test_flags_that_exclude_each_other_are_learnt_beside_a_column_of_many_categories() -> None:
-    """Which is overfitted first: the rows of one fold alone would stop all of them at their frequencies."""
+def test_all_shares_of_few_rows_take_as_many_steps_as_suit_them_together() -> None:
+    """Alone, each stops where its few rows happen to be likeliest; the one that sees all rows has no say."""
     random = np.random.default_rng(1)
-    which, wide = random.choice(3, 400, p=[0.3, 0.6, 0.1]), random.integers(0, 40, 400)
-    codes = torch.tensor(np.column_stack([wide, which == 0, which == 1, random.integers(0, 10, 400)]))
-    parts = folds(400, 4, 0)
-    sizes, whole = [40, 2, 2, 10], Rows(codes.double(), None)
-    found = crossed_categories(parts, sizes, codes, whole, TrainingOptions(threads=1))
-    assert len(found) == 1 + len(parts)
-    for each in found:
-        drawn = each.sample((2000,), generator=torch.Generator().manual_seed(0))
-        assert (drawn[:, 1:3] == 1).all(1).float().mean() < 0.05  # 0.18 if each came by itself
+    which, wide = random.choice(3, 300, p=[0.3, 0.6, 0.1]), random.integers(0, 20, 300)
+    rows = Points.of(torch.tensor(np.column_stack([wide, which == 0, which == 1])).float(), None, None)
+    parts = folds(300, 4, 0)
+    shares = [(rows, rows), *((rows[others(parts, k)], rows[fold]) for k, fold in enumerate(parts))]
+    found = {}
+    for together in (False, True):
+        options = MemberOptions(steps=200, lr=RATE, decay=0.0, together=together)
+        members, found[together] = side_by_side([20, 2, 2], shares, options, 0)
+    assert len(set(found[True])) == 1 < len(set(found[False]))
+    assert found[True][0] < found[False][0]  # its own rows would never stop it
+    drawn = members[0].sample((2000,), generator=torch.Generator().manual_seed(0))
+    assert (drawn[:, 1:] == 1).all(1).float().mean() < 0.05  # 0.18 if each flag came by itself
