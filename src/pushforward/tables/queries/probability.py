@@ -6,8 +6,8 @@ complement, cut into disjoint regions,
 
 .. math:: P(R \mid v) = \frac{p(R, v)}{p(R, v) + p(\bar R, v)},
 
-which lies between 0 and 1, and whose relative error goes to 0 with either of the two. If nothing is known, the sum of
-the two is 1, and their estimates are averaged by their precision.
+which lies between 0 and 1, and whose relative error goes to 0 with either of the two. Where no value is known, and the
+answer is not rare, draws of the joint itself are counted.
 """
 
 from __future__ import annotations
@@ -166,17 +166,16 @@ def _precisely(
     alone = rows.x.isnan().all(1) & torch.tensor([not each.given.region.parts for each in asked])[which]
     regions = [[each.where.region & each.given.region] for each in asked]
     inside = log_masses(model, rows, regions, which, seed, precise)
-    value, error = inside.value.exp(), inside.value.exp() * inside.error
-    if bool((alone & (error <= CLOSE)).all()):  # the complement would add nothing
+    value = inside.value.exp().clamp_max(1.0)
+    error = value * inside.error
+    enough = alone & (error <= CLOSE)  # there the complement would add nothing
+    if bool(enough.all()):
         return Share(value, error)
     regions = [[part & each.given.region for part in each.where.region.complement()] for each in asked]
     outside = log_masses(model, rows, regions, which, seed, precise)
-    rest, other = outside.value.exp(), outside.value.exp() * outside.error
-    weight = torch.where(error + other > 0, other.square() / (error.square() + other.square()), 0.5)
     share = (inside.value - outside.value).sigmoid()
-    both = (weight * value + (1 - weight) * (1 - rest)).clamp(0, 1), (weight * error).hypot((1 - weight) * other)
     ratio = share, share * (1 - share) * inside.error.hypot(outside.error)
-    return Share(*(torch.where(alone, *each) for each in zip(both, ratio, strict=True)))
+    return Share(*(torch.where(enough, *each) for each in zip((value, error), ratio, strict=True)))
 
 
 def log_masses(
