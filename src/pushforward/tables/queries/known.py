@@ -80,10 +80,12 @@ class Known:
         """Reads what is given: None; ``{column: value | [values] | (low, high)}``; SQL text; or a frame of such cells,
         one for each row. What is None, or missing, is unknown. Of one row, ``where`` may say in SQL what else holds.
         """
-        if isinstance(given, str):
-            return cls._with(model, pl.DataFrame(), (Where.of(model, given, "given"),), True)
-        if given is None or (isinstance(given, Mapping) and not any(map(_is_column, given.values()))):
-            plain, asked = _divided({} if given is None else given)
+        if given is None or isinstance(given, str):
+            said = (where or None) if given is None else given
+            all_of = ANYWHERE if said is None else Where.of(model, said, "given")
+            return cls._with(model, pl.DataFrame(), (all_of,), True)
+        if isinstance(given, Mapping) and not any(map(_is_column, given.values())):
+            plain, asked = _divided(given)
             all_of = _where(model, asked) if not where else _where(model, asked) & Where.of(model, where, "given")
             return cls._with(model, _one_row(model, plain), (all_of,), True)
         given, asked_of_rows = _without_ranges(given)
@@ -153,7 +155,7 @@ class Known:
     def nothing(self) -> bool:
         """Whether no cell is known, except those that the model is conditioned on."""
         free = len(self.wheres) == 1 and self.wheres[0] is ANYWHERE and bool(self.rows.x.isnan().all())
-        return free and not self.bound.any()
+        return free and (self.told is None or not self.bound.any())
 
     @property
     def bound(self) -> torch.Tensor:
@@ -186,7 +188,7 @@ def check_known(model: TableModel, names: Sequence[str]) -> None:
 
 def _one_row(model: TableModel, given: Mapping[str, Any]) -> pl.DataFrame:
     """Values given by name, as a frame of one row; numbers may come as text."""
-    plain = {column.name for column in model.schema.known if column.reading.takes_numbers}
+    plain = {column.name for column in model.schema.known if column.name in given and column.reading.takes_numbers}
     return pl.DataFrame([series(name, [_number(name, v) if name in plain else v]) for name, v in given.items()])
 
 

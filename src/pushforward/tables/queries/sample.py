@@ -70,19 +70,15 @@ def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float
     return x.masked_fill(known.strange[:, None, None].to(x.device), torch.nan)
 
 
-def _drawn(model: TableModel, context: Tensor, generator: torch.Generator, temperature: float) -> Tensor:
+def _drawn(
+    model: TableModel, context: Tensor, generator: torch.Generator, temperature: float, rounds: int = ROUNDS
+) -> Tensor:
     """A draw for each context, ``(n, context features)``; draws far from the training rows are drawn again."""
-
-    def draws(given: Tensor) -> Tensor:
-        asked: tuple[Any, ...] = ((), given) if given.shape[1] else ((len(given),),)
-        return model.density.sample(*asked, generator=generator, temperature=temperature)
-
-    x = draws(context)
-    for _ in range(ROUNDS):
-        far = (model.schema.far(x).to(x.device) | ~x.isfinite().all(1)).nonzero()[:, 0]
-        if not len(far):
-            break
-        x[far] = draws(context[far])
+    asked: tuple[Any, ...] = ((), context) if context.shape[1] else ((len(context),),)
+    x = model.density.sample(*asked, generator=generator, temperature=temperature)
+    far = (model.schema.far(x).to(x.device) | ~x.isfinite().all(1)).nonzero()[:, 0]
+    if rounds and len(far):
+        x[far] = _drawn(model, context[far], generator, temperature, rounds - 1)
     return x
 
 
