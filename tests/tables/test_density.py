@@ -254,7 +254,7 @@ REFUSED: dict[str, Any] = {
     "time": (lambda m: pf.TableDensity(budget="soon"), "^budget='soon': expected"),
     "unfitted": (lambda m: pf.TableDensity().sample(1), "not fitted yet"),
     "other schema": (lambda m: m.score_samples(pl.DataFrame({"z": [1.0]})), "table: has no column"),
-    "n": (lambda m: m.sample(0), "n=0: expected at least 1"),
+    "n": (lambda m: m.sample(0), "n=0: expected a whole number, at least 1"),
     "given": (lambda m: m.sample(1, given={"sizes": 1.0}), "has no such column"),
     "given scores": (lambda m: m.score_samples(TABLE, given=["sizes"]), "given=.*sizes.*has the columns"),
     "another kind": (lambda m: m.compare(pf.ImageDensity(), TABLE), "ImageDensity cannot be compared with a TableD"),
