@@ -92,8 +92,9 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
         return _of_draws(model, rows, asked, which, seed)
     found = _by_guide(model, rows, asked, which, seed, PRECISE[:1] if alone else PRECISE)
     if alone:  # what is not rare is told sooner by draws of the density, which are fast and have no weights
-        for close, answer in ((CLOSE, _of_draws), (FAIR, partial(_by_guide, errors=PRECISE[1:]))):
-            some = (found.error > close).nonzero()[:, 0]
+        close = (found.value * (1 - found.value) / DRAWN).sqrt().clamp_max(CLOSE)
+        for least, answer in ((close, _of_draws), (FAIR, partial(_by_guide, errors=PRECISE[1:]))):
+            some = (found.error > least).nonzero()[:, 0]
             if not len(some):
                 break
             other = answer(model, rows[some], asked, which[some], seed)
