@@ -93,6 +93,7 @@ def test_starts_are_what_the_arguments_say():
     angles = torch.distributions.VonMises(0.3, 2.0).log_prob(x).sum(-1)
     torch.testing.assert_close(D.VonMises(2, 0.3, 2.0).log_prob(x), angles)
     torch.testing.assert_close(D.VonMises(2).log_prob(x), torch.full((5,), -2 * math.log(2 * math.pi)))
+    torch.testing.assert_close(D.VonMises(2, 0.3, 1e20).sample(5), torch.full((5, 2), 0.3))  # and they end
 
 
 def test_a_box():

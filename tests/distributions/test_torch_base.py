@@ -63,8 +63,10 @@ def test_what_is_made_of_others_is_refused() -> None:
         pf.distributions.TorchDistribution("kl_divergence", {})
 
 
-def test_a_product_takes_them_too() -> None:
+def test_a_product_takes_them_too(tmp_path) -> None:
     product = pf.distributions.Product([torchs.Laplace(torch.zeros(1), torch.ones(1)), 2])
     x = torch.randn(5, 3)
     normal = torchs.Normal(0.0, 1.0).log_prob(x[:, 1:]).sum(-1)
     torch.testing.assert_close(product.log_prob(x), torchs.Laplace(0.0, 1.0).log_prob(x[:, 0]) + normal)
+    pf.save(product, tmp_path / "product")
+    torch.testing.assert_close(pf.load(tmp_path / "product").log_prob(x), product.log_prob(x))

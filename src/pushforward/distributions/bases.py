@@ -272,6 +272,9 @@ class Product(Density):
         self.sizes = [shape[0] for shape in shapes]
         self.event_shape, self.context_features = torch.Size((sum(self.sizes),)), max(contexts, default=0)
 
+    def arguments(self) -> dict[str, Any]:
+        return {"bases": [*self.bases]}
+
     @property
     def support(self) -> constraints.Constraint:
         supports = [getattr(base, "support", constraints.real) for base in self.bases]

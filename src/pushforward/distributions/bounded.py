@@ -116,8 +116,9 @@ class VonMises(Independent):
         """``temperature`` divides the concentration. Not differentiable."""
         cosine, sine = (part.detach().double() for part in self._natural(params))
         mu, kappa = torch.atan2(sine, cosine), torch.hypot(cosine, sine) / temperature
+        kappa = kappa.nan_to_num().clamp(1e-6, 1e15)  # beyond, PyTorch's rejection may never end
         with drawing_by(generator):
-            drawn = torch.distributions.VonMises(mu, kappa.clamp_min(1e-6), validate_args=False).sample()
+            drawn = torch.distributions.VonMises(mu, kappa, validate_args=False).sample()
         return drawn.to(params)
 
     def _natural(self, params: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,8 @@ from torch.autograd import forward_ad
 
 _FUNCTORCH_ACTIVE: Any = getattr(torch._C, "_are_functorch_transforms_active", None)
 _TOP_HOOKS: Any = getattr(getattr(torch._C, "_autograd", None), "_top_saved_tensors_default_hooks", None)
+_MODE: Any = getattr(torch._C, "_get_dispatch_mode", None)
+_FAKE: Any = getattr(getattr(torch._C, "_TorchDispatchModeKey", None), "FAKE", None)
 _CHILDREN = "_modules"
 _LERP: Any = getattr(torch, "_foreach_lerp_", None)
 _ADD: Any = getattr(torch, "_foreach_add", None)
@@ -25,6 +27,11 @@ def transformed() -> bool:
     """Whether a transformation of ``torch.func`` (vmap, jvp, jacrev, …) is active. Unknown counts as yes: the plain
     formulas are always correct."""
     return _FUNCTORCH_ACTIVE is None or _FUNCTORCH_ACTIVE()
+
+
+def fake_tensors() -> bool:
+    """Whether tensors that are made now hold no numbers (``FakeTensorMode``): they may not be kept. Unknown is no."""
+    return None not in (_MODE, _FAKE) and _MODE(_FAKE) is not None
 
 
 def forward_mode() -> bool:

@@ -12,15 +12,13 @@ from torch.distributions import constraints
 
 from .base import Transform, check_event
 from .domain import Where, on_events
-from .seam import SHUT, imported
+from .seam import opened
 
 
 def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Transform]:
     """The maps to call in sequence in place of the transforms: faster ones, or the transforms themselves if a compiler
     traces the call or the fast room is shut (:mod:`.seam`)."""
-    if torch.compiler.is_compiling() or SHUT.get():
-        return transforms
-    room = imported()
+    room = opened()
     return transforms if room is None else room.plan(transforms, like)
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nets.pixelcnn import PixelNet, PixelSteps
+from ..numerics.torch_internals import fake_tensors
 
 if TYPE_CHECKING:
     from ..nets.made import MADE
@@ -47,7 +48,7 @@ def generate(
 ) -> None:
     """Runs through the features of n events: ``feature(j, params)`` gets the parameters ``(num_params, n)`` of feature
     j and returns the network's inputs for it, ``(inputs, n)``. One network pass per feature."""
-    room = _room()
+    room = opened()
     if room is not None:
         return room.sequential(net, context, batch).generate(batch.numel(), feature)
     known = net.biases[0].new_zeros(*batch, net.features, net.inputs)
@@ -59,20 +60,20 @@ def generate(
 
 def pixel_steps(net: PixelNet, x: Tensor, context: Tensor | None) -> PixelSteps:
     """The network of an autoregressive CNN, number by number, for images x that are being filled."""
-    room = _room()
+    room = opened()
     return PixelSteps(net, x, context) if room is None else room.FusedPixelSteps(net, x, context)
 
 
 def field_solve(field: nn.Module) -> Callable[..., Any] | None:
     """A faster solve of a field with its exact divergence, ``(solver, z, rows, trace)`` to the end state, the integral
     of the divergence and the outcome, differentiable but for the times; None if there is none."""
-    room = _room()
+    room = opened()
     return None if room is None else room.field_solve(field)
 
 
 def compile_blocks(transform: Transform, **options: Any) -> None:
     """Compiles a transform; a composition, a few neighbouring transforms per graph."""
-    room = _room()
+    room = opened()
     if room is None:
         transform.compile(**options)
     else:
@@ -97,9 +98,9 @@ def product_engines() -> dict[str, str]:
     return {} if room is None else room.chosen()  # type: ignore[no-any-return]
 
 
-def _room() -> Any:
-    """The fast room, or None if it is shut or missing, or a compiler traces the call."""
-    if torch.compiler.is_compiling() or SHUT.get():
+def opened() -> Any:
+    """The fast room, or None if it is shut or missing, or a compiler traces the call, or tensors hold no numbers."""
+    if torch.compiler.is_compiling() or SHUT.get() or fake_tensors():
         return None
     return imported()
 
