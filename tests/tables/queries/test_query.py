@@ -134,6 +134,8 @@ def test_imputation(model: pf.TableDensity) -> None:
     low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
     assert ((low <= test["y"][:300].to_numpy()) & (test["y"][:300].to_numpy() <= high)).mean() > 0.75
     assert set(model.impute(test.select("x")).columns) == {"x", "y", "group", "n"}
+    for nothing in (None, np.nan):  # a column of neither says what type it is of
+        assert set(model.impute(test.with_columns(group=pl.lit(nothing)))["group"]) <= set(test["group"])
 
 
 def test_explain_says_what_each_cell_has_given_the_others(model: pf.TableDensity) -> None:

@@ -58,7 +58,11 @@ def impute(
 
 
 def _filled(old: pl.Series, new: pl.Series, hole: pl.Series) -> pl.Series:
-    """The drawn values in place of the holes, in the column's own type if it can hold them."""
+    """The drawn values in place of the holes, in the column's own type if it can hold them: one of NaN alone, or of
+    nothing, says nothing of it."""
+    blank = old.dtype in (pl.Null, pl.Boolean) or (old.dtype.is_numeric() and not new.dtype.is_numeric())
+    if blank and missing(old).all():
+        old = pl.Series(old.name, [None] * len(old), dtype=new.dtype)
     new = new.cast(old.dtype, strict=False) if old.dtype != new.dtype and not new.dtype.is_float() else new
     if old.dtype.is_integer() and new.dtype.is_float():
         old = old.cast(new.dtype)
