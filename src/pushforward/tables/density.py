@@ -382,7 +382,7 @@ class TableDensity(TableModel):
         asked = [Where.of(self, one) for one in (where if several else [where])]
         known = known.repeated(len(asked), "where") if several else known
         found = probability(self, asked, known, self.seed)
-        self._tell(known.notes)
+        self._tell((*known.notes, *known.unheeded))
         if len(found.value) and not found.value.any():
             self._tell([f"{where}: no draw of the model lies there"])
         if (found.value.isnan() & ~known.strange).any():
@@ -408,7 +408,7 @@ class TableDensity(TableModel):
         """
         known = Known.of(self, given)
         found, several = quantiles(self, column, probabilities(q), known, self.seed), np.ndim(q) > 0
-        self._tell(known.notes)
+        self._tell((*known.notes, *known.unheeded))
         shaped = [part[0] if known.one else part for part in found]
         shaped = shaped if several else [part[..., 0] for part in shaped]
         return tuple(shaped) if errors else shaped[0]
@@ -454,7 +454,7 @@ class TableDensity(TableModel):
         """
         columns, known = [columns] if isinstance(columns, str) else columns, Known.of(self, given)
         found = highest_density_region(self, columns, known, level, self.seed)
-        self._tell((*known.notes, *found.notes))
+        self._tell((*known.notes, *known.unheeded, *found.notes))
         return found
 
     def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:

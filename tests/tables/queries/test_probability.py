@@ -205,6 +205,14 @@ def test_names_that_are_missing_at_random_are_so_in_their_share() -> None:
     assert error < 0.0025
 
 
+def test_where_a_share_is_exact_so_is_that_of_all_others() -> None:
+    holes = pl.Series(np.random.default_rng(2).random(len(TABLE)) < 0.2)
+    model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=30).fit(TABLE.select(x=pl.when(~holes).then("x")))
+    none, there = (model.probability(f"x IS {said}NULL", errors=True) for said in ("", "NOT "))
+    assert there == pytest.approx((1 - none[0], 0.0), abs=1e-9)
+    assert none[1] == 0
+
+
 def test_draws_stay_in_ranges(model: pf.TableDensity, drawn: pl.DataFrame) -> None:
     given = {"x": (0, 1), "age": (30, 40), "n": [2, 3], "amount": (0.5, None), "kind": None}
     rows = model.sample(400, given=given)

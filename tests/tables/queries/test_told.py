@@ -79,10 +79,24 @@ def test_a_total_is_given(model: pf.TableDensity) -> None:
         lambda: model.sample(2, given={"paid": -5.0}),
         lambda: model.sample(2, given={"paid": 3.0, "x": (0, 1)}),
         lambda: model.quantile("x", 0.5, given={"sum": 2.0}),
+        lambda: model.probability("x > 1", given={"sum": 2.0}),
     ):
         with pytest.raises(InputError) as raised:
             ask()
         assert raised.value.argument == "given"
+
+
+def test_of_rows_a_total_may_stand_beside_the_range_of_another(model: pf.TableDensity) -> None:
+    drawn = model.sample(5, given={"paid": np.array([3.5, np.nan]), "x": [None, (0, 1)]})
+    assert drawn["paid"].head(5).to_list() == [3.5] * 5
+    assert drawn["x"].tail(5).is_between(0, 1).all()
+
+
+def test_answers_that_do_not_heed_a_total_say_so(model: pf.TableDensity) -> None:
+    rows = pl.DataFrame({"x": [0.5, 0.0, 0.5, None], "sum": [2.0] * 4})
+    for ask in (lambda: model.probability("food > 1", given=rows), lambda: model.predict(rows, "food")):
+        ask()
+        assert [note for note in model.notes_ if "row 4:" in note]
 
 
 def test_what_no_parts_add_up_to_stays_missing(model: pf.TableDensity) -> None:

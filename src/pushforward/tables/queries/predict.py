@@ -90,7 +90,7 @@ def predict(
     others = frame.drop(name, *model.schema.extra_names(frame.columns), strict=False)
     check_shared(model, frame, "the table")
     known = Known.of(model, others if others.width else None)
-    found, notes = distribution_of(model, name, known, seed), known.notes
+    found, notes = distribution_of(model, name, known, seed), (*known.notes, *known.unheeded)
     if kind == "interval":
         central, more = central_level(model, name, level, seed)
         low, high = found.quantile([0.5 - 0.5 * central, 0.5 + 0.5 * central]).t()

@@ -24,6 +24,7 @@ from torch import Tensor
 from ...distributions.guided import Answer
 from ...distributions.guided.holes import EVERY
 from ...distributions.guided.weights import REPLICATES
+from ...errors import InputError
 from ...models.console import Console
 from ...models.train import Rows
 from ..model import TableModel
@@ -73,6 +74,8 @@ class Asked(NamedTuple):
 def probability(model: TableModel, wheres: Sequence[Where], known: Known, seed: int) -> Share:
     """P(where | what is known) of every row, with a condition for all or one for each; NaN given a category that no
     training row had."""
+    if known.one and known.bound.any():
+        raise InputError("takes a range or a list of a column that follows from others, not a value", "given")
     some, each, n = ~known.strange, (wheres, known.wheres), max(len(wheres), len(known.wheres))
     asked = [Asked(*(part[place % len(part)] for part in each)) for place in range(n)]
     found = Share(*(torch.full((len(known),), math.nan, dtype=torch.float64) for _ in "ve"))
@@ -175,7 +178,9 @@ def _precisely(
     regions = [[part & each.given.region for part in each.where.region.complement()] for each in asked]
     outside = log_masses(model, rows, regions, which, seed, precise)
     share = (inside.value - outside.value).sigmoid()
-    ratio = share, share * (1 - share) * inside.error.hypot(outside.error)
+    exact = alone & (outside.error == 0)  # nothing is left to be told by draws of the other part
+    share = torch.where(exact, 1 - outside.value.exp(), share)
+    ratio = share, torch.where(exact, 0.0, share * (1 - share) * inside.error.hypot(outside.error))
     return Share(*(torch.where(enough, *each) for each in zip((value, error), ratio, strict=True)))
 
 

@@ -97,7 +97,7 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     held = partial(_held, schema, known.wheres[0]) if known.wheres[0].rest else None
     most = most_draws(len(rows))
     query, bound = Query.holes(rows, told), known.bound[~strange]
-    if region is not None and bound.any():
+    if region is not None and any(known.where(row).region.parts for row in known.bound.nonzero()[:, 0].tolist()):
         raise InputError("takes no range beside a value of a column that follows from others", "given")
     drawn = query.draw(model, n, seed, missing=not whole, region=region, held=held, candidates=most)
     if drawn[:, bound].isnan().any():
