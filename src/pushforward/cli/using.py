@@ -100,7 +100,7 @@ def outliers(
 
     The p-value of a row is the share of the model's held-out rows that are no likelier: of usual rows, 5 in 100 have
     one of at most 0.05. Writes row (its number in the table, from 1), log_density, p_value, outlier and, for outliers,
-    unlikely_because, would_fit and gain: by how many nats the row would be likelier with that value.
+    unlikely_because, would_fit and gain: by how many nats the row is less odd without the cell.
 
     Args:
         data: The table, as for `pushforward fit`.
