@@ -86,6 +86,15 @@ def test_a_total_is_given(model: pf.TableDensity) -> None:
         assert raised.value.argument == "given"
 
 
+def test_many_draws_are_drawn_in_pieces(model: pf.TableDensity, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pushforward.tables.queries.query.BATCH", 256)
+    drawn = model.sample(150, given={"sum": 2.0})
+    assert drawn["sum"].to_numpy() == pytest.approx(2.0, abs=1e-6)
+    assert drawn[:64]["x"].to_list() != drawn[64:128]["x"].to_list()
+    with pytest.raises(InputError):
+        model.sample(150, given={"paid": -5.0})
+
+
 def test_of_rows_a_total_may_stand_beside_the_range_of_another(model: pf.TableDensity) -> None:
     drawn = model.sample(5, given={"paid": np.array([3.5, np.nan]), "x": [None, (0, 1)]})
     assert drawn["paid"].head(5).to_list() == [3.5] * 5

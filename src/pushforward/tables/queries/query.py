@@ -142,10 +142,11 @@ class Query:
         if self.told is None:
             return filled
         bound = self.told.bears_on(x)
-        for most in (4 * max(FEWEST, draws), 64 * max(FEWEST, draws)):  # many more where none agrees
+        for most in dict.fromkeys(min(times * max(FEWEST, draws), BATCH) for times in (4, 64)):  # many, if none agrees
             for some in pieces(bound, BATCH // most):
                 told, own = self.told[some], seed + int(some[0])
-                filled[:, some] = told.drawn(model, self.rows[some], draws, own, most, allowed)
+                for at, part in zip(range(0, draws, BATCH // 4), filled.split(BATCH // 4), strict=True):
+                    part[:, some] = told.drawn(model, self.rows[some], len(part), own + at, most, allowed)
             bound &= filled.isnan().any(-1).any(0)
         return filled
 
