@@ -140,6 +140,19 @@ def test_names_counters_constants_and_empty_columns_are_left_out_or_kept_apart()
         learnt(row=range(1, ROWS + 1))
 
 
+def test_row_numbers_of_a_part_of_a_table_are_left_out_and_days_with_gaps_are_not() -> None:
+    part, a = RNG.permutation(500)[:300], RNG.normal(size=300)
+    assert learnt(a=a, row=part).names == ["a"]
+    assert learnt(a=a, day=np.sort(part) + 100).names == ["a", "day"]
+    assert learnt(a=a, count=part // 2).names == ["a", "count"]
+
+
+def test_a_few_dates_among_holes_are_dates_and_a_few_that_repeat_are_names() -> None:
+    days = [f"2020-0{1 + k}-1{k}" for k in range(8)]
+    schema = learnt(a=RNG.normal(size=200), end=[*days, *[None] * 192], wave=days * 25)
+    assert [column.reading.dtype for column in schema.columns[:3]] == ["", "Date", "String"]
+
+
 def test_rare_categories_share_one() -> None:
     names = np.array([f"k{k}" for k in range(300)])[np.minimum(RNG.geometric(0.01, 3000), 299)]
     schema = learnt(k=names, a=RNG.normal(size=3000))

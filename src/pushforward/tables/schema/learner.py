@@ -151,7 +151,8 @@ class Learner:
         plain = _plain_reading(column)
         if plain is not None and not (plain.moment and (column.name in self.said.categories or there.n_unique() == 1)):
             return plain
-        if column.dtype == pl.String and column.name not in self.said.categories and there.n_unique() > FEW:
+        few = max(1, min(FEW, MOST_UNIQUE * len(there)))  # as many as names have that repeat
+        if column.dtype == pl.String and column.name not in self.said.categories and there.n_unique() > few:
             if (found := find_form(column)) is not None:
                 self._note_form(column.name, found)
                 return Reading(dtype=found.dtype, form=found.form, lenient=found.slip is not None)
@@ -299,11 +300,13 @@ class Learner:
         return True
 
     def _numbers_rows(self, name: str, values: pl.Series) -> bool:
-        """Whether a column is left out, since it holds the row numbers, from 0 or 1, in any order."""
+        """Whether a column is left out, since it holds row numbers, in any order: those of at least half of a table."""
         if self.asked or self.decisions.strict or len(values) < 10 or values.null_count():
             return False
         ordered = np.sort(numbers_of(values))
-        if ordered[0] not in (0, 1) or not (np.diff(ordered) == 1).all():
+        gaps, most = np.diff(ordered), len(ordered) * (1 if len(ordered) < 100 else 2)
+        dense = 0 <= ordered[0] <= gaps.max() and ordered[-1] <= most
+        if not dense or (gaps < 1).any() or (ordered % 1).any():
             return False
         self.decisions.add(name, "left out: it numbers the rows", "`columns=` models it")
         return True
