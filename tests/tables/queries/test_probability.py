@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import Any
 
 import numpy as np
@@ -174,16 +175,28 @@ def test_what_is_not_rare_is_as_certain_as_many_draws(monkeypatch: pytest.Monkey
     rng = np.random.default_rng(0)
     x = rng.normal(size=1500)
     bent = pl.DataFrame({
-        "x": x, "y": 3 * x**2 + 0.1 * rng.normal(size=1500), "z": np.sin(3 * x) + 0.1 * rng.normal(size=1500)
+        "x": x, "y": 3 * x**2 + 0.1 * rng.normal(size=1500), "z": np.sin(3 * x) + 0.1 * rng.normal(size=1500),
+        "side": np.where(x + rng.normal(size=1500) > 0, "right", "left"),
     })  # fmt: skip
     model = pf.TableDensity("nsf", layers=2, hidden=(32,), steps=150, lr=0.02).fit(bent)
     value, error = model.probability({"z": (0.5, None)}, errors=True)
     assert error < 0.005  # 0.055 by the guide alone
     drawn = model.sample(20_000, random_state=3)
     assert abs(value - (drawn["z"] >= 0.5).mean()) < 4 * np.hypot(error, 0.0035)
-    value, error = model.probability({"z": (0.5, None)}, "x > 0", errors=True)
-    assert error < 0.005
-    assert abs(value - (drawn.filter(pl.col("x") > 0)["z"] >= 0.5).mean()) < 4 * np.hypot(error, 0.005)
+    for given, text in (("x > 0", "x > 0"), ({"side": "right"}, "side = 'right'")):
+        value, error = model.probability({"z": (0.5, None)}, given, errors=True)
+        assert error < 0.005
+        assert abs(value - (drawn.filter(pl.sql_expr(text))["z"] >= 0.5).mean()) < 4 * np.hypot(error, 0.005)
+
+
+def test_quantiles_are_those_of_draws_where_few_weights_count(
+    model: pf.TableDensity, drawn: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pushforward.tables.queries.predict.EFFECTIVE", math.inf)
+    among = drawn.filter(pl.col("kind") == "b")["x"].to_numpy()
+    found = model.quantile("x", [0.1, 0.5, 0.9], given={"kind": "b"})
+    assert np.abs(found - np.quantile(among, [0.1, 0.5, 0.9])).max() < 0.1
+    assert model.quantile("x", 0.5, given={"kind": "b", "y": 3.0}) > 2.0  # no draw has this y
 
 
 @pytest.mark.parametrize("given", ["kind = 'a' AND kind = 'b'", "x > 1 AND x < 0"])

@@ -6,7 +6,7 @@ complement, cut into disjoint regions,
 
 .. math:: P(R \mid v) = \frac{p(R, v)}{p(R, v) + p(\bar R, v)},
 
-which lies between 0 and 1, and whose relative error goes to 0 with either of the two. Where no value is known, and the
+which lies between 0 and 1, and whose relative error goes to 0 with either of the two. Where no number is known, and the
 answer is not rare, draws of the joint itself are counted.
 """
 
@@ -60,6 +60,11 @@ class Share(NamedTuple):
         error = (self.value * other.error).hypot(other.value * self.error)
         return Share(self.value * other.value, error)
 
+    def of_odds(self) -> Tensor:
+        """The errors of the logarithms of the odds; 1 where no draw told these."""
+        spread = self.value * (1 - self.value)
+        return torch.where(spread > 0, self.error / spread, 1.0)
+
     def _relative(self) -> Tensor:
         return torch.where(self.value > 0, self.error / self.value, 0.0)
 
@@ -93,15 +98,17 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
         return _of_one_column(model, rows, asked, which)
     if alone and model.guided is None:
         return _of_draws(model, rows, asked, which, seed)
-    found = _by_guide(model, rows, asked, which, seed, PRECISE[:1] if alone else PRECISE)
-    if alone:  # what is not rare is told sooner by draws of the density, which are fast and have no weights
-        close = (found.value * (1 - found.value) / DRAWN).sqrt().clamp_max(CLOSE)
+    named = bool(torch.tensor(model.schema.classes)[~rows.x.isnan().all(0)].all())
+    found = _by_guide(model, rows, asked, which, seed, PRECISE[:1] if named else PRECISE)
+    if named:  # what is not rare is told sooner by draws of the density, which are fast and have no weights
+        spread = found.value * (1 - found.value)
+        close = (spread / DRAWN).sqrt().clamp_max(CLOSE).minimum(spread / 2)
         for least, answer in ((close, _of_draws), (FAIR, partial(_by_guide, errors=PRECISE[1:]))):
             some = (found.error > least).nonzero()[:, 0]
             if not len(some):
                 break
             other = answer(model, rows[some], asked, which[some], seed)
-            better = other.error < found.error[some]
+            better = other.of_odds() < Share(*(part[some] for part in found)).of_odds()
             for whole, part in zip(found, other, strict=True):
                 whole[some[better]] = part[better]
     return found
@@ -283,14 +290,14 @@ def _counted(model: TableModel, rows: Rows, wheres: Sequence[Where], which: Tens
 
 
 def _of_draws(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int) -> Share:
-    """The share of draws of the density for which a condition holds, among those that are as given."""
+    """The share of draws of the density for which a condition holds, among those that are as known and as given."""
     shares, alike = [], rows.context is None  # then all have the same draws
     draws = most_draws(1 if alike else len(rows), FEWEST, DRAWN, POINTS)
     for place in range(len(rows)):
         one, (where, given) = rows[place : place + 1], asked[int(which[place])]
         if not alike or not place:
-            drawn = _written(model, weighted_rows(model, one, Region({}), draws, seed)[0], one, Region({}), seed)
-        among = _holds(given, *drawn)
+            drawn = _written(model, drawn_rows(model, one, draws, seed), one, Region({}), seed)
+        among = _holds(given, *drawn) & as_known(drawn[0], one)
         n, share = among.sum(), (among & _holds(where, *drawn)).sum().double() / among.sum()
         bound = (share == 0) | (share == 1)
         shares.append(torch.stack([share, torch.where(bound, BOUND / n, (share * (1 - share) / n).sqrt())]))
@@ -303,13 +310,21 @@ def _holds(where: Where, x: Tensor, frame: pl.DataFrame) -> Tensor:
     return torch.from_numpy(where.counts(frame)) & where.region.holds(x) & there
 
 
+def drawn_rows(model: TableModel, row: Rows, draws: int, seed: int) -> Tensor:
+    """Draws of the density given one row's context, ``(draws, features)``, on the CPU."""
+    generator, context = torch.Generator(model.device).manual_seed(seed), row.to(model.device).context
+    return model.density.sample((draws,), context, generator=generator).reshape(draws, -1).cpu()
+
+
+def as_known(x: Tensor, row: Rows) -> Tensor:
+    """Which draws have what is known of one row: none where a number is."""
+    return ((x == row.x) | row.x.isnan()).all(1)
+
+
 def weighted_rows(model: TableModel, row: Rows, region: Region, draws: int, seed: int) -> tuple[Tensor, Tensor]:
     """Draws of what one row lacks, ``(draws, features)``, on the CPU, and their weights, which sum to 1."""
     if bool(row.x.isnan().all()) and not region.parts:
-        generator = torch.Generator(model.device).manual_seed(seed)
-        context = row.to(model.device).context
-        x = model.density.sample((draws,), context, generator=generator).reshape(draws, -1)
-        return x.cpu(), torch.full((draws,), 1 / draws, dtype=torch.float64)
+        return drawn_rows(model, row, draws, seed), torch.full((draws,), 1 / draws, dtype=torch.float64)
     x, _, other = region.filled(row.x, model.schema)
     guided = model.guide_for("answers no such question")
     filled, log_w = guided.weighted(x, row.context, draws=draws, seed=seed, region=stacked([other], model.schema))
