@@ -49,7 +49,7 @@ def drawn(page: Any) -> list[list[str]]:
 def test_it_scores_the_row_and_says_nothing_on_the_console(page: Any) -> None:
     assert page.title == "model: pushforward"
     first = text(page, "score")
-    assert "are less likely" in first
+    assert "are no likelier" in first
     put(page, "n", "400")
     until(page, "return document.querySelector('#score').textContent !== arguments[0]", first)
     put(page, "n", "40")

@@ -114,6 +114,9 @@ def test_the_shell_updates_a_saved_model(fitted, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["update"]["data"] == "new.csv"
     model = pf.TableDensity.load(tmp_path / "model2")
     assert model.facts["updates"][0]["rows"] == 100
-    assert model.update(rows(50, 16)).facts["updates"][1]["known"] == 550
+    rows(50, 16).write_csv(tmp_path / "more.csv")
+    assert main(["update", str(tmp_path / "model2"), str(tmp_path / "more.csv"), "-o", str(tmp_path / "model3")]) == 0
+    assert "stand for earlier ones" in capsys.readouterr().out
+    assert pf.TableDensity.load(tmp_path / "model3").facts["updates"][1]["known"] == 550
     assert main(["info", str(tmp_path / "model2")]) == 0
     assert "new.csv" in capsys.readouterr().out

@@ -46,7 +46,9 @@ def marginals(
         if labels and j in labels:
             _shares(axes, data[:, j], drawn, labels[j])
         else:
-            histogram(axes, data[:, j], drawn, bin_edges(data[:, j], step=(steps or {}).get(j, 0.0), bins=bins))
+            few = math.ceil(2 * len(data) ** 0.5)  # bars of few rows are a comb if they are narrow
+            edges = bin_edges(data[:, j], step=(steps or {}).get(j, 0.0), bins=min(bins, few), most=min(60, few))
+            histogram(axes, data[:, j], drawn, edges)
         axes.set_title(short(name, 26), fontsize=SMALL, parse_math=False)
     legend(figure, samples is not None)
     return figure

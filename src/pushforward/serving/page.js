@@ -121,7 +121,7 @@ const score = latest(async () => {
   try {
     const found = await ask("score", { rows: [row()] });
     const [value, percentile] = [found.log_density[0], found.percentile[0]];
-    const place = percentile === null ? "" : `; ${percentile.toFixed(1)} % of ${info.percentiles_among} are less likely`;
+    const place = percentile === null ? "" : `; ${percentile.toFixed(1)} % of ${info.percentiles_among} are no likelier`;
     say(byId("score"), value === null ? "the model has no density there" : `log-density ${value.toFixed(3)} nats${place}`);
   } catch (error) { say(byId("score"), error.message, true); }
 });

@@ -25,7 +25,7 @@ class Scores(BaseModel):
         description="Nats, in the table's own units; null where the density, and so the percentile, is 0."
     )
     percentile: list[float | None] = Field(
-        description="Per cent of unseen rows that are less likely; null for rows with only some of the columns."
+        description="Per cent of unseen rows that are no likelier; null for rows with only some of the columns."
     )
     standard_error: list[float | None] | None = Field(
         None, description="Nats; with errors=true; null where the density is 0."

@@ -209,8 +209,9 @@ def describe_data(table: Table, rows: TableSplits) -> list[str]:
     """The table as the model sees it."""
     schema, total = rows.schema, rows.training_rows + len(rows.val) + len(rows.test)
     given = f", given {listed(schema.given_names)}" if schema.given else ""
+    again = f" ({rows.earlier:,} stand for earlier ones: draws, held-out and saved rows)" if rows.earlier else ""
     return [
-        f"{table.path.name}: {total:,} rows, {len(schema.table_names)} columns{given}",
+        f"{table.path.name}: {total:,} rows{again}, {len(schema.table_names)} columns{given}",
         f"{rows.training_rows:,} rows to train on, {len(rows.val):,} to tell when to stop, {len(rows.test):,} held out",
         *([] if rows.stream is None else [f"read in pieces; columns learnt from {len(rows.train):,} of them"]),
         "",

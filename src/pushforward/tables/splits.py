@@ -37,6 +37,7 @@ class TableSplits:
         test_numbers: Positions of the test rows in their file, from 0.
         complete: Whether ``rows`` are those of one file in its order, rather than of splits or a sample.
         stream: The rows to train on, where they do not fit in memory.
+        earlier: How many rows are draws, held-out and saved ones, in the place of those of an earlier fit.
     """
 
     schema: Schema
@@ -45,6 +46,7 @@ class TableSplits:
     test_numbers: np.ndarray
     complete: bool = True
     stream: ShuffledRows | None = None
+    earlier: int = 0
 
     @functools.cached_property
     def train(self) -> Rows:

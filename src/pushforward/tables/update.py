@@ -216,7 +216,8 @@ class _Old:
         weights[ends[1] - count : ends[1]] = left / max(count, 1)
         whole = replace(_stacked([*train, *val, *test]), weights=None if left == count else weights)
         train_at, val_at, test_at = np.split(np.arange(ends[-1]), ends[1:-1])
-        divided = TableSplits(schema, whole, (train_at, val_at, test_at), np.arange(len(test_at)), False)
+        split, numbers = (train_at, val_at, test_at), np.arange(len(test_at))
+        divided = TableSplits(schema, whole, split, numbers, complete=False, earlier=len(whole) - len(fresh))
         return divided, self._kept(saved, train[0], new.height / (self.known + new.height))
 
     def _kept(self, saved: list[Rows], fresh: Rows, share: float) -> Rows | None:

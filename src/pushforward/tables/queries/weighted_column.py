@@ -126,5 +126,6 @@ class WeightedColumn(ColumnDistribution):
         kind = self.column.kind
         amounts = np.asarray(kind.amounts(values.flatten().numpy()), dtype=float)
         if kind.classes and np.isnan(kind.amounts(np.arange(float(kind.classes)))).all():
-            raise InputError(f"the values of column {self.column.name!r} are names, which have no order and no mean")
+            instead = "predict with `kind='mode'` or `kind='proba'`"
+            raise InputError(f"the values of column {self.column.name!r} are names, without order and mean; {instead}")
         return torch.from_numpy(amounts).view(values.shape)
