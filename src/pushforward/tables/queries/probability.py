@@ -80,7 +80,7 @@ def probability(model: TableModel, wheres: Sequence[Where], known: Known, seed: 
     """P(where | what is known) of every row, with a condition for all or one for each; NaN given a category that no
     training row had."""
     if known.one and known.bound.any():
-        raise InputError("takes a range or a list of a column that follows from others, not a value", "given")
+        raise InputError("takes a condition on a column that follows from others, such as a range or a list, not a value", "given")
     some, each, n = ~known.strange, (wheres, known.wheres), max(len(wheres), len(known.wheres))
     asked = [Asked(*(part[place % len(part)] for part in each)) for place in range(n)]
     found = Share(*(torch.full((len(known),), math.nan, dtype=torch.float64) for _ in "ve"))
