@@ -63,13 +63,13 @@ def _tick(value: float, position: int | None = None) -> str:
     return f"{mantissa}\u00d710{str(power).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
-def legend(figure: Figure, samples: bool, dots: bool = False) -> None:
+def legend(figure: Figure, samples: bool, dots: bool = False, called: tuple[str, str] = ("data", "the flow")) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     dot, patch = Line2D([], [], color=DATA, marker="o", ls="none", ms=3), Patch(color=DATA, alpha=0.4, lw=0)
     handles: list[Any] = [dot if dots else patch]
-    handles[0].set_label("data")
+    handles[0].set_label(called[0])
     if samples:
-        handles.append(Line2D([], [], color=MODEL, lw=1.5, label="the flow"))
+        handles.append(Line2D([], [], color=MODEL, lw=1.5, label=called[1]))
     figure.legend(handles=handles, loc="outside upper right", ncols=3, frameon=False, fontsize=SMALL)

@@ -23,6 +23,7 @@ def marginals(
     labels: Mapping[int, Sequence[str]] | None = None,
     bins: int = 40,
     across: int = 4,
+    called: tuple[str, str] = ("data", "the flow"),
 ) -> Figure:
     """One histogram per column: data filled, samples as an outline.
 
@@ -35,6 +36,7 @@ def marginals(
         labels: For columns of categories, encoded as 0, 1, …, their names, by index: the most common are shown.
         bins: Bars of a continuous column.
         across: Panels per row.
+        called: What the legend calls the two.
     """
     data, samples, names = rows_of(data), None if samples is None else rows_of(samples), names_of(data, columns)
     across = max(1, min(across, len(names)))
@@ -50,7 +52,7 @@ def marginals(
             edges = bin_edges(data[:, j], step=(steps or {}).get(j, 0.0), bins=min(bins, few), most=min(60, few))
             histogram(axes, data[:, j], drawn, edges)
         axes.set_title(short(name, 26), fontsize=SMALL, parse_math=False)
-    legend(figure, samples is not None)
+    legend(figure, samples is not None, called=called)
     return figure
 
 

@@ -62,6 +62,7 @@ def drift(e: RowEvidence) -> Blocks:
         columns=[name for name, *_ in moved],
         steps={place: e.schema.steps[j] for place, j in enumerate(at) if j in e.schema.steps},
         labels={place: e.schema.labels[j] for place, j in enumerate(at) if j in e.schema.labels},
+        called=("held out", "these rows"),
     )
     alt = f"Histograms of {count(len(at), 'column')}: rows held out at the fit filled, these rows as outlines."
     yield Figure(to_svg(figure, "drift", alt), "Filled: rows held out at the fit. Outline: these rows.")
