@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 
 import pushforward as pf
 from pushforward.errors import InputError
+from pushforward.tables.queries.probability import Share
 from pushforward.tables.queries.where import Where
 
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 1, "hidden": (24,), "steps": 120, "lr": 0.02}
@@ -366,3 +368,9 @@ def test_what_and_joins_about_single_columns_is_a_region_whatever_its_parenthese
     nested = Where.of(model, "(x > 1.5 AND (n < 4 AND day >= DATE '2024-03-01' + INTERVAL '2 days')) AND kind = 'a'")
     assert plain.rest == nested.rest == ()
     assert all(np.array_equal(part, nested.region.parts[j]) for j, part in plain.region.parts.items())
+
+
+def test_no_answer_is_never_better_than_one() -> None:
+    value, error = torch.tensor([[0.9, 0.5, math.nan], [0.2, 0.01, math.nan]])
+    poor, good, none = Share(value, error).of_odds()
+    assert good < poor < none

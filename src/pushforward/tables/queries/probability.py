@@ -61,9 +61,9 @@ class Share(NamedTuple):
         return Share(self.value * other.value, error)
 
     def of_odds(self) -> Tensor:
-        """The errors of the logarithms of the odds; 1 where no draw told these."""
+        """The errors of the logarithms of the odds; 1 where no draw told these, infinite where there is no answer."""
         spread = self.value * (1 - self.value)
-        return torch.where(spread > 0, self.error / spread, 1.0)
+        return torch.where(spread > 0, self.error / spread, 1.0).masked_fill(self.value.isnan(), math.inf)
 
     def _relative(self) -> Tensor:
         return torch.where(self.value > 0, self.error / self.value, 0.0)
@@ -80,7 +80,9 @@ def probability(model: TableModel, wheres: Sequence[Where], known: Known, seed: 
     """P(where | what is known) of every row, with a condition for all or one for each; NaN given a category that no
     training row had."""
     if known.one and known.bound.any():
-        raise InputError("takes a condition on a column that follows from others, such as a range or a list, not a value", "given")
+        raise InputError(
+            "takes a condition on a column that follows from others, such as a range or a list, not a value", "given"
+        )
     some, each, n = ~known.strange, (wheres, known.wheres), max(len(wheres), len(known.wheres))
     asked = [Asked(*(part[place % len(part)] for part in each)) for place in range(n)]
     found = Share(*(torch.full((len(known),), math.nan, dtype=torch.float64) for _ in "ve"))
