@@ -56,6 +56,11 @@ def test_it_scores_the_row_and_says_nothing_on_the_console(page: Any) -> None:
     assert page.get_log("browser") == []
 
 
+def test_labels_show_no_markup(page: Any) -> None:
+    """A quotation mark within an attribute would end it."""
+    assert not any('"' in label.text for label in page.find_elements("tag name", "label"))
+
+
 def test_it_fetches_from_its_own_server_alone(page: Any, url: str) -> None:
     names = page.execute_script("return performance.getEntriesByType('resource').map((one) => one.name)")
     assert names
