@@ -46,14 +46,14 @@ class Network:
         self.parts = [by_step(pattern, h) for pattern, h in zip(self.layers, self.hidden, strict=False)]
         read = [self.x, *self.rectified]
         self.reads = [[h[: step.columns] for step in s.steps] for s, h in zip(self.layers, read, strict=True)]
-        self.masks = [mask(pattern, like.dtype, like.device) for pattern in self.layers] if self.masked else []
-        self.mask_blocks = [blocks(pattern, mask) for pattern, mask in zip(self.layers, self.masks, strict=False)]
-        self.ragged = [ragged_parts(pattern, mask) for pattern, mask in zip(self.layers, self.masks, strict=False)]
+        masks = [mask(pattern, like.dtype, like.device) for pattern in self.layers] if self.masked else []
+        self.mask_blocks = [blocks(pattern, ones) for pattern, ones in zip(self.layers, masks, strict=False)]
+        self.ragged = [ragged_parts(pattern, ones) for pattern, ones in zip(self.layers, masks, strict=False)]
         sizes = [n * max((step.last - step.first) * step.columns for step in pattern.steps) for pattern in self.layers]
         self.multiply = [engine("values", size, like).product for size in sizes]
         self.by_weight = [engine("weights", size, like).mm for size in sizes]
         self.by_input = [engine("inputs", size, like) for size in sizes]
-        self.blocks = [[torch.empty_like(each) for each in masks] for masks in self.mask_blocks]  # without gaps
+        self.blocks = [[torch.empty_like(each) for each in parts] for parts in self.mask_blocks]  # without gaps
         self._gradients: _Gradients | None = None
         apart = [h for h, below in zip(self.rectified, self.hidden, strict=True) if h is not below]
         self.nbytes = nbytes([self.x, *self.hidden, *apart, *chain.from_iterable(self.blocks)])

@@ -104,8 +104,8 @@ class Told:
 
     def _turns(self, x: Tensor) -> Tensor:
         """What is left to the end in each turn, one hole of every sum, ``(turns, n, features)``."""
-        dependencies = self.schema.dependencies
-        sums = [holes for holes, one in zip(self._holes(x), dependencies, strict=True) if one in self._solved]
+        solved, dependencies = self._solved, self.schema.dependencies
+        sums = [holes for holes, one in zip(self._holes(x), dependencies, strict=True) if one in solved]
         left = torch.zeros(max([1, *(int(holes.sum(1).max()) for holes in sums)]), *x.shape, dtype=torch.bool)
         for turn, chosen in enumerate(left):
             for holes in sums:
