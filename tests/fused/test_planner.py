@@ -56,7 +56,7 @@ def test_contexts_that_broadcast(shape):
 def kinds(*transforms):
     """What is run, and for how many transforms each."""
     found = planner.plan(transforms, torch.zeros(2, 5))
-    return [(type(each).__name__, len(getattr(each, "couplings", getattr(each, "transforms", [0])))) for each in found]
+    return [(type(each).__name__, len(getattr(each, "nets", getattr(each, "transforms", [0])))) for each in found]
 
 
 def test_what_is_run_together():

@@ -47,24 +47,23 @@ def test_a_pinned_engine_is_not_measured_and_gives_the_same_bits_again(monkeypat
     assert pf.product_engines() == {}
 
 
-def test_each_kind_of_product_is_measured_once(monkeypatch):
+def test_products_are_measured_once(monkeypatch):
     measured = []
     times = products._times
     monkeypatch.setattr(products, "_times", lambda calls: measured.append(len(calls)) or times(calls))
     results(monkeypatch, None)
     found, count = pf.product_engines(), len(measured)
-    assert count == len(found) >= 3
-    assert {name.split()[0] for name in found} >= {"values", "weights", "inputs"}
+    assert 1 <= count == len(found)
     results(monkeypatch, None)
     assert len(measured) == count
 
 
 @pytest.mark.parametrize("faster", ["blas", "onednn"])
 def test_the_faster_one_is_taken(faster, monkeypatch):
-    monkeypatch.setattr(products, "_times", lambda calls: [1.0, 2.0] if faster == "blas" else [1.0, 0.5])
-    assert products.engine("values", 1 << 23, torch.zeros(2)).name == faster
-    assert products.engine("values", 1 << 10, torch.zeros(2)) is products.BLAS
-    assert products.engine("values", 1 << 23, torch.zeros(2).double()) is products.BLAS
+    monkeypatch.setattr(products, "_times", lambda calls: [1.0] * 3 + [2.0 if faster == "blas" else 0.5] * 3)
+    assert products.engine(1 << 23, torch.zeros(2)).name == faster
+    assert products.engine(1 << 10, torch.zeros(2)) is products.BLAS
+    assert products.engine(1 << 23, torch.zeros(2).double()) is products.BLAS
 
 
 @pytest.mark.parametrize(("times", "rows"), [([1.0, 2.0, 4.0], 128), ([0.9, 2.0, 4.0], 64), ([2.0, 2.0, 2.0], 256)])
@@ -79,7 +78,7 @@ def test_steps_of_masked_weights_have_the_width_of_least_time(times, rows, monke
 def test_an_unknown_engine_is_refused(monkeypatch):
     monkeypatch.setenv("PUSHFORWARD_PRODUCTS", "abacus")
     with pytest.raises(ValueError, match="PUSHFORWARD_PRODUCTS"):
-        products.engine("values", 1 << 23, torch.zeros(2))
+        products.engine(1 << 23, torch.zeros(2))
 
 
 @pytest.mark.parametrize("transposed", [False, True])

@@ -40,7 +40,7 @@ def test_products_without_onednn(monkeypatch):
     monkeypatch.setattr(torch_internals, "_LINEAR", None)
     assert not torch_internals.has_onednn()
     assert torch.equal(torch_internals.onednn_product(a, b), a @ b)
-    assert products.engine("values", 1 << 30, a) is products.BLAS
+    assert products.engine(1 << 30, a) is products.BLAS
 
 
 @pytest.mark.parametrize("missing", [False, True])

@@ -90,7 +90,7 @@ class _Sweep:
                 last_layer = k == len(layers) - 1
                 target = self.out[: rows.stop - rows.start] if last_layer else self.read[k + 1][rows]
                 read = self.read[k][:before]
-                multiply = engine("values", len(target) * before * n, like).product
+                multiply = engine(len(target) * before * n, like).product
                 outer.append((multiply, target, weight[rows, :before], read, rows))
                 heights = [r.stop - r.start for r in (self._rows(k, j, j + 1) for j in range(first, last))]
                 parts, read = weight[rows, before:].split(heights), self.read[k][before:]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..nets.mlp import STRAIGHT
-from ..numerics.torch_internals import add_rectified
+from ..numerics.torch_internals import rectified_sum
 from .block_triangular import BlockTriangular, mask
 from .products import engine
 
@@ -50,9 +50,10 @@ class Network:
         self.mask_blocks = [blocks(pattern, ones) for pattern, ones in zip(self.layers, masks, strict=False)]
         self.ragged = [ragged_parts(pattern, ones) for pattern, ones in zip(self.layers, masks, strict=False)]
         sizes = [n * max((step.last - step.first) * step.columns for step in pattern.steps) for pattern in self.layers]
-        self.multiply = [engine("values", size, like).product for size in sizes]
-        self.by_weight = [engine("weights", size, like).mm for size in sizes]
-        self.by_input = [engine("inputs", size, like) for size in sizes]
+        even = range(0, len(self.layers), 2) if self.residual else ()
+        plain = {*even, len(self.layers) - 1}  # the layers after which nothing is rectified at once
+        self.sums = [torch.add if k in plain else rectified_sum(like) for k in range(len(self.layers))]
+        self.engines = [engine(size, like) for size in sizes]
         self.blocks = [[torch.empty_like(each) for each in parts] for parts in self.mask_blocks]  # without gaps
         self._gradients: _Gradients | None = None
         apart = [h for h, below in zip(self.rectified, self.hidden, strict=True) if h is not below]
@@ -61,16 +62,14 @@ class Network:
     def run(self, params: Sequence[Tensor], out: Tensor) -> None:
         """Writes the network's outputs for ``self.x`` into ``out``."""
         stream: Tensor | None = None
-        last = len(self.layers) - 1
-        for k, reads in enumerate(self.reads):
-            h = out if k == last else self.hidden[k]
-            parts = by_step(self.layers[k], out) if k == last else self.parts[k]
-            add = torch.add if k == last or (self.residual and k % 2 == 0) else add_rectified
-            bias = params[2 * k + 1]
+        places = (*self.parts, by_step(self.layers[-1], out))
+        for k, (reads, parts, add) in enumerate(zip(self.reads, places, self.sums, strict=True)):
+            product, bias = self.engines[k].product, params[2 * k + 1]
             biases = by_step(self.layers[k], bias if bias.dim() == 2 else bias.unsqueeze(1))
             for weight, read, part, own in zip(self._load(k, params[2 * k]), reads, parts, biases, strict=True):
-                add(self.multiply[k](weight, read, out=part), own, out=part)
-            if self.residual and k != last and k % 2 == 0:
+                add(product(weight, read, out=part), own, out=part)
+            if self.residual and k % 2 == 0 and k < len(self.hidden):
+                h = self.hidden[k]
                 stream = h if stream is None else h.add_(stream)
                 if k + 1 != self.straight:
                     torch.clamp_min(h, 0, out=self.rectified[k])
@@ -109,44 +108,48 @@ class Network:
                 grads[2 * k + 1] = grad.clone() if bias.dim() == 2 else grad.sum(1)
             if k == 0:
                 if into is not None:
-                    self._input_grad(0, weight, parts, [into[: step.columns] for step in self.layers[0].steps], True)
+                    self._add_input_grad(weight, parts, into)
                 break
-            out = below.hidden[k - 1]
-            self._input_grad(k, weight, parts, below.columns[k - 1], False)
+            read, out = self.reads[k][-1], below.read[k - 1]
+            found = self._input_grad(k, weight, parts, out)
             if k != self.straight:
-                torch.ops.aten.threshold_backward.grad_input(out, self.rectified[k - 1], 0, grad_input=out)
+                torch.ops.aten.threshold_backward.grad_input(found, read, 0, grad_input=out)
             else:
-                out.mul_(STRAIGHT)
-            grad, parts = out, below.parts[k - 1]
+                torch.mul(found, STRAIGHT, out=out)
+            grad, parts = below.hidden[k - 1], below.parts[k - 1]
             if self.residual and k % 2 == 1:  # the branch's gradient rejoins the stream
                 stream = grad = grad if stream is None else grad.add_(stream)
         return grads
 
     def _weight_grad(self, k: int, weight: Tensor, parts: Sequence[Tensor]) -> Tensor:
-        pattern = self.layers[k]
+        pattern, by = self.layers[k], self.engines[k]
+        if pattern.whole and not self.masked:
+            return by.product(parts[0], self.reads[k][0].t(), out=None)
         found = torch.empty_like(weight) if pattern.whole else torch.zeros_like(weight)
         for part, read, block in zip(parts, self.reads[k], blocks(pattern, found), strict=True):
-            self.by_weight[k](part, read.t(), out=block)
+            by.mm(part, read.t(), out=block)
         if self.masked:
             for part, ragged in zip(ragged_parts(pattern, found), self.ragged[k], strict=True):
                 part.mul_(ragged)
         return found
 
-    def _input_grad(
-        self, k: int, weight: Tensor, parts: Sequence[Tensor], columns: Sequence[Tensor], add: bool
-    ) -> None:
-        """Wᵀ grad into the columns that each step reads, the last step first, as it is the widest."""
-        matrices = self.blocks[k] if self.masked else blocks(self.layers[k], weight)
-        *others, widest = zip(matrices, parts, columns, strict=True)
-        block, part, into = widest
-        mm, add_product = self.by_input[k].mm, self.by_input[k].add
-        if add:
-            add_product(into, block.t(), part)
-        else:
-            mm(block.t(), part, out=into)
-        for block, part, into in others:
-            if len(into):
-                add_product(into, block.t(), part)
+    def _input_grad(self, k: int, weight: Tensor, parts: Sequence[Tensor], out: Tensor) -> Tensor:
+        """Wᵀ grad, for the units that a step reads, in ``out`` or in new memory; the last step reads them all."""
+        *others, (block, part) = zip(self._loaded(k, weight), parts, strict=True)
+        found = self.engines[k].product(block.t(), part, out=out)
+        for block, part in others:
+            if block.shape[1]:
+                self.engines[k].add(found[: block.shape[1]], block.t(), part)
+        return found
+
+    def _add_input_grad(self, weight: Tensor, parts: Sequence[Tensor], into: Tensor) -> None:
+        for block, part in zip(self._loaded(0, weight), parts, strict=True):
+            if block.shape[1]:
+                self.engines[0].add(into[: block.shape[1]], block.t(), part)
+
+    def _loaded(self, k: int, weight: Tensor) -> list[Tensor]:
+        """The blocks of a weight as :meth:`run` left them."""
+        return self.blocks[k] if self.masked else blocks(self.layers[k], weight)
 
 
 class _Gradients:
@@ -156,9 +159,8 @@ class _Gradients:
         with torch.inference_mode(False), torch.no_grad():
             self.hidden = [torch.zeros_like(h) for h in of.hidden]  # units that no step reads stay at 0
         self.parts = [by_step(pattern, h) for pattern, h in zip(of.layers, self.hidden, strict=False)]
-        self.columns = [
-            [h[: step.columns] for step in pattern.steps] for pattern, h in zip(of.layers[1:], self.hidden, strict=True)
-        ]
+        widest = [pattern.steps[-1].columns for pattern in of.layers[1:]]
+        self.read = [h[:columns] for columns, h in zip(widest, self.hidden, strict=True)]
         of.nbytes += nbytes(self.hidden)
 
 

@@ -1,9 +1,10 @@
 """Which engine multiplies large matrices: PyTorch's BLAS or oneDNN, whichever is faster here.
 
 Both are part of PyTorch. Which one is faster depends on the processor, by up to a factor of two, so it is measured,
-once for each process, number of threads, kind and size of product, in a millisecond or two, when the first such product
-comes. The engines round differently: ``PUSHFORWARD_PRODUCTS=blas`` or ``onednn`` pins one, and then results are
-reproducible from run to run. :func:`chosen` says what was taken.
+once for each process and number of threads, in a few milliseconds, when the first such product comes. One engine does
+them all: two in turn, each with its own way of waking threads, take longer than either. They round differently:
+``PUSHFORWARD_PRODUCTS=blas`` or ``onednn`` pins one, and then results are reproducible from run to run. :func:`chosen`
+says what was taken.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from ..numerics.torch_internals import has_onednn, onednn_product
 
-SIZES = {1 << 20: 128, 1 << 23: 256}  # multiplications from which on products count as such, and what is measured then
+LARGE = 1 << 20  # multiplications from which on a product counts as such
+UNITS, EVENTS = 128, 512  # of the layer that is measured
 REPEATS = 7
 CLEARLY = 0.87  # of the other's time: a smaller gain may be noise
 WIDTHS = (64, 128, 256)  # rows of a step of a masked weight
@@ -40,27 +42,19 @@ class Engine(NamedTuple):
 BLAS = Engine("blas", torch.mm, torch.Tensor.addmm_)
 ONEDNN = Engine("onednn", lambda a, b, out: onednn_product(a, b), lambda total, a, b: total.add_(onednn_product(a, b)))
 
-# Operands of a product of n x n matrices as networks have them, for each kind.
-KINDS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
-    "values": lambda weight, units: (weight, units),  # W h
-    "weights": lambda grad, units: (grad, units.t()),  # the gradient of W, g hᵀ
-    "inputs": lambda weight, grad: (weight.t(), grad),  # the gradient of h, Wᵀ g
-}
-
 _CHOSEN: dict[tuple[Any, ...], Any] = {}
 
 
-def engine(kind: str, multiplications: int, like: Tensor) -> Engine:
-    """The engine for products of a kind and of so many multiplications, of tensors like one of them."""
-    size = max((least for least in SIZES if least <= multiplications), default=0)
-    if not size or like.dtype != torch.float32 or like.device.type != "cpu" or not has_onednn():
+def engine(multiplications: int, like: Tensor) -> Engine:
+    """The engine for products of so many multiplications, of tensors like one of them."""
+    if multiplications < LARGE or like.dtype != torch.float32 or like.device.type != "cpu" or not has_onednn():
         return BLAS
     pinned = os.environ.get("PUSHFORWARD_PRODUCTS")
     if pinned:
         return _named(pinned)
-    key = kind, size, torch.get_num_threads()
+    key = "engine", torch.get_num_threads()
     if key not in _CHOSEN:
-        _CHOSEN[key] = _faster(kind, SIZES[size])
+        _CHOSEN[key] = _faster()
     return _CHOSEN[key]  # type: ignore[no-any-return]
 
 
@@ -76,7 +70,7 @@ def step_rows(rows: int, columns: int) -> int:
 
 
 def chosen() -> dict[str, str]:
-    """The engines that have been measured, by kind and size of product and threads, and the rows of a step."""
+    """The engine and the rows of a step that have been measured, by number of threads."""
     return {" ".join(map(str, key)): getattr(found, "name", str(found)) for key, found in _CHOSEN.items()}
 
 
@@ -87,18 +81,20 @@ def _named(name: str) -> Engine:
     return engines[name]
 
 
-def _faster(kind: str, n: int) -> Engine:
-    a, b = KINDS[kind](torch.ones(n, n), torch.ones(n, n))
-    out = torch.empty(n, n)
-    blas, onednn = _times([lambda: BLAS.mm(a, b, out=out), lambda: ONEDNN.mm(a, b, out=out)])
-    return ONEDNN if onednn < CLEARLY * blas else BLAS
+def _faster() -> Engine:
+    """The engine with less time for the three products of a layer W: W h, g hᵀ and Wᵀ g, if it is clearly less."""
+    weight, h = torch.ones(UNITS, UNITS), torch.ones(UNITS, EVENTS)
+    products = [(a, b, torch.empty(len(a), b.shape[1])) for a, b in ((weight, h), (h, h.t()), (weight.t(), h))]
+    calls = [lambda a=a, b=b, out=out, by=by: by.mm(a, b, out=out) for by in (BLAS, ONEDNN) for a, b, out in products]
+    times = _times(calls)  # type: ignore[arg-type]
+    return ONEDNN if sum(times[3:]) < CLEARLY * sum(times[:3]) else BLAS
 
 
 def _width() -> int:
     """The width with the least time for a square weight whose upper triangle is zero, if that is clearly less."""
     units, side = torch.ones(256, 256), 512
     products = [(torch.ones(rows, 256), torch.empty(rows, 256)) for rows in WIDTHS]
-    multiply = engine("values", 1 << 23, units).mm
+    multiply = engine(LARGE, units).mm
     times = _times([lambda a=a, out=out: multiply(a, units, out=out) for a, out in products])  # type: ignore[misc]
     costs = {rows: spent / rows * (side + rows) for rows, spent in zip(WIDTHS, times, strict=True)}
     best = min(costs, key=costs.__getitem__)

@@ -24,7 +24,7 @@ from ..transforms.coupling import Coupling
 from ..transforms.elementwise import LogTails
 from ..transforms.permutation import Permutation
 from ..transforms.scalar import Affine, Scalar, Spline
-from ..transforms.splits import Alternate, Half
+from ..transforms.splits import Alternate, Half, Split
 from . import stack
 from .block_triangular import block_triangular, full
 from .incremental import Sequential, UnitSchedule
@@ -35,25 +35,28 @@ from .network import Shape
 class Couplings:
     """Consecutive couplings of the same two parts of an event."""
 
-    def __init__(self, coupling: Coupling, parts: tuple[tuple[int, int, int], ...]) -> None:
-        self.couplings, self.parts, self.layers = [coupling], parts, [_coupling_layer(coupling, 0)]
+    def __init__(self, parts: tuple[tuple[int, int, int], ...]) -> None:
+        self.parts = parts
+        self.places = {parts: 0, parts[::-1]: 1}  # of the part that a coupling reads
+        self.nets: list[Any] = []
+        self.layers: list[stack.FlowLayer] = []
 
     @classmethod
     def make(cls, transform: Transform, like: Tensor) -> Couplings | None:
-        if type(transform) is not Coupling or not _known(transform.net, MLP) or _scalar_map(transform.scalar) is None:
-            return None
-        parts = _parts(transform)
-        return None if parts is None else cls(transform, parts)
+        parts = _parts(transform.split) if type(transform) is Coupling else None
+        found = None if parts is None else cls(parts)
+        return found if found is not None and found.take(transform) else None
 
     def take(self, transform: Transform) -> bool:
         """Takes in the next transform if it is a coupling of the same parts; returns whether it did."""
-        if type(transform) is not Coupling or watched(transform) or not _known(transform.net, MLP):
+        if type(transform) is not Coupling or watched(transform):
             return False
-        parts = _parts(transform)
-        if parts not in (self.parts, self.parts[::-1]) or _scalar_map(transform.scalar) is None:
+        net, scalar_map = transform.net, _scalar_map(transform.scalar)
+        read = self.places.get(_parts(transform.split))  # type: ignore[arg-type]
+        if read is None or scalar_map is None or not _known(net, MLP):
             return False
-        self.couplings.append(transform)
-        self.layers.append(_coupling_layer(transform, int(parts != self.parts)))
+        self.nets.append(net)
+        self.layers.append(stack.FlowLayer(_shape(net), scalar_map, read, 1 - read))
         return True
 
     def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -67,8 +70,8 @@ class Couplings:
 
     def _run(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
         batch, way = x.shape[:-1], slice(None, None, -1 if inverse else 1)
-        couplings, layers = self.couplings[way], tuple(self.layers[way])
-        params = [p for coupling in couplings for p in _parameters(coupling.net, context, batch)]
+        params = [p for net in self.nets[way] for p in _parameters(net, context, batch)]
+        layers = tuple(self.layers[way])
         z, logdet = stack.run(planes(x, packed=False), stack.Plan(self.parts, layers, inverse), params)
         return unplanes(z, batch), logdet.view(batch)
 
@@ -172,22 +175,15 @@ def _scalar_map(scalar: Scalar) -> AffineMap | SplineMap | None:
     return SplineMap(scalar.bins, scalar.bound, scalar.floor) if type(scalar) is Spline else None
 
 
-def _parts(coupling: Coupling) -> tuple[tuple[int, int, int], ...] | None:
+def _parts(split: Split) -> tuple[tuple[int, int, int], ...] | None:
     """The kept and the moved part of an event, if they are slices."""
-    split = coupling.split
-    features = getattr(split, "kept", 0) + getattr(split, "moved", 0)
     if type(split) is Half:
-        parts = (0, split.cut, 1), (split.cut, features, 1)
+        parts = (0, split.cut, 1), (split.cut, split.kept + split.moved, 1)
         return parts[::-1] if split.swap else parts
     if type(split) is Alternate:
+        features = split.kept + split.moved
         return (split.start, features, 2), (1 - split.start, features, 2)
     return None
-
-
-def _coupling_layer(coupling: Coupling, read: int) -> stack.FlowLayer:
-    scalar_map = _scalar_map(coupling.scalar)
-    assert scalar_map is not None
-    return stack.FlowLayer(_shape(coupling.net), scalar_map, read, 1 - read)  # type: ignore[arg-type]
 
 
 def _shape(net: Any) -> Shape:

@@ -63,7 +63,7 @@ def run(x: Tensor, plan: Plan, params: list[Tensor], order: StackOrder | None = 
     if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in params)):
         return _Stack.apply(x, plan, order, *params)
     n = x.shape[1]
-    most = max(ACTIVATIONS // max(map(len, params[::2])), 1)
+    most = max(ACTIVATIONS // max(pattern.rows for layer in plan.layers for pattern in layer.shape.layers), 1)
     if n <= most:
         return _run(x, plan, params, order)
     found = []

@@ -45,11 +45,12 @@ def saved_tensors_hooked() -> bool:
     return _TOP_HOOKS is not None and _TOP_HOOKS(True) is not None
 
 
-def add_rectified(h: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-    """max(h + bias, 0) without a graph; one pass over memory if PyTorch supports it, two otherwise."""
-    if _ADD_RELU is None or h.device.type != "cpu" or h.dtype not in (torch.float32, torch.float64):
-        return torch.add(h, bias, out=out).relu_()
-    return _ADD_RELU(h, bias, out=out)  # type: ignore[no-any-return]
+def rectified_sum(like: Tensor) -> Callable[..., Tensor]:
+    """max(h + bias, 0) without a graph, as ``f(h, bias, out=out)`` for tensors like one: one pass over memory if
+    PyTorch supports it, two otherwise."""
+    if _ADD_RELU is None or like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
+        return lambda h, bias, out: torch.add(h, bias, out=out).relu_()
+    return _ADD_RELU  # type: ignore[no-any-return]
 
 
 def has_onednn() -> bool:
