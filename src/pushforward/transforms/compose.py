@@ -22,27 +22,18 @@ def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Transform]:
     return transforms if room is None else room.plan(transforms, like)
 
 
-class Compose(Transform):
-    r"""f = f_K ∘ … ∘ f_1: the first transform of the list takes the data, the last one yields the noise.
-
-    .. math:: \log|\det J_f| = \sum_k \log|\det J_{f_k}|
-
-    Supports length, indexing, slicing and iteration like a list of transforms.
+class Composition(Transform):
+    """Transforms one after the other, with the length, indexing, slicing and iteration of a list of them;
+    subclasses say what a backward pass finds stored.
 
     Args:
         transforms: The transforms, in the order from data to noise.
-
-    Raises:
-        ValueError: the list is empty, or neighbours disagree about the dimensions of an event.
-
-    Reference:
-        Lecture: "Log likelihood" of a composition.
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         super().__init__()
         if not transforms:
-            raise ValueError("transforms is empty: Compose needs at least one")
+            raise ValueError(f"transforms is empty: {type(self).__name__} needs at least one")
         for first, second in pairwise(transforms):
             if first.out_event_dim != second.event_dim:
                 raise ValueError(
@@ -71,11 +62,11 @@ class Compose(Transform):
     def domain(self) -> Any:
         """That of the first transform with a bounded one; if others come before it, a constraint that can only check
         given events."""
-        return _first_bounded(self.flattened())
+        return _first_bounded(self.parts())
 
     @property
     def codomain(self) -> Any:
-        return _first_bounded([Inverse(part) for part in reversed(self.flattened())])
+        return _first_bounded([Inverse(part) for part in reversed(self.parts())])
 
     @property
     def entrywise(self) -> bool:
@@ -88,8 +79,9 @@ class Compose(Transform):
             total = total + slopes
         return x, total
 
-    def flattened(self, whole: Callable[[Transform], bool] = lambda part: False) -> list[Transform]:
-        return [self] if whole(self) else [part for transform in self for part in transform.flattened(whole)]
+    def parts(self) -> list[Transform]:
+        """The transforms inside, compositions among them taken apart."""
+        return [part for transform in self for part in transform.flattened()]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_event(x, _known_shape(self.transforms, "event_shape"))
@@ -146,6 +138,27 @@ class Compose(Transform):
         """One of the transforms, or for a slice the composition of several; shared, not copied."""
         found = self.transforms[index]
         return Compose(list(found)) if isinstance(index, slice) else found
+
+
+class Compose(Composition):
+    r"""f = f_K ∘ … ∘ f_1: the first transform of the list takes the data, the last one yields the noise.
+
+    .. math:: \log|\det J_f| = \sum_k \log|\det J_{f_k}|
+
+    Supports length, indexing, slicing and iteration like a list of transforms.
+
+    Args:
+        transforms: The transforms, in the order from data to noise.
+
+    Raises:
+        ValueError: the list is empty, or neighbours disagree about the dimensions of an event.
+
+    Reference:
+        Lecture: "Log likelihood" of a composition.
+    """
+
+    def flattened(self, whole: Callable[[Transform], bool] = lambda part: False) -> list[Transform]:
+        return [self] if whole(self) else [part for transform in self for part in transform.flattened(whole)]
 
 
 class Inverse(Transform):

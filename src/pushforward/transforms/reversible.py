@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ..numerics.eager import eager
 from .base import Transform, sum_event
-from .compose import Compose
+from .compose import Composition
 from .coupling import Coupling
 
 
-class Reversible(Transform):
+class Reversible(Composition):
     r"""The same map as ``Compose(transforms)``, with the same gradients and the activation memory of a single part.
 
     The backward pass goes through the parts in reverse order: each recovers its input from its output,
@@ -33,50 +33,12 @@ class Reversible(Transform):
         Gomez et al. (2017), The reversible residual network, arXiv:1707.04585.
     """
 
-    def __init__(self, transforms: Sequence[Transform]) -> None:
-        super().__init__()
-        stored = Compose(transforms)
-        self.transforms: Any = stored.transforms
-        self.event_dim = stored.event_dim
-        self._stored = (stored,)  # in a tuple, as its tensors are already registered by ``transforms``
-
-    @property
-    def out_event_dim(self) -> int:
-        return self.transforms[-1].out_event_dim
-
-    @property
-    def domain(self) -> Any:
-        return self._compose().domain
-
-    @property
-    def codomain(self) -> Any:
-        return self._compose().codomain
-
     @eager
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if not torch.is_grad_enabled():
-            return self._compose()(x, context)
+            return super().forward(x, context)
         parameters = [p for p in self.transforms.parameters() if p.requires_grad]
-        return _Recompute.apply(self._compose().flattened(), x, context, *parameters)
-
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._compose().inverse(z, context)
-
-    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        return self._compose().generate(z, context)
-
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self._compose().initialize(x, context)
-
-    def initialize_inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        return self._compose().initialize_inverse(z, context)
-
-    def _compose(self) -> Compose:
-        """The same transforms with stored activations."""
-        (stored,) = self._stored
-        if stored.transforms is not self.transforms:  # they were replaced
-            stored.transforms = self.transforms
-        return stored
+        return _Recompute.apply(self.parts(), x, context, *parameters)
 
 
 class _Recompute(torch.autograd.Function):
