@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 Spelling = Callable[[str, Any], str]
@@ -98,6 +98,20 @@ def at_least_one(**sizes: Any) -> None:
     for name, size in sizes.items():
         if min(size, default=1) < 1 if isinstance(size, Sequence) else size < 1:
             raise ValueError(f"{name} must be at least 1, got {name}={size}")
+
+
+def positive(**numbers: float) -> None:
+    """Refuses numbers that are not above 0."""
+    for name, number in numbers.items():
+        if not number > 0:
+            raise ValueError(f"{name} must be positive, got {name}={number}")
+
+
+def one_of(known: Collection[Any], **choices: Any) -> None:
+    """Refuses choices that are not among those known."""
+    for name, choice in choices.items():
+        if choice not in known:
+            raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {name}={choice!r}")
 
 
 def listed(names: Iterable[str], limit: int = 12) -> str:

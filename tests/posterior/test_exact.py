@@ -96,7 +96,7 @@ def test_without_arviz_the_draws_are_there_and_the_measures_say_what_is_missing(
 
 
 def test_bad_arguments(fitted):
-    with pytest.raises(ValueError, match="method must be one of metropolis, hmc, resampling, got 'nuts'"):
+    with pytest.raises(ValueError, match="method must be one of metropolis, hmc, resampling, got method='nuts'"):
         fitted.draws(10, exact="nuts")
     with pytest.raises(ValueError, match="n and chains must be at least 1 and warmup at least 0, got 0, 4 and None"):
         fitted.chains(0, method="metropolis")

@@ -221,7 +221,7 @@ BAD = {
     "lr": ({"lr": 0.0}, "lr must be positive, got lr=0.0"),
     "patience": ({"patience": 0}, "patience must be an integer"),
     "ema": ({"ema": 1.0}, r"ema must be in \[0, 1\), got ema=1.0"),
-    "resume": ({"resume": "maybe"}, "resume must be 'auto', True or False"),
+    "resume": ({"resume": "maybe"}, "resume must be one of auto, True, False, got resume='maybe'"),
     "nothing to resume": ({"resume": True}, "no state of training to resume"),
 }
 

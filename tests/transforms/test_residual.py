@@ -111,7 +111,7 @@ def test_a_wide_flow_learns_with_estimates() -> None:
         (lambda: pf.residual(3, lipschitz=1.0), r"lipschitz must be above 0 and below 1.*got lipschitz=1\.0"),
         (lambda: LipschitzMLP(3, lipschitz=0.0), r"lipschitz must be above 0 and below 1.*got lipschitz=0\.0"),
         (lambda: LipschitzMLP(0), "features must be at least 1, got features=0"),
-        (lambda: pf.residual(3, logdet="series"), "logdet must be 'auto', 'exact' or 'roulette', got logdet='series'"),
+        (lambda: pf.residual(3, logdet="series"), "logdet must be one of auto, exact, roulette, got logdet='series'"),
         (lambda: Residual(LipschitzMLP(3), terms=0), "terms must be at least 1, got terms=0"),
     ],
 )

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import at_least_one
+from ..errors import at_least_one, one_of
 from ..saving.config import Configurable
-from .mlp import ACTIVATIONS, check_activation, has_context
+from .mlp import ACTIVATIONS, has_context
 
 
 class ConvNet(Configurable):
@@ -52,7 +52,7 @@ class ConvNet(Configurable):
         super().__init__()
         widths = [inputs, *hidden, outputs * num_params]
         at_least_one(channels=widths)
-        check_activation(activation)
+        one_of(ACTIVATIONS, activation=activation)
         last = len(widths) - 2
         self.num_params, self.activation = num_params, activation
         self.layers = nn.ModuleList(
@@ -107,7 +107,7 @@ class ResidualConvNet(Configurable):
     ) -> None:
         super().__init__()
         at_least_one(channels=[inputs, *hidden, outputs * num_params])
-        check_activation(activation)
+        one_of(ACTIVATIONS, activation=activation)
         if len(set(hidden)) != 1:
             raise ValueError(f"hidden must name one width, once per residual block, got hidden={tuple(hidden)}")
         width = hidden[0]

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import at_least_one
+from ..errors import at_least_one, positive
 from ..saving.config import Configurable
 from .mlp import has_context, uniform
 
@@ -49,8 +49,7 @@ class MLPField(Configurable):
     ) -> None:
         super().__init__()
         at_least_one(features=features, hidden=tuple(hidden))
-        if not scale > 0:
-            raise ValueError(f"scale must be positive, got scale={scale}")
+        positive(scale=scale)
         self.features, self.event_shape = features, (features,)
         self.closed_form = len(hidden) <= 2
         widths = [features + 1, *hidden, features]
@@ -201,8 +200,7 @@ class FourierField(Configurable):
     ) -> None:
         super().__init__()
         at_least_one(features=features, frequencies=frequencies, hidden=tuple(hidden))
-        if not scale > 0:
-            raise ValueError(f"scale must be positive, got scale={scale}")
+        positive(scale=scale)
         self.event_shape = (features,)
         self.directions = nn.Parameter(scale * torch.randn(frequencies, features))
         self.register_buffer("turns", math.pi * torch.arange(1.0, self.TIMES + 1))

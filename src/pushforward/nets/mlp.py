@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import one_of
 from ..numerics.contraction import lipswish
 from ..saving.config import Configurable
 
@@ -21,12 +22,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "lipswish": lipswish,
 }
-
-
-def check_activation(name: str) -> None:
-    """Raises ValueError for an unknown name."""
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got activation={name!r}")
 
 
 class Perceptron(Configurable):
@@ -55,13 +50,12 @@ class Perceptron(Configurable):
         hidden = tuple(widths[1:-1])
         if min(hidden, default=1) < 1:
             raise ValueError(f"hidden layers must have at least 1 unit each, got hidden={hidden}")
-        if residual not in (False, True, "linear"):
-            raise ValueError(f"residual must be False, True or 'linear', got residual={residual!r}")
+        one_of((False, True, "linear"), residual=residual)
         if residual and (len(hidden) % 2 == 0 or len(set(hidden)) > 1):
             raise ValueError(
                 f"residual={residual!r} needs an odd number of hidden layers of one width, got hidden={hidden}"
             )
-        check_activation(activation)
+        one_of(ACTIVATIONS, activation=activation)
         self.residual, self.activation = residual, activation
         pairs = list(pairwise(widths))
         self.weights = nn.ParameterList(uniform(rows, columns) for columns, rows in pairs)

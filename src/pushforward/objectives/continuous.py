@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..distributions.base import base_draw
 from ..distributions.flow import Flow
+from ..errors import one_of, positive
 from ..transforms.base import Transform, sum_event
 from ..transforms.continuous import Continuous
 from .divergences import Objective, weighted_mean
@@ -49,12 +50,10 @@ class FlowMatching(Objective):
     ) -> None:
         super().__init__(flow)
         split_at_continuous(flow)
-        if coupling not in ("independent", "optimal"):
-            raise ValueError(f'coupling must be "independent" or "optimal", got coupling={coupling!r}')
+        one_of(("independent", "optimal"), coupling=coupling)
         if not context_cost >= 0:
             raise ValueError(f"context_cost must not be negative, got context_cost={context_cost}")
-        if not late > 0:
-            raise ValueError(f"late must be positive, got late={late}")
+        positive(late=late)
         if coupling == "optimal":
             _assignment()
         self.coupling, self.context_cost, self.late = coupling, context_cost, late

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..distributions.guided import AnyOrder
+from ..errors import one_of
 from .family import Contexts, Family, check_width
 from .target import check_finite, check_target, evaluate, note_start
 from .user_target import LogDensity, UserTarget
@@ -248,8 +249,7 @@ class ReverseKL(TargetObjective):
         check: bool = True,
     ) -> None:
         super().__init__(flow, log_density, contexts=contexts, chunk=chunk, check=check)
-        if estimator not in ("path", "reparameterised"):
-            raise ValueError(f'estimator must be "path" or "reparameterised", got {estimator!r}')
+        one_of(("path", "reparameterised"), estimator=estimator)
         if anneal < 0 or (chunk is not None and chunk < 1):
             raise ValueError(f"anneal must be at least 0 and chunk at least 1, got {anneal} and {chunk}")
         self.estimator, self.anneal = estimator, anneal

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..distributions.flow import Flow
+from ..errors import one_of
 from ..numerics.annealing import BEST, KERNELS, at
 from .divergences import TargetObjective
 from .user_target import LogDensity
@@ -65,8 +66,7 @@ class AnnealedBootstrap(TargetObjective):
         buffer: int = 16_384,
         check: bool = True,
     ) -> None:
-        if kernel not in KERNELS:
-            raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
+        one_of(KERNELS, kernel=kernel)
         if not alpha > 1 or rungs < 1 or every < 1 or buffer < 1:
             raise ValueError(
                 "alpha must be above 1, and rungs, every and buffer at least 1, "

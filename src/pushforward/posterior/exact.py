@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..diagnostics.importance_sampling import systematic
 from ..distributions.flow import Flow
+from ..errors import one_of
 from ..numerics.sequential import effective
 from ..numerics.threads import using
 from ..objectives.target import LogDensity, evaluate
@@ -161,8 +162,7 @@ def chains(
         >>> found.acceptance > 0.8, found.trusted
         (True, True)
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    one_of(METHODS, method=method)
     many = (min(max(n // 250, 4), 64) if method == "hmc" else 4) if chains is None else chains
     if n < 1 or many < 1 or (warmup is not None and warmup < 0):
         raise ValueError(f"n and chains must be at least 1 and warmup at least 0, got {n}, {many} and {warmup}")

@@ -13,6 +13,7 @@ import torch
 
 from ..diagnostics import importance
 from ..distributions.flow import Flow
+from ..errors import one_of
 from ..objectives.divergences import Objective, ReverseKL
 from ..objectives.fab import AlphaDivergence, AnnealedBootstrap
 from ..objectives.family import Contexts, Family
@@ -170,9 +171,7 @@ def fit_target(
 def _check_choices(start: str, widen: float, objective: str, modes: str | None, contexts: Contexts | None) -> None:
     if start not in ("laplace", "normal") or not widen > 0:
         raise ValueError(f'start must be "laplace" or "normal" and widen positive, got {start!r} and {widen}')
-    if objective not in ("reverse", *OTHERS):
-        raise ValueError(f'objective must be "reverse", "fab" or "renyi", got {objective!r}')
-    if modes not in (None, "search"):
-        raise ValueError(f'modes must be None or "search", got {modes!r}')
+    one_of(("reverse", *OTHERS), objective=objective)
+    one_of((None, "search"), modes=modes)
     if contexts is not None and (modes, objective) != (None, "reverse"):
         raise ValueError('contexts= goes only with modes=None and objective="reverse"')

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import one_of
 from ..saving.bundle import CheckpointError, read_config, read_tensors, write_bundle
 from ..saving.files import remove_directory
 from .distributed import World
@@ -49,8 +50,7 @@ class Store:
 
     def resume(self, resume: str | bool) -> tuple[Progress, dict[str, Tensor]] | None:
         """The checkpoint to resume from, or None to start afresh: see :func:`pushforward.fit`."""
-        if resume not in ("auto", True, False):
-            raise ValueError(f"resume must be 'auto', True or False, got resume={resume!r}")
+        one_of(("auto", True, False), resume=resume)
         if resume is False:
             self._remove(self._states() if self.writer else [])
         state = None if resume is False else self._read()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import at_least_one
+from ..errors import at_least_one, one_of
 from ..nets.made import MADE, Masked
 from ..nets.positions import PositionNet, changes
 from .base import Transform
@@ -57,8 +57,7 @@ class Autoregressive(Transform):
         block: int = 16,
     ) -> None:
         super().__init__()
-        if inversion not in ("incremental", "jacobi", "blocks"):
-            raise ValueError(f"inversion must be 'incremental', 'jacobi' or 'blocks', got inversion={inversion!r}")
+        one_of(("incremental", "jacobi", "blocks"), inversion=inversion)
         if inversion == "blocks" and not hasattr(net, "solve"):
             raise ValueError(f"inversion='blocks' is for networks over positions, but net is a {type(net).__name__}")
         at_least_one(block=block)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import at_least_one
+from ..errors import at_least_one, one_of
 from ..numerics import trace as traces
 from ..numerics.eager import eager
 from ..numerics.ode.adjoint import adjoint
@@ -83,10 +83,10 @@ class Continuous(Transform):
         event_dim: int | None = None,
     ) -> None:
         super().__init__()
-        _one_of("solver", solver, TABLEAUS)
-        _one_of("trace", trace, ("auto", "closed", "exact", "hutchinson"))
-        _one_of("noise", noise, ("rademacher", "gaussian", "orthogonal"))
-        _one_of("gradient", gradient, ("discrete", "adjoint"))
+        one_of(TABLEAUS, solver=solver)
+        one_of(("auto", "closed", "exact", "hutchinson"), trace=trace)
+        one_of(("rademacher", "gaussian", "orthogonal"), noise=noise)
+        one_of(("discrete", "adjoint"), gradient=gradient)
         numbers = {"steps": steps, "max_steps": max_steps, "probes": probes, "event_dim": event_dim}
         at_least_one(**{name: number for name, number in numbers.items() if number is not None})
         if steps is None and not TABLEAUS[solver].adaptive:
@@ -275,8 +275,3 @@ class Continuous(Transform):
 def _captured() -> bool:
     """Whether the call is traced or transformed, so that nothing may depend on values."""
     return torch.compiler.is_compiling() or transformed()
-
-
-def _one_of(name: str, value: str, known) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {name}={value!r}")

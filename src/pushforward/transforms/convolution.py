@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import one_of
 from ..nets.conv import as_images
 from .base import Transform
 from .compose import Compose
@@ -51,10 +52,7 @@ class Conv1x1(Transform):
 
     def __init__(self, weight: int | Tensor, parametrisation: str = "plu", *, normalize: bool = False) -> None:
         super().__init__()
-        if parametrisation not in PARAMETRISATIONS:
-            raise ValueError(
-                f"parametrisation must be one of {', '.join(PARAMETRISATIONS)}, got parametrisation={parametrisation!r}"
-            )
+        one_of(PARAMETRISATIONS, parametrisation=parametrisation)
         self.matrix = PARAMETRISATIONS[parametrisation](weight)
         self.norm = ActNorm(len(self.matrix.weight()), event_dim=3) if normalize else None
 

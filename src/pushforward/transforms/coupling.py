@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from ..errors import positive
 from ..numerics.affine import soft_clamp
 from .base import Transform, sum_event
 from .scalar import Scalar
@@ -79,8 +80,7 @@ class GIN(Transform):
 
     def __init__(self, split: Split, net: nn.Module, limit: float = 5.0) -> None:
         super().__init__()
-        if not limit > 0:
-            raise ValueError(f"limit must be positive, got limit={limit}")
+        positive(limit=limit)
         if isinstance(split, Checkerboard):
             raise ValueError("split must divide the event, and the parts of a Checkerboard overlap: squeeze the image")
         self.split, self.net, self.limit = split, net, limit

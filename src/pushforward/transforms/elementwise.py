@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..errors import positive
 from ..numerics import affine
 from .base import Transform, sum_event
 
@@ -195,8 +196,7 @@ class LogTails(Transform):
 
     def __init__(self, bound: float = 5.0, event_dim: int = 1, far: float | None = None) -> None:
         super().__init__()
-        if not bound > 0:
-            raise ValueError(f"bound must be positive, got bound={bound}")
+        positive(bound=bound)
         if far is not None and not far > 1:
             raise ValueError(f"far must be above 1, got far={far}")
         self.bound, self.event_dim, self.far = float(bound), event_dim, far

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import at_least_one
+from ..errors import at_least_one, one_of
 from ..nets.lipschitz import Linearised, LipschitzMLP
 from ..numerics.contraction import inverse_plus_identity, invert_contraction, log_abs_det_plus_identity
 from ..numerics.eager import eager
@@ -49,8 +49,7 @@ class Residual(Transform):
 
     def __init__(self, net: LipschitzMLP, *, logdet: str = "auto", terms: int = 2) -> None:
         super().__init__()
-        if logdet not in ("auto", "exact", "roulette"):
-            raise ValueError(f"logdet must be 'auto', 'exact' or 'roulette', got logdet={logdet!r}")
+        one_of(("auto", "exact", "roulette"), logdet=logdet)
         at_least_one(terms=terms)
         self.net, self.logdet, self.terms = net, logdet, terms
         self.event_shape = (net.features,)

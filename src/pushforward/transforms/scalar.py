@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import one_of, positive
 from ..numerics import affine, spline
 from ..saving.config import Configurable
 
@@ -61,8 +62,7 @@ class Affine(Scalar):
 
     def __init__(self, limit: float = 5.0) -> None:
         super().__init__()
-        if not limit > 0:
-            raise ValueError(f"limit must be positive, got limit={limit}")
+        positive(limit=limit)
         self.limit = limit
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,10 +113,8 @@ class ScaleShift(Scalar):
 
     def __init__(self, slope: str = "softplus", limit: float = 5.0) -> None:
         super().__init__()
-        if slope not in affine.LOG_SLOPES:
-            raise ValueError(f"slope must be one of {', '.join(affine.LOG_SLOPES)}, got slope={slope!r}")
-        if not limit > 0:
-            raise ValueError(f"limit must be positive, got limit={limit}")
+        one_of(affine.LOG_SLOPES, slope=slope)
+        positive(limit=limit)
         self.slope, self.limit = slope, limit
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,8 +130,7 @@ def check_spline(bins: int, bound: float, floor: float = 0.5) -> None:
     """Refuses bins, a bound or a floor that no spline has."""
     if bins < 2:
         raise ValueError(f"bins must be at least 2, got bins={bins}")
-    if not bound > 0:
-        raise ValueError(f"bound must be positive, got bound={bound}")
+    positive(bound=bound)
     if not 0 < floor < 1:
         raise ValueError(f"floor must be between 0 and 1, got floor={floor}")
 

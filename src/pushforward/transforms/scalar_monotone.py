@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import at_least_one
+from ..errors import at_least_one, positive
 from ..nets.mlp import MLP
 from ..numerics import polynomial, quadrature, roots, sigmoidal
 from ..numerics.affine import soft_clamp
@@ -134,7 +134,7 @@ class Bernstein(Solved):
     def __init__(self, degree: int = 16, bound: float = 5.0) -> None:
         super().__init__()
         at_least_one(degree=degree)
-        _check_bound(bound)
+        positive(bound=bound)
         self.degree, self.bound, self.num_params = degree, float(bound), degree + 1
 
     def map(self, params: Tensor) -> roots.Increasing:
@@ -162,7 +162,7 @@ class SumOfSquares(Solved):
     def __init__(self, degree: int = 4, polynomials: int = 3, bound: float = 5.0) -> None:
         super().__init__()
         at_least_one(degree=degree, polynomials=polynomials)
-        _check_bound(bound)
+        positive(bound=bound)
         self.degree, self.polynomials, self.bound = degree, polynomials, float(bound)
         self.num_params = polynomials * (degree + 1) + 1
         nodes, weights = np.polynomial.legendre.leggauss(degree + 1)  # exact up to degree 2 · degree + 1
@@ -203,7 +203,7 @@ class MonotonicNetwork(Solved):
     def __init__(self, signal: int = 16, hidden: Sequence[int] = (64, 64), nodes: int = 16, bound: float = 5.0) -> None:
         super().__init__()
         at_least_one(signal=signal)
-        _check_bound(bound)
+        positive(bound=bound)
         if nodes < 3:
             raise ValueError(f"nodes must be at least 3, got nodes={nodes}")
         self.signal, self.hidden, self.nodes, self.bound = signal, tuple(hidden), nodes, float(bound)
@@ -223,11 +223,6 @@ class MonotonicNetwork(Solved):
         points = rule.points.view(-1, *[1] * signal.dim())  # (nodes, 1, …, 1)
         log = soft_clamp(self.net(points, signal)[0].squeeze(-1), 7.0)
         return quadrature.integral(log, params[-1], self.bound, rule)
-
-
-def _check_bound(bound: float) -> None:
-    if not bound > 0:
-        raise ValueError(f"bound must be positive, got bound={bound}")
 
 
 def in_two_parts(values: Tensor) -> Tensor:
