@@ -23,7 +23,7 @@ from ..distributions.flow import Flow
 from ..distributions.guidance import opened
 from ..posterior.hmc import Latent
 from ..transforms.compose import Compose
-from ..transforms.dequantise import Dequantise, GaussianNoise, VariationalDequantise
+from ..transforms.dequantise import FromLevels, GaussianNoise
 
 EDGE = 1e-4  # margin between starts and the ends of the range of y
 
@@ -39,7 +39,7 @@ class UnknownPixels(ABC):
         context: ``(n, features)`` or None.
     """
 
-    def __init__(self, first: Dequantise, density: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> None:
+    def __init__(self, first: FromLevels, density: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> None:
         self.first, self.density, self.hole, self.context = first, density, hole, context
         self.levels, self.x = int(first.levels), x.to(first.like.dtype)
 
@@ -73,7 +73,7 @@ def unknown_pixels(flow: Flow, x: Tensor, hole: Tensor, context: Tensor | None) 
     """Images ``(n, C, H, W)`` with unknown numbers, one for each chain."""
     first, *rest = opened(flow.transform)
     sizes = {"event_shape": flow.event_shape, "context": flow.context_features}
-    if isinstance(first, Dequantise | VariationalDequantise | GaussianNoise) and first.levels is not None:
+    if isinstance(first, FromLevels) and first.levels is not None:
         density = Flow(Compose(rest), flow.base, **sizes, encoder=flow.encoder)  # type: ignore[arg-type]
         kind: Any = UnknownUnderNoise if isinstance(first, GaussianNoise) else UnknownInCells
         return kind(first, density, x, hole, context)

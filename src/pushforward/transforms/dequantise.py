@@ -15,21 +15,52 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..errors import positive
 from ..nets.conv import ConvNet
 from .base import Transform, sum_event
 from .elementwise import Elementwise
 
 
-class Dequantise(Transform):
-    """z = (x + u) / levels with uniform noise u; the inverse gives the level whose cell contains z.
+class FromLevels(Transform):
+    """From whole numbers to numbers with a density. Forward draws new noise at each call, from the global generator;
+    the inverse gives the level whose cell contains z.
 
-    Forward draws new noise at each call, from the global generator. x may have any dtype, such as uint8.
+    Args:
+        levels: x holds whole numbers from 0 to levels - 1, of any dtype, such as uint8; None for real numbers.
+        event_dim: Trailing dimensions of one event.
+    """
+
+    like: Tensor
+
+    def __init__(self, levels: Any, event_dim: int) -> None:
+        super().__init__()
+        if levels is not None and levels < 2:
+            raise ValueError(f"levels must be at least 2, got levels={levels}")
+        self.levels, self.event_dim = levels, event_dim
+        self.register_buffer("like", torch.zeros(()), persistent=False)  # carries the working dtype
+
+    @property
+    def domain(self) -> constraints.Constraint:
+        return constraints.real if self.levels is None else constraints.integer_interval(0, self.levels - 1)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The level of z; the log-determinant leaves out the noise, which cannot be recovered from z."""
+        return (z * self.levels).floor().clamp(0, self.levels - 1), self._logdet(z, 1.0)
+
+    def _logdet(self, x: Tensor, sign: float) -> Tensor:
+        batch, event = x.shape[: x.dim() - self.event_dim], x.shape[x.dim() - self.event_dim :]
+        return x.new_full(batch, sign * event.numel() * math.log(self.levels))
+
+
+class Dequantise(FromLevels):
+    """z = (x + u) / levels with uniform noise u, drawn anew at each call; x may have any dtype, such as uint8.
 
     Args:
         levels: x holds whole numbers from 0 to levels - 1.
@@ -39,32 +70,15 @@ class Dequantise(Transform):
         ValueError: ``levels`` is below 2.
     """
 
-    like: Tensor
-
     def __init__(self, levels: int = 256, event_dim: int = 3) -> None:
-        super().__init__()
-        if levels < 2:
-            raise ValueError(f"levels must be at least 2, got levels={levels}")
-        self.levels, self.event_dim = levels, event_dim
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # carries the working dtype
-
-    @property
-    def domain(self) -> constraints.Constraint:
-        return constraints.integer_interval(0, self.levels - 1)
+        super().__init__(levels, event_dim)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x.to(self.like.dtype)
         return (x + torch.rand_like(x)) / self.levels, self._logdet(x, -1.0)
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return _cell(z, self.levels), self._logdet(z, 1.0)
 
-    def _logdet(self, x: Tensor, sign: float) -> Tensor:
-        batch, event = x.shape[: x.dim() - self.event_dim], x.shape[x.dim() - self.event_dim :]
-        return x.new_full(batch, sign * event.numel() * math.log(self.levels))
-
-
-class VariationalDequantise(Transform):
+class VariationalDequantise(FromLevels):
     r"""Like :class:`Dequantise`, with noise whose distribution given x is learnt, for a tighter bound.
 
     .. math:: u = \mathrm{sigmoid}(\mu(x) + e^{s(x)} \epsilon),\quad \epsilon \sim N(0, I)
@@ -80,20 +94,9 @@ class VariationalDequantise(Transform):
         ValueError: ``levels`` is below 2.
     """
 
-    event_dim = 3
-    like: Tensor
-
     def __init__(self, shape: Sequence[int], levels: int = 256, hidden: int = 32) -> None:
-        super().__init__()
-        if levels < 2:
-            raise ValueError(f"levels must be at least 2, got levels={levels}")
-        self.levels = levels
+        super().__init__(levels, 3)
         self.net = ConvNet(shape[0], shape[0], 2, hidden=(hidden, hidden))
-        self.register_buffer("like", torch.zeros(()), persistent=False)
-
-    @property
-    def domain(self) -> constraints.Constraint:
-        return constraints.integer_interval(0, self.levels - 1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x.to(self.like.dtype)
@@ -104,13 +107,8 @@ class VariationalDequantise(Transform):
         log_q = -0.5 * (noise.square() + math.log(2 * math.pi)) - log_scale - F.logsigmoid(v) - F.logsigmoid(-v)
         return (x + v.sigmoid()) / self.levels, -sum_event(log_q + math.log(self.levels), 3)
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The level of z; the log-determinant leaves out the noise, which cannot be recovered from z."""
-        x = _cell(z, self.levels)
-        return x, x.new_full(x.shape[:-3], x.shape[-3:].numel() * math.log(self.levels))
 
-
-class GaussianNoise(Transform):
+class GaussianNoise(FromLevels):
     r"""z = v(x) + sigma · epsilon with Gaussian noise epsilon; the inverse gives z itself, or the level closest to it.
 
     For real numbers, v(x) = x and the density is that of noisy events. For whole numbers, v(x) = 2x / (levels - 1) - 1
@@ -135,20 +133,10 @@ class GaussianNoise(Transform):
         Zhai et al. (2024), arXiv:2412.06329, section 3.2.
     """
 
-    like: Tensor
-
     def __init__(self, noise: float, levels: int | None = None, event_dim: int = 3) -> None:
-        super().__init__()
-        if not noise > 0:
-            raise ValueError(f"noise must be positive, got noise={noise}")
-        if levels is not None and levels < 2:
-            raise ValueError(f"levels must be at least 2, got levels={levels}")
-        self.noise, self.levels, self.event_dim = noise, levels, event_dim
-        self.register_buffer("like", torch.zeros(()), persistent=False)
-
-    @property
-    def domain(self) -> constraints.Constraint:
-        return constraints.real if self.levels is None else constraints.integer_interval(0, self.levels - 1)
+        super().__init__(levels, event_dim)
+        positive(noise=noise)
+        self.noise = noise
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         centre = self.centre(x)
@@ -169,7 +157,6 @@ class GaussianNoise(Transform):
 
     def _log_levels(self, z: Tensor) -> Tensor:
         r""":math:`\log \sum_k \exp(-(z_j - v(k))^2 / 2 \sigma^2)` for each number."""
-        assert self.levels is not None
         values = torch.linspace(-1, 1, self.levels, dtype=z.dtype, device=z.device)
         likely = torch.zeros_like(z)
         for part in values.split(32):  # all at once would take 256 times the memory of the images
@@ -216,7 +203,3 @@ class UnitLogit(Elementwise):
 
     def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
         return math.log(1 - 2 * self.alpha) - F.logsigmoid(z) - F.logsigmoid(-z)
-
-
-def _cell(z: Tensor, levels: int) -> Tensor:
-    return (z * levels).floor().clamp(0, levels - 1)
