@@ -113,7 +113,7 @@ def test_other_wrong_arguments_are_refused():
         Triangular(torch.tensor([[1.0, 2.0], [0.0, 1.0]]))
     with pytest.raises(ValueError, match="positive diagonal"):
         Triangular(-torch.eye(2))
-    with pytest.raises(ValueError, match="'householder' or 'exponential'"):
+    with pytest.raises(ValueError, match="must be one of householder, exponential"):
         QR(3, orthogonal="cayley")
     with pytest.raises(ValueError, match="permutation"):
         Permutation([0, 2])

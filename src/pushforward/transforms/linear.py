@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import one_of
 from ..numerics.matrices import reflect, reflectors, solve_rows, starting_matrix, triangle, with_log_diagonal
 from .base import Transform
 
@@ -17,10 +18,12 @@ from .base import Transform
 class Matrix(Transform):
     r"""z = W x with a square W; subclasses give it a cheap log-determinant and a cheap inverse.
 
-    Each subclass states its cost per sample; :math:`\log|\det|` depends on the parameters alone.
+    Each subclass states its cost per sample; :math:`\log|\det|` depends on the parameters alone. ``factors``, where a
+    subclass has them, hold the logarithms of a diagonal whose product is |det W|.
     """
 
     event_shape: tuple[int]
+    factors: Tensor
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -32,11 +35,11 @@ class Matrix(Transform):
 
     def log_abs_det(self) -> Tensor:
         """log|det W|, a scalar."""
-        raise NotImplementedError
+        return self.factors.diagonal().sum()
 
     def apply_weight(self, x: Tensor) -> Tensor:
         """W x for each of n vectors, (n, m)."""
-        raise NotImplementedError
+        return F.linear(x, self.weight())
 
     def solve(self, z: Tensor) -> Tensor:
         """W⁻¹ z for each of n vectors, (n, m)."""
@@ -80,9 +83,6 @@ class Linear(Matrix):
     def log_abs_det(self) -> Tensor:
         return torch.linalg.slogdet(self.matrix).logabsdet
 
-    def apply_weight(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.matrix)
-
     def solve(self, z: Tensor) -> Tensor:
         return torch.linalg.solve(self.matrix, z.mT).mT
 
@@ -118,12 +118,6 @@ class Triangular(Matrix):
 
     def weight(self) -> Tensor:
         return triangle(self.factors, self.lower)
-
-    def log_abs_det(self) -> Tensor:
-        return self.factors.diagonal().sum()
-
-    def apply_weight(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight())
 
     def solve(self, z: Tensor) -> Tensor:
         return solve_rows(self.weight(), z, lower=self.lower)
@@ -170,9 +164,6 @@ class PLU(Matrix):
         upper = self.upper()
         return torch.addmm(upper, self.factors.tril(-1), upper).index_select(0, self.order)  # (I + L') U
 
-    def log_abs_det(self) -> Tensor:
-        return self.factors.diagonal().sum()
-
     def apply_weight(self, x: Tensor) -> Tensor:
         y = F.linear(x, self.upper())
         return torch.addmm(y, y, self.factors.tril(-1).mT).index_select(-1, self.order)  # (I + L') y
@@ -211,8 +202,7 @@ class QR(Matrix):
     vectors: Tensor
 
     def __init__(self, weight: int | Tensor, orthogonal: str = "householder") -> None:
-        if orthogonal not in ("householder", "exponential"):
-            raise ValueError(f"orthogonal must be 'householder' or 'exponential', got orthogonal={orthogonal!r}")
+        one_of(("householder", "exponential"), orthogonal=orthogonal)
         start = starting_matrix(weight)
         super().__init__(len(start))
         self.orthogonal = orthogonal
@@ -245,9 +235,6 @@ class QR(Matrix):
 
     def weight(self) -> Tensor:
         return self.rotate(self.upper())
-
-    def log_abs_det(self) -> Tensor:
-        return self.factors.diagonal().sum()
 
     def apply_weight(self, x: Tensor) -> Tensor:
         return self.rotate(self.upper() @ x.mT).mT

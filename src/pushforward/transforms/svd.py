@@ -45,9 +45,6 @@ class SVD(Matrix):
     def weight(self) -> Tensor:
         return self.apply_weight(torch.eye(len(self.factors), dtype=self.factors.dtype, device=self.factors.device)).mT
 
-    def log_abs_det(self) -> Tensor:
-        return self.factors.diagonal().sum()
-
     def apply_weight(self, x: Tensor) -> Tensor:
         left, right = self.factors.tril(-1), self.factors.triu(1).mT
         columns = self.right_sign[:, None] * reflect(right, x.mT, transposed=True)  # Vᵀ x
@@ -91,9 +88,6 @@ class MatrixExponential(Matrix):
 
     def log_abs_det(self) -> Tensor:
         return self.exponent.diagonal().sum() + torch.linalg.slogdet(self.start).logabsdet
-
-    def apply_weight(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight())
 
     def solve(self, z: Tensor) -> Tensor:
         return torch.linalg.solve(self.start, F.linear(z, torch.linalg.matrix_exp(-self.exponent)).mT).mT
