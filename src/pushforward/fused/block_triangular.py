@@ -21,12 +21,11 @@ LEAST_SAVED = 4096  # zeros
 
 
 class BlockStep(NamedTuple):
-    """Rows ``first`` to ``last`` (exclusive) read the first ``columns`` columns, all of them the first ``full``."""
+    """Rows ``first`` to ``last`` (exclusive) read the first ``columns`` columns at most."""
 
     first: int
     last: int
     columns: int
-    full: int
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity, at every call
@@ -51,7 +50,7 @@ class BlockTriangular:
 @lru_cache(maxsize=1024)
 def full(rows: int, columns: int) -> BlockTriangular:
     """The pattern without zeros."""
-    return BlockTriangular(rows, columns, (BlockStep(0, rows, columns, columns),))
+    return BlockTriangular(rows, columns, (BlockStep(0, rows, columns),))
 
 
 @lru_cache(maxsize=1024)
@@ -65,7 +64,7 @@ def block_triangular(rows: tuple[int, ...], columns: tuple[int, ...]) -> BlockTr
     for row in [*range(height, len(rows) - height + 1, height), len(rows)]:
         count = bisect_right(columns, rows[row - 1])
         if row == len(rows) or (row - first) * (len(columns) - count) >= LEAST_SAVED:
-            steps.append(BlockStep(first, row, count, bisect_right(columns, rows[first])))
+            steps.append(BlockStep(first, row, count))
             first = row
     return BlockTriangular(len(rows), len(columns), tuple(steps), (rows, columns))
 

@@ -7,7 +7,6 @@ Everything has the shape ``(units, n)``, contiguous, so what a step reads has no
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -46,18 +45,17 @@ class Network:
         self.parts = [by_step(pattern, h) for pattern, h in zip(self.layers, self.hidden, strict=False)]
         read = [self.x, *self.rectified]
         self.reads = [[h[: step.columns] for step in s.steps] for s, h in zip(self.layers, read, strict=True)]
-        masks = [mask(pattern, like.dtype, like.device) for pattern in self.layers] if self.masked else []
-        self.mask_blocks = [blocks(pattern, ones) for pattern, ones in zip(self.layers, masks, strict=False)]
-        self.ragged = [ragged_parts(pattern, ones) for pattern, ones in zip(self.layers, masks, strict=False)]
+        self.masks = [mask(pattern, like.dtype, like.device) for pattern in self.layers] if self.masked else []
+        self.weights = [torch.empty_like(each) for each in self.masks]
+        self.blocks = [blocks(pattern, each) for pattern, each in zip(self.layers, self.weights, strict=False)]
         sizes = [n * max((step.last - step.first) * step.columns for step in pattern.steps) for pattern in self.layers]
         even = range(0, len(self.layers), 2) if self.residual else ()
         plain = {*even, len(self.layers) - 1}  # the layers after which nothing is rectified at once
         self.sums = [torch.add if k in plain else rectified_sum(like) for k in range(len(self.layers))]
         self.engines = [engine(size, like) for size in sizes]
-        self.blocks = [[torch.empty_like(each) for each in parts] for parts in self.mask_blocks]  # without gaps
         self._gradients: _Gradients | None = None
         apart = [h for h, below in zip(self.rectified, self.hidden, strict=True) if h is not below]
-        self.nbytes = nbytes([self.x, *self.hidden, *apart, *chain.from_iterable(self.blocks)])
+        self.nbytes = nbytes([self.x, *self.hidden, *apart, *self.weights])
 
     def run(self, params: Sequence[Tensor], out: Tensor) -> None:
         """Writes the network's outputs for ``self.x`` into ``out``."""
@@ -80,8 +78,7 @@ class Network:
         """The blocks of a weight, masked."""
         if not self.masked:
             return blocks(self.layers[k], weight)
-        for own, raw, ones in zip(self.blocks[k], blocks(self.layers[k], weight), self.mask_blocks[k], strict=True):
-            torch.mul(raw, ones, out=own)
+        torch.mul(weight, self.masks[k], out=self.weights[k])
         return self.blocks[k]
 
     def vjp(
@@ -128,10 +125,7 @@ class Network:
         found = torch.empty_like(weight) if pattern.whole else torch.zeros_like(weight)
         for part, read, block in zip(parts, self.reads[k], blocks(pattern, found), strict=True):
             by.mm(part, read.t(), out=block)
-        if self.masked:
-            for part, ragged in zip(ragged_parts(pattern, found), self.ragged[k], strict=True):
-                part.mul_(ragged)
-        return found
+        return found.mul_(self.masks[k]) if self.masked else found
 
     def _input_grad(self, k: int, weight: Tensor, parts: Sequence[Tensor], out: Tensor) -> Tensor:
         """Wᵀ grad, for the units that a step reads, in ``out`` or in new memory; the last step reads them all."""
@@ -174,11 +168,6 @@ def blocks(pattern: BlockTriangular, weight: Tensor) -> list[Tensor]:
     if pattern.whole:
         return [weight]
     return [weight[step.first : step.last, : step.columns] for step in pattern.steps]
-
-
-def ragged_parts(pattern: BlockTriangular, weight: Tensor) -> list[Tensor]:
-    """The parts of the blocks that are not read by all of their rows."""
-    return [weight[step.first : step.last, step.full : step.columns] for step in pattern.steps]
 
 
 def by_step(pattern: BlockTriangular, units: Tensor) -> Sequence[Tensor]:
