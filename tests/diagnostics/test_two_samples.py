@@ -6,12 +6,19 @@ import pytest
 import torch
 
 from pushforward.diagnostics.two_samples import (
+    Comparison,
     category_features,
+    compared,
+    divisions,
     kernel_features,
     middle_ranks,
     rank_features,
-    two_samples,
+    surprises,
 )
+
+
+def two_samples(groups: dict, second: torch.Tensor, seed: int) -> Comparison:
+    return compared(surprises(groups, divisions(second, seed)))
 
 
 def of(x: torch.Tensor) -> dict[str, dict[int, torch.Tensor]]:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 Key = TypeVar("Key", bound=Hashable)
+Groups = Mapping[str, Mapping[Key, Tensor]]
 
 DIVISIONS = 999  # random ones that the real one is compared with
 OTHERS = 200  # further ones, which give the statistics a common scale
@@ -51,14 +52,27 @@ class Comparison(Generic[Key]):
     groups: dict[str, dict[Key, Moved]]
 
 
-@torch.no_grad()
-def two_samples(groups: Mapping[str, Mapping[Key, Tensor]], second: Tensor, seed: int = 0) -> Comparison[Key]:
-    """Compares the rows of two samples: those that belong to the second one, ``(n,)``, with the others, by groups of
-    statistics. Each is the features ``(n, k)`` of all rows, found without knowing to which sample a row belongs."""
+def divisions(second: Tensor, seed: int = 0) -> Tensor:
+    """The division of rows into those of a second sample, which are marked ``(n,)``, and the others, and random ones,
+    ``(1 + DIVISIONS + OTHERS, n)``, of 1 and 0."""
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.rand(DIVISIONS + OTHERS, len(second), generator=generator).argsort(1)
-    divisions = torch.cat([second[None], second[shuffled]]).float()
-    found = {name: _surprises(list(some.values()), divisions) for name, some in groups.items() if some}
+    return torch.cat([second[None], second[shuffled]]).float()
+
+
+@torch.no_grad()
+def surprises(groups: Groups[Key], divisions: Tensor) -> dict[str, dict[Key, Tensor]]:
+    """Every statistic for the real division and the others, ``(1 + DIVISIONS,)``, all on one scale, in the same groups.
+    A statistic is given by the features ``(n, k)`` of all rows, found without knowing to which sample a row belongs."""
+    return {
+        name: dict(zip(some, _surprises(list(some.values()), divisions).T, strict=True)) if some else {}
+        for name, some in groups.items()
+    }
+
+
+def compared(groups: Groups[Key]) -> Comparison[Key]:
+    """Compares two samples by groups of statistics, of each its surprises."""
+    found = {name: torch.stack(list(some.values()), 1) for name, some in groups.items() if some}
     largest = {name: z.amax(1) for name, z in found.items()}  # (1 + DIVISIONS,)
     ranked = torch.stack([_share_above(z, z) for z in largest.values()]).amin(0)
     moved: dict[str, dict[Key, Moved]] = {name: {} for name in groups}
@@ -70,7 +84,7 @@ def two_samples(groups: Mapping[str, Mapping[Key, Tensor]], second: Tensor, seed
 
 
 def _surprises(statistics: Sequence[Tensor], divisions: Tensor) -> Tensor:
-    """Every statistic for the real division and the others, ``(1 + DIVISIONS, statistics)``, on one scale.
+    """The surprises of statistics, ``(1 + DIVISIONS, statistics)``.
 
     Sums of squares are about gamma variables, of the mean and variance that further divisions have; Wilson and
     Hilferty's cube root makes them normal.

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...diagnostics.averages import mean_and_error
-from ...diagnostics.two_samples import Comparison
+from ...diagnostics.two_samples import Comparison, compared
 from ...errors import InputError, listed
 from ...models.console import Console, aligned
 from ...models.train import Rows
@@ -27,10 +27,9 @@ from ..io.table import Table
 from ..model import TableModel
 from ..schema.moments import find_form, read_moments
 from .explain import explain
-from .moved import Pooled, Values, tails_of, values_of
+from .moved import LEVEL, Pooled, Values, tails_of, values_of
 from .query import marginal
 
-LEVEL = 0.05
 FEWEST, MOST, SCORED_HOLED = 10, 3_000, 500  # new rows; of rows with unknown cells, whose densities take draws
 POINTS = 2  # of each row's cell
 SHOWN = 10  # rows, and pairs, that are described
@@ -96,9 +95,9 @@ def drift(model: TableModel, table: Table, console: Console, by: str | None = No
     chosen = np.sort(np.random.default_rng(model.seed).permutation(len(new.rows))[:MOST])
     rows, frame = new.rows[chosen], frame[chosen]
     pooled = pool(model, rows, frame, by)
-    found = _described(pooled, pooled.compared(model.seed))
+    found = _described(pooled)
     if by is not None:
-        found = replace(found, windows=_by_window(pooled, frame[by], model.seed))
+        found = replace(found, windows=_by_window(pooled, frame[by]))
     return replace(found, rows=_least_likely(pooled, new.numbers[chosen]))
 
 
@@ -128,8 +127,9 @@ def _scores(model: TableModel, rows: Rows) -> Tensor:
     return nowhere.index_put((scored,), marginal(model, rows[scored], POINTS, model.seed).value)
 
 
-def _described(pooled: Pooled, found: Comparison[Any]) -> Drift:
+def _described(pooled: Pooled) -> Drift:
     """What has moved, in figures and words."""
+    found = compared(pooled.surprises)
     score, groups = pooled.log_density, found.groups
     (old, old_error), (new, new_error) = (_usual(score[rows]) for rows in (~pooled.second, pooled.second))
     each = {values.column.name: values for values in pooled.columns}
@@ -184,7 +184,7 @@ def _most_moved(pooled: Pooled, found: Comparison[Any]) -> list[str]:
 
     names = sorted(numbers, key=moved, reverse=True)
     suspects = names[:SUSPECTS] if found.p_value <= LEVEL and len(names) > 1 else []
-    cause = next((name for name in suspects if pooled.without(name).compared(pooled.model.seed).p_value > LEVEL), None)
+    cause = next((name for name in suspects if not pooled.changed_without(name)), None)
     return sorted(names, key=lambda name: name != cause)
 
 
@@ -252,12 +252,12 @@ def _correlations(pooled: Pooled, one: str, other: str) -> list[float]:
     return [float(torch.corrcoef(both[:, rows])[0, 1]) for rows in (~pooled.second, pooled.second)]
 
 
-def _by_window(pooled: Pooled, values: pl.Series, seed: int) -> pl.DataFrame:
+def _by_window(pooled: Pooled, values: pl.Series) -> pl.DataFrame:
     """Every window of the new rows by itself, with p-values corrected for their number (Holm)."""
     found, before = [], int((~pooled.second).sum())
     for name, places in windows_of(values, FEWEST):
         some = torch.cat([torch.arange(before), before + torch.from_numpy(places)])
-        each = _described(pooled[some], pooled[some].compared(seed))
+        each = _described(pooled[some])
         found.append((name, each.new_rows, each.p_value, each.effect, each.columns[0], each.verdict))
     frame = pl.DataFrame(found, ["window", "rows", "p_value", "effect", "first", "verdict"], orient="row")
     order = np.argsort(frame["p_value"].to_numpy(), kind="stable")

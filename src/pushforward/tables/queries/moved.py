@@ -6,19 +6,21 @@ import itertools
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...diagnostics.two_samples import (
-    Comparison,
     category_features,
+    compared,
+    divisions,
     kernel_features,
     middle_ranks,
     odd_features,
     rank_features,
-    two_samples,
+    surprises,
 )
 from ...models.train import Rows
 from ..model import TableModel
@@ -27,6 +29,7 @@ from ..schema.kinds.few_values import is_unseen
 from ..schema.schema import Schema
 from .explain import log_tails
 
+LEVEL = 0.05
 PAIRS, CATEGORIES = 2_000, 500  # at most, the most dependent pairs and the commonest categories
 COMMON, FEWEST = 3, 5  # categories of a column in pairs; rows of a category that is looked at by itself
 WIDTHS = (0.5, 1.5)  # of the kernels, in units of the distance that rows of independent columns have
@@ -99,22 +102,15 @@ class Pooled:
             self.second[rows],
         )
 
-    def without(self, name: str) -> Pooled:
-        """The same rows as if a column were not there, without what the model says of whole rows."""
-        return replace(
-            self,
-            columns=[each for each in self.columns if each.column.name != name],
-            log_density=torch.full_like(self.log_density, math.nan),
-            tails=tails_of(self.model, self.rows, ~self.log_density.isnan(), [name]),
-            broken={},
-        )
+    @cached_property
+    def divisions(self) -> Tensor:
+        """The rows as they are divided, and at random."""
+        return divisions(self.second, self.model.seed)
 
-    def compared(self, seed: int) -> Comparison[Hashable]:
-        """All statistics, in groups: by column, pair of columns, column and category, or relation."""
+    @cached_property
+    def surprises(self) -> dict[str, dict[Hashable, Tensor]]:
+        """Those of all statistics, in groups: by column, pair of columns, column and category, or relation."""
         scores = {each.column.name: each.scores() for each in self.columns}
-        whole = torch.cat(list(scores.values()), 1)
-        far = whole.square().sum(1).mean().sqrt().clamp_min(1e-6).item()
-        kernels: dict[Hashable, Tensor] = {width: kernel_features(whole, seed, width * far) for width in WIDTHS}
         groups: dict[str, dict[Hashable, Tensor]] = {
             "columns": {each.column.name: each.features() for each in self.columns},
             "categories": self._categories(),
@@ -122,9 +118,25 @@ class Pooled:
             "relations": {name: broken[:, None].double() for name, broken in self.broken.items()},
             "pairs": dict(_products(scores)),
             "given others": {name: odd_features(tail) for name, tail in self.tails.items()},
-            "rows": {"log_density": odd_features(self.log_density), **kernels},
+            "rows": {"log_density": odd_features(self.log_density), **_kernels(scores, self.model.seed)},
         }
-        return two_samples(groups, self.second, seed)
+        return surprises(groups, self.divisions)
+
+    def changed_without(self, name: str) -> bool:
+        """Whether the rows have changed as if a column were not there, without what the model says of whole rows."""
+        own = {
+            group: {key: z for key, z in self.surprises[group].items() if not _is_of(key, name)}
+            for group in ("columns", "categories", "missing", "pairs")
+        }
+        if compared(own).p_value <= LEVEL / 3:  # with two groups more, it is three times as large at most
+            return True
+        tails = tails_of(self.model, self.rows, ~self.log_density.isnan(), [name])
+        scores = {each.column.name: each.scores() for each in self.columns if each.column.name != name}
+        others: dict[str, dict[Hashable, Tensor]] = {
+            "given others": {other: odd_features(tail) for other, tail in tails.items()},
+            "rows": _kernels(scores, self.model.seed),
+        }
+        return compared(own | surprises(others, self.divisions)).p_value <= LEVEL
 
     def _categories(self) -> dict[Hashable, Tensor]:
         found = {}
@@ -158,6 +170,18 @@ def _cells(numbers: Tensor, bins: int) -> Tensor:
     """Values as they are where they are few, else bins of equally many rows, ``(n,)``; missing values are one more."""
     few = len(numbers[~numbers.isnan()].unique()) <= bins
     return torch.where(numbers.isnan(), math.inf, numbers if few else (middle_ranks(numbers) * bins).floor())
+
+
+def _is_of(key: Hashable, name: str) -> bool:
+    """Whether a statistic is of a column, by its key: the column, a pair of them, or a column and a category."""
+    return name in (key if isinstance(key, tuple) else (key,))
+
+
+def _kernels(scores: dict[str, Tensor], seed: int) -> dict[Hashable, Tensor]:
+    """Features of whole rows."""
+    whole = torch.cat(list(scores.values()), 1)
+    far = whole.square().sum(1).mean().sqrt().clamp_min(1e-6).item()
+    return {width: kernel_features(whole, seed, width * far) for width in WIDTHS}
 
 
 def _products(scores: dict[str, Tensor]) -> list[tuple[Hashable, Tensor]]:
