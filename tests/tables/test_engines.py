@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import sys
@@ -16,7 +17,7 @@ import pytest
 import pushforward as pf
 from pushforward.cli.app import main
 from pushforward.errors import InputError
-from pushforward.tables.engines import BATCH, pack, unpack
+from pushforward.tables.engines import BATCH, DistributedTable, pack, unpack
 
 ROWS = 300
 pytestmark = [
@@ -184,6 +185,28 @@ def test_what_cannot_be_scored_is_refused_at_once(
     with pytest.raises(InputError) as raised:
         engine.score(None, given)
     assert raised.value.argument == argument
+
+
+class Here(DistributedTable):
+    """An engine of one worker, in this process."""
+
+    def _columns(self, data: Any) -> Any:
+        return data.schema
+
+    def _map(self, data: Any, work: Any, columns: Any, batch: int = BATCH) -> Any:
+        return work(unpack(self.kind, pack(self.model)), data).select(columns.names).cast(columns)
+
+
+def test_an_engine_goes_along_with_an_update(model: pf.TableDensity, table: pl.DataFrame) -> None:
+    model = copy.deepcopy(model)
+    engine, violet = Here(model), pl.when(pl.int_range(ROWS) % 3 == 0).then(pl.lit("violet")).otherwise("colour")
+    new = table.with_columns(colour=violet)
+    scored = pl.DataFrame(engine.score(new.to_arrow()))
+    assert (scored["log_density"].is_infinite() == (new["colour"] == "violet")).all()
+    model.update(new)
+    scored = pl.DataFrame(engine.score(new.to_arrow()))
+    assert scored["log_density"].is_finite().all()
+    assert "violet" in pl.DataFrame(engine.predict(new[:2].to_arrow(), "colour", "proba")).columns
 
 
 def test_what_is_not_fitted_has_no_engine() -> None:

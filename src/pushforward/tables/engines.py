@@ -62,12 +62,8 @@ class DistributedTable:
     """What a fitted table does on an engine; an engine says how work reaches its rows."""
 
     def __init__(self, model: TableModel) -> None:
-        self.model, self.schema, self.kind = model, model.schema, type(model)
-
-    @functools.cached_property
-    def content(self) -> bytes:
-        """The model as sent to workers."""
-        return pack(self.model)
+        self.model, self.kind = model, type(model)
+        _ = model.schema  # which refuses a model that is not fitted
 
     def score(self, data: Any, given: Sequence[str] = ()) -> Any:
         """The rows with the columns of ``pushforward score`` appended: log_density, percentile, …
@@ -99,9 +95,9 @@ class DistributedTable:
         self._require(columns)
         self.model.guide_for("cannot draw missing cells")
         own = self.model.seed if random_state is None else random_state
-        drawn = _plain(self.schema.decode(torch.zeros(1, len(self.schema.columns), dtype=torch.float64)))
+        drawn = _plain(self.model.schema.decode(torch.zeros(1, len(self.model.schema.columns), dtype=torch.float64)))
         kept = [drawn.field(field.name) if _needs_fractions(field, drawn) else field for field in columns]
-        absent = [name for name in self.schema.names if name not in columns.names]
+        absent = [name for name in self.model.schema.names if name not in columns.names]
 
         def work(model: TableModel, rows: pa.Table) -> pa.Table:
             frame = from_frame(rows)[0]
@@ -169,16 +165,23 @@ class DistributedTable:
 
     def _answered(self, data: Any, found: Callable[[TableModel, pl.DataFrame], pl.DataFrame], called: str) -> Any:
         """The rows with columns appended, whose types are those of one held-out row."""
-        columns, held, schema = self._columns(data), self.model.saved_held_out().rows[:1], self.schema
+        columns, held, schema = self._columns(data), self.model.saved_held_out().rows[:1], self.model.schema
         row = schema.frame(held.x, held.context).select(name for name in columns.names if name in schema.table_names)
         new = _plain(found(self.model, row))
         if twice := sorted({*new.names} & {*columns.names}):
             raise InputError(f"the table has a column {twice[0]!r} already, as the {called} would be called")
-        return self._map(data, _appending(found), pa.schema([*columns, *new]))
+
+        def work(model: TableModel, rows: pa.Table) -> pa.Table:
+            more = found(model, from_frame(rows)[0]).to_arrow()
+            for name in more.column_names:
+                rows = rows.append_column(name, more[name])
+            return rows
+
+        return self._map(data, work, pa.schema([*columns, *new]))
 
     def _require(self, columns: pa.Schema) -> None:
         """Checks up front, and not in a worker, that the model can read a table."""
-        schema = self.schema
+        schema = self.model.schema
         lacks = [name for name in (*schema.given_names, *schema.names) if name not in columns.names]
         needed = {*schema.given_names, *(schema.names if self.model.guided is None else ())}
         if needed & set(lacks) or set(schema.names) <= set(lacks):
@@ -225,7 +228,7 @@ class SparkTable(DistributedTable):
     def _map(self, data: Any, work: Work, columns: pa.Schema, batch: int = BATCH) -> Any:
         from pyspark.sql.pandas.types import from_arrow_schema
 
-        content, kind = data.sparkSession.sparkContext.broadcast(self.content), self.kind
+        content, kind = data.sparkSession.sparkContext.broadcast(pack(self.model)), self.kind
 
         def batches(parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for part in parts:
@@ -263,7 +266,7 @@ class RayTable(DistributedTable):
     def _map(self, data: Any, work: Work, columns: pa.Schema, batch: int = BATCH) -> Any:
         import ray
 
-        made = (self.kind, ray.put(self.content), work, columns)
+        made = (self.kind, ray.put(pack(self.model)), work, columns)
         options: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": batch, "concurrency": self.workers}
         return data.map_batches(RayWorker, fn_constructor_args=made, **options)
 
@@ -279,18 +282,6 @@ class RayWorker:
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = self.work(self.model, batch) if batch.num_rows else self.columns.empty_table()
         return rows.select(self.columns.names).cast(self.columns)
-
-
-def _appending(found: Callable[[TableModel, pl.DataFrame], pl.DataFrame]) -> Work:
-    """Work that appends the columns that are found of rows to them."""
-
-    def work(model: TableModel, rows: pa.Table) -> pa.Table:
-        more = found(model, from_frame(rows)[0]).to_arrow()
-        for name in more.column_names:
-            rows = rows.append_column(name, more[name])
-        return rows
-
-    return work
 
 
 def _plain(rows: pl.DataFrame) -> pa.Schema:
