@@ -8,7 +8,6 @@ the density in ``selection/``.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -27,12 +26,11 @@ from ..report.evidence import Evidence, Page
 from ..report.write import write
 from .calibration import calibrated
 from .engines import RayTable, SparkTable
-from .fit import fit_rows, fit_table
+from .fit import Learned, fit_table
 from .io.frames import from_frame, is_path, to_frame
 from .io.read import read_any
 from .io.table import WEIGHTS, Table
 from .latents import latents
-from .measure import saved
 from .model import TableModel
 from .options import TableOptions
 from .queries.drift import FEWEST, Drift, drift, drift_file
@@ -50,7 +48,7 @@ from .queries.score_file import follow, score_file
 from .queries.where import Where
 from .schema.kinds.base import Kind
 from .splits import fingerprint
-from .update import plan_update
+from .update import update_table
 
 SOURCE = "table"  # what messages call the rows
 
@@ -226,12 +224,7 @@ class TableDensity(TableModel):
             InputError: the table or an option cannot be used; says why.
         """
         fitted = fit_table(read, read.pieces, options or self.options, console, self if further else None)
-        self.notes_ = console.notes
-        if fitted is not None:
-            learned, facts = fitted
-            self._hold(learned.whole, {**facts, "frame": read.kind, "command": command})
-            self.facts |= calibrated(self, learned)
-        return self
+        return self._learned(fitted, read, console, command)
 
     def update(self, table: Any, budget: float | str | None = None, *, progress: bool = False) -> Self:
         """Goes on from the fitted model with new rows; the old ones are not needed.
@@ -264,17 +257,18 @@ class TableDensity(TableModel):
         Raises:
             InputError: it cannot be used; says why.
         """
-        started, training = time.monotonic(), dataclasses.replace(self.options.training, budget=budget)
-        plan = plan_update(self, read, dataclasses.replace(self.options, training=training), console)
-        fitted = fit_rows(plan.table, plan.rows, plan.options, console, plan.earlier, started)
+        options = dataclasses.replace(self.options, training=dataclasses.replace(self.options.training, budget=budget))
+        return self._learned(update_table(self, read, options, console), read, console, command)
+
+    def _learned(
+        self, fitted: tuple[Learned, dict[str, Any]] | None, read: Table, console: Console, command: str
+    ) -> Self:
+        """Holds what was learnt, if this process is the one that does."""
         self.notes_ = console.notes
         if fitted is not None:
             learned, facts = fitted
-            facts["summary"] |= {"training_rows": plan.training_rows}  # without draws
-            self._hold(learned.whole, {**facts, **plan.record, "frame": read.kind, "command": command})
+            self._hold(learned.whole, {**facts, "frame": read.kind, "command": command})
             self.facts |= calibrated(self, learned)
-            if plan.kept is not None:
-                self.facts |= {"kept": saved(plan.kept, np.arange(len(plan.kept))), "keep": plan.keep}
         return self
 
     def score_samples(self, table: Any, given: Sequence[str] = (), errors: bool = False) -> Any:

@@ -11,7 +11,8 @@ have come to twice as many as at the last fit, which on average costs no more th
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from ..errors import InputError
 from ..models.console import Console
 from ..models.train import Rows
 from ..recipes.by_name import learning_rate
-from .fit import is_average, options_as_fitted
+from .fit import Learned, fit_rows, is_average, options_as_fitted
 from .io.table import Table
+from .measure import saved
 from .model import TableModel
 from .options import TableOptions
 from .prepare import shaped
@@ -45,36 +47,15 @@ SLOWER = 2  # times: the learning rate of one flow
 ANOTHER = 1.0  # nats by which every column of another table has moved
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What an update trains on, and how.
+def update_table(
+    model: TableModel, new: Table, options: TableOptions, console: Console
+) -> tuple[Learned, dict[str, Any]] | None:
+    """Compares new rows with what a model knows, and learns both.
 
-    Attributes:
-        table: The new rows.
-        rows: Old and new rows, encoded and divided.
-        options: How to train.
-        earlier: The model, if its density is trained further, and not fitted anew.
-        record: What the model remembers of the update.
-        kept: The rows to save for later updates, if any are saved.
-        keep: How many to save at most.
+    Returns:
+        What was learnt, and the facts that are saved with it; None on all but the first process of torchrun.
     """
-
-    table: Table
-    rows: TableSplits
-    options: TableOptions
-    earlier: TableModel | None
-    record: dict[str, Any]
-    kept: Rows | None
-    keep: int
-
-    @property
-    def training_rows(self) -> int:
-        """How many rows have been trained on, from the first fit on."""
-        return int(self.record["updates"][-1]["known"]) - len(self.rows.test)
-
-
-def plan_update(model: TableModel, new: Table, options: TableOptions, console: Console) -> Plan:
-    """Compares new rows with what a model knows, and divides both."""
+    started = time.monotonic()
     source = str(new.path)
     frame = pl.concat(new.splits.values()) if new.splits else new.frame
     model.schema.check(frame, source)
@@ -118,15 +99,16 @@ def plan_update(model: TableModel, new: Table, options: TableOptions, console: C
         rows = shaped(rows, options, Console(quiet=True), source)
     elif anew:
         rows = replace(rows, schema=schema.shaped(rows.train.x, rows.train.weights, again=True))
-    return Plan(
-        table,
-        rows,
-        _as_it_was(model, options, anew, steps),
-        None if anew else model,
-        {"updates": [*model.facts.get("updates", ()), record], "first_steps": steps, "first_rows": old.first},
-        kept,
-        old.keep,
-    )
+    options = _as_it_was(model, options, anew, steps)
+    fitted = fit_rows(table, rows, options, console, None if anew else model, started)
+    if fitted is None:
+        return None
+    learned, facts = fitted
+    facts["summary"] |= {"training_rows": old.known + frame.height - len(rows.test)}  # without draws
+    facts |= {"updates": [*model.facts.get("updates", ()), record], "first_steps": steps, "first_rows": old.first}
+    if kept is not None:
+        facts |= {"kept": saved(kept, np.arange(len(kept))), "keep": old.keep}
+    return learned, facts
 
 
 def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int) -> TableOptions:
@@ -150,9 +132,10 @@ class _Old:
 
     def __init__(self, model: TableModel) -> None:
         self.model, self.held = model, model.saved_held_out().rows
-        self.saved = model.saved_rows("kept") if "kept" in model.facts else None
-        self.keep = 0 if self.saved is None else int(model.facts.get("keep", len(self.saved)))
-        self.complete = self.saved is not None and len(self.saved) < self.keep and not model.facts.get("weighted")
+        self.saved = [model.saved_rows("kept")] if "kept" in model.facts else []
+        self.count = sum(map(len, self.saved))
+        self.keep = int(model.facts.get("keep", self.count))
+        self.complete = self.count < self.keep and not model.facts.get("weighted")
         summary, updates = model.facts["summary"], model.facts.get("updates", ())
         first = model.facts.get("first_rows", summary["training_rows"] + 2 * summary["validation_rows"])
         self.known, self.first = int(updates[-1]["known"] if updates else first), int(first)
@@ -162,11 +145,11 @@ class _Old:
     @property
     def left(self) -> int:
         """How many rows draws stand for: those that are not saved."""
-        return 0 if self.complete else max(self.known - len(self.saved if self.saved is not None else ()), 1)
+        return 0 if self.complete else max(self.known - self.count, 1)
 
     def learnt_again(self, new: pl.DataFrame, options: TableOptions, source: str) -> Schema:
         """The schema of old and new rows together."""
-        schema, saved = self.model.schema, [] if self.saved is None else [self._frame(self.saved)]
+        schema, saved = self.model.schema, [self._frame(rows) for rows in self.saved]
         known = [*schema.known, *schema.dependencies.columns]
         rows = pl.DataFrame([c.reading.cells(c.name, c.reading.values(new[c.name])) for c in known if c.name in new])
         parts = [rows, self._frame(self.held), *saved, *([self.drawn(min(self.left, DRAWS))] if self.left else [])]
@@ -207,7 +190,7 @@ class _Old:
         fresh = rows(new[random.permutation(new.height)])
         fresh = fresh[~schema.unplaced(fresh.x)]
         part = max(min(round(len(held) * len(fresh) / self.known), len(fresh) // 4), 1)
-        saved = [] if self.saved is None else [again(self.saved)]
+        saved = [again(old) for old in self.saved]
         left, count = self.left, times * min(self.left, DRAWS)
         train = [fresh[2 * part :], *saved, *([rows(self.drawn(count))] if count else [])]
         val, test = [fresh[:part], held], [fresh[part : 2 * part], held]
