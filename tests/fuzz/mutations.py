@@ -55,6 +55,7 @@ def too_long(number: int, frame: FrameType | None) -> None:
 
 def fuzzed(name: str, seconds: float, seed: int) -> int:
     """Tries inputs of a target for so long, and returns how many findings there were."""
+    from polars.exceptions import PanicException
     from targets import TARGETS, one_input
 
     target, chosen = TARGETS[name](), random.Random(seed)
@@ -66,7 +67,7 @@ def fuzzed(name: str, seconds: float, seed: int) -> int:
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
             one_input(target, data)
-        except Exception as error:
+        except (Exception, PanicException) as error:
             frames = traceback.extract_tb(error.__traceback__)
             if (where := (type(error).__name__, str(frames[-1]))) not in found:
                 found.add(where)

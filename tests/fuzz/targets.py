@@ -56,6 +56,10 @@ def small_table(rows: int = 60) -> pl.DataFrame:
     return pl.DataFrame({"a": x[:, 0], "b": x[:, 1].round(), "k": (["u", "v"] * rows)[:rows], "day": days})
 
 
+def fitted_table() -> pf.TableDensity:
+    return pf.TableDensity("maf", layers=1, hidden=(8,), steps=20).fit(small_table(200))
+
+
 class Tables:
     """Files of tables, of every format; the first byte chooses it."""
 
@@ -84,21 +88,25 @@ class Tables:
 
 
 class Models:
-    """Configurations with the weights of a recipe, under a checksum that is right: what a forger would write."""
+    """Configurations with the weights of a recipe, or of a table, under a checksum that is right: what a forger would
+    write."""
 
     def __init__(self) -> None:
         torch.manual_seed(0)
         for name, recipe in RECIPES.items():
             pf.save(recipe(), PLACE / name)
-        self.weights = [(PLACE / name / "model.safetensors").read_bytes() for name in RECIPES]
+        fitted_table().save(PLACE / "table")
+        self.names = [*RECIPES, "table"]
+        self.weights = [(PLACE / name / "model.safetensors").read_bytes() for name in self.names]
 
     def seeds(self) -> list[bytes]:
-        configs = [json.loads((PLACE / name / "config.json").read_bytes()) for name in RECIPES]
+        configs = [json.loads((PLACE / name / "config.json").read_bytes()) for name in self.names]
         plain = [{key: value for key, value in config.items() if key != "sha256"} for config in configs]
         return [bytes([j]) + json.dumps(config).encode() for j, config in enumerate(plain)]
 
     def __call__(self, data: bytes) -> None:
-        folder, weights, config = PLACE / "model", self.weights[data[0] % len(self.weights)], data[1:]
+        chosen = data[0] % len(self.names)
+        folder, weights, config = PLACE / "model", self.weights[chosen], data[1:]
         folder.mkdir(exist_ok=True)
         try:
             content = json.loads(config)
@@ -108,28 +116,35 @@ class Models:
             pass  # no JSON object: it is written as it is
         (folder / "config.json").write_bytes(config)
         (folder / "model.safetensors").write_bytes(weights)
-        pf.load(folder)
+        (pf.TableDensity.load if self.names[chosen] == "table" else pf.load)(folder)
 
 
 class Requests:
-    """Bodies of requests to a server in this process; the first byte chooses the path."""
+    """Bodies of requests to a server in this process, JSON or Arrow; the first byte chooses the path and which."""
 
     def __init__(self) -> None:
         from pushforward.serving.app import create_app
         from pushforward.serving.options import ServeOptions
 
-        fitted = pf.TableDensity("maf", layers=1, hidden=(8,), steps=20).fit(small_table(200))
-        self.app = create_app(fitted, ServeOptions(max_rows=200))
+        self.app = create_app(fitted_table(), ServeOptions(max_rows=200))
         self.loop = asyncio.new_event_loop()
 
     def seeds(self) -> list[bytes]:
-        return [bytes([j]) + json.dumps(QUESTIONS[path]).encode() for j, path in enumerate(POSTS)]
+        from pushforward.serving.limits import arrow_body
+
+        arrow = arrow_body(small_table(12))
+        told = [bytes([j]) + json.dumps(QUESTIONS[path]).encode() for j, path in enumerate(POSTS)]
+        return told + [bytes([128 + j]) + arrow for j, path in enumerate(POSTS) if "rows" in QUESTIONS[path]]
 
     def __call__(self, data: bytes) -> None:
-        path, messages = f"/{POSTS[data[0] % len(POSTS)]}", []
-        headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+        from pushforward.serving.guard import ARROW, JSON
+
+        path, messages = f"/{POSTS[data[0] % 128 % len(POSTS)]}", []
+        kind = ARROW if data[0] >= 128 else JSON
+        headers = [(b"host", b"localhost"), (b"content-type", kind.encode()), (b"accept", JSON.encode())]
         parts = [{"type": "http.request", "body": data[1:]}]
-        about = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+        query = b"column=a" if path == "/predict" else b""
+        about = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": query}
         scope = {**about, "headers": headers, "client": ("127.0.0.1", 1), "root_path": "", "asgi": {"version": "3.0"}}
 
         async def receive() -> Any:
