@@ -253,6 +253,11 @@ def test_bad_arrow_is_refused(url: str) -> None:
     refused(f"{url}/score", as_arrow(frame, "zstd"), 400, "without compression", content_type=ARROW)
     infinite = frame.with_columns(x=pl.when(pl.int_range(20) == 3).then(float("inf")).otherwise(pl.col("x")))
     refused(f"{url}/score", as_arrow(infinite), 422, "row 4", "'x'", "finite", content_type=ARROW)
+    for name, kind in (("day", pl.Int32), ("at", pl.Int64)):  # no Python can hold such moments
+        late = frame.with_columns(
+            pl.lit(2**31 - 1 if kind == pl.Int32 else 2**62, kind).cast(frame[name].dtype).alias(name)
+        )
+        refused(f"{url}/score", as_arrow(late), 422, "row 1", f"'{name}'", content_type=ARROW)
     refused(f"{url}/score", as_arrow(frame.rename({"n": "m"})), 422, "'m'", "unknown column", content_type=ARROW)
     refused(f"{url}/score", as_arrow(pl.concat([frame] * 26)), 413, "520 rows", content_type=ARROW)
     refused(f"{url}/score", as_arrow(frame.with_columns(n=pl.lit("a"))), 422, "'n'", content_type=ARROW)

@@ -105,6 +105,24 @@ def test_an_endless_head_is_refused_and_takes_no_memory(
     assert asked(server, body=question)[0] == 200
 
 
+def test_an_answer_that_is_not_read_is_dropped_in_time(server: tuple[str, int], question: Any) -> None:
+    body, token = '{"n": 2000}', "Authorization: Bearer open-sesame\r\n"
+    head = f"{POST.replace('score', 'sample')}{token}Content-Length: {len(body)}\r\n\r\n"
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # so that the system keeps little for the server
+        one.settimeout(10)
+        one.connect(server)
+        one.sendall(f"{head}{body}".encode())
+        time.sleep(4)
+        answer = http.client.HTTPResponse(one)
+        answer.begin()
+        assert answer.status == 200
+        with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+            answer.read()
+    assert asked(server, body=question)[0] == 200
+
+
 def test_large_bodies_behind_one_another_are_not_taken_for_heads(server: tuple[str, int], question: Any) -> None:
     body = json.dumps(question).encode() + b" " * 2**17
     head = f"{POST}Authorization: Bearer open-sesame\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -177,7 +195,7 @@ def test_jobs_of_clients_that_hung_up_are_left_out_or_stopped() -> None:
 
     jobs, started = Jobs(), time.monotonic()
     found, answers = asyncio.run(asked_of(jobs))
-    jobs.close()
+    jobs.thread.shutdown(wait=False, cancel_futures=True)
     assert [type(each) for each in found] == 5 * [Refused]
     assert answers == [0, 1, 2]
     assert len(begun) == 1

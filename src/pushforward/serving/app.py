@@ -106,7 +106,7 @@ class Server:
             self._check_filled(rows)
             found = await self._scores(request, rows, tuple(asked.given))
         else:
-            found = await self.jobs.run(request, self._score, rows, asked.given)
+            found = await self.jobs.run(request, scores, self.model, rows, asked.given)
         self._remember(rows, found)
         if _wants_arrow(request, rows):
             return Response(arrow_body(pl.DataFrame(found, list(Score._fields), orient="row")), media_type=ARROW)
@@ -122,12 +122,9 @@ class Server:
     def _answer(self, asked: Verb, rows: Any) -> Any:
         return asked.answer(self.model, self.cells.frame(rows) if isinstance(rows, list) else rows)
 
-    def _score(self, rows: pl.DataFrame, given: Sequence[str]) -> list[Score]:
-        return [Score(*row) for row in scores(self.model, rows, given).iter_rows()]
-
     def _batch(self, key: tuple[Any, tuple[str, ...]], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
         """Scores of rows that hold the same columns; the key names the columns, and those given."""
-        return self._score(self.cells.frame(rows), key[1])
+        return scores(self.model, self.cells.frame(rows), key[1])
 
     def _check_filled(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Refuses rows that specify none of the modelled columns."""
@@ -175,10 +172,6 @@ class Server:
         self.metrics.rows.labels(path).inc(len(rows) if kind.of_rows else 0)
         return asked, rows
 
-    def close(self) -> None:
-        self.batcher.close()
-        self.jobs.close()
-
 
 def create_app(model: TableDensity, options: ServeOptions) -> Starlette:
     """The application that serves a fitted table."""
@@ -187,7 +180,8 @@ def create_app(model: TableDensity, options: ServeOptions) -> Starlette:
     @contextlib.asynccontextmanager
     async def running(_: Starlette) -> AsyncIterator[None]:
         yield
-        server.close()
+        for one in (server.batcher, server.jobs):  # what has begun ends
+            one.thread.shutdown(wait=False, cancel_futures=True)
 
     posts = {path: partial(server.verb, path) for path in VERBS} | {"/score": server.score}
     gets = {"/health": server.health, "/info": server.info, "/metrics": server.metrics_text, "/drift": server.drift}

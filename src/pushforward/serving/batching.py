@@ -67,10 +67,6 @@ class Batcher:
         finally:
             del one  # an error refers to this frame, and would keep itself
 
-    def close(self) -> None:
-        """Ends the thread after the batch that it is at."""
-        self.thread.shutdown(wait=False, cancel_futures=True)
-
     async def _run(self) -> None:
         """Answers the waiting requests, batch by batch."""
         while self.waiting:
@@ -168,10 +164,6 @@ class Jobs:
             if running is mark:
                 raised = ctypes.py_object(Abandoned)
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
-
-    def close(self) -> None:
-        """Ends the thread after the job that it is at; those that wait are left out."""
-        self.thread.shutdown(wait=False, cancel_futures=True)
 
 
 async def _hung_up(request: Request) -> None:

@@ -42,10 +42,6 @@ class Cell:
     role: str
 
     @property
-    def name(self) -> str:
-        return self.column.name
-
-    @property
     def contents(self) -> str:
         """``names``, ``truth``, ``values`` (few numbers), ``number``, ``marked``, ``text`` or one of ``MOMENTS``."""
         return self.column.contents
@@ -78,7 +74,7 @@ class Cell:
 
     def series(self, values: Sequence[Any]) -> pl.Series:
         """Checked cells in the table's types, whole numbers as integers."""
-        made = pl.Series(self.name, values, dtype=self.dtype)
+        made = pl.Series(self.column.name, values, dtype=self.dtype)
         if not self.column.whole or not made.dtype.is_float():
             return made
         whole = made.cast(pl.Int64, strict=False)
@@ -99,7 +95,7 @@ class Cell:
         kind: Any = moment if self.contents in ISO else kinds.get(self.contents, float)
         needed = self.role == "given" and not self.column.holes.share
         more = {"given": "; the density is conditioned on it", "follows": "; it follows from other columns"}
-        about = Field(title=self.name, description=f"Expected: {self.expected}{more.get(self.role, '')}.")
+        about = Field(title=self.column.name, description=f"Expected: {self.expected}{more.get(self.role, '')}.")
         return Required[Annotated[kind, about]] if needed else NotRequired[Annotated[kind | None, about]]
 
     @property
@@ -109,7 +105,7 @@ class Cell:
         spread = [kind.typical[round(j * (len(kind.typical) - 1) / (QUANTILES - 1))] for j in range(QUANTILES)]
         named = [column.shown(value) for value in spread] if self.contents == "text" else kind.labels
         return {
-            "name": self.name,
+            "name": column.name,
             "role": self.role,
             "contents": self.contents,
             "kind": column.describe().kind,

@@ -1,4 +1,4 @@
-"""One client's connection: the head of a request has to arrive within a time, and within a size."""
+"""One client's connection: a head has to arrive, and an answer to be read, within a time; a head within a size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Connection(HttpToolsProtocol):
     """HTTP as uvicorn reads it, which alone would wait for the rest of a head for ever, and keep all of it in memory.
 
     The time runs from the opening of the connection, and from the first byte of each later request, to the end of its
-    headers. What arrives of a head is counted, so that one too long is refused by its first few pieces.
+    headers. What arrives of a head is counted, so that one too long is refused by its first few pieces. An answer of
+    which so much is not read that it has to be kept here is kept for that time, too; closing would keep it for ever.
     """
 
     seconds = 30.0
@@ -27,6 +28,7 @@ class Connection(HttpToolsProtocol):
     place: contextlib.ExitStack | None = None
     heads = head = 0  # how many have begun, and what has come of the last one, in bytes, after the piece it began in
     clock: asyncio.TimerHandle | None = None
+    unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -53,6 +55,15 @@ class Connection(HttpToolsProtocol):
             self.head += len(data)
             if self.head > HEAD:
                 self._refuse(431, f"the request's line and headers are longer than {HEAD:,} bytes")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.unread = self.loop.call_later(self.seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.unread is not None:
+            self.unread.cancel()
 
     def on_message_begin(self) -> None:
         self._begin()
@@ -85,8 +96,3 @@ class Connection(HttpToolsProtocol):
         )
         self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         self.transport.close()
-
-
-def limited(seconds: float, most: int) -> type[Connection]:
-    """Connections on which a head may take so long, and of which one address may have so many."""
-    return type("LimitedConnection", (Connection,), {"seconds": seconds, "peers": Shares(most, "connections")})

@@ -47,18 +47,16 @@ def document(model: str, row: Any, requests: Mapping[str, Any]) -> dict[str, Any
     places, schemas = models_json_schema([(kind, "validation") for kind in kinds], ref_template=REFERENCE)
     refs = {kind: place for (kind, _), place in places.items()}
     refused = {code: _answer(said, refs[Refusal], {}) for code, said in REFUSALS.items()}
-    paths: dict[str, Any] = {path: {"get": _verb(said, {"200": {"description": "OK"}})} for path, said in GETS.items()}
+    paths: dict[str, Any] = {
+        path: {"get": {"summary": said, "responses": {"200": {"description": "OK"}}}} for path, said in GETS.items()
+    }
     for path, request in requests.items():
         answer = _answer("OK", refs[answers[path]], {} if path in ("/ask", "/drift") else BINARY)
-        verb = _verb(str(VERBS[path].__doc__), {"200": answer, **refused})
+        verb = {"summary": str(VERBS[path].__doc__), "responses": {"200": answer, **refused}}
         body = {JSON: {"schema": refs[request]}, **(BINARY if request.of_rows else {})}
         paths.setdefault(path, {})["post"] = {**verb, "requestBody": {"required": True, "content": body}}
     info = {"title": f"pushforward: {model}", "version": __version__}
     return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas.get("$defs", {})}}
-
-
-def _verb(said: str, responses: dict[str, Any]) -> dict[str, Any]:
-    return {"summary": said, "responses": responses}
 
 
 def _answer(said: str, schema: dict[str, Any], binary: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import Response
 
 from ..errors import InputError, in_request
-from .columns import RowType
+from .columns import FIRST, LAST, RowType
 
 JSON = "application/json"
 SHOWN = 20  # problems listed in an answer
@@ -119,14 +119,23 @@ def bad_cell(row: int, column: str, expected: str, got: str) -> Refused:
 
 
 def check_frame(frame: pl.DataFrame, cells: RowType) -> pl.DataFrame:
-    """Rows sent as Arrow: NaN counts as missing; other columns or infinities are refused."""
+    """Rows sent as Arrow: NaN counts as missing; other columns, infinities, and moments of no calendar are refused."""
     for name in frame.columns:
         if name not in cells.cells:
             raise bad_cell(1, name, f"one of the columns {', '.join(cells.cells)}", "an unknown column")
     frame = frame.with_columns(pl.selectors.float().fill_nan(None))
-    for column in frame.select(pl.selectors.float()).get_columns():
-        infinite = column.is_infinite().fill_null(False)
-        if infinite.any():
-            row = int(infinite.arg_true()[0])
-            raise bad_cell(row + 1, column.name, cells.cells[column.name].expected, str(column[row]))
+    kinds = pl.selectors.float() | pl.selectors.date() | pl.selectors.datetime()
+    for column in frame.select(kinds).get_columns():
+        odd = (~_possible(column)).fill_null(False)
+        if odd.any():
+            row = int(odd.arg_true()[0])
+            raise bad_cell(row + 1, column.name, cells.cells[column.name].expected, str(column.to_physical()[row]))
     return frame
+
+
+def _possible(column: pl.Series) -> pl.Series:
+    """Which numbers are finite, and which moments lie in a year from 1 to 9999."""
+    if column.dtype.is_float():
+        return column.is_finite()
+    a_day = {"ms": 864e5, "us": 864e8, "ns": 864e11}.get(getattr(column.dtype, "time_unit", ""), 1)
+    return (column.to_physical() / a_day).is_between(FIRST.timestamp() / 86400, LAST.timestamp() / 86400)

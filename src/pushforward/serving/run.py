@@ -18,7 +18,8 @@ from ..models.console import Console
 from ..tables.density import TableDensity
 from .app import create_app
 from .batching import MOST
-from .connection import limited
+from .connection import Connection
+from .guard import Shares
 from .options import ServeOptions
 
 CONNECTIONS = 4  # of one address, for each request that it may have open: a proxy keeps some
@@ -42,9 +43,10 @@ def serve(model: FittedDensity, options: ServeOptions, console: Console) -> None
         anyone = "anyone who reaches this machine may query the model; give clients a token with `token_file=`"
         console.note(f"`host={options.host!r}`: {anyone}")
     console.result({"url": url, "model": model.called})
+    peers = Shares(CONNECTIONS * options.max_per_client, "connections")
     config = uvicorn.Config(
         app,
-        http=limited(options.seconds, CONNECTIONS * options.max_per_client),
+        http=type("Limited", (Connection,), {"seconds": options.seconds, "peers": peers}),
         ws="none",  # a connection that became one would keep its place among its client's for ever
         log_level="error",  # strangers could fill a disk with warnings
         access_log=False,

@@ -97,9 +97,6 @@ class ScoreRequest(Verb):
     given: list[str] = Field([], description="Condition on these columns: log p(the others | these).")
     errors: bool = Field(False, description="Answer standard errors as well.")
 
-    def answer(self, model: TableDensity, rows: pl.DataFrame) -> pl.DataFrame:
-        return scores(model, rows, self.given)
-
 
 class SampleRequest(Draws):
     """New rows, given some cells where they are known."""
@@ -201,12 +198,13 @@ class Score(NamedTuple):
     standard_error: float
 
 
-def scores(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> pl.DataFrame:
-    """The :class:`Score` of every row, as columns."""
+def scores(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> list[Score]:
+    """The score of every row."""
     scoring = Scoring(model, given=given)
     scoring.check(rows.columns)
     found = scoring.piece(Piece(rows, "rows", 0))
-    return found.select(pl.col(name) if name in found else pl.lit(0.0).alias(name) for name in Score._fields)
+    found = found.select(pl.col(name) if name in found else pl.lit(0.0).alias(name) for name in Score._fields)
+    return [Score(*row) for row in found.iter_rows()]
 
 
 def score_json(found: Sequence[Score], errors: bool) -> bytes:
