@@ -129,7 +129,7 @@ def _scores(model: TableModel, rows: Rows) -> Tensor:
 
 def _described(pooled: Pooled) -> Drift:
     """What has moved, in figures and words."""
-    found = compared(pooled.surprises)
+    found: Comparison[Any] = compared(pooled.surprises)
     score, groups = pooled.log_density, found.groups
     (old, old_error), (new, new_error) = (_usual(score[rows]) for rows in (~pooled.second, pooled.second))
     each = {values.column.name: values for values in pooled.columns}
