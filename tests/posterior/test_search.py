@@ -10,7 +10,7 @@ from torch.distributions import constraints
 
 import pushforward as pf
 from pushforward.diagnostics.peaks import Peaks, peaks_from
-from pushforward.numerics.annealing import KERNELS, at
+from pushforward.numerics.annealing import KERNELS, Path
 from pushforward.objectives.fab import AlphaDivergence, AnnealedBootstrap
 from pushforward.posterior.over_modes import tempered
 from pushforward.posterior.search import search
@@ -76,9 +76,10 @@ def test_moves_leave_their_density_alone(kernel):
     """Geometrically between N(0, 1) and N(2, 1/4): a precision of 5/2 and a mean of 1.6 halfway."""
     log_a, log_b = (lambda x: -0.5 * x.square().sum(-1)), (lambda x: -2 * (x - 2).square().sum(-1))
     generator, half, size = seeded(), torch.full((4000,), 0.5).double(), torch.full((4000,), 0.4).double()
-    point = at(log_a, log_b, 1.6 + 0.4**0.5 * torch.randn(4000, 1, generator=generator).double())
+    path = Path(log_a, log_b, generator)
+    point = path.at(1.6 + 0.4**0.5 * torch.randn(4000, 1, generator=generator).double())
     for _ in range(5):
-        point, chance = KERNELS[kernel](log_a, log_b, point, (half, half), size, generator=generator)
+        point, chance = KERNELS[kernel](path, point, (half, half), size)
     assert 0.3 < float(chance.mean()) <= 1
     assert float(point.x.mean()) == pytest.approx(1.6, abs=0.05)
     assert float(point.x.var()) == pytest.approx(0.4, abs=0.04)

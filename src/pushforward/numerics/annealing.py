@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -23,79 +24,76 @@ class Point(NamedTuple):
     slope_b: Tensor
 
 
-def at(log_a: LogDensity, log_b: LogDensity, x: Tensor) -> Point:
-    """Both log-densities of points and their gradients; NaN counts as -infinity with gradient 0."""
-    values, slopes = [], []
-    for log_density in (log_a, log_b):
-        with torch.enable_grad():
-            here = x.detach().requires_grad_()
-            value = log_density(here)
-            (slope,) = torch.autograd.grad(value.nan_to_num(0.0, 0.0, 0.0).sum(), here)
-        values.append(torch.where(value < math.inf, value, -math.inf).detach())
-        slopes.append(slope.nan_to_num(0.0, 0.0, 0.0))
-    return Point(x.detach(), *values, *slopes)
+@dataclass(frozen=True)
+class Path:
+    r"""The densities :math:`\propto a^{s_a} b^{s_b}` between two, and steps that leave one of them as it is.
+
+    Args:
+        log_a: The first log-density: points ``(*batch, features)`` to ``(*batch,)``.
+        log_b: The second.
+        generator: Source of the randomness.
+    """
+
+    log_a: LogDensity
+    log_b: LogDensity
+    generator: torch.Generator | None = None
+
+    def at(self, x: Tensor) -> Point:
+        """Both log-densities of points and their gradients; NaN counts as -infinity with gradient 0."""
+        values, slopes = [], []
+        for log_density in (self.log_a, self.log_b):
+            with torch.enable_grad():
+                here = x.detach().requires_grad_()
+                value = log_density(here)
+                (slope,) = torch.autograd.grad(value.nan_to_num(0.0, 0.0, 0.0).sum(), here)
+            values.append(torch.where(value < math.inf, value, -math.inf).detach())
+            slopes.append(slope.nan_to_num(0.0, 0.0, 0.0))
+        return Point(x.detach(), *values, *slopes)
+
+    def hamiltonian(self, point: Point, shares: tuple[Tensor, Tensor], size: Tensor) -> tuple[Point, Tensor]:
+        r"""One Hamiltonian Monte Carlo step, with identity mass matrix.
+
+        Args:
+            point: The current points.
+            shares: s_a and s_b, broadcastable to the batch.
+            size: Leapfrog step size, broadcastable to the batch.
+
+        Returns:
+            The points afterwards, and the acceptance probability of each.
+
+        Reference:
+            Neal (2011), MCMC using Hamiltonian dynamics, arXiv:1206.1901.
+        """
+        share_a, share_b = (share[..., None] for share in shares)
+        size = size[..., None]
+        momentum = self._noise(point)
+        new, kinetic = point, 0.5 * momentum.square().sum(-1)
+        for _ in range(LEAPS):
+            momentum = momentum + 0.5 * size * (share_a * new.slope_a + share_b * new.slope_b)
+            new = self.at(new.x + size * momentum)
+            momentum = momentum + 0.5 * size * (share_a * new.slope_a + share_b * new.slope_b)
+        gain = _height(new, *shares) - 0.5 * momentum.square().sum(-1) - _height(point, *shares) + kinetic
+        return accepted_moves(point, new, gain, self.generator)
+
+    def random_walk(self, point: Point, shares: tuple[Tensor, Tensor], size: Tensor) -> tuple[Point, Tensor]:
+        """Metropolis steps x' = x + size · N(0, I), five of them; arguments as for :meth:`hamiltonian`."""
+        chances = []
+        for _ in range(LEAPS):
+            new = self.at(point.x + size[..., None] * self._noise(point))
+            gain = _height(new, *shares) - _height(point, *shares)
+            point, chance = accepted_moves(point, new, gain, self.generator)
+            chances.append(chance)
+        return point, torch.stack(chances).mean(0)
+
+    def _noise(self, point: Point) -> Tensor:
+        like = point.x
+        return torch.randn(like.shape, generator=self.generator, dtype=like.dtype, device=like.device)
 
 
-def path(point: Point, share_a: Tensor | float, share_b: Tensor | float) -> Tensor:
+def _height(point: Point, share_a: Tensor, share_b: Tensor) -> Tensor:
     """share_a · a + share_b · b, -infinity where either is, ``(*batch,)``."""
     value = share_a * point.a.clamp_min(-1e30) + share_b * point.b.clamp_min(-1e30)
     return torch.where(point.a.isinf() | point.b.isinf(), -math.inf, value)
-
-
-def hamiltonian(
-    log_a: LogDensity,
-    log_b: LogDensity,
-    point: Point,
-    shares: tuple[Tensor, Tensor],
-    size: Tensor,
-    *,
-    generator: torch.Generator | None = None,
-) -> tuple[Point, Tensor]:
-    r"""One Hamiltonian Monte Carlo step for :math:`s_a \log a + s_b \log b`, with identity mass matrix.
-
-    Args:
-        log_a: The first log-density.
-        log_b: The second.
-        point: The current points.
-        shares: s_a and s_b, broadcastable to the batch.
-        size: Leapfrog step size, broadcastable to the batch.
-        generator: Source of the randomness.
-
-    Returns:
-        The points afterwards, and the acceptance probability of each.
-
-    Reference:
-        Neal (2011), MCMC using Hamiltonian dynamics, arXiv:1206.1901.
-    """
-    share_a, share_b = (share[..., None] for share in shares)
-    size = size[..., None]
-    momentum = torch.randn(point.x.shape, generator=generator, dtype=point.x.dtype, device=point.x.device)
-    new, kinetic = point, 0.5 * momentum.square().sum(-1)
-    for _ in range(LEAPS):
-        momentum = momentum + 0.5 * size * (share_a * new.slope_a + share_b * new.slope_b)
-        new = at(log_a, log_b, new.x + size * momentum)
-        momentum = momentum + 0.5 * size * (share_a * new.slope_a + share_b * new.slope_b)
-    gain = path(new, *shares) - 0.5 * momentum.square().sum(-1) - path(point, *shares) + kinetic
-    return accepted_moves(point, new, gain, generator)
-
-
-def random_walk(
-    log_a: LogDensity,
-    log_b: LogDensity,
-    point: Point,
-    shares: tuple[Tensor, Tensor],
-    size: Tensor,
-    *,
-    generator: torch.Generator | None = None,
-) -> tuple[Point, Tensor]:
-    """Metropolis steps x' = x + size · N(0, I), five of them; arguments as for :func:`hamiltonian`."""
-    chances = []
-    for _ in range(LEAPS):
-        noise = torch.randn(point.x.shape, generator=generator, dtype=point.x.dtype, device=point.x.device)
-        new = at(log_a, log_b, point.x + size[..., None] * noise)
-        point, chance = accepted_moves(point, new, path(new, *shares) - path(point, *shares), generator)
-        chances.append(chance)
-    return point, torch.stack(chances).mean(0)
 
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
@@ -110,5 +108,5 @@ def accepted_moves(old: State, new: State, gain: Tensor, generator: torch.Genera
     return type(old)(*parts), chance
 
 
-KERNELS = {"hmc": hamiltonian, "metropolis": random_walk}
+KERNELS = {"hmc": Path.hamiltonian, "metropolis": Path.random_walk}
 BEST = {"hmc": 0.7, "metropolis": 0.3}  # acceptance rate at which the step size adaptation aims

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..distributions.flow import Flow
 from ..errors import one_of
-from ..numerics.annealing import BEST, KERNELS, at
+from ..numerics.annealing import BEST, KERNELS, Path
 from .divergences import TargetObjective
 from .user_target import LogDensity
 
@@ -116,14 +116,15 @@ class AnnealedBootstrap(TargetObjective):
         def log_pi(rows: Tensor) -> Tensor:
             return self.log_density(rows.view(-1, *shape))
 
-        point = at(log_q, log_pi, self.flow.sample((n,)).flatten(1))
+        path = Path(log_q, log_pi)
+        point = path.at(self.flow.sample((n,)).flatten(1))
         log_w, step = torch.zeros_like(point.a), self.alpha / (self.rungs + 1)
         for rung in range(self.rungs):
             log_w = log_w + step * (point.b - point.a)
             share = step * (rung + 1)
             shares = torch.full_like(log_w, 1 - share), torch.full_like(log_w, share)
             size = self.size[rung].expand_as(log_w)
-            point, chance = KERNELS[self.kernel](log_q, log_pi, point, shares, size)
+            point, chance = KERNELS[self.kernel](path, point, shares, size)
             self.size[rung] *= (0.5 * (chance.mean() - BEST[self.kernel])).exp()
         return point.x.view(-1, *shape), log_w + step * (point.b - point.a)
 

@@ -13,7 +13,7 @@ from ..diagnostics.importance_sampling import Importance, importance
 from ..diagnostics.peaks import Height, Peaks
 from ..distributions.flow import Flow
 from ..distributions.mixture import GaussianMixture
-from ..numerics.annealing import BEST, Point, at, hamiltonian
+from ..numerics.annealing import BEST, Path, Point
 from ..numerics.matrices import with_log_diagonal
 from ..numerics.sequential import DEAD, Particles, effective, sequential
 from ..objectives.user_target import UserTarget
@@ -90,16 +90,15 @@ def tempered(height: Height, peaks: Peaks, particles: int, generator: torch.Gene
         nonlocal size
         for _ in range(LAST if last else MOVES):
             jitter = size * (0.5 + torch.rand(K, **uniform))
-            point, chance = hamiltonian(
-                log_start, log_end, Point(*point), (1 - beta, beta), jitter.expand(particles, K), generator=generator
-            )
+            point, chance = path.hamiltonian(Point(*point), (1 - beta, beta), jitter.expand(particles, K))
             size = (size * (chance.mean(0) - BEST["hmc"]).exp()).clamp(1e-4, 2.0)
         return point
 
-    start = at(log_start, log_end, torch.randn(particles, K, d, **uniform))
+    path = Path(log_start, log_end, generator)
+    start = path.at(torch.randn(particles, K, d, **uniform))
     once = effective(gain(start)) / particles
-    path = sequential(start, gain, move, lambda _: torch.rand(K, **uniform), kept=KEPT, steps=STEPS)
-    return points(path.particles[0]).transpose(0, 1), path.log_mass, once
+    found = sequential(start, gain, move, lambda _: torch.rand(K, **uniform), kept=KEPT, steps=STEPS)
+    return points(found.particles[0]).transpose(0, 1), found.log_mass, once
 
 
 @torch.no_grad()
