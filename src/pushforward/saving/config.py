@@ -105,16 +105,14 @@ def _remember_arguments(init: Any) -> Any:
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
             given = list(bound.arguments.items())[1:]
-            self._arguments = {name: Live if _holds(self, name, value) else value for name, value in given}
+            own = {**vars(self), **self._parameters, **self._buffers, **self._modules}
+            self._arguments = {name: Live if name in own and _is(own[name], value) else value for name, value in given}
 
     return wrapper
 
 
-def _holds(module: nn.Module, name: str, value: Any) -> bool:
-    """Whether the module stores an argument as an attribute of the same name."""
-    if not hasattr(module, name) or (name not in vars(module) and hasattr(type(module), name)):
-        return False
-    stored = getattr(module, name)
+def _is(stored: Any, value: Any) -> bool:
+    """Whether what a module stores under the name of an argument is this argument."""
     if isinstance(stored, Tensor):  # its values may change: the constructor only needs the shape
         return isinstance(value, Tensor) and value.shape == stored.shape
     return stored is value or _same_modules(stored, value) or same(stored, value)

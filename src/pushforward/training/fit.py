@@ -250,7 +250,7 @@ def _result(
         seconds=at.seconds,
         skipped_steps=at.skipped,
         interrupted=interrupted,
-        verdict=judge(at, run.schedule, run.stale),
+        verdict=judge(at, run.schedule, at.stale >= run.patience),
         threads=run.threads.number,
         train_index=train_index,
         validation_index=validation_index,

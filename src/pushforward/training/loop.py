@@ -64,7 +64,7 @@ class Training:
         self.average: list[Tensor] = []
         self.at = Progress()
         often = validation_interval(schedule, source.size, source.held_out_size, source.steps_per_epoch)
-        self.every = settings.validate_every or often
+        self.every, self.patience = settings.validate_every or often, settings.patience or math.inf
 
     def loop(self, store: Store, monitor: Monitor) -> None:
         """Trains until the schedule ends, or validation has not improved for long enough."""
@@ -230,15 +230,10 @@ class Training:
         progress = self.schedule.progress(at.step - at.start, at.seconds - at.start_seconds)
         return progress if self.schedule.budget is None else self.world.first(progress)
 
-    @property
-    def stale(self) -> bool:
-        """Whether validations have not improved for ``patience`` times."""
-        return self.at.stale >= (self.settings.patience or math.inf)
-
     def _over(self, progress: float) -> bool:
         at = self.at
         cooled = at.plateau and at.stale >= FEWEST // 2  # the cooling brings no improvement
-        return progress >= self.schedule.end(at.cooling) or cooled or self.stale
+        return progress >= self.schedule.end(at.cooling) or cooled or at.stale >= self.patience
 
     def start(self) -> None:
         """Prepares for the first step, or for the next one after :meth:`restore`."""
