@@ -22,7 +22,7 @@ SAYS = (
 @section("conditionals", "One column given another", RowEvidence)
 def conditionals(e: RowEvidence) -> Blocks:
     """Shares of every column given every other, from rows drawn from the model."""
-    names = e.columns
+    names = e.schema.features
     shown = range(min(len(names), SHOWN))
     if len(shown) < 2 or len(e.own.data) < 200:
         return

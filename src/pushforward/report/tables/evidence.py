@@ -90,11 +90,6 @@ class RowEvidence(Evidence):
     drift: ReportedDrift | None = None
 
     @cached_property
-    def columns(self) -> list[str]:
-        """What the features are called."""
-        return [column.name for column in self.schema.columns]
-
-    @cached_property
     def decimals(self) -> list[int]:
         """The number of meaningful decimals of each feature, by its grid or its spread."""
         return [
@@ -190,7 +185,7 @@ class RowEvidence(Evidence):
         if rows is None or own is None or denser is None or len(rows) < calibrated.FEWEST:
             return None
         generator = torch.Generator().manual_seed(self.page.seed)
-        return calibrated.judge(self.data[rows], own, denser, self.columns, generator)
+        return calibrated.judge(self.data[rows], own, denser, self.schema.features, generator)
 
     @cached_property
     def local(self) -> LocalTest | None:

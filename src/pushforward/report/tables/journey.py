@@ -39,7 +39,7 @@ JOURNEY = (
 @section("journey", "From noise to data", RowEvidence)
 def journey(e: RowEvidence) -> Blocks:
     """For two columns: noise becomes data, layer by layer, under a slider."""
-    data = frames(e.model, e.data, e.context, e.columns, e.page.seed)
+    data = frames(e.model, e.data, e.context, e.schema.features, e.page.seed)
     if data is None:
         return
     shade = "" if data["densities"] is None else " The shade behind them is the exact density at that moment."

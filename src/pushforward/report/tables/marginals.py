@@ -35,7 +35,9 @@ def columns(e: RowEvidence) -> Blocks:
         *map(Heading, statistics),
         Heading("first transform", False),
     ]
-    yield Listing("columns", "The held-out rows by column.", heads, [_column(e, j) for j in range(len(e.columns))])
+    yield Listing(
+        "columns", "The held-out rows by column.", heads, [_column(e, j) for j in range(len(e.schema.features))]
+    )
 
 
 def _column(e: RowEvidence, j: int) -> list[Cell]:
@@ -44,7 +46,7 @@ def _column(e: RowEvidence, j: int) -> list[Cell]:
     quantiles = np.quantile(there.numpy(), [0.0, 0.5, 1.0]).tolist()
     values = [*quantiles, float(there.mean()), float(there.std(correction=0))]
     told = [Entry("", float("inf"))] * len(values) if j in e.schema.labels else [Entry(number(v), v) for v in values]
-    return [e.columns[j], said.kind, *told, said.first]
+    return [e.schema.features[j], said.kind, *told, said.first]
 
 
 @section("drift", "Whether the table has changed", RowEvidence)
@@ -52,8 +54,8 @@ def drift(e: RowEvidence) -> Blocks:
     """The verdict, and the columns that have moved most: histograms of both, and figures."""
     if e.drift is None:
         return
-    moved = [each for each in e.drift.moved if each[0] in e.columns][:SHOWN_MOVED]
-    at = [e.columns.index(name) for name, *_ in moved]
+    moved = [each for each in e.drift.moved if each[0] in e.schema.features][:SHOWN_MOVED]
+    at = [e.schema.features.index(name) for name, *_ in moved]
     yield f"{e.drift.verdict[0].upper()}{e.drift.verdict[1:]}."
     yield {"verdict": e.drift.verdict, "columns": [name for name, *_ in moved]}
     figure = plot.marginals(
@@ -76,15 +78,15 @@ def drift(e: RowEvidence) -> Blocks:
 @section("marginals", "Each column alone", RowEvidence)
 def marginals(e: RowEvidence) -> Blocks:
     """Each column's histogram, data and flow."""
-    shown = min(len(e.columns), SHOWN_MARGINALS)
+    shown = min(len(e.schema.features), SHOWN_MARGINALS)
     figure = plot.marginals(
         e.data[:, :shown],
         e.own.data[:, :shown],
-        columns=e.columns[:shown],
+        columns=e.schema.features[:shown],
         steps=e.schema.steps,
         labels=e.schema.labels,
     )
-    left = len(e.columns) - shown
+    left = len(e.schema.features) - shown
     note = f" The last {count(left, 'column')} are left out." if left else ""
     bulk = f"The middle 99% of the values are shown{', of categories the commonest' if e.schema.labels else ''}."
     alt = f"Histograms of {count(shown, 'column')}: held-out rows filled, rows of the flow as outlines."
@@ -119,12 +121,12 @@ def pairs(e: RowEvidence) -> Blocks:
     if len(numbers) < 2:
         return
     shown = numbers[:SHOWN_CORNER]
-    names = [plot.short(e.columns[j], 40) for j in numbers]
-    exact = len(e.columns) == 2 and e.context is None
+    names = [plot.short(e.schema.features[j], 40) for j in numbers]
+    exact = len(e.schema.features) == 2 and e.context is None
     figure = plot.corner(
         e.data[shuffled(len(e.data), e.page.seed)][:, shown],
         e.own.data[:, shown],
-        columns=[e.columns[j] for j in shown],
+        columns=[e.schema.features[j] for j in shown],
         steps={place: e.schema.steps[j] for place, j in enumerate(shown) if j in e.schema.steps},
         log_density=(lambda at: e.model.log_prob(torch.from_numpy(at)).numpy()) if exact else None,
     )

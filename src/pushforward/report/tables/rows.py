@@ -56,7 +56,7 @@ def unlikely_rows(e: RowEvidence) -> Blocks:
 
 def _reasons(e: RowEvidence, row: Tensor, gains: Tensor, values: Tensor, reference: Tensor) -> str:
     """The one or two columns whose change would raise the log-density most; else where the row lies far out."""
-    names = [plot.short(name, 40) for name in e.columns]
+    names = [plot.short(name, 40) for name in e.schema.features]
     said = []
     for j in gains.argsort(descending=True).tolist()[:2]:
         if float(gains[j]) < 1:
@@ -90,7 +90,9 @@ def sampled_rows(e: RowEvidence) -> Blocks:
 
 
 def _heads(e: RowEvidence) -> list[Heading]:
-    return [Heading(plot.short(name, 40), j in e.schema.numbers) for j, name in enumerate(e.columns[:SHOWN_COLUMNS])]
+    return [
+        Heading(plot.short(name, 40), j in e.schema.numbers) for j, name in enumerate(e.schema.features[:SHOWN_COLUMNS])
+    ]
 
 
 def _cells(e: RowEvidence, row: Tensor) -> list[Cell]:
@@ -108,5 +110,5 @@ def _cell(e: RowEvidence, given: Tensor, j: int) -> Entry:
 
 
 def _left_out(e: RowEvidence) -> str:
-    left = len(e.columns) - SHOWN_COLUMNS
+    left = len(e.schema.features) - SHOWN_COLUMNS
     return f" The last {left} columns are left out." if left > 0 else ""

@@ -44,7 +44,7 @@ def distribution_of(model: TableModel, name: str, known: Known, seed: int) -> Co
     known.refuse_counted()
     if has_one_column(model) and known.nothing:
         return only_column(model, known.rows.context, known.strange)
-    j = next(j for j, column in enumerate(model.schema.columns) if column.name == name)
+    j = model.schema.features.index(name)
     found = (_of_values if model.schema.columns[j].classes else _of_numbers)(model, known, j, seed)
     found.weights[:, known.strange] = math.nan
     return found
@@ -124,7 +124,7 @@ def central_level(model: TableModel, name: str, level: float, seed: int) -> tupl
     known, x = Known.of_held_out(model, [name], others, CALIBRATED)
     if not len(x):
         return calibrated_level(x[:, 0], level)
-    j = next(j for j, column in enumerate(model.schema.columns) if column.name == name)
+    j = model.schema.features.index(name)
     return calibrated_level(distribution_of(model, name, known, seed).central(x[:, j]).sort().values, level)
 
 

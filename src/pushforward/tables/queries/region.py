@@ -149,7 +149,7 @@ def is_empty(part: Part) -> bool:
 
 def region_of(schema: Schema, name: str, part: Part) -> Region:
     """The rows in which a column's encoded value lies in a part, and is not missing."""
-    j = next(j for j, column in enumerate(schema.columns) if column.name == name)
+    j = schema.features.index(name)
     column = schema.columns[j]
     if column.classes:
         return Region({j: np.append(part, np.zeros(column.classes - len(part), bool))})

@@ -90,6 +90,11 @@ class Schema(Saved):
         return tuple(column for column in self.columns if not column.kind.flags)
 
     @cached_property
+    def features(self) -> list[str]:
+        """What the features of encoded rows are called."""
+        return [column.name for column in self.columns]
+
+    @cached_property
     def names(self) -> list[str]:
         """The modelled columns of the table."""
         return [column.name for column in self.fields]
@@ -435,7 +440,7 @@ class Schema(Saved):
         return rows
 
     def _values(self, x: np.ndarray) -> dict[str, Numbers]:
-        return {column.name: values.copy() for column, values in zip(self.columns, x.T, strict=True)}
+        return dict(zip(self.features, x.T.copy(), strict=True))
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Schema:
