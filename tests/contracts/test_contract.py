@@ -220,7 +220,9 @@ TRANSFORMS: dict[str, Entry] = {
     "AnglesFirst": Entry(angles_first, "triangular", conditional=True),
     "Diagonal": Entry(lambda m, c: T.Diagonal(m), "diagonal"),
     "Permutation": Entry(lambda m, c: T.Permutation(order(m)), "diagonal"),
-    "Remainder": Entry(lambda m, c: T.Remainder(m - 1, product(m), 0.5), "triangular"),
+    "Remainder": Entry(
+        lambda m, c: T.Remainder(m - 1, product(m), 0.5, waves=[(0.5, 0, 3.0, 0.2)][: m - 1]), "triangular"
+    ),
     "Remainder of cells": Entry(
         lambda m, c: T.Remainder(m - 1, product(m), cells=[(0, [(0.0, -0.5, 1.0), (2.0, -0.5, 0.75)])]), "triangular"
     ),

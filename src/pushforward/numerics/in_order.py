@@ -1,4 +1,4 @@
-"""Whether the features of an event are in order."""
+"""Whether the features of an event are in order, and codes that exclude each other apart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ..saving.config import Configurable
 
 
 class InOrder(Configurable):
-    r"""Whether features of an event are in order: :math:`c_i(x_i) \le c_j(x_j)` for some pairs.
+    r"""Whether features of an event are in order, :math:`c_i(x_i) \le c_j(x_j)` for some pairs, and hold at most one of
+    some codes.
 
     c maps all points of a value's cell to the value: the nearest on a grid, or the number that a code stands for.
 
@@ -23,6 +24,7 @@ class InOrder(Configurable):
         atoms: For features some of whose values stand out, (feature, (value, lower end, width) of each), the cells of
             these values, with lower ends relative to them, in increasing order.
         flags: For features whose value is void where another feature is 1, (feature, the other).
+        apart: Pairs of a feature and a code of which an event holds at most one, a list for each such condition.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class InOrder(Configurable):
         tables: Sequence[tuple[int, Sequence[float]]] = (),
         atoms: Sequence[tuple[int, Sequence[tuple[float, float, float]]]] = (),
         flags: Sequence[tuple[int, int]] = (),
+        apart: Sequence[Sequence[tuple[int, float]]] = (),
     ) -> None:
         super().__init__()
         self.pairs = [(int(i), int(j)) for i, j in pairs]
@@ -39,10 +42,12 @@ class InOrder(Configurable):
         self.tables = {int(j): [float(value) for value in values] for j, values in tables}
         self.atoms = {int(j): [tuple(map(float, atom)) for atom in cells] for j, cells in atoms}
         self.flags = {int(j): int(flag) for j, flag in flags}
+        self.apart = [[(int(j), float(code)) for j, code in some] for some in apart]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Which events are in order, ``(*batch,)``; a missing value breaks none."""
+        """Which events keep all conditions, ``(*batch,)``; a missing value breaks none."""
         broken = [self._value(x, i) > self._value(x, j) for i, j in self.pairs]
+        broken += [torch.stack([x[..., j] == code for j, code in some], -1).sum(-1) > 1 for some in self.apart]
         return ~torch.stack(broken, -1).any(-1)
 
     def _value(self, x: Tensor, j: int) -> Tensor:

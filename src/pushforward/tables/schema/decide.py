@@ -25,7 +25,7 @@ from .relations.formula import determined
 from .relations.known_in_part import KnownInPart
 from .relations.labels import labels
 from .relations.look_up import Codes, codes_of, implied_categories, implies, jumps, looked_up
-from .relations.order import Order, find_orders
+from .relations.order import Exclusive, Order, find_exclusive, find_orders
 from .relations.stated_formula import holding, stated_formulas
 from .relations.sums import sums
 from .schema import Schema
@@ -112,11 +112,12 @@ def _found(columns: Sequence[Column], values: Rows, free: Collection[str]) -> li
     return [*determined(modelled(columns, first), values, {*free, *inputs_of(first)}), *first, *last]
 
 
-def _orders(columns: Sequence[Column], learner: Learner) -> list[Order]:
-    """The orders of columns, stated and found."""
-    said, decisions = learner.said, learner.decisions
-    found = find_orders(columns, learner.encoded, decisions.source, said.order, found=said.relations != "none")
-    orders = [order for order in found if order.stated or not {order.low, order.high} & {*said.unrelated}]
+def _orders(columns: Sequence[Column], learner: Learner) -> list[Order | Exclusive]:
+    """The orders of columns, stated and found, and flags that exclude each other."""
+    said, decisions, seeks = learner.said, learner.decisions, learner.said.relations != "none"
+    found: list[Order | Exclusive] = [*find_exclusive(columns, learner.encoded)] if seeks else []
+    found += find_orders(columns, learner.encoded, decisions.source, said.order, found=seeks)
+    orders = [each for each in found if each.stated or not {*each.names} & {*said.unrelated}]
     for order in orders:
         if not order.stated:
             decisions.add(f"{order}", KEPT, "")

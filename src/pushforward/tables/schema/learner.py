@@ -78,7 +78,7 @@ def said_of(schema: Schema) -> dict[str, Any]:
         "bounds": {},
         "circular": {column.name: column.kind.period for column in scales if column.kind.period is not None},
         "order": [(order.low, order.high) for order in schema.orders if order.stated],
-        "relations": ",".join(f"{name} = {formula.text}" for name, formula in stated.items()) or "auto",
+        "relations": ",".join(f"{name} = {formula}" for name, formula in stated.items()) or "auto",
         "kinds": {column.name: type(column.kind) for column in schema.fields if column.kind.contents == "text"},
     }
 

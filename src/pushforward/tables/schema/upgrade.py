@@ -18,17 +18,13 @@ from .relations.constant import Constant
 from .relations.look_up import LookUp
 from .relations.sums import Sum
 
-APART = ("near", "orders", "in_part", "compositions", "weeks")  # relations that had fields of their own
 NUMERIC = ("minimum", "maximum", "quantiles", "bounds", "fill")
 
 
 def upgraded(values: dict[str, Any]) -> dict[str, Any]:
     """The JSON of a schema as it is saved now."""
     if "type" in values:
-        kept = {name: value for name, value in values.items() if name not in APART}
-        lists = [values.get(name) or [] for name in APART]
-        others = [each for some in lists for each in ([some] if isinstance(some, dict) else some)]
-        return {**kept, "relations": [*values["relations"], *others]}
+        return values
     return {
         "type": "Schema",
         "columns": [_column(column) for column in values["columns"]],

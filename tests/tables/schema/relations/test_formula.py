@@ -130,3 +130,18 @@ def test_a_model_with_formulas_is_saved_and_loaded(tmp_path):
         model.save(tmp_path / "model")
         again = pf.TableDensity.load(tmp_path / "model")
         assert np.array_equal(again.score_samples(frame), model.score_samples(frame))
+
+
+def meat() -> pl.DataFrame:
+    """Meat slaughtered in each month, of two kinds; in every second row, 1944 to 2012."""
+    table = pl.from_pandas(pytest.importorskip("plotnine.data").meat)
+    return table.select(pl.col("date").cast(pl.Date), "beef", "turkey").drop_nulls()
+
+
+def test_a_season_is_found_and_rows_not_seen_are_likelier_for_it():
+    rows = np.random.default_rng(0).permutation(len(meat()))
+    train, fresh = (meat()[part] for part in np.split(rows, [len(rows) // 2]))
+    seasonal, plain = (pf.TableDensity("gmm", queries=False, relations=r).fit(train) for r in ("auto", "none"))
+    assert "turkey" in {relation.name for relation in seasonal.schema.near if relation.formula.waves}
+    gain = seasonal.score_samples(fresh) - plain.score_samples(fresh)
+    assert gain.mean() > 2 * gain.std() / np.sqrt(len(gain))

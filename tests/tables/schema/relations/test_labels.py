@@ -57,6 +57,28 @@ def test_rows_with_other_labels_are_impossible(model):
         assert np.isneginf(model.score_samples(wrong)).all()
 
 
+def checks(n: int, seed: int = 0) -> pl.DataFrame:
+    """What a vehicle fails first of four checks, two of which are measured."""
+    rng = np.random.default_rng(seed)
+    noise, smoke = rng.normal(70, 8, n).round(1), rng.gamma(2, 1.5, n)
+    brakes, light = rng.random(n) < 0.2, rng.choice(["no", "yes"], n)
+    fails = [brakes, noise > 80, light == "yes", smoke > 4]
+    first = np.array(["brakes", "noise", "light", "smoke", "nothing"])[np.argmax([*fails, np.ones(n)], 0)]
+    return pl.DataFrame({"noise": noise, "brakes": brakes, "light": light, "smoke": smoke, "failed": first})
+
+
+def test_the_first_of_some_that_is_true_or_above_a_threshold_is_told():
+    model = pf.TableDensity(**QUICK).fit(checks(500))
+    (relation,) = model.schema.dependencies
+    assert relation.column.name == "failed"
+    assert set(relation.inputs) == {"noise", "brakes", "light", "smoke"}
+    assert np.isfinite(model.score_samples(checks(2000, 1))).mean() > 0.99  # some lie beside a cut
+    drawn = model.sample(500, random_state=0)
+    assert (drawn["brakes"] == (drawn["failed"] == "brakes")).all()
+    assert (drawn.filter(~pl.col("brakes") & (pl.col("noise") > 81))["failed"] == "noise").all()
+    assert np.isneginf(model.score_samples(checks(50).filter("brakes").with_columns(failed=pl.lit("light")))).all()
+
+
 def test_labels_of_nothing_are_kept():
     rng = np.random.default_rng(1)
     table = votes(300).with_columns(first=pl.Series(rng.permutation(votes(300)["first"].to_numpy())))

@@ -88,6 +88,36 @@ def test_a_stated_order_is_strict_beside_one_that_is_found():
     assert (drawn["under18"] <= drawn["total"]).all()
 
 
+def smokers(n: int, seed: int = 0) -> pl.DataFrame:
+    """Flags of which no row has two, one that may be with any, and one that all rows with the first have."""
+    rng = np.random.default_rng(seed)
+    kind = rng.choice(4, n, p=[0.3, 0.25, 0.25, 0.2])
+    flags = {name: (kind == k).astype(int) for k, name in enumerate(["never", "former", "light"])}
+    free = rng.random(n) < 0.5
+    told = np.where((kind == 0) | free, "yes", "no")
+    return pl.DataFrame({**flags, "male": rng.random(n) < 0.5, "asked": told, "age": rng.normal(50 - 5 * kind, 9)})
+
+
+def test_flags_that_exclude_each_other_are_found_said_and_drawn_so(tmp_path):
+    model = pf.TableDensity(**QUICK).fit(smokers(400))
+    found = {*model.schema.orders}
+    assert {each.names for each in found} == {("never", "former", "light"), ("never", "asked")}
+    assert "at most one of 'never' = 1, 'former' = 1, 'light' = 1" in repr(model.schema)
+    for drawn in (model.sample(1000, random_state=0), model.sample(50, given={"light": 1}, random_state=0)):
+        assert (drawn["never"] + drawn["former"] + drawn["light"] <= 1).all()
+    holes = smokers(30).with_columns(former=pl.lit(None, pl.Int64), never=pl.lit(None, pl.Int64))
+    filled = model.impute(holes, random_state=0)
+    assert (filled["never"] + filled["former"] + filled["light"] <= 1).all()
+    both = smokers(400, 1).filter(pl.col("never") == 1).with_columns(former=pl.lit(1))
+    assert np.isfinite(model.score_samples(both)).all()
+    free = pf.TableDensity(**QUICK, relations="none", queries=False).fit(smokers(400))
+    fresh = smokers(300, 2)
+    assert model.score(fresh) > free.score(fresh)
+    model.save(tmp_path / "model")
+    again = pf.TableDensity.load(tmp_path / "model")
+    assert np.array_equal(again.score_samples(fresh), model.score_samples(fresh))
+
+
 def test_an_order_that_rows_break_is_refused_with_the_row():
     with pytest.raises(InputError, match="row 1") as caught:
         pf.TableDensity("gmm", order=[("longest", "cost")]).fit(wars())

@@ -93,7 +93,7 @@ class Dependency(Relation):
 
     def amounts(self, values: Rows, columns: Columns) -> Numbers:
         """The inputs as amounts, ``(inputs, rows)``."""
-        return np.stack([columns[name].kind.amounts(values[name]) for name in self.inputs])
+        return np.stack([amounts_of(columns[name], values[name]) for name in self.inputs])
 
     @property
     def slack(self) -> float:
@@ -158,6 +158,11 @@ class Dependencies:
         """In which rows one of them is farther beyond the training rows than these are apart, ``(n,)``."""
         values, ends = self.computed(values), [(column.name, *column.kind.limits(1.0)) for column in self.columns]
         return np.any([(values[name] < low) | (values[name] > high) for name, low, high in ends], 0)
+
+
+def amounts_of(column: Column, x: Numbers) -> Numbers:
+    """Encoded values as amounts; the codes of names, of which the truth is above the untruth."""
+    return column.kind.amounts(x) if column.kind.is_number else x
 
 
 def _possible(column: Column, amounts: Numbers) -> Numbers:

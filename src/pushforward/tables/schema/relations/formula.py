@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +24,7 @@ from .base import Columns, Dependency, Relation, Rows, on_scales
 
 Factor = tuple[str, float]  # a column and its power
 Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product
+Wave = tuple[float, str, float, float]  # a height, a column of dates, a period and when in it the wave is highest
 
 FEWEST = 50  # rows
 SEARCHED = 1000  # rows in which a formula is searched
@@ -34,47 +36,78 @@ WIDE = 20.0  # times the rounding of a column that its spread must be for a sum 
 ROUNDING = 1e-6  # of a column's spread: of formulas that were computed in float32
 CLOSE = 0.02  # median relative remainder of a product
 LEAST = 1e-3  # standard deviation of the logarithm of one of its factors
+SEASONS, HARMONICS = (365.2425, 7.0, 1.0), 3  # days; waves of each
+FEWEST_DATES, MOST_DATES, CLEAR = 200, 5000, 4.0  # rows in which seasons are sought; standard errors of a wave
 GAIN = 0.05  # nats a row, beyond two standard errors, that held-out rows must gain from a remainder
 
 
 @dataclass(frozen=True)
 class Formula(Saved):
-    r"""m(x), a sum of weighted products of powers of columns: :math:`b + \sum_k w_k \prod_i x_i^{p_{ki}}`.
+    r"""m(x), a sum of waves and of weighted products of powers of columns, :math:`b + \sum_k w_k \prod_i x_i^{p_{ki}}`.
 
     Args:
         terms: Each a weight w, and the columns of its product with their powers p; the power 0 is the logarithm.
         offset: b.
+        waves: What changes with the season, the weekday, the hour.
     """
 
     terms: tuple[Term, ...]
     offset: float = 0.0
+    waves: tuple[Wave, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The columns that m is computed from."""
-        return tuple(dict.fromkeys(name for _, factors in self.terms for name, _ in factors))
+        names = [name for _, factors in self.terms for name, _ in factors] + [name for _, name, _, _ in self.waves]
+        return tuple(dict.fromkeys(names))
 
     def __call__(self, amounts: Mapping[str, Numbers]) -> Numbers:
         """m of columns of numbers; NaN where it is not defined."""
         with np.errstate(all="ignore"):
             terms = [w * np.prod([_power(amounts[name], p) for name, p in factors], 0) for w, factors in self.terms]
+        terms += [a * np.cos(2 * np.pi / period * (amounts[name] - at)) for a, name, period, at in self.waves]
         total = np.sum(terms, 0) + self.offset
         return np.where(np.isfinite(total), total, np.nan)
 
+    def __str__(self) -> str:
+        """The formula as a user would state it, and seasons in words."""
+        seasons = [f"+ seasons of {name!r}" for name in dict.fromkeys(name for _, name, _, _ in self.waves)]
+        offset = [] if self.offset == 0 and (self.terms or self.waves) else [(self.offset, ())]
+        said = [*(_said(*term) for term in self.terms), *seasons, *(_said(*term) for term in offset)]
+        return " ".join(said).removeprefix("+ ")
+
+
+class Computed(Dependency):
+    """A column that is a formula of others."""
+
     @property
-    def text(self) -> str:
-        """The formula as a user would state it."""
-        powers = [[f"log({x!r})" if p == LOGARITHM else f"{x!r} ** {p!r}" for x, p in each] for _, each in self.terms]
-        terms = [" * ".join([repr(w), *each]) for (w, _), each in zip(self.terms, powers, strict=True)]
-        return " + ".join([*terms, repr(self.offset)])
+    @abstractmethod
+    def formula(self) -> Formula:
+        """m."""
+
+    @property
+    def solvable(self) -> tuple[str, ...]:
+        """The inputs that m has once."""
+        names = [name for _, factors in self.formula.terms for name, _ in factors]
+        return tuple(name for name in self.inputs if names.count(name) == 1)
+
+    def solved(self, name: str, y: Numbers, amounts: Mapping[str, Numbers]) -> Numbers:
+        """Of an even power, the positive root."""
+        terms = self.formula.terms
+        ((weight, factors),) = (term for term in terms if name in dict(term[1]))
+        others = replace(self.formula, terms=tuple(term for term in terms if name not in dict(term[1])))
+        own = Formula(((weight, tuple(factor for factor in factors if factor[0] != name)),))
+        power = dict(factors)[name]
+        with np.errstate(all="ignore"):
+            rest = (y - others(amounts)) / own(amounts)
+            return np.exp(rest) if power == LOGARITHM else np.sign(rest) * np.abs(rest) ** (1 / power)
 
     def __str__(self) -> str:
-        said = " ".join(_said(w, factors) for w, factors in self.terms).removeprefix("+ ")
-        return f"{said}{f' {self.offset:+.6g}' if self.offset else ''}"
+        return f"{self.column.name!r} is {self.formula}"
 
 
 @dataclass(frozen=True, repr=False)
-class Determined(Dependency):
+class Determined(Computed):
     """A column that is m of others in every row, up to the rounding of its values.
 
     Args:
@@ -94,30 +127,11 @@ class Determined(Dependency):
         low, high = self.column.kind.ends
         return ~np.isnan(off) & (off > 0.5 * self.column.kind.step + ROUNDING * max(high - low, abs(high)))
 
-    @property
-    def solvable(self) -> tuple[str, ...]:
-        """The inputs that m has once."""
-        names = [name for _, factors in self.formula.terms for name, _ in factors]
-        return tuple(name for name in self.inputs if names.count(name) == 1)
-
-    def solved(self, name: str, y: Numbers, amounts: Mapping[str, Numbers]) -> Numbers:
-        """Of an even power, the positive root."""
-        ((weight, factors),) = (term for term in self.formula.terms if name in dict(term[1]))
-        others = replace(self.formula, terms=tuple(term for term in self.formula.terms if name not in dict(term[1])))
-        own = Formula(((weight, tuple(factor for factor in factors if factor[0] != name)),))
-        power = dict(factors)[name]
-        with np.errstate(all="ignore"):
-            rest = (y - others(amounts)) / own(amounts)
-            return np.exp(rest) if power == LOGARITHM else np.sign(rest) * np.abs(rest) ** (1 / power)
-
     def holds(self, values: Rows, columns: Columns) -> bool:
         """Whether the column is m in every row, and missing where m is."""
         found = values[self.column.name]
         whole = np.isnan(self.computed(values, columns)) == np.isnan(found)
         return bool(whole.all() and not self.broken(found, values, columns).any())
-
-    def __str__(self) -> str:
-        return f"{self.column.name!r} is {self.formula}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,6 +161,7 @@ class Near(Relation):
             places[self.name],
             [(w, [(places[name], p) for name, p in factors]) for w, factors in self.formula.terms],
             self.formula.offset,
+            waves=[(a, places[name], period, at) for a, name, period, at in self.formula.waves],
             grids=[(j, kind.origin, kind.step) for j, kind in inputs if kind.step],
             cells=[(j, sorted(kind.atoms)) for j, kind in inputs if kind.atoms],
             floors=[(j, 0.5 * kind.ends[0]) for j, kind in inputs if columns[j].name in bent],
@@ -192,7 +207,9 @@ def near(
     for column in sorted(wanted, key=lambda each: each.name not in stated):  # those that are stated come first
         others = [each for each in numbers if each is not column and column.name not in below[each.name]]
         own = stated.get(column.name)
-        usual = iter([own]) if own is not None else _formulas(column, scales[column.name], others, scales)
+        y = scales[column.name]
+        sought = itertools.chain(_formulas(column, y, others, scales), _seasons(y, others, scales))
+        usual = iter([own]) if own is not None else sought
         for formula in (each for each in usual if {*each.inputs} <= {other.name for other in others}):
             relation = _near(column, formula, columns, values, own is not None)
             if relation is not None:
@@ -266,6 +283,27 @@ def _product(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Formula | N
         weight = weight if abs(np.log(weight) - middle) < 1e-3 else float(f"{np.exp(middle):.6g}")
         return Formula(((weight, tuple((names[positive[j]], p) for j, p in zip(chosen, powers, strict=True))),))
     return None
+
+
+def _seasons(y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]) -> Iterator[Formula]:
+    """The waves that a column follows along one of dates that run for two periods or more, beside a trend."""
+    for date in (other for other in others if other.reading.dtype in ("Date", "Datetime")):
+        day, rows = 1.0 if date.reading.dtype == "Date" else 86_400.0, np.stack([y, scales[date.name]])
+        target, t = rows[:, ~np.isnan(rows).any(0)][:, :: len(y) // MOST_DATES + 1]
+        if len(t) < FEWEST_DATES:
+            continue
+        lengths = [days * day for days in SEASONS if 2 * days * day <= np.ptp(t)]
+        periods = np.array([length / k for length in lengths for k in range(1, HARMONICS + 1)])
+        turns = np.exp(2j * np.pi * t / periods[:, None])
+        periods, turns = periods[turns.std(1) > 0.1], turns[turns.std(1) > 0.1]  # others are one value, as of Mondays
+        design = np.stack([np.ones(len(t)), (t - t.mean()) / max(np.ptp(t), 1), *turns.real, *turns.imag], 1)
+        beta = np.linalg.lstsq(design, target, rcond=None)[0]
+        cosines, sines = beta[2:].reshape(2, -1)
+        heights, ends = np.hypot(cosines, sines), np.arctan2(sines, cosines) / (2 * np.pi) * periods
+        clear = heights > CLEAR * (target - design @ beta).std() * np.sqrt(2 / len(t))
+        found = np.stack([heights, periods, ends], 1)[clear].tolist()
+        if found:
+            yield Formula((), waves=tuple((height, date.name, period, end) for height, period, end in found))
 
 
 def _commonest(rest: Numbers, step: float, tolerance: float) -> float:
@@ -356,6 +394,10 @@ def _power(x: Numbers, p: float) -> Numbers:
 
 
 def _said(weight: float, factors: Sequence[Factor]) -> str:
-    names = [repr(x) if p == 1 else f"log {x!r}" if p == LOGARITHM else f"{x!r}^{p:g}" for x, p in factors]
-    sign, size = ("-" if weight < 0 else "+"), abs(weight)
-    return f"{sign} {' · '.join(names)}" if size == 1 else f"{sign} {size:.6g} · {' · '.join(names)}"
+    names = [repr(x) if p == 1 else f"log({x!r})" if p == LOGARITHM else f"{x!r} ** {_plain(p)}" for x, p in factors]
+    sizes = [] if names and abs(weight) == 1 else [_plain(abs(weight))]
+    return f"{'-' if weight < 0 else '+'} {' * '.join([*sizes, *names])}"
+
+
+def _plain(number: float) -> str:
+    return repr(number).removesuffix(".0")

@@ -1,4 +1,5 @@
-"""Labels that follow from numbers: the largest or smallest of some columns, the interval of a scale."""
+"""Labels that follow from numbers: the largest or smallest of some columns, the interval of a scale, the first of some
+columns that is above a threshold or true."""
 
 from __future__ import annotations
 
@@ -9,11 +10,12 @@ import numpy as np
 
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Columns, Dependency, Rows, on_scales
+from .base import Columns, Dependency, Rows, amounts_of, on_scales
 from .look_up import EVIDENCE
 
 FEWEST = 50  # rows
 MOST = 60  # columns among which a label is sought
+FEWEST_EACH = 5  # rows of each of the labels that are told by several columns
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,12 +49,14 @@ class Largest(Dependency):
 
 @dataclass(frozen=True, repr=False)
 class Threshold(Dependency):
-    """A label that tells the interval of a scale in which a number lies.
+    """A label that the last of several cuts that are passed tells: the interval of a scale in which a number lies, or
+    the first of several columns that is above its threshold.
 
     Args:
-        cuts: Where intervals meet: the shortest number between the nearest training rows.
+        cuts: Where labels meet: the shortest number between the nearest training rows. Each is one of the input's own,
+            or all of them of the only input.
         gaps: These rows, in between which either label is possible: those below each cut, then those above.
-        codes: The encoded label of each interval, from the lowest to the highest.
+        codes: The encoded label where no cut is passed, and where each is the last.
     """
 
     cuts: tuple[float, ...] = ()
@@ -60,30 +64,42 @@ class Threshold(Dependency):
     codes: tuple[float, ...] = ()
 
     def computed(self, values: Rows, columns: Columns) -> Numbers:
-        (amounts,) = self.amounts(values, columns)
-        return np.where(np.isnan(amounts), np.nan, np.array(self.codes)[np.searchsorted(self.cuts, amounts)])
+        amounts, steps = self.amounts(values, columns), np.arange(1, len(self.codes))[:, None]
+        last = np.max(steps * (amounts > np.array(self.cuts)[:, None]), 0)
+        return np.where(np.isnan(amounts).any(0), np.nan, np.array(self.codes)[last])
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
-        """Whether the number lies outside of the label's interval, with the gaps beside it."""
-        (amounts,) = self.amounts(values, columns)
-        low, high = np.array([-np.inf, *self.gaps[0]]), np.array([*self.gaps[1], np.inf])
-        inside = (amounts > low[:, None]) & (amounts < high[:, None]) & (np.array(self.codes)[:, None] == found)
-        return ~np.isnan(found) & ~np.isnan(amounts) & ~inside.any(0)
+        """Whether no label that the gaps leave possible is the row's."""
+        amounts, (low, high) = self.amounts(values, columns), np.array(self.gaps)[:, :, None]
+        steps = np.arange(len(self.codes))[:, None]
+        passed = np.vstack([np.ones((1, len(found)), bool), amounts > low])
+        surely = np.max(steps[1:] * (amounts >= high), 0)  # the last cut that is passed beyond its gap
+        inside = passed & (steps >= surely) & (np.array(self.codes)[:, None] == found)
+        return ~np.isnan(found) & ~np.isnan(amounts).any(0) & ~inside.any(0)
 
     def __str__(self) -> str:
-        cuts = ", ".join(f"{cut:.6g}" for cut in self.cuts)
-        return f"{self.column.name!r} tells on which side of {cuts} {self.inputs[0]!r} lies"
+        cuts = [f"{cut:.6g}" for cut in self.cuts]
+        if len(self.inputs) == 1:
+            return f"{self.column.name!r} tells on which side of {', '.join(cuts)} {self.inputs[0]!r} lies"
+        tests = [f"{name!r} > {cut}" for name, cut in zip(self.inputs, cuts, strict=True)]
+        return f"{self.column.name!r} tells the first that holds of {', '.join(tests[::-1])}"
 
 
 def labels(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
-    """Labels, but for the free ones, that follow from numbers in every row."""
-    scales = on_scales([column for column in columns if not column.classes], values)
-    names, amounts, found = [*scales][:MOST], np.array([*scales.values()][:MOST]), []
+    """Labels, but for the free ones, that follow from numbers and flags in every row."""
+    scales = [*on_scales([column for column in columns if not column.classes], values)][:MOST]
+    flags = [column.name for column in columns if column.classes == 2 and not column.holes.share][:MOST]
+    known, names, found = {column.name: column for column in columns}, [*scales, *flags], list[Dependency | None]()
+    amounts = np.array([amounts_of(known[name], values[name]) for name in names])
     for column in columns:
         x = values[column.name]
         if column.classes < 2 or column.name in free or len(x) < FEWEST or np.isnan(x).any() or not _is_told(x):
             continue
-        found.append(_largest(column, x, names, amounts) or _threshold(column, x, names, amounts))
+        groups = [[j] for j in range(len(scales))]
+        if column.classes > 2 and np.unique(x, return_counts=True)[1].min() >= FEWEST_EACH:
+            groups.append([*range(len(names))])
+        largest = _largest(column, x, scales, amounts[: len(scales)])
+        found.append(largest or _threshold(column, x, names, amounts, groups))
     return [label for label in found if label is not None]
 
 
@@ -107,22 +123,52 @@ def _largest(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarr
     return None
 
 
-def _threshold(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarray) -> Dependency | None:
-    classes = len(np.unique(x))
-    for name, y in zip(names, amounts, strict=True):
-        if np.isnan(y).any():
+def _threshold(
+    column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarray, groups: Sequence[Sequence[int]]
+) -> Dependency | None:
+    """The label by cuts of a group's only column, in whose order labels are, or of several of a group's; unless it
+    tells these in turn, but for the first of several."""
+    if not names:
+        return None
+    codes = np.unique(x)
+    low, high = (np.array([of(amounts[:, x == code], 1) for code in codes]) for of in (np.min, np.max))
+    for group in groups:
+        steps = _cuts(low[:, group], high[:, group])
+        if not steps:
             continue
-        order = np.argsort(y, kind="stable")
-        label, number = x[order], y[order]
-        at = np.flatnonzero(np.diff(label))
-        if len(at) != classes - 1 or (number[at] == number[at + 1]).any():
-            continue
-        if classes > 2 and len(set(np.sign(np.diff(label[[*at, -1]])).tolist())) > 1:
-            continue
-        gaps = tuple(number[at].tolist()), tuple(number[at + 1].tolist())
-        cuts = tuple(_shortest(*gap) for gap in zip(*gaps, strict=True))
-        return Threshold(column, (name,), cuts, gaps, tuple(label[[*at, -1]].tolist()))
+        told, places, below, above = zip(*steps, strict=True)
+        labels = [*({*range(len(codes))} - {*told}), *told]
+        inputs = tuple(names[group[j]] for j in places) if len(group) > 1 else (names[group[0]],)
+        fixed = sum(bool((low[:, group[j]] == high[:, group[j]]).all()) for j in {*places})
+        one, several = labels in (sorted(labels), sorted(labels)[::-1]), len({*places}) > 1
+        if fixed <= several and (several if len(group) > 1 else one):
+            cuts = tuple(map(_shortest, below, above))
+            return Threshold(column, inputs, cuts, (below, above), tuple(codes[labels].tolist()))
     return None
+
+
+def _cuts(low: np.ndarray, high: np.ndarray) -> list[tuple[int, int, float, float]]:
+    """The cuts that tell the labels, from the least and the largest value of each in each column: the label, the
+    column, and between which values it is cut; none if there are no such cuts.
+
+    Again and again, a label all of whose rows are above those of all others in one column is taken out. Where a list of
+    such decisions exists, this finds one.
+
+    Reference:
+        Rivest (1987), Learning decision lists, Machine Learning 2.
+    """
+    steps: list[tuple[int, int, float, float]] = []
+    left = np.arange(len(low))
+    while len(left) > 1:
+        top = np.sort(high[left], 0)
+        below = np.where(high[left] < top[-1], top[-1], top[-2])  # the largest value of the other labels
+        apart = np.argwhere(low[left] > below)
+        if not len(apart):
+            return []
+        place, j = apart[0]
+        steps.insert(0, (int(left[place]), int(j), float(below[place, j]), float(low[left[place], j])))
+        left = np.delete(left, place)
+    return steps
 
 
 def _shortest(low: float, high: float) -> float:

@@ -1,10 +1,11 @@
-"""Columns in order: a start before an end, a part below its total."""
+"""Columns in order, a start before an end, a part below its total; and flags of which no row has two."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,8 +32,33 @@ class Order(Relation):
     high: str
     stated: bool = False
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Both columns."""
+        return self.low, self.high
+
     def __str__(self) -> str:
         return f"{self.low!r} <= {self.high!r}"
+
+
+@dataclass(frozen=True, repr=False)
+class Exclusive(Relation):
+    """Columns of two values each, of which no row has more than one as told.
+
+    Args:
+        names: The columns.
+        codes: The encoded value of each that excludes the others.
+        values: These in words.
+    """
+
+    names: tuple[str, ...]
+    codes: tuple[float, ...]
+    values: tuple[str, ...]
+    stated: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        pairs = zip(self.names, self.values, strict=True)
+        return f"at most one of {', '.join(f'{name!r} = {value}' for name, value in pairs)}"
 
 
 def find_orders(
@@ -41,21 +67,13 @@ def find_orders(
     """Stated orders, as pairs of which the lower one comes first; and with ``found``, those that all rows keep and that
     independent columns of the same values would break, without those that follow from others."""
     numbers = on_scales(columns, values)
-    below: dict[str, set[str]] = {name: set() for name in numbers}
     for low, high in stated:
         _check(low, high, numbers, source)
-        below[high].add(low)
-    evidence = EVIDENCE + 2 * np.log(max(len(numbers), 1))
-    for low, high in itertools.permutations(numbers, 2) if found else ():
-        related = low in _all_below(high, below) or high in _all_below(low, below)
-        if not related and _ordered(numbers[low], numbers[high], evidence):
-            below[high].add(low)
-    return tuple(
-        Order(low, high, (low, high) in stated)
-        for high, lower in below.items()
-        for low in sorted(lower)
-        if (low, high) in stated or not any(low in _all_below(other, below) for other in lower - {low})
-    )
+    evidence, pairs = EVIDENCE + 2 * np.log(max(len(numbers), 1)), list(itertools.permutations(numbers, 2))
+    told = {(low, high) for low, high in stated}
+    kept = {pair for pair in pairs if found and _ordered(numbers[pair[0]], numbers[pair[1]], evidence)} | told
+    between = {(low, high) for low, high in kept if any({(low, each), (each, high)} <= kept for each in numbers)}
+    return tuple(Order(*pair, pair in told) for pair in pairs if pair in told or pair in kept - between)
 
 
 def _check(low: str, high: str, numbers: Mapping[str, Numbers], source: str) -> None:
@@ -75,24 +93,44 @@ def _ordered(x: Numbers, y: Numbers, evidence: float) -> bool:
     if len(x) < FEWEST or (x > y).any() or (x == y).all():
         return False
     breaks = float(np.searchsorted(np.sort(y), x, side="left").mean() / len(y))  # P(y < x) of shuffled columns
-    return bool(-np.log1p(-min(breaks, 1 - 1e-9)) * len(x) >= evidence)
+    return _nats(breaks, len(x)) >= evidence
 
 
-def _all_below(name: str, below: Mapping[str, set[str]]) -> set[str]:
-    """All columns that are below a column, directly or not."""
-    found: set[str] = set()
-    left = [name]
+def _nats(share: float, rows: int) -> float:
+    """How unlikely it is that none of so many independent rows is among those of this share."""
+    return float(-np.log1p(-min(share, 1 - 1e-9)) * rows)
+
+
+def find_exclusive(columns: Sequence[Column], values: Rows) -> tuple[Exclusive, ...]:
+    """The largest sets of values of columns of two, of which no row has two although independent columns would; what is
+    an order of two numbers is left to these."""
+    flags = [(c, code) for c in columns if c.kind.classes == 2 for code in (0.0, 1.0)]
+    has = [values[column.name] == code for column, code in flags]
+    evidence = EVIDENCE + 2 * np.log(max(len(flags), 1))
+
+    def apart(i: int, j: int) -> bool:
+        ordered = flags[i][1] != flags[j][1] and flags[i][0].kind.is_number and flags[j][0].kind.is_number
+        surprise = _nats(has[i].mean() * has[j].mean(), len(has[i]))
+        return flags[i][0] is not flags[j][0] and not ordered and surprise >= evidence and not (has[i] & has[j]).any()
+
+    pairs = {pair for pair in itertools.combinations(range(len(flags)), 2) if apart(*pair)}
+    left, found = sorted(pairs), list[Exclusive]()
     while left:
-        fresh = below[left.pop()] - found
-        found |= fresh
-        left += fresh
-    return found
+        some = [*left[0]]
+        for j in range(len(flags)):
+            if all((min(i, j), max(i, j)) in pairs for i in some):
+                some.append(j)
+        left = [pair for pair in left if not {*pair} <= {*some}]
+        names, codes = zip(*((flags[j][0].name, flags[j][1]) for j in some), strict=True)
+        found.append(Exclusive(names, codes, tuple(flags[j][0].shown(flags[j][1]) for j in some)))
+    return tuple(found)
 
 
-def in_order(orders: Sequence[Order], columns: Sequence[Column], flags: Mapping[int, int]) -> InOrder:
+def in_order(orders: Sequence[Order | Exclusive], columns: Sequence[Column], flags: Mapping[int, int]) -> InOrder:
     """Whether encoded rows keep the orders; ``flags`` are the columns that flag missing values of others."""
     places = {column.name: j for j, column in enumerate(columns)}
-    pairs = [(places[order.low], places[order.high]) for order in orders]
+    pairs = [(places[order.low], places[order.high]) for order in orders if isinstance(order, Order)]
+    apart = [order for order in orders if isinstance(order, Exclusive)]
     kinds = {j: columns[j].kind for j in sorted({j for pair in pairs for j in pair})}
     return InOrder(
         pairs,
@@ -100,4 +138,5 @@ def in_order(orders: Sequence[Order], columns: Sequence[Column], flags: Mapping[
         tables=[(j, kind.amounts(np.arange(float(n))).tolist()) for j, kind in kinds.items() if (n := kind.classes)],
         atoms=[(j, sorted(kind.atoms)) for j, kind in kinds.items() if kind.atoms],
         flags=[(j, flags[j]) for j in kinds if j in flags],
+        apart=[[(places[name], code) for name, code in zip(each.names, each.codes, strict=True)] for each in apart],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ import polars as pl
 from ..columns import Column
 from ..kinds.base import Numbers
 from .base import Columns, Dependency, Rows
+from .formula import Computed, Formula
 
 MOST_INPUTS = 30  # columns that a sum may be made of
 FEWEST = 50  # complete rows in which a sum is found, if others have holes
@@ -19,7 +20,7 @@ FEWEST_GAPS, UNUSUAL = 10, 0.05  # rows with a total at which a column is missin
 
 
 @dataclass(frozen=True, repr=False)
-class Sum(Dependency):
+class Sum(Computed):
     r"""A column :math:`y = b + \sum_i w_i x_i`. If one of them has a hole, it is completed from the rest.
 
     Args:
@@ -48,13 +49,8 @@ class Sum(Dependency):
         return replace(self, gap=float(gaps[0])) if usual else self
 
     @property
-    def solvable(self) -> tuple[str, ...]:
-        return self.inputs
-
-    def solved(self, name: str, y: Numbers, amounts: Mapping[str, Numbers]) -> Numbers:
-        weights = dict(zip(self.inputs, self.weights, strict=True))
-        others = sum((w * amounts[x] for x, w in weights.items() if x != name), start=np.zeros(len(y)))
-        return (y - self.offset - others) / weights[name]
+    def formula(self) -> Formula:
+        return Formula(tuple((w, ((x, 1.0),)) for x, w in zip(self.inputs, self.weights, strict=True)), self.offset)
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         """If two neighbours on the grid are equally near to a sum, either is accepted: tools round halves up, down or
@@ -79,11 +75,8 @@ class Sum(Dependency):
         return column.kind.snap(amounts)
 
     def __str__(self) -> str:
-        terms = [f"{w:+.6g} · {x}" if w not in (1, -1) else f"{'+' if w > 0 else '-'} {x}"
-                 for w, x in zip(self.weights, self.inputs, strict=True)]  # fmt: skip
-        offset = f" {self.offset:+.6g}" if self.offset else ""
-        offset += "" if self.gap is None else f", usually missing where that is {self.gap:g}"
-        return f"{self.column.name!r} is {' '.join(terms).removeprefix('+ ').removeprefix('+')}{offset}"
+        gap = "" if self.gap is None else f", usually missing where that is {self.gap:g}"
+        return f"{super().__str__()}{gap}"
 
 
 def sums(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
