@@ -60,6 +60,20 @@ def test_a_column_is_predicted(folder: Path, tmp_path: Path) -> None:
     assert pl.read_csv(tmp_path / "found.csv").columns == ["low", "high"]
 
 
+def test_a_row_that_has_no_answer_is_a_hole_with_a_note(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pl.read_csv(folder / "rows.csv").head(3).with_columns(kind=pl.Series(["a", "never seen", "b"]))
+    rows.write_csv(tmp_path / "rows.csv")
+    arguments = ["predict", str(folder / "model"), str(tmp_path / "rows.csv"), "x", "-o", str(tmp_path / "found.csv")]
+    for kind in ("mean", "interval"):
+        assert main([*arguments, "--kind", kind]) == 0
+        found, said = pl.read_csv(tmp_path / "found.csv"), capsys.readouterr()
+        assert found[:, -1].is_null().to_list() == [False, True, False]
+        assert "nan" not in said.out
+        assert (said.out + said.err).count("never seen") == 1
+
+
 @pytest.mark.parametrize("where", ["nothing > 1", "x >", "kind = a"])
 def test_bad_questions_end_with_2(where: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ask", str(folder / "model"), where]) == 2

@@ -83,7 +83,8 @@ def predict(
     model: TableModel, frame: pl.DataFrame, name: str, kind: PredictionKind, level: float, seed: int
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The prediction of a column in every row of a frame, whose own values of it are not read: a column of its name;
-    ``proba``: a column for each value; ``interval``: ``low`` and ``high``; and notes on the rows.
+    ``proba``: a column for each value; ``interval``: ``low`` and ``high``; null in rows that have no answer; and notes
+    on the rows.
     """
     if kind not in get_args(PredictionKind):
         raise InputError(f"expected one of {listed(map(repr, get_args(PredictionKind)))}", "kind", kind)
@@ -98,6 +99,7 @@ def predict(
         rows, notes = pl.DataFrame({"low": _written(column, low), "high": _written(column, high)}), (*notes, *more)
     else:
         rows = _predicted(column, found, kind)
+    rows = rows.with_columns(pl.selectors.float().fill_nan(None))
     return rows if others.width else rows[np.zeros(frame.height, int)], notes  # nothing is known of any row
 
 
