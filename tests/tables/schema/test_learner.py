@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from schemas import schema_of
 
+import pushforward as pf
 from pushforward.tables.options import TableOptions
 from pushforward.tables.schema.learner import said_of
 from pushforward.tables.schema.relations.stated_formula import parsed
@@ -42,3 +43,16 @@ def test_stated_formulas_are_said_again() -> None:
     said = TableOptions(relations=said_of(schema)["relations"]).formulas
     assert parsed(said["exact"]) == next(iter(schema.dependencies)).formula
     assert parsed(said["near it"]) == schema.near[0].formula
+
+
+def test_given_names_of_a_single_row_share_a_place_with_new_ones() -> None:
+    rng = np.random.default_rng(0)
+    names = ["a", "b"] * 60 + [f"rare {k}" for k in range(40)]
+    y = 3.0 * np.array([name == "a" for name in names]) - 3.0 * np.array(["rare" in name for name in names])
+    frame = pl.DataFrame({"name": names, "own": [f"row {k}" for k in range(160)], "y": y + rng.normal(size=160)})
+    model = pf.TableDensity("gmm", columns=["y"], given=["name", "own"]).fit(frame)
+    assert model.schema.given_names == ["name"]
+    assert len(model.schema.notes) == 2
+    rows = pl.DataFrame({"name": ["a", "b", "rare 3", "never seen"]})
+    np.testing.assert_allclose(model.predict(rows, "y"), [3.0, 0.0, -3.0, -3.0], atol=0.6)
+    assert model.sample(2, given=rows)["name"].to_list() == [name for name in rows["name"] for _ in range(2)]

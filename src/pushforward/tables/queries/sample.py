@@ -20,6 +20,7 @@ from ..io.place import Location
 from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.columns import Column
+from ..schema.reading import OTHER
 from ..schema.schema import Schema
 from .known import Known
 from .query import Query, most_draws
@@ -53,7 +54,8 @@ def draw(
 def _told(column: Column, cells: pl.Series) -> pl.Series:
     """A given column as the table has it; nothing in place of what no training row had."""
     codes = column.read(cells)
-    return column.written(np.where(column.kind.can(codes), codes, np.nan))
+    found = column.written(np.where(column.kind.can(codes), codes, np.nan))
+    return found if OTHER not in column.labels else found.zip_with(found.ne_missing(OTHER), cells.cast(found.dtype))
 
 
 def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float = 1.0) -> Tensor:

@@ -135,11 +135,15 @@ class Learner:
         if name in self.said.kinds:
             known = self._own(column)
         elif name in self.said.categories or reading.dtype in ("String", "Boolean"):
-            known = self._category(column, reading, "`given=`")
+            known = self._category(column, reading, "`given=`", single=False)
         else:
             values = reading.values(column)
             known = self._made(column, Number.of(present(values)), reading, values)
         numbers = self.encoded.pop(name)
+        if known.classes == 1:
+            said = "has another value in every row"
+            self._leave(name, f"{said}, so nothing depends on it", f" {said}; leave it out of `given=`")
+            return None
         numbers = numbers[~np.isnan(numbers)]
         scale = () if known.classes else (float(numbers.mean()), float(numbers.std()))
         return ContextColumn(known, *scale)
@@ -255,11 +259,13 @@ class Learner:
             kind = found
         return self._made(column, kind, Reading(dtype="String"), column)
 
-    def _category(self, column: pl.Series, reading: Reading, option: str) -> Column:
+    def _category(self, column: pl.Series, reading: Reading, option: str, single: bool = True) -> Column:
         values = column if column.dtype.is_integer() and not reading.dtype else reading.values(column)
-        kind = Category.of(values)
-        if kind.grouped:
-            count = len(kind.values) - 1 + kind.grouped
+        kind = Category.of(values, single=single)
+        count = len(kind.values) - 1 + kind.grouped
+        if kind.grouped and count <= MOST:
+            self.decisions.add(column.name, "values of a single row, and those of none, share the category (other)", "")
+        elif kind.grouped:
             self.decisions.add(
                 column.name,
                 f"more than {MOST} different values: the rarest share the category (other)",

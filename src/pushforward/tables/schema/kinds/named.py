@@ -40,16 +40,19 @@ class Named(Kind):
     title: ClassVar[str]
 
     @classmethod
-    def of(cls, values: pl.Series) -> Self:
-        """The kind of some values, at least one of them present; if there are too many, the rarest share a place."""
+    def of(cls, values: pl.Series, *, single: bool = True) -> Self:
+        """The kind of some values, at least one of them present. If there are too many, the rarest share a place; so do
+        those of a single row each, if these have no place of their own and are several."""
         names = value_names(values)
         codes = codes_of(values, names)
         counts = np.bincount(codes[codes >= 0].astype(np.int64), minlength=len(names))
-        grouped = 0
-        if len(names) > MOST:
-            often = np.sort(np.argsort(-counts, kind="stable")[: MOST - 1])
+        alone = 0 if single else int((counts == 1).sum())
+        most = len(names) - alone if alone > 1 else len(names)
+        most = most if most <= MOST else MOST - 1
+        if grouped := len(names) - most:
+            often = np.sort(np.argsort(-counts, kind="stable")[:most])
             counts = np.append(counts[often], counts.sum() - counts[often].sum())
-            names, grouped = [*(names[place] for place in often), OTHER], len(names) - len(often)
+            names = [*(names[place] for place in often), OTHER]
         fill = tuple((counts / counts.sum()).tolist())
         return cls(values=tuple(names), grouped=grouped, fill=fill).expecting(counts)
 
