@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import pushforward as pf
-from pushforward.distributions import GivenFeatures
+from pushforward.distributions import Average, GivenFeatures
 
 
 def test_it_is_the_density_given_the_features() -> None:
@@ -26,3 +26,14 @@ def test_it_is_the_density_given_the_features() -> None:
     ]
     assert draws[0].shape == (3, 7, 1)
     assert torch.equal(*draws)
+
+
+def test_quantiles_of_an_average_compute_features_once() -> None:
+    features, asked = nn.Linear(4, 2), list[int]()
+    features.register_forward_hook(lambda *_: asked.append(1))
+    inner = pf.testing.randomize(pf.nsf(1, context=2, layers=1, hidden=(16,)))
+    average = Average([GivenFeatures(inner, features, context=4), pf.nsf(1, context=4, layers=1, hidden=(16,))])
+    context, q = torch.randn(7, 4), torch.rand(7)
+    x = average.icdf(q, context)
+    assert len(asked) == 1
+    torch.testing.assert_close(average.cdf(x, context), q, atol=1e-5, rtol=0)

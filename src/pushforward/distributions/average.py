@@ -76,13 +76,17 @@ class Average(Density):
     def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """P(X <= x | context), ``(*batch,)``: the weighted mean of the members'."""
         x, context = self._check(x, context)
-        found = torch.stack([member.cdf(x, context) for member in self.members])
-        return torch.einsum("k,k...->...", self.log_weight.exp().to(found), found)
+        return self._below(x, [(member, context) for member in self.members])
 
     def icdf(self, q: Tensor, context: Tensor | None = None) -> Tensor:
         """The quantiles ``(*batch, 1)``, searched between those of the members."""
-        ends = torch.stack([member.icdf(q, context)[..., 0] for member in self.members])
-        return quantile_between(lambda x: self.cdf(x[..., None], context), q, ends.amin(0), ends.amax(0))[..., None]
+        parts = [member.read(self._check(None, context)[1]) for member in self.members]
+        ends = torch.stack([member.icdf(q, given)[..., 0] for member, given in parts])
+        return quantile_between(lambda x: self._below(x[..., None], parts), q, ends.amin(0), ends.amax(0))[..., None]
+
+    def _below(self, x: Tensor, parts: Sequence[tuple[Density, Tensor | None]]) -> Tensor:
+        found = torch.stack([member.cdf(x, given) for member, given in parts])
+        return torch.einsum("k,k...->...", self.log_weight.exp().to(found), found)
 
     def quadrature(self, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The nodes of all members, weighted."""

@@ -97,6 +97,10 @@ class Density(Configurable):
         number are averaged to their expectation given each context ``(*batch, features)``; likewise."""
         raise NotImplementedError(f"{type(self).__name__} has no nodes in closed form")
 
+    def read(self, context: Tensor | None) -> tuple[Density, Tensor | None]:
+        """The same density given what it computes from a context: that is done once where it is asked often."""
+        return self, context
+
     def closed_form(self, context: Tensor | None = None) -> Distribution | None:
         """The same density given the context as a distribution of PyTorch; None if it has none."""
         return None

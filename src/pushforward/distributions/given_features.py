@@ -30,6 +30,9 @@ class GivenFeatures(Density):
         """log p(x | context) in nats, of shape ``(*batch,)``."""
         return self.density.log_prob(x, self._features(context))
 
+    def read(self, context: Tensor | None) -> tuple[Density, Tensor | None]:
+        return self.density, self._features(context)
+
     def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.density.cdf(x, self._features(context))
 

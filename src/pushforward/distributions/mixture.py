@@ -192,12 +192,13 @@ class GaussianMixture(Density):
         which = draw_index(log_weight.movedim(-1, 0), generator)  # (*batch,)
         noise = torch.randn(*batch, self.loc.shape[1] - known, generator=generator, dtype=self.loc.dtype,
                             device=self.loc.device) * temperature  # fmt: skip
+        A = self.precision_factors()[:, known:]
         if context is not None:
-            white = self.white(context.expand(*batch, -1), known)
-            noise = torch.cat([white.gather(-2, which[..., None, None].expand(*batch, 1, known))[..., 0, :], noise], -1)
-        A = self.precision_factors()[which]
-        y = torch.linalg.solve_triangular(A, noise[..., None], upper=False)[..., 0]
-        return (y + self.loc[which])[..., known:]
+            away = torch.einsum("kij,...kj->...ki", A[..., :known], context[..., None, :] - self.loc[:, :known])
+            away = away.expand(*batch, -1, -1)
+            noise = noise - away.gather(-2, which[..., None, None].expand(*batch, 1, noise.shape[-1]))[..., 0, :]
+        x = torch.linalg.solve_triangular(A[which][..., known:], noise[..., None], upper=False)[..., 0]
+        return x + self.loc[which][..., known:]
 
     def marginal(self, columns: Sequence[int]) -> GaussianMixture:
         """The density of some features, in the order given; without a context.

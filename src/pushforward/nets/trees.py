@@ -90,11 +90,11 @@ class Trees(Configurable):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """The sums ``(*batch, outputs)`` of rows ``(*batch, inputs)``; equal rows are read once."""
+        """The sums ``(*batch, outputs)`` of rows ``(*batch, inputs)``; equal neighbours are read once."""
         rows = x.reshape(-1, self.inputs)
         if x.dim() > 2 and x.stride(0) == 0:  # the same rows again and again
             return self(x[0]).expand(len(x), *x.shape[1:-1], self.outputs)
-        rows, place = torch.unique(rows, dim=0, return_inverse=True)
+        rows, place = torch.unique_consecutive(rows, dim=0, return_inverse=True)
         sums = [self._sums(part) for part in rows.split(BATCH)] or [self.start.new_zeros(0, self.outputs)]
         return torch.cat(sums)[place].view(*x.shape[:-1], self.outputs)
 

@@ -230,7 +230,8 @@ def sound(used: dict[int, list[Density]], rows: Points, seed: int) -> dict[int, 
 def _farthest(density: Density, rows: Points, seed: int) -> float:
     """How far draws, given the rows' contexts, are beyond all rows, in widths of these."""
     generator = torch.Generator().manual_seed(seed)
-    context = None if rows.context is None else rows.context[torch.randint(len(rows), (DRAWS,), generator=generator)]
+    at = torch.randint(len(rows), (DRAWS,), generator=generator).sort().values  # trees read equal neighbours once
+    context = None if rows.context is None else rows.context[at]
     drawn = density.sample((DRAWS,) if context is None else (), context, generator=generator)
     low, high = rows.x.flatten(0, 1).aminmax(dim=0)
     beyond = torch.maximum(drawn - high, low - drawn) / (high - low).clamp_min(1e-6)
