@@ -14,12 +14,12 @@ Reference:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from . import roots
-from .linear_tails import linear_tails
 from .spline import FLOOR, MIN_SLOPE, bin_inverse, bin_map, bin_of, positive, shares
 
 CUBIC_END = -math.log(2)  # three times the sigmoid of this is 1, the slope of the identity
@@ -142,3 +142,13 @@ def _rational(
         x, log_slope, _ = bin_inverse(v, left, width, bottom, height, d0, d1)
         return x, log_slope
     return bin_map((v - left) / width, width, bottom, height, d0, d1)
+
+
+def linear_tails(
+    inner: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, bound: float, slope: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """The map x to (z, log dz/dx) within [-bound, bound], extended linearly with its slopes at the ends, or with
+    ``slope`` if that is known exactly."""
+    within = x.clamp(-bound, bound)
+    z, log_slope = inner(within)
+    return z + (x - within) * (log_slope.exp() if slope is None else slope), log_slope

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from . import roots
 from .affine import soft_clamp
-from .linear_tails import linear_tails
+from .piecewise import linear_tails
 from .torch_internals import transformed
 
 LEAK = 1e-3  # epsilon

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,11 +23,38 @@ from ..numerics.ode.tableau import TABLEAUS
 from ..numerics.torch_internals import transformed
 from .base import Transform, check_event
 from .seam import field_solve
-from .solution import Solution
 
-EXACT_UP_TO = (
-    32  # features up to which trace="auto" is exact without a closed form; 32 cost about as much as ten probes
-)
+EXACT_UP_TO = 32  # features up to which trace="auto" is exact without a closed form: as dear as ten probes
+FAILURES = {
+    Status.MAX_STEPS: "used up max_steps={max_steps} (the field is stiff there, or the tolerance very tight)",
+    Status.NOT_FINITE: "met values that are not finite",
+    Status.STEP_TOO_SMALL: "needed steps below the resolution of the numbers (a jump or a pole in the field)",
+}
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The result of a solve and its cost, one entry per sample of the batch."""
+
+    z: Tensor  # (*batch, *event) the end; NaN where it was not reached
+    status: Tensor  # (*batch,) of pushforward.numerics.ode.method.Status; 0 is success
+    accepted: Tensor  # (*batch,) steps
+    rejected: Tensor  # (*batch,) steps
+    evaluations: Tensor  # (*batch,) of the field
+    max_steps: int
+    logdet: Tensor | None = None  # (*batch,) log|det dz/dx| in nats
+    error: Tensor | None = None  # (*batch,) the largest error of z in a sample, if requested
+    logdet_error: Tensor | None = None  # (*batch,) that of logdet, in nats
+    standard_error: Tensor | None = None  # (*batch,) of logdet, if estimated with probes
+    kinetic: Tensor | None = None  # (*batch,) the integral of |f|^2
+    jacobian: Tensor | None = None  # (*batch,) the integral of |J v|^2, in expectation that of |J|_F^2
+
+    @property
+    def message(self) -> str:
+        """One sentence about the samples that did not reach the end time; empty if all did."""
+        lost = [(status, int((self.status == status).sum())) for status in FAILURES]
+        parts = [f"{count} {FAILURES[status].format(max_steps=self.max_steps)}" for status, count in lost if count]
+        return f"of {self.status.numel()} rows, {'; '.join(parts)}: their results are NaN" if parts else ""
 
 
 class Continuous(Transform):

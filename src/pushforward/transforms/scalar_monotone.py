@@ -16,7 +16,7 @@ from ..errors import at_least_one, positive
 from ..nets.mlp import MLP
 from ..numerics import polynomial, quadrature, roots, sigmoidal
 from ..numerics.affine import soft_clamp
-from ..numerics.linear_tails import linear_tails
+from ..numerics.piecewise import linear_tails
 from .scalar import Scalar
 
 

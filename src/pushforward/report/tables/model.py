@@ -30,7 +30,8 @@ class RowModel:
 
     def __init__(self, flow: Density, cells: Cells | None = None, seed: int = 0) -> None:
         self.flow, self.cells, self.seed = flow, cells, seed
-        self.device, self.dtype = _home(flow)
+        like = next((t for t in (*flow.parameters(), *flow.buffers()) if t.is_floating_point()), torch.empty(0))
+        self.device, self.dtype = like.device, like.dtype
         takes_double = rounds_itself(flow) and self.device.type != "mps"
         self.rows_dtype = torch.float64 if takes_double else self.dtype
 
@@ -104,11 +105,3 @@ def _in_chunks(function: Callable[..., Tensor], x: Tensor, context: Tensor | Non
         part = slice(start, start + BATCH)
         parts.append(function(x[part], None if context is None else context[part]).double().cpu())
     return torch.cat(parts)
-
-
-def _home(flow: Density) -> tuple[torch.device, torch.dtype]:
-    """The device and dtype of the flow's first tensor."""
-    for tensor in (*flow.parameters(), *flow.buffers()):
-        if tensor.is_floating_point():
-            return tensor.device, tensor.dtype
-    return torch.device("cpu"), torch.get_default_dtype()
