@@ -1,5 +1,6 @@
 """Whether a fitted density can be trusted."""
 
+from ..numerics.tails import tail_index as tail_index
 from .calibrated import Calibration as Calibration
 from .calibrated import calibration as calibration
 from .importance_sampling import Importance as Importance
@@ -11,6 +12,5 @@ from .sampling_quality import Closeness as Closeness
 from .sampling_quality import SamplingQuality as SamplingQuality
 from .sampling_quality import closeness as closeness
 from .sampling_quality import sampling_quality as sampling_quality
-from .tails import tail_index as tail_index
 from .typical import Typicality as Typicality
 from .typical import typical as typical

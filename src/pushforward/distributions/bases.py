@@ -16,13 +16,14 @@ from torch.distributions import Distribution, constraints
 from ..errors import at_least_one
 from ..nets.mlp import MLP
 from ..numerics import heavy
+from ..numerics.logs import HALF_LOG_2PI
 from ..numerics.matrices import triangle
 from ..numerics.torch_internals import standard_gamma
 from ..transforms.domain import in_blocks, on_events
 from .base import Density, base_draw, base_log_prob
+from .conditional import log_normal, noise_like
 from .torch_base import as_density
 
-HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 Numbers = float | Sequence[float]
 
 
@@ -96,11 +97,11 @@ class DiagonalNormal(Independent):
 
     def log_density(self, x: Tensor, params: Tensor) -> Tensor:
         loc, log_scale = params
-        return -0.5 * ((x - loc) * (-log_scale).exp()).square() - log_scale - HALF_LOG_2PI
+        return log_normal(x, loc, log_scale)
 
     def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
         loc, log_scale = params
-        return loc + log_scale.exp() * temperature * _normal(loc, generator)
+        return loc + log_scale.exp() * temperature * noise_like(loc, generator)
 
     def closed_form(self, context: Tensor | None = None) -> Distribution:
         """The normal as one of PyTorch's."""
@@ -140,7 +141,7 @@ class FullNormal(Base):
     ) -> Tensor:
         """``temperature`` scales the noise."""
         loc, factors = self._parts(context)
-        noise = temperature * _normal(loc.expand(*batch, -1), generator)
+        noise = temperature * noise_like(loc.expand(*batch, -1), generator)
         A = triangle(factors, lower=True)
         return loc + torch.linalg.solve_triangular(A, noise[..., None], upper=False)[..., 0]
 
@@ -291,10 +292,6 @@ class Product(Density):
     ) -> Tensor:
         """``temperature`` is passed to every base."""
         return torch.cat([base_draw(base, batch, context, generator, temperature) for base in self.bases], -1)
-
-
-def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 def _positive(name: str, value: Any, features: int, what: str) -> Tensor:

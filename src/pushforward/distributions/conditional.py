@@ -14,9 +14,8 @@ from torch.distributions import constraints
 
 from ..errors import at_least_one
 from ..numerics.affine import soft_clamp
+from ..numerics.logs import HALF_LOG_2PI
 from ..saving.config import Configurable
-
-_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 class Conditional(Configurable):
@@ -63,11 +62,10 @@ class Gaussian(Conditional):
         self.limit = limit
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        log_sigma = soft_clamp(params[1], self.limit)
-        return -0.5 * ((x - params[0]) * (-log_sigma).exp()).square() - log_sigma - _HALF_LOG_TWO_PI
+        return log_normal(x, params[0], soft_clamp(params[1], self.limit))
 
     def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
-        noise = _normal(params[0], generator)
+        noise = noise_like(params[0], generator)
         return params[0] + temperature * noise * soft_clamp(params[1], self.limit).exp()
 
 
@@ -95,14 +93,13 @@ class Mixture(Conditional):
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         log_weight, mu, log_sigma = self._read(params)
-        normal = -0.5 * ((x - mu) * (-log_sigma).exp()).square() - log_sigma - _HALF_LOG_TWO_PI
-        return (log_weight + normal).logsumexp(0)
+        return (log_weight + log_normal(x, mu, log_sigma)).logsumexp(0)
 
     def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
         log_weight, mu, log_sigma = self._read(params)
         which = draw_index(log_weight, generator)[None]
         mu, log_sigma = mu.gather(0, which)[0], log_sigma.gather(0, which)[0]
-        return mu + temperature * _normal(mu, generator) * log_sigma.exp()
+        return mu + temperature * noise_like(mu, generator) * log_sigma.exp()
 
     def _read(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits, mu, raw = params.chunk(3)
@@ -157,8 +154,7 @@ class Categorical(Conditional):
         return constraints.integer_interval(0, self.classes - 1)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        code = x.long().clamp(0, self.classes - 1)
-        return torch.where(x == code, params.log_softmax(0).gather(0, code[None])[0], -math.inf)
+        return category_log_prob(x, params)
 
     def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
         return draw_index(params / temperature, generator).to(params.dtype)
@@ -175,7 +171,20 @@ class Categorical(Conditional):
             )
 
 
-def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+def log_normal(x: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
+    r""":math:`\log N(x; \mu, \sigma^2)` of every number, in nats."""
+    return -0.5 * ((x - loc) * (-log_scale).exp()).square() - log_scale - HALF_LOG_2PI
+
+
+def category_log_prob(code: Tensor, logits: Tensor) -> Tensor:
+    """log-probabilities of codes, of their shape, for logits ``(classes, *shape)``; -inf for one outside the range."""
+    known = (code >= 0) & (code < len(logits)) & (code == code.floor())
+    found = logits.log_softmax(0).gather(0, code.where(known, 0).long()[None])[0]
+    return found.masked_fill(~known, -math.inf)
+
+
+def noise_like(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal numbers."""
     return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 

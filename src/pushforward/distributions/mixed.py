@@ -14,7 +14,7 @@ from ..numerics.indicators import indicators
 from ..transforms.domain import Where, in_blocks
 from ..transforms.seam import generate
 from .base import Density
-from .conditional import draw_index
+from .conditional import category_log_prob, draw_index
 
 
 class Categories(Density):
@@ -82,10 +82,9 @@ class Categories(Density):
     def _columns(self, x: Tensor, context: Tensor | None) -> Tensor:
         """log p(each code | those before it, context), ``(*batch, columns)``."""
         read = indicators(x, [len(self.barred)] * len(self.classes), self.barred.dtype)
-        log_p = self._log_probabilities(self.net(read, context))
-        known = (x >= 0) & (x < len(self.barred)) & (x == x.floor())
-        found = log_p.gather(0, x.where(known, 0).long()[None])[0]
-        return found.masked_fill(~known, -math.inf)
+        return category_log_prob(
+            x, self.net(read, context) + self.barred.view(len(self.barred), *[1] * (x.dim() - 1), -1)
+        )
 
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
@@ -114,11 +113,6 @@ class Categories(Density):
             known = (column >= 0) & (column < len(self.barred))
             counts.append(column[known].long().bincount(weight[known], minlength=len(self.barred)) + 0.5)
         self.net.biases[-1].copy_((torch.cat(counts) / (len(codes) + 1)).log())
-
-    def _log_probabilities(self, logits: Tensor) -> Tensor:
-        """``(most classes, *batch, columns)``, normalised over each column's classes."""
-        barred = self.barred.view(len(self.barred), *[1] * (logits.dim() - 2), len(self.classes))
-        return (logits + barred).log_softmax(0)
 
 
 class Mixed(Density):

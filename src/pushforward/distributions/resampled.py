@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..errors import at_least_one
 from ..nets.mlp import MLP
+from ..numerics.logs import HALF_LOG_2PI
 from .base import Density
-from .bases import HALF_LOG_2PI
 
 
 class Resampled(Density):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .base import Density
-from .conditional import draw_index
+from .conditional import category_log_prob, draw_index
 
 STEPS = 50
 
@@ -40,9 +40,7 @@ class Softmax(Density):
         """log p(x | context) in nats, of shape ``(*batch,)``."""
         x, context = self._check(x, context)
         code = x[..., 0]
-        known = (code >= 0) & (code < self.classes) & (code == code.floor())
-        log_p = self._logits(context).log_softmax(-1).expand(*code.shape, -1)
-        return log_p.gather(-1, code.where(known, 0).long()[..., None])[..., 0].masked_fill(~known, -torch.inf)
+        return category_log_prob(code, self._logits(context).expand(*code.shape, -1).movedim(-1, 0))
 
     def fit(self, x: Tensor, context: Tensor, weight: Tensor, prior: float = 1.0) -> Softmax:
         """Maximises the likelihood of rows, with so many pseudo-rows for a = 1 and b = 0; returns itself.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 NEGLIGIBLE = 80.0  # nats below the largest; e^-80 is far below rounding, and underflows in no dtype
 
 

@@ -32,16 +32,16 @@ from torch import Tensor
 
 from . import roots
 from .affine import soft_clamp
+from .logs import HALF_LOG_2PI
 from .piecewise import linear_tails
 from .torch_internals import transformed
 
 LEAK = 1e-3  # epsilon
 LIMIT = 4.0  # of the log-slopes, around their start
 WEIGHT_LIMIT = 8.0  # of the log-weights: none underflows, so the sums below are never 0
-HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 FAR = 12.0  # a normal quantile whose probability, about 2e-33, is representable in any dtype; linear beyond
 FAR_ODDS = -math.log(0.5 * math.erfc(FAR * math.sqrt(0.5)))
-FAR_SLOPE = math.exp(0.5 * FAR**2 + HALF_LOG_TWO_PI - FAR_ODDS)  # dz/dt there
+FAR_SLOPE = math.exp(0.5 * FAR**2 + HALF_LOG_2PI - FAR_ODDS)  # dz/dt there
 
 
 class LogisticMixture(NamedTuple):
@@ -155,7 +155,7 @@ def _lower_quantile(t: Tensor) -> tuple[Tensor, Tensor]:
     r"""z of t <= 0, and :math:`dz/dt = \sigma(t)\, \sigma(-t) / \phi(z)`: the smaller probability keeps its digits."""
     p = t.sigmoid()
     z = torch.special.ndtri(p)
-    return z, torch.addcmul((p - p.square()).log(), z, z, value=0.5) + HALF_LOG_TWO_PI
+    return z, torch.addcmul((p - p.square()).log(), z, z, value=0.5) + HALF_LOG_2PI
 
 
 class _Quantile(torch.autograd.Function):
@@ -192,7 +192,7 @@ def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
 
 def _quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
     above, below = torch.special.erfc(-z * math.sqrt(0.5)).log(), torch.special.erfc(z * math.sqrt(0.5)).log()
-    return above - below, math.log(4) - HALF_LOG_TWO_PI - 0.5 * z.square() - above - below
+    return above - below, math.log(4) - HALF_LOG_2PI - 0.5 * z.square() - above - below
 
 
 def near_odds(z: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ class HeavyTails(Transform):
             return self(x, context)[0]
         middle = rows.median(0).values
         if self.estimates:
-            self.log_index.copy_(tails.two_sided_index(rows).clamp(0.1, 100.0).log())
+            self.log_index.copy_(tails.tail_index(rows).clamp(0.1, 100.0).log())
         weight = (-self.log_index).exp().mean(0)
         spread = (rows - middle).abs().median(0).values.clamp_min(torch.finfo(rows.dtype).tiny)
         self.loc.copy_(middle)

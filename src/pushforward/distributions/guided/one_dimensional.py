@@ -15,7 +15,9 @@ from torch import Tensor
 
 from ...numerics import affine
 from ...numerics.indicators import indicators
+from ...numerics.logs import HALF_LOG_2PI
 from ...transforms.scalar import Affine, Spline
+from ..conditional import category_log_prob
 
 Standard = tuple[Tensor, Tensor]  # a mean and a standard deviation
 
@@ -23,7 +25,6 @@ TAILS = 5.0  # standard deviations beyond which a number is taken on a logarithm
 LOG_SCALE = 7.0  # the bound on a conditional's log-scale
 CLOSE = 1e-6  # nats within which categories are equally likely
 KNOWN = 3.0  # likewise for known numbers, where the draws' scale ends: beyond, nothing was learnt of what they tell
-_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 def network_inputs(classes: Sequence[int], v: Tensor, bound: float = TAILS) -> Tensor:
@@ -56,7 +57,7 @@ class Conditionals(NamedTuple):
         parts: dict[int, Tensor] = {}
         for j, size in enumerate(self.classes):
             if size:
-                parts[j] = category_log_prob(size, v[j], params[self.rows[j].start : self.rows[j].stop])
+                parts[j] = category_log_prob(v[j], params[self.rows[j].start : self.rows[j].stop])
         if numbers := self.numbers:
             own = params if not parts else params[[row for j in numbers for row in self.rows[j]]]
             some = slice(None) if not parts else numbers
@@ -67,7 +68,7 @@ class Conditionals(NamedTuple):
     def one(self, j: int, v: Tensor, params: Tensor, standard: Standard | None = None) -> Tensor:
         """log-densities of entry j alone, ``(n,)``."""
         if self.classes[j]:
-            return category_log_prob(self.classes[j], v, params)
+            return category_log_prob(v, params)
         return self.number_log_prob(v[None], params, standard and (standard[0][None], standard[1][None]))[0]
 
     def draw(
@@ -75,14 +76,14 @@ class Conditionals(NamedTuple):
     ) -> tuple[Tensor, Tensor]:
         """Entry j from noise (standardised if it is a number) and its log-density as such; both ``(n,)``."""
         if self.classes[j]:
-            return draw_category(self.classes[j], z, params, temperature)
+            return draw_category(z, params, temperature)
         return self.draw_number(z * temperature, params, standard)
 
     def number_log_prob(self, v: Tensor, params: Tensor, standard: Standard | None = None) -> Tensor:
         """log-densities of standardised numbers ``(numbers, n)``; a mean and a standard deviation of that shape, if
         given, standardise them again."""
         z, slope = self.number_noise(v, params, standard)
-        return -0.5 * z.square() - _HALF_LOG_TWO_PI + slope
+        return -0.5 * z.square() - HALF_LOG_2PI + slope
 
     def number_noise(self, v: Tensor, params: Tensor, standard: Standard | None = None) -> tuple[Tensor, Tensor]:
         """The standard normal noise of standardised numbers, and the log-slopes, both ``(numbers, n)``."""
@@ -99,8 +100,8 @@ class Conditionals(NamedTuple):
 
     def tail(self, j: int, v: Tensor, params: Tensor, standard: Standard | None = None) -> Tensor:
         """log of the two-sided tail probability of entry j, ``(n,)``; of a category, that of all no likelier ones."""
-        if size := self.classes[j]:
-            own, each = category_log_prob(size, v, params), params.log_softmax(0)
+        if self.classes[j]:
+            own, each = category_log_prob(v, params), params.log_softmax(0)
             return torch.where(each <= own + CLOSE, each, -math.inf).logsumexp(0).double()
         z = self.number_noise(v[None], params, standard and (standard[0][None], standard[1][None]))[0][0].double()
         return math.log(2) + torch.special.log_ndtr(-z.abs()).nan_to_num(nan=-math.inf)
@@ -120,22 +121,15 @@ class Conditionals(NamedTuple):
             mean, deviation = (part[:, None] for part in standard)
             t, more = mean + deviation * t, more + deviation.log()
         v, most = affine.inverse_log_tails(t, TAILS, self.far)
-        log_p = -0.5 * z.square() - _HALF_LOG_TWO_PI - slope - more - most
+        log_p = -0.5 * z.square() - HALF_LOG_2PI - slope - more - most
         return v[:, 0], log_p[:, 0]
 
 
-def category_log_prob(size: int, code: Tensor, logits: Tensor) -> Tensor:
-    """log-probabilities of codes ``(n,)``; -inf for one outside the range."""
-    known = (code >= 0) & (code < size) & (code == code.floor())
-    found = logits.log_softmax(0).gather(0, code.where(known, 0).long()[None])[0]
-    return found.masked_fill(~known, -math.inf)
-
-
-def draw_category(size: int, z: Tensor, logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def draw_category(z: Tensor, logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """A code from standard normal noise z, logits divided by the temperature, and its log-probability; both ``(n,)``.
 
     The log-probability is that at temperature 1.
     """
     u = 0.5 * torch.erfc(-z * math.sqrt(0.5))
     code = (u >= (logits / temperature).softmax(0).cumsum(0)[:-1]).sum(0).to(z.dtype)
-    return code, category_log_prob(size, code, logits)
+    return code, category_log_prob(code, logits)
