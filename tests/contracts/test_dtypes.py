@@ -41,3 +41,9 @@ def test_wider_numbers_are_refused_and_a_wider_density_takes_both(density) -> No
         with pytest.raises(ValueError, match=r"dtype=torch.float64, but .* torch.float32"):
             density.log_prob(*given)
     assert density.double().log_prob(x, context).dtype == torch.float64
+
+
+def test_a_model_that_rounds_its_rows_rounds_its_context() -> None:
+    density = pf.anyorder(2, context=1, hidden=(8,), layers=1)
+    x, context = torch.randn(3, 2), torch.randn(3, 1)
+    torch.testing.assert_close(density.log_prob(x, context.double()), density.log_prob(x, context))

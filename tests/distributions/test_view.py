@@ -8,6 +8,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal, kl_dive
 
 import pushforward as pf
 from pushforward import distributions as D
+from pushforward import transforms as T
 from pushforward.distributions.bases import DiagonalNormal, FullNormal
 from pushforward.testing import randomize
 
@@ -175,3 +176,15 @@ def test_events_of_another_shape_are_refused(name: str) -> None:
         if name != "glow" or attempt is not flow.transform:  # its transform takes images of any size
             with pytest.raises(ValueError, match=r"events of this transform have shape .* got"):
                 attempt(torch.zeros(2, *event))
+
+
+@pytest.mark.parametrize("transform", [T.Logit, T.Atanh, T.Log])
+def test_the_ends_of_an_open_domain_are_outside(transform: type[T.Transform]) -> None:
+    density = pf.Flow(transform(), 1).condition(validate_args=True)
+    with pytest.raises(ValueError, match="support"):
+        density.log_prob(torch.tensor([0.0 if transform is not T.Atanh else -1.0]))
+    if transform is T.Logit:
+        with pytest.raises(ValueError, match="support"):
+            density.log_prob(torch.ones(1))
+    inside = torch.distributions.biject_to(density.support)(torch.zeros(1))
+    assert density.log_prob(inside).isfinite().all()

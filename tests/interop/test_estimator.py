@@ -80,6 +80,10 @@ def test_pipelines_grid_searches_and_cloning() -> None:
     copy = clone(search.best_estimator_)
     assert copy.get_params() == search.best_estimator_.get_params()
     assert not hasattr(copy, "flow_")
+    table = GridSearchCV(pf.TableDensity("gmm", queries=False), {"keep": [0, 1]}, cv=2).fit(
+        pd.DataFrame(X[:60]).add_prefix("x")
+    )
+    assert table.best_estimator_.score_samples(pd.DataFrame(X[:5]).add_prefix("x")).shape == (5,)
 
 
 def test_joblib_keeps_the_fitted_estimator(tmp_path: Path) -> None:

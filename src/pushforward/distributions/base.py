@@ -168,7 +168,8 @@ class Density(Configurable):
         return self._promoted(x, "x"), context
 
     def _promoted(self, value: Tensor, name: str) -> Tensor:
-        """Integers, truth values and floats that are narrower, in the dtype of the density's own numbers.
+        """Integers, truth values and floats that are narrower, in the dtype of the density's own numbers; contexts
+        that are wider, too, where rows may be.
 
         Raises:
             ValueError: the value is wider, and no :class:`~pushforward.transforms.precision.Precision` says where to
@@ -182,7 +183,7 @@ class Density(Configurable):
                 f"{name} has dtype={value.dtype}, but the flow's parameters have {own}: "
                 "convert one of them with .to(...)"
             )
-        return value
+        return value if name == "x" else value.to(own)
 
     def _dtype(self) -> torch.dtype | None:
         """That of the first parameter, or else buffer; not of the encoder's, which reads what it likes."""

@@ -104,6 +104,12 @@ class FittedDensity(ABC):
         type(self).__init__(self, **{**self._keywords, **params})
         return self
 
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn's searches and pipelines ask of it: it takes rows alone."""
+        from sklearn.base import BaseEstimator
+
+        return BaseEstimator.__sklearn_tags__(self)  # type: ignore[arg-type]
+
     @property
     def expression(self) -> str:
         """The Python expression that makes such an object: by the keywords that differ from their defaults, or by
