@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..numerics.torch_internals import captured_with_gradients
+from ..tables.model import TableModel
+from ..tables.schema.kinds.named import Named
 from ..transforms.continuous import Continuous
 from ..transforms.seam import plain
 from .compiled import add_compiled
+from .table_graph import TableGraph
 
 METHODS = ("log_prob", "sample")
 FORMATS = (".pt2", ".onnx")
@@ -31,9 +36,12 @@ class Exported(nn.Module):
     """One method of a density as the forward pass of a module: log p(x | context), or x = g(z, context); or, as
     ``gradient``, log p and its derivatives with respect to x and the context."""
 
+    text: ClassVar[dict[str, Named]] = {}  # inputs that are text in the file
+
     def __init__(self, density: Density, method: str) -> None:
         super().__init__()
         self.density, self.method = density, method
+        self.inputs, self.output = (["x", "context"], "log_prob") if method == "log_prob" else (["z", "context"], "x")
 
     def forward(self, value: Tensor, context: Tensor | None = None) -> Any:
         if self.method == "log_prob":
@@ -51,7 +59,12 @@ class Exported(nn.Module):
 
 
 def export(
-    density: Density, path: str | Path, *, method: str | None = None, gradients: bool = False, compile: bool = True
+    density: Density | TableModel,
+    path: str | Path,
+    *,
+    method: str | None = None,
+    gradients: bool = False,
+    compile: bool = True,
 ) -> Path:
     r"""Writes a density and its sampler as a file that runs without this library, or without Python's overhead.
 
@@ -66,7 +79,8 @@ def export(
     :func:`~pushforward.load_compiled` runs: a single row takes a tenth of its time in Python.
 
     Args:
-        density: A flow or another density; for a fitted table, its ``density``.
+        density: A flow or another density; or a fitted table, as ONNX alone, from raw columns to what
+            :meth:`~pushforward.TableDensity.score_samples` gives for rows without missing numbers.
         path: The file; its ending, ``.pt2`` or ``.onnx``, determines the format.
         method: ``log_prob`` or ``sample``. By default ``log_prob``, and in machine code both where the density is a
             flow.
@@ -89,8 +103,17 @@ def export(
         True
     """
     path, first = Path(path), method or METHODS[0]
-    _check(density, path, first, gradients)
-    density = copy.deepcopy(density).eval().requires_grad_(False)  # the caller's is left unchanged
+    if isinstance(density, TableModel) and path.suffix == ".onnx" and first == "log_prob":
+        _check_onnx()
+        with _quiet():
+            graph = copy.deepcopy(TableGraph(density)).cpu().eval()
+            given = graph.example(BATCH)
+            graph(*given)  # refuses what no graph holds, in a sentence of its own
+            _write_onnx(_traced(graph, given), graph, given, path)
+        return path
+    density = (
+        copy.deepcopy(_check(density, path, first, gradients)).eval().requires_grad_(False)
+    )  # the caller's is left unchanged
     with _quiet():
         module, inputs, program = _program(density, first)
         if path.suffix == ".onnx":
@@ -139,21 +162,26 @@ def _check_density(density: Any) -> None:
         raise TypeError(f"density must be a flow or another density, got {type(density).__name__}{inside}")
 
 
-def _check(density: Any, path: Path, method: str, gradients: bool) -> None:
+def _check(density: Any, path: Path, method: str, gradients: bool) -> Density:
     _check_density(density)
     if method not in METHODS:
         raise ValueError(f"method={method!r}: expected one of {', '.join(METHODS)}")
     if path.suffix not in FORMATS:
         raise ValueError(f"path={str(path)!r}: expected a name that ends in .pt2 (PyTorch) or .onnx")
     if path.suffix == ".onnx":
-        for name in ("onnx", "onnxscript", "onnxruntime"):
-            try:
-                import_module(name)
-            except ModuleNotFoundError:
-                raise ImportError(f"ONNX needs {name}: pip install 'pushforward[onnx]'") from None
+        _check_onnx()
     why = _why_not(density, method, loops=path.suffix == ".pt2") or (gradients and _why_no_gradients(density))
     if why:
         raise ValueError(why)
+    return density
+
+
+def _check_onnx() -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            import_module(name)
+        except ModuleNotFoundError:
+            raise ImportError(f"ONNX needs {name}: pip install 'pushforward[onnx]'") from None
 
 
 def _why_no_gradients(density: Density) -> str | None:
@@ -207,10 +235,13 @@ def _example(density: Density, method: str) -> tuple[Tensor, ...]:
     return flow._noise(() if context else (BATCH,), *(context or (None,)), generator, 1.0)[0], *context
 
 
-def _traced(module: Exported, inputs: tuple[Tensor, ...], *, rows: bool = True) -> torch.export.ExportedProgram:
+def _traced(
+    module: Exported | TableGraph, inputs: tuple[Tensor, ...], *, rows: bool = True
+) -> torch.export.ExportedProgram:
     """The program, for any number of rows, or for shapes as they are."""
     batch = torch.export.Dim("batch")
-    shapes = tuple({0: batch} for _ in inputs) if rows else None
+    shapes: Any = tuple({0: batch} for _ in inputs) if rows else None
+    shapes = (shapes,) if isinstance(module, TableGraph) else shapes
     try:
         with torch.no_grad(), plain():
             capture = captured_with_gradients if module.method == "gradient" else torch.export.export
@@ -220,28 +251,19 @@ def _traced(module: Exported, inputs: tuple[Tensor, ...], *, rows: bool = True) 
         raise ValueError(f"{_what(module)} cannot be written as one program: PyTorch says {said}") from None
 
 
-def _what(module: Exported) -> str:
+def _what(module: Exported | TableGraph) -> str:
     return {"log_prob": "the density", "sample": "the sampler"}.get(module.method, "the gradient of the density")
 
 
 def _write_onnx(
-    program: torch.export.ExportedProgram, module: Exported, inputs: tuple[Tensor, ...], path: Path
+    program: torch.export.ExportedProgram, module: Exported | TableGraph, inputs: tuple[Tensor, ...], path: Path
 ) -> None:
     import onnxruntime
 
-    names = ["x" if module.method == "log_prob" else "z", "context"][: len(inputs)]
-    outputs = ["log_prob" if module.method == "log_prob" else "x"]
     try:
-        written = torch.onnx.export(
-            program.run_decompositions(PLAINER),
-            inputs,
-            dynamo=True,
-            verbose=False,
-            input_names=names,
-            output_names=outputs,
-        )
+        written = torch.onnx.export(program.run_decompositions(PLAINER), inputs, dynamo=True, verbose=False)
         assert written is not None
-        model = written.model_proto.SerializeToString()
+        model = _with_names(written.model_proto, module).SerializeToString()
     except Exception as error:
         said = [line.strip() for line in str(error).splitlines() if line.strip()]
         missing = next((line for line in reversed(said) if "aten." in line), said[-1] if said else type(error).__name__)
@@ -251,11 +273,34 @@ def _write_onnx(
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
     def run(*given: Tensor) -> Tensor:
-        fed = {name: value.cpu().numpy() for name, value in zip(names, given, strict=True)}
+        fed = {name: value.cpu().numpy() for name, value in zip(module.inputs, given, strict=False)}
+        fed |= {name: np.array(kind.labels, dtype=object)[fed[name].astype(int)] for name, kind in module.text.items()}
         return torch.from_numpy(session.run(None, fed)[0])
 
     _compare(module, inputs, run)
     path.write_bytes(model)
+
+
+def _with_names(model: Any, module: Exported | TableGraph) -> Any:
+    """The graph between inputs and an output of the module's own names, in which text is looked up among its values."""
+    from onnx import TensorProto, compose, helper
+
+    graph = (model := compose.add_prefix(model, "graph.")).graph
+    for name, given in zip(module.inputs, graph.input, strict=False):
+        node = helper.make_node("Identity", [name], [given.name])
+        if name in module.text:
+            labels = module.text[name].labels
+            codes = {"": math.nan} | {label: float(place) for place, label in enumerate(labels)}
+            unknown = module.text[name].unknown
+            table: Any = {"keys_strings": [*codes], "values_floats": [*codes.values()], "default_float": unknown}
+            node = helper.make_node("LabelEncoder", [name], [given.name], domain="ai.onnx.ml", **table)
+            given.type.tensor_type.elem_type = TensorProto.STRING
+        graph.node.insert(0, node)
+        given.name = name
+    graph.node.append(helper.make_node("Identity", [graph.output[0].name], [module.output]))
+    graph.output[0].name = module.output
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))
+    return model
 
 
 def _diagonal_scatter(matrix: Tensor, diagonal: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
@@ -284,14 +329,40 @@ def _solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, u
     return torch.stack([rows[j] for j in range(size)], -2)
 
 
+def _bits(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The bits of finite float64 numbers as whole ones, by arithmetic."""
+    if (x.dtype, dtype) != (torch.float64, torch.int64):
+        return NotImplemented
+    size = x.abs().where(x != 0, 1.0)
+    exponent = size.log2().floor()
+    mantissa = size * torch.exp2(-exponent)
+    off = (mantissa >= 2).double() - (mantissa < 1).double()  # beside a power of 2, the logarithm is rounded
+    mantissa, exponent = mantissa * torch.exp2(-off), exponent + off
+    bits = (exponent + 1023).long() * 2**52 + ((mantissa - 1) * 2.0**52).long()
+    return torch.where(x < 0, bits + -(2**63), bits).where(x != 0, 0)
+
+
+def _searchsorted(ordered: Tensor, x: Tensor, *, right: bool = False, **other: Any) -> Tensor:
+    """How many of some increasing numbers are below each of others."""
+    ordered = ordered if ordered.dim() == 1 else ordered.unsqueeze(-2)
+    return (ordered <= x.unsqueeze(-1) if right else ordered < x.unsqueeze(-1)).sum(-1)
+
+
+def _copysign(x: Tensor, sign: Tensor) -> Tensor:
+    return torch.where(sign < 0, -x.abs(), x.abs())
+
+
 # operators missing from ONNX and JAX, in terms of those that they have
 PLAINER: dict[Any, Any] = {
     torch.ops.aten.diagonal_scatter.default: _diagonal_scatter,
     torch.ops.aten.linalg_solve_triangular.default: _solve_triangular,
+    torch.ops.aten.searchsorted.Tensor: _searchsorted,
+    torch.ops.aten.view.dtype: _bits,
+    torch.ops.aten.copysign.Tensor: _copysign,
 }
 
 
-def _compare(module: Exported, inputs: tuple[Tensor, ...], run: Callable[..., Tensor]) -> None:
+def _compare(module: Exported | TableGraph, inputs: tuple[Tensor, ...], run: Callable[..., Tensor]) -> None:
     """Runs the written file on a different number of rows, and compares the result with the density."""
     given = tuple(value.repeat(3, *[1] * (value.dim() - 1))[: 2 * BATCH + 1] for value in inputs)
     with torch.no_grad(), plain():

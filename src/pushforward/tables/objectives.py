@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,15 +41,14 @@ class Fillings:
     def __init__(self, like: Tensor) -> None:
         features = like.shape[-1]
         slots = NUMBERS // (features + 1)
-        self.keys = np.zeros(slots, np.uint64)
+        self.keys = torch.zeros(slots, dtype=torch.int64, device=like.device)
         self.points, self.log_q = like.new_zeros(slots, features), like.new_zeros(slots)
 
     def last(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The rows' points, ``(n, features)``, and log q, ``(n,)``: infinite for rows that were not seen before."""
         keys = row_keys(x, 0)
-        known = torch.from_numpy(self.keys[self._slots(keys)] == keys).to(x.device)
-        slots = torch.from_numpy(self._slots(keys)).to(x.device)
-        return self.points[slots], self.log_q[slots].masked_fill(~known, math.inf)
+        slots = keys % len(self.keys)
+        return self.points[slots], self.log_q[slots].masked_fill(self.keys[slots] != keys, math.inf)
 
     def keep(self, x: Tensor, points: Tensor, log_q: Tensor) -> None:
         """Remembers the rows' points and log q."""
@@ -58,25 +56,20 @@ class Fillings:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that is remembered, for a training's checkpoints."""
-        slots = np.flatnonzero(self.keys)
-        keys, places = torch.from_numpy(self.keys[slots].view(np.int64)), torch.from_numpy(slots).to(self.log_q.device)
-        return {"keys": keys, "points": self.points[places], "log_q": self.log_q[places]}
+        slots = self.keys.nonzero()[:, 0]
+        return {"keys": self.keys[slots], "points": self.points[slots], "log_q": self.log_q[slots]}
 
     @staticmethod
     def of_tensors(tensors: dict[str, Tensor]) -> Fillings:
         """Restores what :meth:`tensors` returned."""
         made = Fillings(tensors["points"])
-        made._keep(tensors["keys"].cpu().numpy().view(np.uint64), tensors["points"], tensors["log_q"])
+        made._keep(tensors["keys"].to(made.keys), tensors["points"], tensors["log_q"])
         return made
 
-    def _keep(self, keys: np.ndarray, points: Tensor, log_q: Tensor) -> None:
-        slots = self._slots(keys)
-        self.keys[slots] = keys
-        places = torch.from_numpy(slots).to(points.device)
-        self.points[places], self.log_q[places] = points.to(self.points), log_q.to(self.log_q)
-
-    def _slots(self, keys: np.ndarray) -> np.ndarray:
-        return (keys % np.uint64(len(self.keys))).astype(np.int64)
+    def _keep(self, keys: Tensor, points: Tensor, log_q: Tensor) -> None:
+        slots = keys % len(self.keys)
+        self.keys[slots], self.points[slots] = keys, points.to(self.points)
+        self.log_q[slots] = log_q.to(self.log_q)
 
 
 class DequantisedKL(Objective):

@@ -6,12 +6,11 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..distributions.base import Density
-from ..numerics.hashed import splitmix64
+from ..numerics.hashed import signed, splitmix64
 from ..objectives.divergences import Objective
 from ..transforms.precision import rounds_itself
 from .distributed import World
@@ -263,8 +262,7 @@ def _mean_weight(weights: Tensor, index: Tensor, what: str) -> Tensor:
 
 def mix(*numbers: int) -> int:
     """One 32-bit seed from several numbers, such that neighbouring ones give unrelated streams."""
-    state = np.zeros(1, np.uint64)
-    with np.errstate(over="ignore"):
-        for number in numbers:
-            state = splitmix64(state + np.uint64(number % 2**64))
-    return int(state[0] >> np.uint64(32))
+    state = torch.zeros((), dtype=torch.int64)
+    for number in numbers:
+        state = splitmix64(state + signed(number))
+    return (int(state) >> 32) % 2**32

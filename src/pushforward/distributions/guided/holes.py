@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +35,7 @@ class RowsWithHoles:
 
     x: Tensor
     context: Tensor | None
-    keys: np.ndarray
+    keys: Tensor
     seed: int
     numbers: Tensor
     spread: Callable[[Tensor, Tensor], Tensor] | None = None
@@ -50,7 +49,7 @@ class RowsWithHoles:
     def __getitem__(self, rows: Tensor) -> RowsWithHoles:
         context = None if self.context is None else self.context[rows]
         region = None if self.region is None else self.region[rows]
-        return replace(self, x=self.x[rows], context=context, keys=self.keys[rows.cpu().numpy()], region=region)
+        return replace(self, x=self.x[rows], context=context, keys=self.keys[rows], region=region)
 
     @property
     def still(self) -> Tensor:
@@ -63,7 +62,7 @@ class RowsWithHoles:
 
     def told_apart(self) -> RowsWithHoles:
         """The same rows with distinct keys, even for identical rows."""
-        return replace(self, keys=splitmix64(self.keys ^ splitmix64(np.arange(len(self), dtype=np.uint64))))
+        return replace(self, keys=splitmix64(self.keys ^ splitmix64(torch.arange(len(self), device=self.keys.device))))
 
     def draws(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draws number ``start`` to ``stop`` of every row, from a Sobol sequence shifted by its key: anew for each of
@@ -79,7 +78,7 @@ class RowsWithHoles:
         first = int(place[0])
         engine = torch.quasirandom.SobolEngine(2 * features, scramble=True, seed=self.seed).fast_forward(first)
         u = engine.draw(int(place.max()) + 1 - first, dtype=torch.float64)[place - first].to(self.x.device)
-        shifts = self._tensor(uniforms(self.keys, 2 * features * self.replicates))
+        shifts = uniforms(self.keys, 2 * features * self.replicates)
         shifts = shifts.view(len(self), self.replicates, 2 * features)
         u = (u[:, None] + shifts.transpose(0, 1)[turn % self.replicates]) % 1.0
         z = _normal(u[..., features:])
@@ -116,8 +115,8 @@ class RowsWithHoles:
     def uniform(self, count: int, *, stream: int) -> Tensor:
         """Independent numbers in [0, 1), ``(count, n, features)``, different for each stream."""
         features = self.x.shape[1]
-        flat = uniforms(splitmix64(self.keys ^ np.uint64(stream + 1)), count * features)
-        return self._tensor(flat).view(len(self), count, features).transpose(0, 1)
+        flat = uniforms(splitmix64(self.keys ^ (stream + 1)), count * features)
+        return flat.view(len(self), count, features).transpose(0, 1)
 
     def normal(self, count: int, *, stream: int) -> Tensor:
         """Independent standard normal numbers, ``(count, n, features)``."""
@@ -126,9 +125,6 @@ class RowsWithHoles:
     def _points(self, u: Tensor) -> Tensor:
         x = self.x.expand(u.shape)
         return x if self.spread is None else self.spread(x, u)
-
-    def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self.x.device)
 
 
 def pieces(rows: Tensor, size: int) -> Sequence[Tensor]:

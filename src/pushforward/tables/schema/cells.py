@@ -176,16 +176,30 @@ class Cells(nn.Module):
         other, x = schema.log_of_unseen(x), schema.seen(x)
         values, errors = [], []
         for start in range(0, max(len(x), 1), rows := max(batch // points, 1)):  # of no rows, one empty part
-            part = x[start : start + rows]
-            u = _shifted(part, points, seed)
-            given = None if context is None else context[start : start + rows].expand(points, -1, -1)
-            spread, weight = (part[None], 0.0) if points == 1 else self.weighted(part.expand(u.shape), u, holes, given)
-            log_p = log_prob(spread, given).double() + weight
-            log_p = torch.where(log_p.isnan(), -math.inf, log_p)  # outside a first transform's support: no density
-            value, error = _log_mean(log_p)
-            values.append(value - schema.missingness.log_prob(part) if schema.missingness.at_random else value)
+            given = None if context is None else context[start : start + rows]
+            value, error = self.averaged(log_prob, x[start : start + rows], given, points, seed, holes)
+            values.append(value)
             errors.append(error)
         return (torch.cat(values) + other).cpu(), torch.cat(errors).cpu()
+
+    def averaged(
+        self,
+        log_prob: Callable[[Tensor, Tensor | None], Tensor],
+        x: Tensor,
+        context: Tensor | None,
+        points: int,
+        seed: int,
+        holes: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """The same of rows of which all numbers are seen, by so many points of each cell, where they are computed."""
+        given = None if context is None else context.expand(points, -1, -1)
+        u = _shifted(x, points, seed) if points > 1 else x[None]
+        spread, weight = self.weighted(x.expand(u.shape), u, holes, given) if points > 1 else (u, 0.0)
+        log_p = log_prob(spread, given).double() + weight
+        log_p = torch.where(log_p.isnan(), -math.inf, log_p)  # outside a first transform's support: no density
+        value, error = _log_mean(log_p)
+        missingness = self.schema.missingness
+        return value - missingness.log_prob(x) if missingness.at_random else value, error
 
 
 def cell_points(schema: Schema, x: Tensor, *, samples: int = 16, seed: int = 0) -> Tensor:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
+import torch
 from torch import Tensor
 
 from ...errors import InputError, listed
@@ -96,6 +97,16 @@ class Column(Saved):
         """The values of a table's column as the model encodes them; NaN for missing ones."""
         numbers = self.kind.read(self.reading.values(column))
         return self.with_holes(numbers) if self.holes.share else numbers
+
+    def encoded(self, values: Tensor) -> Tensor:
+        """The same for a tensor ``(n,)``: of truth values, of numbers (float64), or of the codes of text (float32)."""
+        if values.dtype == torch.bool:
+            no, yes = self.kind.read(pl.Series(["false", "true"])).tolist()
+            values = torch.where(values, yes, no)
+        elif values.dtype == torch.float64:
+            values = self.kind.encoded(values)
+        values = values.double()
+        return values.where(~values.isnan(), self.kind.classes) if self.kind.classes and self.holes.recorded else values
 
     def nearest(self, column: pl.Series) -> Numbers:
         """The same, with numbers that are none of few values as the nearest of these; -1 for other unknown values."""
@@ -193,19 +204,21 @@ class ContextColumn(Saved):
         """Number of context features: one more if training rows have missing values."""
         return self.column.classes or 1 + (self.column.holes.share > 0)
 
-    def features(self, column: pl.Series, source: str, first: int = 0) -> tuple[Numbers, np.ndarray]:
+    def features(self, column: pl.Series, source: str, first: int = 0) -> tuple[Tensor, Tensor]:
         """The table's column as context features, ``(rows, width)``, and in which rows it has a category that no
         training row had, or is missing as in none; ``first`` is the number of its first row."""
-        values, known = self.column.read(column), self.column
-        known.refuse(column, values, source, first)
-        hole = known.missing(values)
-        strange = hole & (known.holes.share == 0)
-        if known.classes:
-            return (values[:, None] == np.arange(self.width)).astype(np.float64), strange | ~(
-                known.kind.can(values) | hole
-            )
-        features = np.where(hole, 0.0, (values - self.mean) / self.scale)
-        return np.column_stack([features, hole] if known.holes.share else [features]), strange
+        values = self.column.read(column)
+        self.column.refuse(column, values, source, first)
+        return self.encoded(torch.tensor(values))
+
+    def encoded(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for encoded values ``(n,)``."""
+        if self.column.classes:
+            features = values[:, None] == torch.arange(self.width)
+            return features.double(), ~features.any(1)
+        hole, holed = values.isnan(), self.width > 1
+        features = torch.where(hole, 0.0, (values - self.mean) / self.scale)
+        return torch.stack([features, hole.double()] if holed else [features], 1), hole & (not holed)
 
     def strange_in(self, column: pl.Series, rows: np.ndarray, source: str, first: int) -> str:
         """What is said of such rows: the first of them, and how many more there are."""

@@ -303,14 +303,14 @@ class Schema(Saved):
         is known, ``(rows,)``; and what is said of these, a sentence for each column."""
         if not self.given:
             return None, torch.zeros(frame.height, dtype=torch.bool), ()
-        strange, notes, parts = np.zeros(frame.height, bool), [], []
+        strange, notes, parts = torch.zeros(frame.height, dtype=torch.bool), list[str](), list[Tensor]()
         for given in self.given:
             features, odd = given.features(frame[given.name], source, first)
             parts.append(features)
             strange |= odd
             if odd.any():
-                notes.append(given.strange_in(frame[given.name], odd, source, first))
-        return torch.from_numpy(np.concatenate(parts, 1)).float(), torch.from_numpy(strange), tuple(notes)
+                notes.append(given.strange_in(frame[given.name], odd.numpy(), source, first))
+        return torch.cat(parts, 1).float(), strange, tuple(notes)
 
     def unseen(self, x: Tensor) -> tuple[list[str], list[str]]:
         """In which columns of encoded rows values are impossible, and in which merely none that a training row had, in

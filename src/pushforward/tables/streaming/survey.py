@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
+import torch
 
 from ...errors import InputError
-from ...numerics.hashed import splitmix64
+from ...numerics.hashed import signed, splitmix64, unit
 from ..io.parquet import ParquetRows
 from ..io.table import Piece
 from ..schema.kinds.named import MOST as MAX_CATEGORIES
@@ -51,11 +52,10 @@ class HashedSplits:
 
     def parts(self, start: int, count: int) -> np.ndarray:
         """For rows from ``start`` on: 0 held out, 1 early stopping, 2 training and sample, 3 training."""
-        places = np.arange(start, start + count, dtype=np.uint64)
-        with np.errstate(over="ignore"):
-            bits = splitmix64(splitmix64(places) ^ splitmix64(np.array([self.seed % 2**64], dtype=np.uint64)))
+        places = torch.arange(start, start + count)
+        u = unit(splitmix64(splitmix64(places) ^ splitmix64(torch.tensor(signed(self.seed)))))
         sampled = min(1.0, 2 * self.share + SAMPLE / self.rows)
-        return np.searchsorted([self.share, 2 * self.share, sampled], (bits >> np.uint64(11)) / 2.0**53, side="right")
+        return np.searchsorted([self.share, 2 * self.share, sampled], u.numpy(), side="right")
 
 
 @dataclass

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ....errors import InputError
 from ....transforms.base import Transform
 from ..saved import Saved
 
@@ -88,6 +89,12 @@ class Kind(Saved, ABC):
     def widened(self, values: pl.Series, known: int) -> Kind:
         """The kind with places for values that have none, placed after the others, ``known`` rows of these."""
         return self
+
+    def encoded(self, values: Tensor) -> Tensor:
+        """The same for a tensor of numbers; of a kind that reads anything else, an error."""
+        raise InputError(
+            f"columns of the kind {type(self).__name__} have no form as tensors, so no graph can read them"
+        )
 
     def nearest(self, values: pl.Series) -> Numbers:
         """Encodes values; those without a class as the nearest that has one, if they are amounts."""

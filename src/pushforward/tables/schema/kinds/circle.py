@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from ....errors import InputError
 from .base import Hints, Numbers
@@ -57,6 +58,9 @@ class Periodic(Numeric, saved_as="Circle"):
     def read(self, values: pl.Series) -> Numbers:
         x = numbers_of(values)
         return np.where(x == self.period[1], self.period[0], x)
+
+    def encoded(self, values: Tensor) -> Tensor:
+        return values.where(values != self.period[1], self.period[0])
 
     def between(self, low: float, high: float) -> Numbers:
         """Past the end of the turn where ``low > high``: from 22 to 3 o'clock."""

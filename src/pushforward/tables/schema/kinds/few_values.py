@@ -72,22 +72,26 @@ class FewValues(Named):
         codes = super().read(values)
         odd = (codes == -1) if self.unseen else np.zeros(0, bool)
         if odd.any():
-            codes[odd] = self._unseen_codes(numbers_of(values.cast(pl.Float64, strict=False))[odd])
+            numbers = torch.tensor(numbers_of(values.cast(pl.Float64, strict=False))[odd])
+            codes[odd] = self._unseen_codes(numbers).numpy()
         return codes
 
-    def _unseen_codes(self, v: Numbers) -> Numbers:
+    def encoded(self, values: Tensor) -> Tensor:
+        codes = super().encoded(values)
+        return codes.where(codes != -1, self._unseen_codes(values)) if self.unseen else codes
+
+    def _unseen_codes(self, v: Tensor) -> Tensor:
         """The codes of unseen numbers; -1 for those that are not on the grid of the numbers seen."""
-        grid, found = self.possible, np.full(len(v), -1.0)
-        there = np.isfinite(v)
-        v = v[there]
-        k = np.searchsorted(0.5 * (grid.seen[1:] + grid.seen[:-1]) + 1e-6 * grid.step, v)
-        t, above = np.abs(v - grid.seen[k]) / grid.step, v > grid.seen[k]
-        room, blur = grid.room[k, above.astype(int)], np.minimum(0.01 + BLUR * np.abs(v) / grid.step, 0.4)
-        place = np.minimum(np.clip(t.round(), 1, FARTHEST), np.maximum(room, 1))
-        on = (room > 0) & ((np.abs(t - place) <= blur) | (not grid.whole) | (t > FARTHEST))
-        codes = np.where(on, k + 0.25 / (1 + place) + np.where(above, 0.0, 0.25), -1.0)
-        found[there] = np.where((t <= blur) & grid.whole, k, codes)  # first, the same number, rounded differently
-        return found
+        grid = self.possible
+        seen, rooms = v.new_tensor(grid.seen), v.new_tensor(grid.room)
+        k = torch.searchsorted(0.5 * (seen[1:] + seen[:-1]) + 1e-6 * grid.step, v)
+        t, above = (v - seen[k]).abs() / grid.step, v > seen[k]
+        room = torch.where(above, rooms[k, 1], rooms[k, 0])
+        blur = (0.01 + BLUR * v.abs() / grid.step).clamp_max(0.4)
+        place = torch.minimum(t.round().clamp(1, FARTHEST), room.clamp_min(1))
+        on = (room > 0) & (((t - place).abs() <= blur) | (not grid.whole) | (t > FARTHEST)) & v.isfinite()
+        codes = torch.where(on, k + 0.25 / (1 + place) + torch.where(above, 0.0, 0.25), -1.0)
+        return torch.where((t <= blur) & grid.whole, k, codes)  # first, the same number, rounded differently
 
     def nearest(self, values: pl.Series) -> Numbers:
         codes, numbers = self.read(values), numbers_of(values.cast(pl.Float64, strict=False))

@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..reading import OTHER, as_text
 from .base import Description, Kind, Numbers
@@ -75,7 +77,15 @@ class Named(Kind):
         return self.values
 
     def read(self, values: pl.Series) -> Numbers:
-        return codes_of(values, self.values, len(self.values) - 1.0 if self.grouped else -1.0)
+        return codes_of(values, self.values, self.unknown)
+
+    def encoded(self, values: Tensor) -> Tensor:
+        return _number_codes(values, self.values, self.unknown)
+
+    @property
+    def unknown(self) -> float:
+        """The code of values that are none of these."""
+        return len(self.values) - 1.0 if self.grouped else -1.0
 
     def write(self, numbers: Numbers) -> pl.Series:
         places = pl.Series(np.nan_to_num(numbers, nan=len(self.values)).astype(np.int64))
@@ -111,8 +121,8 @@ def value_names(values: pl.Series) -> list[str]:
 def codes_of(values: pl.Series, names: Sequence[str], unknown: float = -1.0) -> Numbers:
     """The place of each value among the names; NaN for missing values, ``unknown`` for others."""
     if values.dtype.is_numeric() and not (values.dtype.is_integer() and _beyond_doubles(values)):
-        numbers = values.cast(pl.Float64).to_numpy() if len(values) else np.empty(0)
-        return _number_codes(numbers, names, unknown, SINGLE if values.dtype == pl.Float32 else DOUBLE)
+        numbers = torch.tensor(values.cast(pl.Float64).to_numpy() if len(values) else [], dtype=torch.float64)
+        return _number_codes(numbers, names, unknown, SINGLE if values.dtype == pl.Float32 else DOUBLE).numpy()
     places = {name: float(place) for place, name in enumerate(names)}
     text = as_text(values)
     if len(text) <= SHORT:
@@ -128,16 +138,14 @@ def _beyond_doubles(values: pl.Series) -> bool:
     return low is not None and max(-int(low), int(high)) >= 2**53  # type: ignore[arg-type, call-overload]
 
 
-def _number_codes(numbers: Numbers, names: Sequence[str], unknown: float, close: float) -> Numbers:
+def _number_codes(numbers: Tensor, names: Sequence[str], unknown: float, close: float = DOUBLE) -> Tensor:
     """Numbers are matched by value, however they are written; whole ones exactly, as far as their type allows."""
     named = pl.Series(names).cast(pl.Float64, strict=False).fill_null(np.inf).to_numpy()
     order = np.lexsort((np.array([len(name) for name in names]), named))  # of 7 and 007, the first
-    place = np.searchsorted(named[order], numbers).clip(0, len(named) - 1)
-    above, below = order[place], order[np.maximum(place - 1, 0)]
-    with np.errstate(invalid="ignore"):
-        off = np.abs(named[[above, below]] - numbers)
-        slack = close * np.abs(numbers)
-        slack = np.where(numbers % 1 == 0, np.minimum(slack, 0.4), slack)
-        known = np.isfinite(numbers) & (off.min(0) <= slack)
-        codes = np.where(known, np.where(off[1] < off[0], below, above).astype(float), unknown)
-    return np.where(np.isnan(numbers), np.nan, codes)
+    known, codes = torch.tensor(named[order]), torch.tensor(order, dtype=torch.float64)
+    above = torch.searchsorted(known, numbers).clamp_max(len(known) - 1)
+    near = torch.stack([above, (above - 1).clamp_min(0)])
+    off, slack = (known[near] - numbers).abs(), close * numbers.abs()
+    slack = torch.where(numbers % 1 == 0, slack.clamp_max(0.4), slack)
+    found = codes[torch.where(off[1] < off[0], near[1], near[0])].where(off.amin(0) <= slack, unknown)
+    return found.where(numbers.isfinite(), unknown).where(~numbers.isnan(), torch.nan)

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from ....errors import InputError
 from ....transforms.base import Transform
@@ -120,6 +121,9 @@ class Numeric(Intervals):
         if values.dtype == pl.Struct:
             return encoded(values, self.step, self.origin, self.bounds)
         return numbers_of(values)
+
+    def encoded(self, values: Tensor) -> Tensor:
+        return values
 
     def write(self, numbers: Numbers) -> pl.Series:
         snapped = self.snap(numbers)
