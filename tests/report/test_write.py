@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 import torch
 
 import pushforward as pf
+from pushforward.plot import marginals
 from pushforward.report.build import write_report
+from pushforward.report.svg import to_svg
 from pushforward.testing import randomize
 from pushforward.transforms import Compose, Standardize
 
@@ -144,6 +147,16 @@ def test_the_keyboard_reaches_the_skip_link_the_sections_and_every_control(page:
     assert {"a", "summary", "button", "play"} <= set(reached)
     page.switch_to.active_element.send_keys(Keys.TAB)
     assert page.switch_to.active_element.get_attribute("type") == "range"
+
+
+@pytest.mark.parametrize("width", [900, 1000, 1160])
+def test_pictures_of_four_columns_are_not_cut_off_on_a_small_desk(page: Any, width: int) -> None:
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    drawn = re.search(r"min-width:(\d+)", to_svg(marginals(torch.randn(9, 4)), "four", ""))
+    assert drawn is not None
+    assert page.execute_script("return document.querySelector('main').clientWidth") >= int(drawn[1])
+    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_dark_and_light_have_readable_contrast(page: Any) -> None:
