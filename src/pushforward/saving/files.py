@@ -33,7 +33,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     temporary = path.with_name(f".{path.stem[:40]}.{os.getpid()}.tmp{path.suffix}")
     try:
         write(temporary)
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows writes back only what is open for writing
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
@@ -84,7 +84,7 @@ def replace_directory(new: Path, path: Path) -> None:
     Files of the old directory that have no namesake in the new one are kept.
     """
     _sync_directory(new)
-    if not path.exists() or not any(path.iterdir()):
+    if not path.exists() or (os.name == "posix" and not any(path.iterdir())):  # elsewhere nothing takes its place
         os.rename(new, path)
     else:
         _exchange(new, path)
