@@ -162,7 +162,7 @@ def test_notes_say_what_was_left_out():
     assert model.schema.names == ["size", "price", "count", "colour"]
     assert model.schema.missingness.ignored == {0: pytest.approx(2 / 300)}  # of size, which misses at random
     dropped = pf.TableDensity(drop_missing=True, **{**QUICK, "steps": 1}).fit(holes)
-    assert "2 rows with missing or infinite values are left out" in " ".join(dropped.notes_)
+    assert "left out: 2 rows with missing or infinite values" in " ".join(dropped.notes_)
     with pytest.raises(InputError, match=r"column 'size', row 1: a missing value .* with `drop_missing=True`"):
         pf.TableDensity(strict=True).fit(holes)
 

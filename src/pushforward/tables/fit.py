@@ -40,7 +40,7 @@ from .guide import (
 from .io.parquet import ParquetRows
 from .io.table import Table
 from .measure import drawn_beside_held_out, facts_of, measured
-from .model import TableModel, describe_columns
+from .model import TableModel, describe_columns, flow_in_words
 from .options import TableOptions
 from .prepare import choose_columns, prepare, prepare_large
 from .schema.cells import Cells
@@ -137,7 +137,7 @@ def _measured(
     summary["sampling"] = {**drawn.to_json(), "text": ". ".join(drawn.sentences())}
     summary["seconds"] = round(time.monotonic() - started, 1)
     console.say(summary["verdict"], *describe_held_out(summary["held_out"]), *drawn.sentences())
-    console.say(f"{options.flow}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
+    console.say(f"{flow_in_words(summary)}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
     if learned.guide:
         console.say(describe_guide(summary["guide"]))
     return {**facts, "summary": summary, "gaussian": gaussian.to_json()}

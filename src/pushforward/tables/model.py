@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from .io.place import Location
 from .io.read import read_table
 from .io.table import Table
 from .schema.cells import Cells
+from .schema.numbers import n_rows
 from .schema.schema import Schema
 from .splits import HELD_OUT, fingerprint, held_out_order
 from .targets import describe_target
@@ -129,7 +131,7 @@ class TableModel(FittedDensity):
             numbers = numbers[self.schema.usable(frame)]
             if len(numbers) < frame.height:
                 left = frame.height - len(numbers)
-                console.note(f"{source}: {left:,} rows with missing or infinite values are left out")
+                console.note(f"{source}: left out: {n_rows(left)} with missing or infinite values")
                 frame = frame[numbers]
         encoded = self.schema.encode(frame, source)
         console.note(*encoded.notes)
@@ -163,7 +165,8 @@ class TableModel(FittedDensity):
 
     def about(self) -> dict[str, Any]:
         summary = self.facts["summary"]
-        facts = dict(describe_target(summary["target"])) if "target" in summary else {}
+        facts = {"Flow": flow_in_words(summary)}
+        facts |= dict(describe_target(summary["target"])) if "target" in summary else {}
         if "updates" in self.facts:
             facts["Updates"] = "; ".join(f"{each['rows']:,} rows of {each['data']}" for each in self.facts["updates"])
         if self.schema.given:
@@ -254,3 +257,8 @@ def describe_columns(schema: Schema) -> list[str]:
         lines.append(f"  given {given.name}: {listed(labels) if labels else 'a number'}")
     remarks = [*(column.kind.remark for column in schema.fields), *schema.missingness.remarks]
     return [*lines, *(line for remark in dict.fromkeys(filter(None, remarks)) for line in ("", remark))]
+
+
+def flow_in_words(summary: Mapping[str, Any]) -> str:
+    """What was fitted: a flow's name, or of how many densities it is an average."""
+    return f"an average of {summary['average']['members']} densities" if "average" in summary else summary["flow"]

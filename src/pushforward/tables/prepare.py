@@ -17,7 +17,7 @@ from .io.parquet import ParquetRows
 from .io.table import Table
 from .options import TableOptions
 from .schema.decide import learn_schema
-from .schema.numbers import is_text, refuse_text, require_columns, row_weights, usable_rows
+from .schema.numbers import is_text, n_rows, refuse_text, require_columns, row_weights, usable_rows
 from .schema.relations.known_in_part import KnownInPart
 from .schema.relations.stated_formula import stated_formulas
 from .schema.schema import Schema
@@ -138,7 +138,7 @@ def prepare_large(source: ParquetRows, options: TableOptions, console: Console, 
     splits = HashedSplits(source.rows, seed, min(options.validation, MOST_HELD_OUT / source.rows))
     found = survey(source, splits, [*options.columns, *options.given], options.drop_missing, options.strict, weights)
     if found.unusable:
-        console.note(f"{name}: {found.unusable:,} rows with missing or infinite values are left out")
+        console.note(f"{name}: left out: {n_rows(found.unusable)} with missing or infinite values")
     refuse_few_rows(source.rows - found.unusable, name)
     parts = [found.sample, found.val, found.test]
     if not all(part.height for part in parts):
@@ -195,6 +195,6 @@ def _complete(table: Table, wanted: Sequence[str], console: Console) -> Table:
         if key or not table.splits:
             dropped += int((~usable).sum())
     if dropped:
-        console.note(f"{table.path}: {dropped:,} rows with missing or infinite values are left out")
+        console.note(f"{table.path}: left out: {n_rows(dropped)} with missing or infinite values")
     first = frames.pop("")
     return replace(table, frame=first, splits=frames)

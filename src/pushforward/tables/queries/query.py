@@ -27,7 +27,7 @@ from ...models.train import Rows
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.kinds.few_values import is_unseen
-from ..schema.numbers import missing
+from ..schema.numbers import missing, n_rows
 from ..schema.schema import Encoded
 from .told import Told
 
@@ -295,7 +295,7 @@ def condition_on(
             x[:, j] = torch.where(there & (x[:, j] < 0), torch.from_numpy(column.nearest(cells)), x[:, j])
             odd = there & (x[:, j] < 0)
             if odd.any():
-                said = f"column {column.name!r}, {cells[int(odd.byte().argmax())]!r} in {int(odd.sum()):,} rows"
+                said = f"column {column.name!r}, {cells[int(odd.byte().argmax())]!r} in {n_rows(int(odd.sum()))}"
                 notes.append(f"{source}: {said}: not among the training rows, so there is no answer given it")
             strange |= odd
         else:

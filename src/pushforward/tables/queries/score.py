@@ -13,6 +13,7 @@ from ...errors import InputError, listed
 from ...models.console import Console
 from ..io.table import Piece, Table
 from ..model import TableModel
+from ..schema.numbers import n_rows
 from .explain import at_places, explain, explained_columns
 from .query import Query, unknown
 
@@ -128,7 +129,7 @@ def score_table(scoring: Scoring, table: Table, console: Console) -> pl.DataFram
         raise InputError(f"{source}: no row has a value in every column of the model")
     if unscored:
         console.note(
-            f"{source}: {unscored:,} rows get no score: values are missing or infinite, or given as in no training row"
+            f"{source}: no score for {n_rows(unscored)}: values are missing or infinite, or given as in no training row"
         )
     _note_values(scoring, query, np.flatnonzero(usable), frame.columns, source, console)
     return scores

@@ -20,7 +20,7 @@ from ..io.table import Piece, RowsInPieces
 from ..io.values import series
 from ..io.write import check_output, delivered, write_table
 from ..model import TableModel
-from ..schema.numbers import require_columns
+from ..schema.numbers import n_rows, require_columns
 from ..streaming.score_figures import ScoreFigures, score_figures
 from ..streaming.score_large import score_large
 from .score import Scoring, note_columns, refuse_scores_name, score_table
@@ -96,7 +96,7 @@ def _describe(summary: dict[str, Any], worst: pl.DataFrame, name: str) -> list[s
             f"each row's cell is averaged over {summary['cell_samples']} points (standard_error says how well)"
         )
     if summary["impossible"]:
-        lines.append(f"{summary['impossible']:,} rows lie where the model has no density (log_density is -inf)")
+        lines.append(f"log_density is -inf, as the model has no density there, in {n_rows(summary['impossible'])}")
     shown = [c for c in ("row", "log_density", "percentile", "unlikely_because", "would_fit") if c in worst.columns]
     return [*lines, "", "the least likely rows", *aligned([shown, *worst.select(shown).rows()]), ""]
 

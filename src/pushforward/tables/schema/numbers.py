@@ -75,6 +75,11 @@ def refuse_gaps(frame: pl.DataFrame, names: Sequence[str], source: str, first: i
             )
 
 
+def n_rows(count: int) -> str:
+    """So many rows: ``1 row``, ``1,200 rows``."""
+    return f"{count:,} row{'s' if count != 1 else ''}"
+
+
 def more(count: int) -> str:
     """How many further rows a message speaks of."""
     return f" (and {count - 1} more rows like it)" if count > 1 else ""

@@ -18,7 +18,7 @@ from .columns import Column, ContextColumn
 from .kinds.base import Numbers
 from .kinds.few_values import is_unseen
 from .missingness import Missingness
-from .numbers import refuse_text, require_columns, usable_rows
+from .numbers import n_rows, refuse_text, require_columns, usable_rows
 from .relations.base import Dependencies, Dependency, Relation
 from .relations.composition import Composition, compositions
 from .relations.dates import Weeks
@@ -448,4 +448,4 @@ class Schema(Saved):
 
 
 def _counted(rows: Mapping[str, int]) -> list[str]:
-    return [f"{name!r} in {count:,} row{'s' if count > 1 else ''}" for name, count in rows.items() if count]
+    return [f"{name!r} in {n_rows(count)}" for name, count in rows.items() if count]

@@ -19,7 +19,7 @@ from .kinds.base import Hints
 from .kinds.few_values import is_unseen
 from .learner import KINDS, kind_of
 from .missingness import flags_of
-from .numbers import missing
+from .numbers import missing, n_rows
 from .relations.base import Dependency, Relation
 from .relations.formula import Near
 from .relations.order import in_order
@@ -79,9 +79,9 @@ def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
     gone, found = ~there & (column.holes.share == 0), list[str]()
     if odd.any():
         names = cells.filter(pl.Series(odd)).unique(maintain_order=True).cast(pl.String).to_list()
-        found.append(f"column {column.name!r}: {listed(map(repr, names), 5)} in {int(odd.sum()):,} rows: taken in")
+        found.append(f"column {column.name!r}: {listed(map(repr, names), 5)} in {n_rows(int(odd.sum()))}: taken in")
     if gone.any():
-        found.append(f"column {column.name!r}: missing in {int(gone.sum()):,} rows, as in none before: taken in")
+        found.append(f"column {column.name!r}: missing in {n_rows(int(gone.sum()))}, as in none before: taken in")
     return found
 
 

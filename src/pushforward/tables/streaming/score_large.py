@@ -24,7 +24,7 @@ from ..io.table import Piece, RowsInPieces
 from ..io.unpack import local_file
 from ..io.write import check_output, write_table
 from ..model import TableModel
-from ..schema.numbers import require_columns
+from ..schema.numbers import n_rows, require_columns
 from .score_figures import ScoreFigures, score_figures
 
 Score = Callable[[Piece], pl.DataFrame]
@@ -119,7 +119,7 @@ def _finish(pieces: ScorePieces, source: RowsInPieces, console: Console) -> Scor
         raise InputError(f"{source.path}: no row has a value in every column of the model")
     if figures.scored < figures.rows:
         missing = figures.rows - figures.scored
-        console.note(f"{source.path}: {missing:,} rows with missing or infinite values get no score")
+        console.note(f"{source.path}: no score for {n_rows(missing)} with missing or infinite values")
     pieces.finish()
     return figures
 
