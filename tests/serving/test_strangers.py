@@ -289,7 +289,7 @@ def test_rows_by_the_million_are_refused_at_once_and_take_no_memory(
     connection = http.client.HTTPConnection(*server, timeout=30)
     with contextlib.closing(connection):
         headers = {"content-type": "application/json", "authorization": "Bearer open-sesame"}
-        connection.request("POST", "/score", f'{{"rows":[{",".join([row] * (2**23 // len(row)))}]}}', headers)
+        connection.request("POST", "/score", f'{{"rows":[{",".join([row] * (2**21 // len(row)))}]}}', headers)
         assert connection.getresponse().status == 413
     assert time.monotonic() - started < 10
     assert asked(server, body=question)[0] == 200
