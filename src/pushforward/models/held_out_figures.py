@@ -19,18 +19,14 @@ def beside_gaussian(ours: Tensor, theirs: Tensor, weights: Tensor | None = None)
         ours, theirs: The log-density of every row, ``(n,)``, in nats.
         weights: The weight of every row.
     """
-    mean, se = mean_and_error(ours, weights)
-    gaussian_mean, gaussian_se = mean_and_error(theirs, weights)
-    gain, gain_se = mean_and_error(ours - theirs, weights)
-    return {
-        "rows": len(ours),
-        "log_likelihood": mean,
-        "standard_error": se,
-        "gaussian_log_likelihood": gaussian_mean,
-        "gaussian_standard_error": gaussian_se,
-        "gain": gain,
-        "gain_standard_error": gain_se,
-    }
+    found: dict[str, Any] = {"rows": len(ours)}
+    for name, error, values in (
+        ("log_likelihood", "standard_error", ours),
+        ("gaussian_log_likelihood", "gaussian_standard_error", theirs),
+        ("gain", "gain_standard_error", ours - theirs),
+    ):
+        found[name], found[error] = mean_and_error(values, weights)
+    return found
 
 
 def describe_held_out(held: dict[str, Any]) -> list[str]:

@@ -200,14 +200,14 @@ class TableModel(FittedDensity):
         from ..plot import marginals
         from ..report.svg import to_svg
 
-        held, shown = self.saved_held_out().rows, self.schema.columns[:4]
+        held, shown = self.saved_held_out().rows, self.schema.features[:4]
         generator = torch.Generator(self.device).manual_seed(self.seed)
         model = RowModel(self.density, Cells(self.schema), self.seed)
         drawn = model.sample(len(held), held.context, generator)
         figure = marginals(
             held.x[:, : len(shown)],
             drawn[:, : len(shown)],
-            columns=[column.name for column in shown],
+            columns=shown,
             steps=self.schema.steps,
             labels=self.schema.labels,
         )

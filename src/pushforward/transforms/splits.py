@@ -23,7 +23,26 @@ class Split(Configurable):
         raise NotImplementedError
 
 
-class Half(Split):
+class InTwo(Split):
+    """The first half along a dimension is kept, the second moved; ``swap`` exchanges the roles."""
+
+    dim = -1
+
+    def __init__(self, size: int, swap: bool) -> None:
+        super().__init__()
+        self.cut, self.swap = size // 2, swap and size > 1
+        self.moved = self.cut if self.swap else size - self.cut
+        self.kept = size - self.moved
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = x.tensor_split((self.cut,), self.dim)
+        return (second, first) if self.swap else (first, second)
+
+    def join(self, kept: Tensor, moved: Tensor) -> Tensor:
+        return torch.cat([moved, kept] if self.swap else [kept, moved], self.dim)
+
+
+class Half(InTwo):
     """The first half of a vector is kept, the second moved; ``swap`` exchanges the roles. A single feature is moved.
 
     Args:
@@ -32,19 +51,8 @@ class Half(Split):
     """
 
     def __init__(self, features: int, swap: bool = False) -> None:
-        super().__init__()
         at_least_one(features=features)
-        self.cut = features // 2
-        self.swap = swap and features > 1
-        self.moved = self.cut if self.swap else features - self.cut
-        self.kept = features - self.moved
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = x.tensor_split((self.cut,), -1)
-        return (second, first) if self.swap else (first, second)
-
-    def join(self, kept: Tensor, moved: Tensor) -> Tensor:
-        return torch.cat([moved, kept] if self.swap else [kept, moved], -1)
+        super().__init__(features, swap)
 
 
 class Alternate(Split):
@@ -73,7 +81,7 @@ class Alternate(Split):
         return torch.cat([kept, moved], -1).index_select(-1, self.back)
 
 
-class Channel(Split):
+class Channel(InTwo):
     """The first half of the channels is kept, the second moved; ``swap`` exchanges the roles. Splits the image.
 
     Args:
@@ -87,24 +95,14 @@ class Channel(Split):
         Lecture: "RealNVP", image partitioning.
     """
 
-    event_dim = 3
+    event_dim, dim = 3, -3
 
     def __init__(self, channels: int, swap: bool = False) -> None:
-        super().__init__()
         if channels < 2:
             raise ValueError(
                 f"channels must be at least 2 to be split, got channels={channels}: squeeze the image first"
             )
-        self.cut, self.swap = channels // 2, swap
-        self.moved = self.cut if swap else channels - self.cut
-        self.kept = channels - self.moved
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = x.split((self.cut, x.shape[-3] - self.cut), -3)
-        return (second, first) if self.swap else (first, second)
-
-    def join(self, kept: Tensor, moved: Tensor) -> Tensor:
-        return torch.cat([moved, kept] if self.swap else [kept, moved], -3)
+        super().__init__(channels, swap)
 
 
 class Checkerboard(Split):
