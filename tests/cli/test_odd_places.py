@@ -49,8 +49,10 @@ def test_an_archive_whose_paths_lead_outside_holds_no_table(tmp_path: Path, work
 
 
 def test_a_reader_that_has_enough(workshop: Path) -> None:
-    command = [sys.executable, "-m", "pushforward", "sample", workshop / "plain", "-n", "50", "-o", "-"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", "pushforward", "sample", workshop / "plain", "-n", "20000", "-o", "-"]
+    unbuffered = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=unbuffered) as process:
+        process.stdout.read(10)  # type: ignore[union-attr]
         process.stdout.close()  # type: ignore[union-attr]
         err = process.stderr.read().decode()  # type: ignore[union-attr]
     assert process.returncode == 0, err

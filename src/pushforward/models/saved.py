@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -52,6 +53,9 @@ def _sound(density: M, path: Path) -> M:
     """The density, if its weights are numbers that training can have given it."""
     assert isinstance(density, nn.Module)
     bad = [name for name, weight in density.named_parameters() if not bool((weight.abs() < LARGEST).all())]
+    bad += [
+        name for name, number in density.state_dict().items() if not bool((number < math.inf).all())
+    ]  # log 0 may be
     if bad:
         raise InputError(f"{path}: is damaged: weights are not finite numbers, among them {bad[0]}; fit it again")
     return density

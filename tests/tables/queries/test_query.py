@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 import math
 import warnings
@@ -182,14 +183,16 @@ def test_probabilities_of_values_given_the_others_sum_to_one(holed_model: pf.Tab
 
 
 def test_a_damaged_model_is_refused(model: pf.TableDensity, tmp_path: Path) -> None:
-    weight = next(model.density.parameters())
-    kept = weight.detach().clone()
-    with torch.no_grad():
-        weight.fill_(math.nan)
+    learnt = dict(model.density.named_parameters())
+    state = {name: weight for name, weight in model.density.state_dict().items() if weight.is_floating_point()}
+    weights = [next(iter(learnt)), next(name for name in state if name not in learnt)]
+    for name, damage in itertools.product(weights, (math.nan, math.inf)):
+        kept = state[name].clone()
+        state[name].fill_(damage)
         model.save(tmp_path / "damaged")
-        weight.copy_(kept)
-    with pytest.raises(InputError, match="damaged"):
-        pf.TableDensity.load(tmp_path / "damaged")
+        state[name].copy_(kept)
+        with pytest.raises(InputError, match="damaged"):
+            pf.TableDensity.load(tmp_path / "damaged")
 
 
 def test_it_is_saved_and_can_be_left_out(model: pf.TableDensity, tmp_path: Path) -> None:
