@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command(*bound.args, **bound.kwargs)
     except CycloptsError as error:
         sentence = " ".join(str(error).split()).rstrip(".")
-        return _fail(2, f"{sentence}. Help: pushforward {_first(arguments)}--help", arguments)
+        named = f"{arguments[0]} " if arguments and arguments[0] in app else ""
+        return _fail(2, f"{sentence}. Help: pushforward {named}--help", arguments)
     except InputError as error:
         return _fail(2, error.spelled(in_shell), arguments)
     except KeyboardInterrupt as stop:
@@ -96,7 +97,3 @@ def _fail(code: int, sentence: str, arguments: Sequence[str]) -> int:
 def _note(message: Warning | str, *_: object, **__: object) -> None:
     """A warning as a line for people, without the line of code it comes from."""
     print(f"note: {spelled(str(message).splitlines()[0], in_shell)}", file=sys.stderr, flush=True)
-
-
-def _first(arguments: Sequence[str]) -> str:
-    return f"{arguments[0]} " if arguments and arguments[0] in app else ""

@@ -96,12 +96,8 @@ def _problem(one: Any, cells: RowType) -> dict[str, Any]:
         return {**at, "expected": known, "got": "an unknown column" if column else "an unknown field"}
     cell = cells.cells.get(column or "")
     expected = cell.expected if cell else re.sub("^(Input should be|Value error,|List should have) ", "", one["msg"])
-    return {**at, "expected": expected, "got": "nothing" if one["type"] == "missing" else shortened(one["input"])}
-
-
-def shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    got = "nothing" if one["type"] == "missing" else repr(one["input"])
+    return {**at, "expected": expected, "got": got if len(got) <= 60 else f"{got[:57]}..."}
 
 
 def _sentence(problem: dict[str, Any]) -> str:

@@ -57,7 +57,7 @@ def test_the_table_is_real() -> None:
 
 def test_a_database_is_named_as_it_is_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = located(tmp_path / "shop.sqlite", SourceOptions(table="two words"))
-    steps = Steps(PrintOptions(), data)
+    steps = Steps(tmp_path, PrintOptions(), data)
     with pytest.raises(InputError):
         steps.run("score", tmp_path / "none", data, "-o", tmp_path / "s.csv")
     assert f"{tmp_path}/shop.sqlite --table 'two words' -o" in capsys.readouterr().out

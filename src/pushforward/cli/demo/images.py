@@ -16,8 +16,7 @@ LEVELS = 17  # the digits' pixels are counts of 0 to 16
 
 def run(output: Path, printing: PrintOptions, *, budget: float | None, seed: int) -> None:
     """Fits the digits, scores them, draws ten of each, and writes the report."""
-    output.mkdir(parents=True, exist_ok=True)
-    data, folder, steps = output / "digits.npz", output / "model", Steps(printing)
+    data, folder, steps = output / "digits.npz", output / "model", Steps(output, printing)
     scores, drawn, report = (output / name for name in ("scores.csv", "drawn.png", "report.html"))
     images, labels = bundled_digits()
     np.savez(data, images=images, labels=labels)

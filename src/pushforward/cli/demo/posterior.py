@@ -63,8 +63,7 @@ def estimates(summary: dict[str, Any]) -> dict[str, float]:
 
 def run(output: Path, printing: PrintOptions, *, budget: float | None, seed: int) -> None:
     """Fits a sampler to the posterior, and compares what it says with the exact integral."""
-    output.mkdir(parents=True, exist_ok=True)
-    folder, steps = output / "model", Steps(printing)
+    folder, steps = output / "model", Steps(output, printing)
     steps.say("Coaching in eight schools: how large is its effect, and how different are schools? Ten parameters,")
     steps.say("their posterior known up to a constant.\n")
     about = ("--target", TARGET, "--dim", DIM, "--support", SUPPORT, "--flow", FLOW, "--layers", LAYERS)

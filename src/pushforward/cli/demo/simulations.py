@@ -18,8 +18,7 @@ QUESTIONS = ("signal > 5", "background > 5")
 
 def run(output: Path, printing: PrintOptions, *, budget: float | None, seed: int) -> None:
     """Simulates, fits parameters given observations, and asks about the parameters behind one observation."""
-    output.mkdir(parents=True, exist_ok=True)
-    data, folder, steps = output / "simulations.csv", output / "model", Steps(printing)
+    data, folder, steps = output / "simulations.csv", output / "model", Steps(output, printing)
     draws = output / "posterior.csv"
     steps.say("A telescope counts photons: `on` a star, signal + background on average, and `off` it, 4 backgrounds.")
     simulate(ROWS, seed).write_csv(data)

@@ -16,11 +16,13 @@ class Steps(Console):
     """The console of a demo: its commands print there as well, and what they end with is kept.
 
     Args:
+        output: The folder that all is written to.
         printing: What is printed.
         data: What the commands read, if it was found already.
     """
 
-    def __init__(self, printing: PrintOptions, data: Location | None = None) -> None:
+    def __init__(self, output: Path, printing: PrintOptions, data: Location | None = None) -> None:
+        output.mkdir(parents=True, exist_ok=True)
         super().__init__(printing.json, printing.quiet, spelling=in_shell)
         self.data, self.count, self.found = data, 0, dict[str, Any]()
 

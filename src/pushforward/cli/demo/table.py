@@ -29,8 +29,7 @@ def run(
     data = data or bundled_table()
     if isinstance(data, Path) and is_images(data):
         raise InputError(f"{data}: the demo takes a table; for images: pushforward fit {data} -o MODEL")
-    output.mkdir(parents=True, exist_ok=True)
-    folder, steps = output / "model", Steps(printing, data)
+    folder, steps = output / "model", Steps(output, printing, data)
     scores, samples, report = (output / name for name in ("scores.parquet", "samples.parquet", "report.html"))
     length = ("--limit", LIMIT) if budget is None else ("--budget", f"{budget:g}")
     summary = steps.run("fit", data, "-o", folder, "--flow", flow or "nsf", *length, "--seed", seed)

@@ -39,6 +39,7 @@ from ..schema.schema import Schema
 from .query import Query
 
 LEAST = -1e4  # log tail probability, in nats, of what cannot be
+TOGETHER = 1024  # rows, with one column or another left out
 
 
 def explain(model: TableModel, rows: Rows, chosen: np.ndarray, seed: int = 0) -> pl.DataFrame:
@@ -117,20 +118,26 @@ def explained_columns(schema: Schema) -> dict[str, type[pl.DataType]]:
 
 def log_tails(model: TableModel, rows: Rows, without: Tensor | None = None) -> Tensor:
     """log t of every entry, ``(n, features)``, for a model with a guide; 0 where there is no value. Features that are
-    left out are as if they had not been observed."""
+    left out, of all rows or of each, are as if they had not been observed."""
     guide = model.guide_for("has no conditionals").guide
     rows = rows.to(model.device)
     x = _middles(model, rows)
     if without is not None:
-        x[:, without.to(x.device)] = math.nan
+        x = x.masked_fill(without.to(x.device), math.nan)
     return guide.tails(x, rows.context).cpu()
 
 
 def gains_without(model: TableModel, rows: Rows) -> Tensor:
     """By how much less odd every row is without each column's cell, ``(n, names)``, in nats, infinite for one
     without which the row could be; whether the cell is missing counts as well."""
-    whole, schema = log_tails(model, rows), model.schema
-    rest = torch.stack([log_tails(model, rows, without=schema.features_of([name])) for name in schema.names])
+    whole, n = log_tails(model, rows), len(rows)
+    left_out = torch.stack([model.schema.features_of([name]) for name in model.schema.names])
+
+    def tails(some: Tensor) -> Tensor:
+        repeated = rows[torch.arange(n).repeat(len(some))]
+        return log_tails(model, repeated, some.repeat_interleave(n, 0)).unflatten(0, (-1, n))
+
+    rest = torch.cat([tails(some) for some in left_out.split(max(TOGETHER // n, 1))])  # few rows are few calls
     gains = (rest.clamp_min(LEAST).sum(2) - whole.clamp_min(LEAST).sum(1)).t()
     if shapes := model.facts.get("unseen_by_guide", {}).get("shapes"):
         gains = torch.where(gains > 0, -log_predictive(-gains.clamp_min(0), torch.tensor(shapes)), gains)
