@@ -56,6 +56,7 @@ gpu: .venv/dev.stamp .venv/bench.stamp
 
 wheel: .venv/wheel.stamp
 	rm -rf dist && $(BIN)/python -m build -q
+	$(BIN)/python .ci/compress dist/*.whl
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
 	@test "$$(cat dist/*.whl | wc -c)" -lt 1048576 || { echo "the wheel has 1 MiB or more"; exit 1; }
