@@ -140,9 +140,10 @@ class ConditionalFlowDensity(FlowEstimator):
         self._train(targets, self._context(x), checked_weights(sample_weight, x))
         return self
 
-    def score_samples(self, X: Any, y: ArrayLike) -> NDArray[np.float64]:
-        """log p(y | x) of every row, in nats, of shape ``(n,)``."""
+    def score_samples(self, X: Any, y: ArrayLike | None = None) -> NDArray[np.float64]:
+        """log p(y | x) of every row, in nats, of shape ``(n,)``; without y, of its predicted mean."""
         check_is_fitted(self)
+        y = self.predict(X) if y is None else y
         if self.table_ is not None:
             validate_data(self, X, reset=False, skip_check_array=True)
             return self.table_.score_samples(self._joined(from_frame(X, "X")[0], y))
