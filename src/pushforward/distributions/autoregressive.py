@@ -8,7 +8,7 @@ from torch.distributions import constraints
 
 from ..nets.made import MADE
 from ..transforms.seam import generate
-from .base import Density
+from .base import Density, Generator
 from .conditional import Conditional
 
 
@@ -61,9 +61,7 @@ class AutoregressiveModel(Density):
         read = self.conditional.encode(x).movedim(0, -1).flatten(-2)
         return self.conditional.log_prob(x, self.net(read, context)).sum(-1)
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """``temperature`` scales the spread of Gaussians and divides logits."""
         drawn: list[Tensor] = []
 

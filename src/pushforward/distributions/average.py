@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..numerics.logs import log_sum_exp
 from ..numerics.quantiles import quantile_between
-from .base import Density
+from .base import Density, Generator
 from .conditional import draw_index
 
 
@@ -99,9 +99,7 @@ class Average(Density):
         logs = torch.stack([member.log_prob(x, context) for member in self.members])
         return logs + self.log_weight.to(logs).view(-1, *[1] * (logs.dim() - 1))
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """Each draw comes from a randomly chosen member."""
         contexts = None if context is None else context.expand(*batch, -1).reshape(batch.numel(), context.shape[-1])
         which = draw_index(self.log_weight[:, None].expand(-1, batch.numel()), generator)

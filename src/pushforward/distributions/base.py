@@ -18,6 +18,8 @@ from ..transforms.base import sum_event
 from ..transforms.precision import rounds_itself
 from .view import DensityView
 
+Generator = torch.Generator | None  # of random numbers; PyTorch's own if None
+
 
 class Density(Configurable):
     """A density p(x | context) over events of a fixed shape: exact ``log_prob`` and ``sample``.
@@ -70,9 +72,7 @@ class Density(Configurable):
         drawn = self._generate(batch_of_draws(shape, context), context, generator, temperature)
         return drawn.contiguous()  # torch's own transformed distributions view draws
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """Draws of shape ``(*batch, *event)``: densities implement this, not ``sample``. The context is encoded."""
         raise NotImplementedError
 
@@ -215,9 +215,7 @@ def base_log_prob(base: Any, z: Tensor, context: Tensor | None) -> Tensor:
     return base.log_prob(z, context) if given else base.log_prob(z)
 
 
-def base_draw(
-    base: Any, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-) -> Tensor:
+def base_draw(base: Any, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
     """Draws of shape ``(*batch, *event)`` of a base; differentiable in its parameters if it supports this."""
     if isinstance(base, Density):
         return base._generate(batch, context if base.context_features else None, generator, temperature)
@@ -264,8 +262,6 @@ class StandardNormal(Density):
         shape = (len(z), *[1] * len(batch))
         return z.view(*shape, 1).expand(-1, *batch, -1), weight.view(shape).expand(-1, *batch)
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         size, loc = (*batch, *self.event_shape), self.loc
         return torch.randn(size, generator=generator, dtype=loc.dtype, device=loc.device) * temperature

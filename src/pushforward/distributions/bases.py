@@ -20,7 +20,7 @@ from ..numerics.logs import HALF_LOG_2PI
 from ..numerics.matrices import triangle
 from ..numerics.torch_internals import standard_gamma
 from ..transforms.domain import in_blocks, on_events
-from .base import Density, base_draw, base_log_prob
+from .base import Density, Generator, base_draw, base_log_prob
 from .conditional import log_normal, noise_like
 from .torch_base import as_density
 
@@ -63,9 +63,7 @@ class Independent(Base):
         x, context = self._check(x, context)
         return self.log_density(x, self.params(context)).sum(-1)
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """``temperature`` scales the noise."""
         params = self.params(context)
         params = torch.stack([each.expand(*batch, -1) for each in params])
@@ -75,7 +73,7 @@ class Independent(Base):
         """log p of each feature, of the shape of x, for parameters that broadcast to it."""
         raise NotImplementedError
 
-    def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+    def draw(self, params: Tensor, generator: Generator, temperature: float) -> Tensor:
         """A draw of each feature, ``(*batch, features)``."""
         raise NotImplementedError
 
@@ -99,7 +97,7 @@ class DiagonalNormal(Independent):
         loc, log_scale = params
         return log_normal(x, loc, log_scale)
 
-    def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+    def draw(self, params: Tensor, generator: Generator, temperature: float) -> Tensor:
         loc, log_scale = params
         return loc + log_scale.exp() * temperature * noise_like(loc, generator)
 
@@ -136,9 +134,7 @@ class FullNormal(Base):
         constant = factors.diagonal(dim1=-2, dim2=-1).sum(-1) - HALF_LOG_2PI * x.shape[-1]
         return constant - 0.5 * white.square().sum(-1)
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """``temperature`` scales the noise."""
         loc, factors = self._parts(context)
         noise = temperature * noise_like(loc.expand(*batch, -1), generator)
@@ -194,7 +190,7 @@ class StudentT(Independent):
         df = (self.log_df + log_df).exp()
         return torch.distributions.Independent(torch.distributions.StudentT(df, loc, log_scale.exp()), 1)
 
-    def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+    def draw(self, params: Tensor, generator: Generator, temperature: float) -> Tensor:
         r"""By Bailey's polar method, :math:`t^2 = \nu (e^{2E/\nu} - 1) \cos^2 2\pi V`, which is differentiable."""
         loc, log_scale, log_df = params
         df = (self.log_df + log_df).exp()
@@ -240,7 +236,7 @@ class GeneralisedNormal(Independent):
         t = ((x - loc) * (-log_scale).exp()).abs().clamp_min(torch.finfo(x.dtype).tiny)
         return power.log() - math.log(2) - (1 / power).lgamma() - log_scale - t.pow(power)
 
-    def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+    def draw(self, params: Tensor, generator: Generator, temperature: float) -> Tensor:
         r""":math:`|t| = U\, G^{1/\beta}` with U uniform and G gamma of shape :math:`1 + 1/\beta`, and a random sign."""
         loc, log_scale, power = self._parts(params)
         G = standard_gamma(1 + 1 / power.expand_as(loc), generator)
@@ -287,9 +283,7 @@ class Product(Density):
         parts = zip(self.bases, x.split(self.sizes, -1), strict=True)
         return torch.stack([base_log_prob(base, block, context) for base, block in parts]).sum(0)
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """``temperature`` is passed to every base."""
         return torch.cat([base_draw(base, batch, context, generator, temperature) for base in self.bases], -1)
 

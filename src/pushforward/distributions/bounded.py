@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from ..numerics import heavy
-from .base import Density
+from .base import Density, Generator
 from .bases import Independent, Numbers
 from .torch_base import drawing_by
 
@@ -55,9 +55,7 @@ class BoxUniform(Density):
         """The same as one of PyTorch's."""
         return torch.distributions.Independent(torch.distributions.Uniform(self.low, self.high), 1)
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """``temperature`` contracts points towards the centre, or expands them, within the box."""
         u = torch.rand(*batch, *self.event_shape, generator=generator, dtype=self.low.dtype, device=self.low.device)
         u = (0.5 + (u - 0.5) * temperature).clamp(0, 1)
@@ -112,7 +110,7 @@ class VonMises(Independent):
     def log_density(self, x: Tensor, params: Tensor) -> Tensor:
         return heavy.von_mises(x, *self._natural(params))
 
-    def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+    def draw(self, params: Tensor, generator: Generator, temperature: float) -> Tensor:
         """``temperature`` divides the concentration. Not differentiable."""
         cosine, sine = (part.detach().double() for part in self._natural(params))
         mu, kappa = torch.atan2(sine, cosine), torch.hypot(cosine, sine) / temperature

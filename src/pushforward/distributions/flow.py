@@ -15,7 +15,7 @@ from ..transforms.base import Transform
 from ..transforms.compose import Compose, plan
 from ..transforms.domain import on_events
 from ..transforms.seam import compile_blocks
-from .base import Density, base_draw, base_log_prob, batch_of_draws
+from .base import Density, Generator, base_draw, base_log_prob, batch_of_draws
 from .guidance import denoised, with_guidance
 from .torch_base import as_density
 
@@ -255,7 +255,7 @@ class Flow(Density):
         )  # a composition does its own planning
 
     def _noise(
-        self, shape: int | Sequence[int], context: Tensor | None, generator: torch.Generator | None, temperature: float
+        self, shape: int | Sequence[int], context: Tensor | None, generator: Generator, temperature: float
     ) -> tuple[Tensor, Tensor | None]:
         _, context = self._check(None, context)
         return base_draw(self.base, batch_of_draws(shape, context), context, generator, temperature), context
@@ -264,8 +264,6 @@ class Flow(Density):
         """The base's log-density, given the encoded context if the base is a density that takes one."""
         return base_log_prob(self.base, z, context)
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         z = base_draw(self.base, batch, context, generator, temperature)
         return self._map(None, z).generate(z, context)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Density
+from .base import Density, Generator
 
 
 class GivenFeatures(Density):
@@ -42,9 +42,7 @@ class GivenFeatures(Density):
     def quadrature(self, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.density.quadrature(self._features(context))
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         return self.density._generate(batch, self._features(context), generator, temperature)
 
     def _features(self, context: Tensor | None) -> Any:

@@ -13,7 +13,7 @@ from ..nets.made import MADE
 from ..numerics.indicators import indicators
 from ..transforms.domain import Where, in_blocks
 from ..transforms.seam import generate
-from .base import Density
+from .base import Density, Generator
 from .conditional import category_log_prob, draw_index
 
 
@@ -86,9 +86,7 @@ class Categories(Density):
             x, self.net(read, context) + self.barred.view(len(self.barred), *[1] * (x.dim() - 1), -1)
         )
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """Codes; ``temperature`` divides the logits."""
         drawn: list[Tensor] = []
 
@@ -196,9 +194,7 @@ class Mixed(Density):
         codes = x[..., self.names_at].to(self.categories.barred.dtype)
         return codes, x[..., self.numbers_at], self._given(codes, context)
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """``temperature`` is passed to both parts."""
         codes = self.categories._generate(batch, context, generator, temperature)
         given = self._given(codes, context)

@@ -13,7 +13,7 @@ from torch.distributions import Distribution, MixtureSameFamily, MultivariateNor
 from ..numerics.logs import log_sum_exp
 from ..numerics.matrices import triangle, with_log_diagonal
 from ..numerics.quantiles import NODES, NODES_OF_MANY, normal_nodes, quantile_between
-from .base import Density
+from .base import Density, Generator
 from .conditional import draw_index
 from .em import maximise, nearest, spread_centres
 
@@ -181,9 +181,7 @@ class GaussianMixture(Density):
         weights = torch.distributions.Categorical(probs=self._shares(y))
         return MixtureSameFamily(weights, MultivariateNormal(loc, scale_tril=inverse))
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """``temperature`` scales each component's spread."""
         known = self.context_features
         log_weight = self.logits.log_softmax(0).expand(*batch, -1)

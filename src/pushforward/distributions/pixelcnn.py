@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 from ..nets.pixelcnn import PixelNet, as_batch
 from ..transforms.seam import pixel_steps
-from .base import Density
+from .base import Density, Generator
 from .levels import CategoricalLevels, Levels, LogisticLevels
 
 
@@ -89,9 +89,7 @@ class PixelCNN(Density):
         params = self.net(self._scaled(x), context)
         return self.conditional.log_prob(x.long(), params).view(shape), self.conditional.entropy(params).view(shape)
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """Whole numbers in the model's dtype; ``temperature`` divides logits."""
         x = self.net.head.weight.new_zeros(*batch, *self.event_shape)
         images, context, _ = as_batch(x, context)
@@ -122,7 +120,7 @@ class PixelCNN(Density):
         self,
         x: Tensor,
         context: Tensor | None,
-        generator: torch.Generator | None,
+        generator: Generator,
         temperature: float,
         known: int = 0,
     ) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import at_least_one
 from ..nets.mlp import MLP
 from ..numerics.logs import HALF_LOG_2PI
-from .base import Density
+from .base import Density, Generator
 
 
 class Resampled(Density):
@@ -83,9 +83,7 @@ class Resampled(Density):
     def _logit(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.net(x, context)[0, ..., 0]  # type: ignore[no-any-return]
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """``temperature`` scales the accepted draws. Not differentiable."""
         nodes = self.nodes
         z = nodes.new_zeros(*batch, nodes.shape[1])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from .base import Density
+from .base import Density, Generator
 from .conditional import category_log_prob, draw_index
 
 STEPS = 50
@@ -71,8 +71,6 @@ class Softmax(Density):
         assert context is not None
         return self.scale * context + self.shift
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         logits = (self._logits(context) / temperature).expand(*batch, -1).movedim(-1, 0)
         return draw_index(logits, generator).to(logits.dtype)[..., None]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from .base import Density, StandardNormal
+from .base import Density, Generator, StandardNormal
 
 EITHER = ({"covariance_matrix", "precision_matrix", "scale_tril"}, {"probs", "logits"})  # one of these is given
 
@@ -94,9 +94,7 @@ class TorchDistribution(Density):
             return made
         return torch.distributions.Independent(made, self.reinterpreted, validate_args=False)
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """``temperature`` scales the distance of draws to the mean."""
         drawn = self.closed_form()
         draw = drawn.rsample if drawn.has_rsample else drawn.sample
@@ -106,7 +104,7 @@ class TorchDistribution(Density):
 
 
 @contextmanager
-def drawing_by(generator: torch.Generator | None) -> Iterator[None]:
+def drawing_by(generator: Generator) -> Iterator[None]:
     """PyTorch's own draws take no generator: inside, its global one stands in, from a seed that this one draws."""
     if generator is None:
         yield

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..numerics.in_order import InOrder
-from .base import Density
+from .base import Density, Generator
 
 ROUNDS = 1000  # of redrawing: an order that one draw in fifty keeps leaves one broken draw in 10^8
 DRAWS = 8_000  # that estimate a mass: of a half, to 0.011 nats
@@ -48,9 +48,7 @@ class Truncated(Density):
         log_p = self.density.log_prob(x, context)
         return log_p + torch.where(self.order(x), inside, outside).to(log_p)
 
-    def _generate(
-        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
-    ) -> Tensor:
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         given = None if context is None else context.expand(*batch, -1).reshape(batch.numel(), context.shape[-1])
         x = self.density._generate(torch.Size([batch.numel()]), given, generator, temperature)
         for _ in range(ROUNDS):

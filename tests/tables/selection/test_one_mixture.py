@@ -5,15 +5,18 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
+from torch import Tensor
 
 import pushforward as pf
+from pushforward.distributions.mixture import GaussianMixture
 from pushforward.tables.schema.columns import Column
 from pushforward.tables.schema.kinds.column_maps import FirstMap
 from pushforward.tables.schema.kinds.numeric import Number
 from pushforward.tables.schema.schema import Schema
-from pushforward.tables.selection.one_mixture import _scales
+from pushforward.tables.selection.one_mixture import _scales, merged
 from pushforward.transforms import Identity, InverseSoftplus, Log
 
 ROWS = 6000
@@ -57,3 +60,40 @@ def test_bounds_and_logarithms_are_kept_on_both_scales() -> None:
     left = [column.kind.first_map() for column in bare.columns]
     assert [type(first) for first in left] == [Identity, Identity, Identity, Log, InverseSoftplus]
     assert len(_scales(Schema(tuple(columns[:1])))) == 1
+
+
+def mixture(components: int = 5, context: int = 0) -> GaussianMixture:
+    torch.manual_seed(0)
+    made = pf.gmm(3 - context, components=components, context=context).double()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(0.6 * torch.randn_like(parameter))
+    return made
+
+
+def moments(of: GaussianMixture) -> tuple[Tensor, Tensor]:
+    w, mu = of.logits.softmax(0), of.loc
+    return w @ mu, torch.einsum("k,kij->ij", w, of.covariances() + mu[:, :, None] * mu[:, None, :])
+
+
+@pytest.mark.parametrize("context", [0, 1])
+def test_mean_and_covariance_stay(context: int) -> None:
+    before = mixture(context=context)
+    after = merged(before)
+    assert len(after.logits) == 4
+    assert after.context_features == context
+    for one, other in zip(moments(before), moments(after), strict=True):
+        assert torch.allclose(one, other)
+    assert torch.allclose(after.logits.exp().sum(), torch.ones(()).double())
+
+
+def test_of_a_component_in_two_halves_one_is_made() -> None:
+    whole, x = mixture(3), torch.randn(50, 3, dtype=torch.float64)
+    halves = pf.gmm(3, components=4).double()
+    with torch.no_grad():
+        for name, parameter in halves.named_parameters():
+            own = getattr(whole, name)
+            parameter.copy_(torch.cat([own, own[1:2]]))
+        halves.logits[[1, 3]] -= torch.tensor(2.0).log()
+    assert torch.allclose(halves.log_prob(x), whole.log_prob(x))
+    assert torch.allclose(merged(halves).log_prob(x), whole.log_prob(x))

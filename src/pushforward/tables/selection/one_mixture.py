@@ -33,8 +33,8 @@ from torch import Tensor
 
 from ...diagnostics.averages import mean_and_error
 from ...distributions.base import Density
+from ...distributions.em import precision_factors
 from ...distributions.flow import Flow
-from ...distributions.merging import merged
 from ...distributions.mixed import Mixed
 from ...distributions.mixture import GaussianMixture
 from ...models.train import LONGER, Rows
@@ -172,3 +172,35 @@ def _screened(schema: Schema, train: Rows, seed: int) -> Iterator[Trial]:
         for _ in range(most - 1):
             mixture = merged(mixture)
             yield Trial(first, fit(mixture, prior=prior, max_steps=20, further=True), prior)
+
+
+@torch.no_grad()
+def merged(mixture: GaussianMixture) -> GaussianMixture:
+    r"""The mixture, of full covariances, with the two components merged that lose the least by it: as one of their
+    weight, mean and covariance.
+
+    The loss is an upper bound on the Kullback-Leibler divergence between the mixtures,
+
+    .. math:: B_{ij} = \tfrac12 \bigl((w_i + w_j) \log\lvert\Sigma_{ij}\rvert - w_i \log\lvert\Sigma_i\rvert
+              - w_j \log\lvert\Sigma_j\rvert\bigr).
+
+    Reference:
+        Runnalls (2007), Kullback-Leibler approach to Gaussian mixture reduction, equation 21.
+    """
+    w, mu, cov = mixture.logits.double().softmax(0), mixture.loc.double(), mixture.covariances().double()
+    i, j = torch.triu_indices(len(w), len(w), 1, device=w.device)
+    weight = w[i] + w[j]
+    a, b = w[i] / weight, w[j] / weight
+    between = mu[i] - mu[j]
+    one, other = a[:, None, None], b[:, None, None]
+    both = one * cov[i] + other * cov[j] + one * other * (between[:, :, None] * between[:, None, :])
+    log_det = cov.logdet()
+    best = (weight * both.logdet() - w[i] * log_det[i] - w[j] * log_det[j]).argmin()
+    kept = torch.ones_like(w, dtype=torch.bool)
+    kept[i[best]] = kept[j[best]] = False
+    new = GaussianMixture(mixture.event_shape[0], len(w) - 1, context=mixture.context_features).to(mixture.loc)
+    centre = a[best] * mu[i[best]] + b[best] * mu[j[best]]
+    new.logits.copy_(torch.cat([w[kept], weight[best, None]]).log())
+    new.loc.copy_(torch.cat([mu[kept], centre[None]]))
+    new.factors.copy_(torch.cat([mixture.factors[kept], precision_factors(both[best, None]).to(mixture.loc)]))
+    return new
