@@ -22,6 +22,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ...diagnostics.repairs import LogProb
 from ...numerics.hashed import row_shifts
 from ...numerics.partly_known import Parts, partly_known, parts_of
 from .schema import Schema
@@ -146,7 +147,7 @@ class Cells(nn.Module):
     @torch.no_grad()
     def log_density(
         self,
-        log_prob: Callable[[Tensor, Tensor | None], Tensor],
+        log_prob: LogProb,
         x: Tensor,
         context: Tensor | None = None,
         *,
@@ -183,13 +184,7 @@ class Cells(nn.Module):
         return (torch.cat(values) + other).cpu(), torch.cat(errors).cpu()
 
     def averaged(
-        self,
-        log_prob: Callable[[Tensor, Tensor | None], Tensor],
-        x: Tensor,
-        context: Tensor | None,
-        points: int,
-        seed: int,
-        holes: bool,
+        self, log_prob: LogProb, x: Tensor, context: Tensor | None, points: int, seed: int, holes: bool
     ) -> tuple[Tensor, Tensor]:
         """The same of rows of which all numbers are seen, by so many points of each cell, where they are computed."""
         given = None if context is None else context.expand(points, -1, -1)
