@@ -23,7 +23,6 @@ from ..models.train import Rows, joined, train_on, training_facts
 from ..numerics import threads
 from ..objectives.divergences import ForwardKL
 from ..recipes.by_name import IMAGE_FLOWS, default_image_flow, image_flow_by_name
-from ..training.fit import Result
 from ..transforms.multiscale import possible_squeezes
 from .labelled import GIVEN, ImageSplits, LabelledImages, divide, one_hot, packed
 from .model import ImageModel, describe_held_out
@@ -61,7 +60,12 @@ def fit_images(
         _refuse_others(earlier, pictures, classes)
         flow = copy.deepcopy(earlier.density)
     console.say(*_describe_data(pictures, splits, levels, classes))
-    result = _train(flow, name, splits, classes, options, console, fresh=earlier is None)
+    train, val = (Rows(part.images.float(), one_hot(part.labels, classes)) for part in (splits.train, splits.val))
+    objective = ForwardKL(flow, drop=DROPPED if name == "tarflow" and classes else 0.0)
+    clip, fresh = CLIP_PIXELCNN if name == "pixelcnn" else CLIP, earlier is None
+    result = train_on(
+        objective, train, val, options.training, console, batch_size=BATCH, lr=RATE, clip=clip, fresh=fresh
+    )
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
     with threads.using(result.threads):  # the number that training found fastest
@@ -92,30 +96,6 @@ def fit_images(
         "history": history,
         "summary": summary,
     }
-
-
-def _train(
-    flow: Density,
-    name: str,
-    splits: ImageSplits,
-    classes: list[str],
-    options: ImageOptions,
-    console: Console,
-    fresh: bool,
-) -> Result:
-    """Trains in place, on the images and their classes."""
-    train, val = (Rows(part.images.float(), one_hot(part.labels, classes)) for part in (splits.train, splits.val))
-    return train_on(
-        ForwardKL(flow, drop=DROPPED if name == "tarflow" and classes else 0.0),
-        train,
-        val,
-        options.training,
-        console,
-        batch_size=BATCH,
-        lr=RATE,
-        clip=CLIP_PIXELCNN if name == "pixelcnn" else CLIP,
-        fresh=fresh,
-    )
 
 
 def _facts(

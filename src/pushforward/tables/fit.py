@@ -96,11 +96,26 @@ def fit_table(
     device_named(options.training.device)
     started = time.monotonic()
     console.note(*table.notes)
+    path = str(table.path)
     if earlier is None:
-        in_part = stated(table.frame, options.limits, options.censored, options.noise, str(table.path))
+        in_part = stated(table.frame, options.limits, options.censored, options.noise, path)
+        whole, asked, known = _joined(table, in_part), bool(options.columns), None
+        options = choose_columns(whole, options)
     else:
-        in_part = earlier.schema.in_part
-    rows, options = _prepared(_joined(table, in_part), source, options, console, earlier, in_part)
+        in_part, asked, known = earlier.schema.in_part, True, earlier.schema
+        whole = _joined(table, in_part)
+        earlier.refuse_more()
+        options = options_as_fitted(earlier, options)
+        known.check(whole.frame, path)
+    if source is None:
+        rows = prepare(whole, options, console, asked=asked, schema=known, in_part=in_part)
+    elif in_part:
+        names = [each.name for each in in_part]
+        raise InputError(f"{path}: is read in pieces, which limits, censored and noise do not go with: {names}")
+    elif known is not None:
+        raise InputError(f"{path}: is read in pieces, but a fitted model is trained further only on whole tables")
+    else:
+        rows = prepare_large(source, options, console, asked=asked)
     return fit_rows(table, rows, options, console, earlier, started)
 
 
@@ -141,33 +156,6 @@ def _measured(
     if learned.guide:
         console.say(describe_guide(summary["guide"]))
     return {**facts, "summary": summary, "gaussian": gaussian.to_json()}
-
-
-def _prepared(
-    table: Table,
-    source: ParquetRows | None,
-    options: TableOptions,
-    console: Console,
-    earlier: TableModel | None,
-    in_part: Sequence[KnownInPart],
-) -> tuple[TableSplits, TableOptions]:
-    """The rows, encoded and divided, and the options with the columns; a fitted model keeps its own."""
-    asked, known = True, None if earlier is None else earlier.schema
-    if earlier is None:
-        asked = bool(options.columns)
-        options = choose_columns(table, options)
-    else:
-        earlier.refuse_more()
-        options = options_as_fitted(earlier, options)
-        earlier.schema.check(table.frame, str(table.path))
-    if source is None:
-        return prepare(table, options, console, asked=asked, schema=known, in_part=in_part), options
-    if in_part:
-        names = [each.name for each in in_part]
-        raise InputError(f"{table.path}: is read in pieces, which limits, censored and noise do not go with: {names}")
-    if known is None:
-        return prepare_large(source, options, console, asked=asked), options
-    raise InputError(f"{table.path}: is read in pieces, but a fitted model is trained further only on whole tables")
 
 
 def _joined(table: Table, in_part: Sequence[KnownInPart]) -> Table:
