@@ -22,25 +22,15 @@ class Masked(Perceptron):
         masks: M of each layer, ``(out, in)``, boolean.
         features: Features that get parameters.
         num_params: Parameters for each of them.
-        context: Features of the context.
-        residual: As for :class:`~pushforward.nets.MLP`.
-        activation: As for :class:`~pushforward.nets.MLP`.
+        options: ``context``, ``residual`` and ``activation``, as for :class:`~pushforward.nets.MLP`.
     """
 
     inputs: int = 1  # inputs per feature
 
     def __init__(
-        self,
-        widths: Sequence[int],
-        masks: Sequence[Tensor],
-        features: int,
-        num_params: int,
-        *,
-        context: int,
-        residual: bool | str,
-        activation: str,
+        self, widths: Sequence[int], masks: Sequence[Tensor], features: int, num_params: int, **options: Any
     ) -> None:
-        super().__init__(widths, context=context, residual=residual, activation=activation)
+        super().__init__(widths, **options)
         self.features, self.num_params = features, num_params
         for k, mask in enumerate(masks):
             self.register_buffer(f"mask_{k}", mask, persistent=False)
@@ -114,8 +104,7 @@ class MADE(Masked):
         widths = [features * inputs, *hidden, features * num_params]
         degrees = _degrees(features, num_params, context, hidden, inputs)
         masks = [torch.tensor(rows)[:, None] >= torch.tensor(columns) for columns, rows in pairwise(degrees)]
-        options: dict[str, Any] = {"context": context, "residual": residual, "activation": activation}
-        super().__init__(widths, masks, features, num_params, **options)
+        super().__init__(widths, masks, features, num_params, context=context, residual=residual, activation=activation)
         self.degrees, self.inputs = degrees, inputs
         for k, place in enumerate(places_of(degrees, features, num_params)):
             self.register_buffer(f"place_{k}", place, persistent=False)

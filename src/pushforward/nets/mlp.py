@@ -37,10 +37,6 @@ class Perceptron(Configurable):
         residual: Whether hidden layers come in residual pairs: False, True or ``"linear"``.
         activation: sigma, one of ``ACTIVATIONS``.
 
-    Raises:
-        ValueError: a hidden width is below 1, ``context`` is negative, ``residual`` or ``activation`` is unknown, or
-            ``residual`` is set with an even number of layers or unequal widths.
-
     Reference:
         He et al. (2016), Identity mappings in deep residual networks, arXiv:1603.05027.
     """
@@ -110,7 +106,7 @@ class MLP(Perceptron):
         activation: ``"relu"``, ``"tanh"``, ``"elu"``, ``"gelu"`` or ``"silu"``.
 
     Raises:
-        ValueError: as for the dense layers: a width is below 1, ``context`` is negative, ``activation`` is unknown, or
+        ValueError: a width is below 1, ``context`` is negative, ``activation`` is unknown, or
             ``residual`` is set with an even number of layers or unequal widths.
     """
 

@@ -14,6 +14,7 @@ from ..numerics.hashed import signed, splitmix64
 from ..objectives.divergences import Objective
 from ..transforms.precision import rounds_itself
 from .distributed import World
+from .options import StepOptions
 
 MAX_HELD_OUT = 20_000  # enough for a standard error of 1/140 of the spread; more rows train better than they test
 
@@ -227,18 +228,11 @@ def held_out_rows(objective: Objective, validation: Any) -> Rows | None:
 
 
 def gather(
-    objective: Objective,
-    x: Any,
-    context: Any,
-    weights: Any,
-    validation: Any,
-    *,
-    batch_size: int,
-    seed: int,
-    world: World,
+    objective: Objective, given: tuple[Any, Any, Any, Any], steps: StepOptions, world: World
 ) -> tuple[Batches, Tensor, Tensor | None]:
-    """The batches for ``fit``'s arguments on the flow's device, and the indices of training and held-out rows."""
-    flow = objective.flow
+    """The batches for ``fit``'s x, context, weights and validation on the flow's device, and the indices of training
+    and held-out rows."""
+    (x, context, weights, validation), flow, seed = given, objective.flow, steps.seed
     rows = check_rows(flow, x, context, weights, missing=objective.takes_missing)
     share = validation if isinstance(validation, int | float) else 0
     train, index = split(len(rows), share, seed)
@@ -248,7 +242,7 @@ def gather(
     held_out = rows[index.to(rows.x.device)] if len(index) else held_out_rows(objective, validation)
     if held_out is not None and held_out.weights is not None:
         _mean_weight(held_out.weights, torch.arange(len(held_out)), "validate with")
-    batches = Batches(rows, train, held_out, batch_size=batch_size, seed=seed, world=world)
+    batches = Batches(rows, train, held_out, batch_size=steps.batch_size, seed=seed, world=world)
     return batches, train, index if len(index) else None
 
 

@@ -273,7 +273,7 @@ def _source(
             if weights is not None:
                 raise ValueError("weights must be left out: a stream has none")
             return _streamed(objective, x, context, validation, size, world), None, None
-        return gather(objective, x, context, weights, validation, batch_size=size, seed=steps.seed, world=world)
+        return gather(objective, given, steps, world)
     if any(part is not None for part in (x, context, weights)):
         raise ValueError(f"x, context and weights must be left out: {name} draws its own samples")
     if validation is not None and not isinstance(validation, int | float):

@@ -17,10 +17,6 @@ class Piecewise(Scalar):
 
     Subclasses give the formula and how many parameters it takes.
 
-    Args:
-        bins: K, the number of bins.
-        bound: Where the tails begin.
-
     Raises:
         ValueError: ``bins`` is below 2 or ``bound`` is not positive.
     """
@@ -88,13 +84,7 @@ class CubicSpline(Piecewise):
 
 
 class Rational(Piecewise):
-    """One whose bins are rational-quadratic, with a least height.
-
-    Args:
-        bins: K, the number of bins.
-        bound: Where the tails begin.
-        floor: The least height of a bin, as for :class:`~pushforward.transforms.Spline`.
-    """
+    """One whose bins are rational-quadratic, with a least height, as in :class:`~pushforward.transforms.Spline`."""
 
     def __init__(self, bins: int = 8, bound: float = 5.0, floor: float = 0.15) -> None:
         super().__init__(bins, bound)
