@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 import pushforward as pf
+from pushforward.distributions.base import Density
 from pushforward.distributions.guided import Guided
 from pushforward.distributions.guided import density as guided
 from pushforward.distributions.guided.holes import RowsWithHoles
@@ -108,6 +110,40 @@ def test_rows_that_the_guide_hardly_reaches_are_found_by_a_path(monkeypatch: pyt
     plain = density.marginal(x, draws=512)
     assert (answer.value - exact).abs().mean() < 0.2 * (plain.value - exact).abs().mean()
     assert answer.effective.median() > 2
+
+
+class Equicorrelated(Density):
+    """Ten numbers around 1, of deviation 0.3 and correlations 0.8."""
+
+    event_shape = torch.Size((10,))
+
+    def __init__(self) -> None:
+        super().__init__()
+        covariance = 0.09 * (0.2 * torch.eye(10) + 0.8)
+        self.normal = torch.distributions.MultivariateNormal(torch.ones(10), covariance)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.normal.log_prob(x.float())
+
+    def sample(self, shape: Any = (), context: Tensor | None = None, **_: Any) -> Tensor:
+        torch.manual_seed(0)
+        return self.normal.sample(shape)
+
+
+def test_draws_of_the_joint_stand_beside_those_of_a_guide_that_has_learnt_nothing() -> None:
+    """Given the first number, each other one has mean 1 + 0.8 (first - 1)."""
+    density, x = Guided(Equicorrelated(), pf.anyorder(10)), torch.full((2, 10), NAN, dtype=torch.float64)
+    x[:, 0] = torch.tensor([0.9, 1.3])
+    _, plain = density.weighted(x, draws=4096)
+    filled, log_w = density.balanced(x, draws=4096)
+    assert (effective(plain) < 10).all()
+    assert (effective(log_w) > 100).all()
+    assert torch.equal(filled[..., 0].double(), x[:, 0].expand(4096, 2))
+    weight = log_w.softmax(0)
+    for j in (1, 9):
+        mean = (weight * filled[..., j]).sum(0)
+        error = (weight * (filled[..., j] - mean)).square().sum(0).sqrt()
+        assert ((mean - (0.2 + 0.8 * x[:, 0])).abs() < 4 * error).all()
 
 
 def test_weights_that_few_draws_share_are_tempered() -> None:

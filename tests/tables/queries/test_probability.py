@@ -105,6 +105,17 @@ def test_first_categories_are_exact(model: pf.TableDensity) -> None:
     assert model.probability({"kind": ["a", "b"]}) == pytest.approx(1.0, abs=1e-5)
 
 
+def test_of_categories_alone_all_shares_are_exact() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.choice(list("abc"), 400)
+    frame = pl.DataFrame({"first": first, "second": np.where(rng.random(400) < 0.6, first, "d")})
+    model = pf.TableDensity(steps=30).fit(frame)
+    each = {name: model.probability({"second": name}, errors=True) for name in "abcd"}
+    assert sum(value for value, _ in each.values()) == pytest.approx(1.0, abs=1e-5)
+    assert [error for _, error in each.values()] == [0.0] * 4
+    assert model.probability("second <> 'd'") + each["d"][0] == pytest.approx(1.0, abs=1e-5)
+
+
 def test_what_holds_and_what_does_not_sum_to_one_and_chains_agree(model: pf.TableDensity) -> None:
     assert model.probability("x > 1") + model.probability("x <= 1") == pytest.approx(1.0, abs=1e-6)
     assert model.probability("x > 1", {"kind": "a"}) + model.probability("NOT (x > 1)", {"kind": "a"}) == pytest.approx(
@@ -190,6 +201,14 @@ def test_what_is_not_rare_is_as_certain_as_many_draws(monkeypatch: pytest.Monkey
         value, error = model.probability({"z": (0.5, None)}, given, errors=True)
         assert error < 0.005
         assert abs(value - (drawn.filter(pl.sql_expr(text))["z"] >= 0.5).mean()) < 4 * np.hypot(error, 0.005)
+    near = drawn.filter(pl.col("x").is_between(0.45, 0.55))["y"]
+    truth = (near >= 0.75).mean()
+    for found in (
+        model.probability({"y": (0.75, None)}, {"x": 0.5}, errors=True),
+        model.probability("y >= 0.75 OR x > 5", {"x": 0.5}, errors=True),
+    ):
+        assert abs(found[0] - truth) < 4 * np.hypot(found[1], 0.5 / np.sqrt(len(near))) + 0.03
+    assert model.quantile("y", 0.5, {"x": 0.5}) == pytest.approx(near.median(), abs=0.1)
 
 
 def test_quantiles_are_those_of_draws_where_few_weights_count(

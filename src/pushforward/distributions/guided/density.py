@@ -266,6 +266,43 @@ class Guided(Density):
         filled, log_w = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         return filled, log_w
 
+    @torch.no_grad()
+    def balanced(self, x: Tensor, context: Tensor | None = None, *, draws: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+        r"""Draws of what rows lack from guide and joint, half of each, and their log-weights, for means and shares.
+
+        A draw (s', h) of the joint has holes h from where the joint is, however little the guide has learnt, but other
+        values s' than those seen, s. With such values drawn from the guide beside its own holes, both kinds are draws
+        of (s', h), and are weighted for the density p(s, h) q(s' | h):
+
+        .. math:: w \propto \frac{p(s, h)\, q(s' \mid h)}{q(h \mid s)\, q(s' \mid h) + p(s', h)}
+
+        Numbers known in part are taken for unknown.
+
+        Reference:
+            Veach, Guibas (1995), Optimally combining sampling techniques for Monte Carlo rendering: the balance
+            heuristic.
+        """
+        rows = self._holed(x, context, seed, None)
+        places = torch.arange(len(rows), device=x.device).split(max(BATCH // draws, 1))
+        filled, log_w = zip(*(self._balanced(rows[some], draws // 2) for some in places), strict=True)
+        return torch.cat(filled, 1), torch.cat(log_w, 1)
+
+    def _balanced(self, rows: RowsWithHoles, half: int) -> tuple[Tensor, Tensor]:
+        own, context, known = rows.points(half), rows.context, ~rows.x.isnan()
+        generator, guide = torch.Generator(own.device).manual_seed(rows.seed), self.guide
+        z, more = (rows.normal(half, stream=stream).to(guide.loc) for stream in (1, 2))
+        other = self.joint.sample((half,), context, generator=generator).to(own).view(half, -1, own.shape[-1])
+        drawn = guide.fill(own, z, context)[0]
+        filled = torch.cat([drawn, own.where(known, other)])
+        before = torch.cat([guide.fill(drawn.masked_fill(known, math.nan), more, context)[0], other.expand_as(own)])
+        log_q = [
+            guide.log_prob(some, context, given=given, order=(~given).any(0).nonzero()[:, 0].tolist()).double()
+            for some, given in ((filled, known), (before, ~known))
+        ]
+        log_h, log_s = (part.nan_to_num(nan=-math.inf) for part in log_q)
+        log_w = self._log_p(filled, context) + log_s - torch.logaddexp(log_h + log_s, self._log_p(before, context))
+        return filled, log_w.masked_fill(log_w.isnan(), -math.inf)
+
     def _mirrored(self, rows: RowsWithHoles, candidates: int) -> tuple[Tensor, Tensor]:
         """Mirrored draws of the guide ``(K, n, features)``, and their log-weights ``(K, n)``."""
         return self._weigh(rows, *rows.mirrored(candidates), whole=True)

@@ -39,7 +39,7 @@ class Known:
         strange: Which rows are given a category that no training row had, ``(n,)``.
         one: Whether it is one row, and not a table of one.
         notes: What was decided about given values.
-        told: What rows say of columns that follow from others; None for nothing.
+        told: What rows say of columns that follow from others.
     """
 
     cells: pl.DataFrame
@@ -47,15 +47,14 @@ class Known:
     wheres: tuple[Where, ...]
     strange: torch.Tensor
     one: bool
+    told: Told
     notes: tuple[str, ...] = ()
-    told: Told | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, rows: torch.Tensor) -> Known:
-        told = None if self.told is None else self.told[rows]
-        return replace(self, rows=self.rows[rows], strange=self.strange[rows], told=told)
+        return replace(self, rows=self.rows[rows], strange=self.strange[rows], told=self.told[rows])
 
     def where(self, row: int) -> Where:
         """What holds of the other cells of a row."""
@@ -112,10 +111,10 @@ class Known:
             rows = Rows(schema.missingness.forgotten(schema.seen(x), torch.nan), encoded.context)
             if one and not wheres[0].region.holds(rows.x)[0]:
                 raise InputError("no row can be so", "given")
-            return cls(cells, rows, wheres, strange, one, notes, Told(schema, encoded.follow))
+            return cls(cells, rows, wheres, strange, one, Told(schema, encoded.follow), notes)
         x = torch.full((n, len(schema.columns)), torch.nan, dtype=torch.float64)
         context, strange, notes = schema.context(cells, "given") if schema.given else (None, torch.zeros(n) > 0, ())
-        return cls(cells, Rows(x, context), wheres, strange, one, notes)
+        return cls(cells, Rows(x, context), wheres, strange, one, Told(schema, {}), notes)
 
     @classmethod
     def of_held_out(
@@ -130,7 +129,8 @@ class Known:
         held = held[~schema.missingness.found(held.x)[:, schema.features_of(without)].any(1)][:most]
         x = schema.missingness.forgotten(schema.seen(held.x), torch.nan)
         rows = Rows(x.masked_fill(~schema.features_of(names), torch.nan), held.context)
-        return cls(pl.DataFrame(), rows, (ANYWHERE,), torch.zeros(len(x), dtype=torch.bool), False), x
+        strange = torch.zeros(len(x), dtype=torch.bool)
+        return cls(pl.DataFrame(), rows, (ANYWHERE,), strange, False, Told(schema, {})), x
 
     def apart(self) -> list[Known]:
         """All rows together; or one by one, if conditions that are counted among draws may differ between them."""
@@ -166,12 +166,12 @@ class Known:
     def nothing(self) -> bool:
         """Whether no cell is known, except those that the model is conditioned on."""
         free = len(self.wheres) == 1 and self.wheres[0] is ANYWHERE and bool(self.rows.x.isnan().all())
-        return free and (self.told is None or not self.bound.any())
+        return free and not self.bound.any()
 
     @property
     def bound(self) -> torch.Tensor:
         """In which rows something is known that follows from what is not, ``(n,)``."""
-        return torch.zeros(len(self), dtype=torch.bool) if self.told is None else self.told.bears_on(self.rows.x)
+        return self.told.bears_on(self.rows.x)
 
 
 def check_shared(model: TableModel, frame: pl.DataFrame, source: str) -> None:

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from ...errors import InputError, listed
 from ...models.console import Console, aligned
+from ...models.train import Rows
+from ...numerics.sequential import effective
 from ..io.place import Location
 from ..io.write import check_output, write_table
 from ..model import TableModel
@@ -26,7 +28,7 @@ from ..schema.columns import Column
 from ..schema.numbers import require_columns
 from .known import Known, check_shared
 from .one_column import has_one_column, only_column
-from .probability import as_known, drawn_rows, log_masses
+from .probability import as_known, log_masses, of_density
 from .query import most_draws
 from .region import Region, stacked
 from .weighted_column import ColumnDistribution, WeightedColumn
@@ -34,7 +36,7 @@ from .weighted_column import ColumnDistribution, WeightedColumn
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
 CALIBRATED = 500  # rows by which intervals are calibrated, at most
 FEWEST, MOST = 128, 65_536  # draws for each row, and for all rows together
-EFFECTIVE = 10  # draws that carry weight, below which those of the density are tried
+EFFECTIVE, MOVED = 256, 16_384  # draws that carry weight, below which so many of the density are tried
 NODES = 16_384  # along the column, if all other cells are known
 
 
@@ -181,13 +183,13 @@ def _of_numbers(model: TableModel, known: Known, j: int, seed: int) -> WeightedC
         region=stacked(regions, schema),
     )
     found, log_w = filled[..., j].double().cpu(), log_w.cpu()
-    effective = 1 / log_w.softmax(0).square().sum(0)
-    for row in (effective < EFFECTIVE).nonzero()[:, 0].tolist():  # draws of the density have no weights
-        one = known.rows[row : row + 1]
-        drawn = drawn_rows(model, one, len(found), seed)
-        alike = as_known(drawn, one) & regions[row].holds(drawn)
-        if alike.sum() > effective[row]:
-            found[:, row], log_w[:, row] = drawn[:, j].double(), torch.where(alike, 0.0, -math.inf)
+    for row in (effective(log_w) < min(EFFECTIVE, len(found) / 2)).nonzero()[:, 0].tolist():
+        one = Rows(x, known.rows.context)[row : row + 1]
+        drawn, other = of_density(model, one, min(len(found), MOVED), seed)
+        other = other.masked_fill(~(regions[row].holds(drawn) & as_known(drawn, one)), -math.inf)
+        if effective(other) > effective(log_w[:, row]):
+            found[: len(drawn), row], log_w[:, row] = drawn[:, j].double(), -math.inf
+            log_w[: len(drawn), row] = other
     values, order = torch.from_numpy(schema.columns[j].kind.snap(found.numpy())).sort(0)
     weights = log_w.gather(0, order).softmax(0)
     return WeightedColumn(schema.columns[j], values, weights, torch.zeros_like(weights))

@@ -6,17 +6,18 @@ complement, cut into disjoint regions,
 
 .. math:: P(R \mid v) = \frac{p(R, v)}{p(R, v) + p(\bar R, v)},
 
-which lies between 0 and 1, and whose relative error goes to 0 with either of the two. Where no number is known, and the
-answer is not rare, draws of the joint itself are counted.
+which lies between 0 and 1, and whose relative error goes to 0 with either of the two. Where the answer is not rare,
+draws of the joint itself are counted, beside those of the guide if numbers are known.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -100,19 +101,17 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
         return _of_one_column(model, rows, asked, which)
     if alone and model.guided is None:
         return _of_draws(model, rows, asked, which, seed)
-    named = bool(torch.tensor(model.schema.classes)[~rows.x.isnan().all(0)].all())
-    found = _by_guide(model, rows, asked, which, seed, PRECISE[:1] if named else PRECISE)
-    if named:  # what is not rare is told sooner by draws of the density, which are fast and have no weights
-        spread = found.value * (1 - found.value)
-        close = (spread / DRAWN).sqrt().clamp_max(CLOSE).minimum(spread / 2)
-        for least, answer in ((close, _of_draws), (FAIR, partial(_by_guide, errors=PRECISE[1:]))):
-            some = (found.error > least).nonzero()[:, 0]
-            if not len(some):
-                break
-            other = answer(model, rows[some], asked, which[some], seed)
-            better = other.of_odds() < Share(*(part[some] for part in found)).of_odds()
-            for whole, part in zip(found, other, strict=True):
-                whole[some[better]] = part[better]
+    found = _by_guide(model, rows, asked, which, seed, PRECISE[:1])
+    spread = found.value * (1 - found.value)  # what is not rare is told sooner by draws of the density
+    close = torch.where(no_numbers(model, rows), (spread / DRAWN).sqrt().clamp_max(CLOSE), FAIR).minimum(spread / 2)
+    for least, answer in ((close, _of_draws), (FAIR, partial(_by_guide, errors=PRECISE[1:]))):
+        some = (found.error > least).nonzero()[:, 0]
+        if not len(some):
+            break
+        other = answer(model, rows[some], asked, which[some], seed)
+        better = other.of_odds() < Share(*(part[some] for part in found)).of_odds()
+        for whole, part in zip(found, other, strict=True):
+            whole[some[better]] = part[better]
     return found
 
 
@@ -214,8 +213,7 @@ def log_masses(
     parts: list[tuple[Tensor, Region]] = []  # rows, and one of the regions that make up theirs
     for own, union in _groups(unions, which):
         for region in union:
-            most = COMBINATIONS if _closed(model, rows[own], region) else 1
-            parts += [] if region.empty else [(own, part) for part in region.of_codes(most)]
+            parts += [] if region.empty else [(own, part) for part in _combined(model, rows[own], region)]
     value, error = torch.full((len(rows),), -math.inf, dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64)
     if parts:
         each, at = _log_mass(model, rows, parts, seed, precise), torch.cat([own for own, _ in parts])
@@ -255,13 +253,21 @@ def _log_mass(
     return answer._replace(value=value.masked_fill(torch.cat(impossible), -math.inf))
 
 
-def _closed(model: TableModel, rows: Rows, region: Region) -> bool:
-    """Whether the density of what is known, and of the codes that a region names, is known without draws."""
-    if any(part.dtype != bool for part in region.parts.values()) or not region.parts:
-        return False
-    x = rows.x.clone()
-    x[:, list(region.parts)] = 0.0
-    return bool((model.density.exact(x.to(model.device)).cpu() | ~x.isnan().any(1)).all())
+def _combined(model: TableModel, rows: Rows, region: Region) -> Iterable[Region]:
+    """The region for each combination of the codes that it names, and if need be of the categories before them, if they
+    are few and known without draws then; else the region itself."""
+    classes, seen = model.schema.classes, (~rows.x.isnan()).any(0).nonzero()[:, 0].tolist()
+    named, last = {*region.parts}, max([*region.parts, *seen], default=0)
+    before = {j for j in range(last) if classes[j] and rows.x[:, j].isnan().any()}
+    for codes in (named, named | before) if all(classes[j] for j in seen) else (named,):
+        x = rows.x.clone()
+        x[:, list(codes)] = 0.0
+        closed = (model.density.exact(x.to(model.device)).cpu() | ~x.isnan().any(1)).all()
+        if closed and codes and all(classes[j] for j in codes):
+            each = region & Region({j: np.ones(classes[j], bool) for j in codes})
+            if math.prod(int(part.sum()) for part in each.parts.values()) <= COMBINATIONS:
+                return each.of_codes()
+    return (region,)
 
 
 def _present(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor) -> Tensor:
@@ -293,16 +299,20 @@ def _counted(model: TableModel, rows: Rows, wheres: Sequence[Where], which: Tens
 
 def _of_draws(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int) -> Share:
     """The share of draws of the density for which a condition holds, among those that are as known and as given."""
-    shares, alike = [], rows.context is None  # then all have the same draws
-    draws = most_draws(1 if alike else len(rows), FEWEST, DRAWN, POINTS)
+    shares, plain = [], no_numbers(model, rows)
+    alike = rows.context is None and bool(plain.all())  # then all have the same draws
     for place in range(len(rows)):
         one, (where, given) = rows[place : place + 1], asked[int(which[place])]
         if not alike or not place:
-            drawn = _written(model, drawn_rows(model, one, draws, seed), one, Region({}), seed)
-        among = _holds(given, *drawn) & as_known(drawn[0], one)
-        n, share = among.sum(), (among & _holds(where, *drawn)).sum().double() / among.sum()
-        bound = (share == 0) | (share == 1)
-        shares.append(torch.stack([share, torch.where(bound, BOUND / n, (share * (1 - share) / n).sqrt())]))
+            draws = most_draws(1 if alike else len(rows), FEWEST, DRAWN if plain[place] else MOST, POINTS)
+            x, log_w = of_density(model, one, draws, seed)
+            x, frame = _written(model, x, one, Region({}), seed)
+        among = _holds(given, x, frame) & as_known(x, one)
+        weight = log_w.masked_fill(~among, -math.inf).softmax(0)
+        held = _holds(where, x, frame).double()
+        share = (weight * held).sum()
+        effective, error = 1 / weight.square().sum(), (weight * (held - share)).square().sum().sqrt()
+        shares.append(torch.stack([share, torch.where((share == 0) | (share == 1), BOUND / effective, error)]))
     return Share(*torch.stack(shares, 1))
 
 
@@ -312,21 +322,32 @@ def _holds(where: Where, x: Tensor, frame: pl.DataFrame) -> Tensor:
     return torch.from_numpy(where.counts(frame)) & where.region.holds(x) & there
 
 
-def drawn_rows(model: TableModel, row: Rows, draws: int, seed: int) -> Tensor:
-    """Draws of the density given one row's context, ``(draws, features)``, on the CPU."""
-    generator, context = torch.Generator(model.device).manual_seed(seed), row.to(model.device).context
-    return model.density.sample((draws,), context, generator=generator).reshape(draws, -1).cpu()
+def no_numbers(model: TableModel, rows: Rows) -> Tensor:
+    """Of which rows no number is known, ``(n,)``."""
+    return rows.x[:, [j for j, size in enumerate(model.schema.classes) if not size]].isnan().all(1)
+
+
+def of_density(model: TableModel, row: Rows, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draws of the density given one row's context, ``(draws, features)``, on the CPU, and their log-weights: all 0, or
+    if numbers of the row are known, those of draws that are as known."""
+    if bool(no_numbers(model, row)):
+        generator, context = torch.Generator(model.device).manual_seed(seed), row.to(model.device).context
+        x = model.density.sample((draws,), context, generator=generator).reshape(draws, -1)
+        return x.cpu(), torch.zeros(draws, dtype=torch.float64)
+    x, log_w = model.guide_for("answers no such question").balanced(row.x, row.context, draws=draws, seed=seed)
+    return torch.where(row.x.isnan(), x[:, 0].cpu(), row.x), log_w[:, 0].cpu()
 
 
 def as_known(x: Tensor, row: Rows) -> Tensor:
-    """Which draws have what is known of one row: none where a number is."""
+    """Which draws have what is known of one row."""
     return ((x == row.x) | row.x.isnan()).all(1)
 
 
 def weighted_rows(model: TableModel, row: Rows, region: Region, draws: int, seed: int) -> tuple[Tensor, Tensor]:
     """Draws of what one row lacks, ``(draws, features)``, on the CPU, and their weights, which sum to 1."""
     if bool(row.x.isnan().all()) and not region.parts:
-        return drawn_rows(model, row, draws, seed), torch.full((draws,), 1 / draws, dtype=torch.float64)
+        x, log_w = of_density(model, row, draws, seed)
+        return x, log_w.softmax(0)
     x, _, other = region.filled(row.x, model.schema)
     guided = model.guide_for("answers no such question")
     filled, log_w = guided.weighted(x, row.context, draws=draws, seed=seed, region=stacked([other], model.schema))

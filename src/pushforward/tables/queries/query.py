@@ -77,7 +77,7 @@ class Query:
         return cls(rows, conditions, broken, encoded, notes)
 
     @classmethod
-    def holes(cls, rows: Rows, told: Told | None = None) -> Query:
+    def holes(cls, rows: Rows, told: Told) -> Query:
         """Everything that encoded rows lack, given what they have."""
         return cls(rows, torch.ones(rows.x.shape[1], dtype=torch.bool), told=told)
 
@@ -127,8 +127,10 @@ class Query:
         if not holes.any():
             return x.expand(draws, *x.shape)
         allowed = self._allowed(model, missing, [] if region is None else region.entries, held)
+        told = self.told or Told(model.schema, {})
+        bound = told.bears_on(x)
         filled, _ = model.guide_for("cannot draw missing cells").fill(
-            model.schema.seen(x),
+            model.schema.seen(x.masked_fill(bound[:, None] & holes, 0.0)),
             self.rows.context,
             draws=draws,
             path=False,
@@ -139,14 +141,11 @@ class Query:
             region=region,
         )
         filled = torch.where(holes, filled.cpu(), x)
-        if self.told is None:
-            return filled
-        bound = self.told.bears_on(x)
         for most in dict.fromkeys(min(times * max(FEWEST, draws), BATCH) for times in (4, 64)):  # many, if none agrees
             for some in pieces(bound, BATCH // most):
-                told, own = self.told[some], seed + int(some[0])
+                own = seed + int(some[0])
                 for at, part in zip(range(0, draws, BATCH // 4), filled.split(BATCH // 4), strict=True):
-                    part[:, some] = told.drawn(model, self.rows[some], len(part), own + at, most, allowed)
+                    part[:, some] = told[some].drawn(model, self.rows[some], len(part), own + at, most, allowed)
             bound &= filled.isnan().any(-1).any(0)
         return filled
 

@@ -70,13 +70,9 @@ class Region:
             inside &= known | value[:, 0].isnan()
         return inside
 
-    def of_codes(self, most: int) -> Iterator[Region]:
-        """One region for each combination of codes, if these are all that it names, and no more than ``most``; else the
-        region itself."""
-        codes = {j: np.flatnonzero(part) for j, part in self.parts.items() if part.dtype == bool}
-        if len(codes) < len(self.parts) or math.prod(map(len, codes.values())) > most:
-            yield self
-            return
+    def of_codes(self) -> Iterator[Region]:
+        """One region for each combination of the codes of a region that names no numbers."""
+        codes = {j: np.flatnonzero(part) for j, part in self.parts.items()}
         for chosen in itertools.product(*codes.values()):
             yield Region({j: np.arange(len(self.parts[j])) == code for j, code in zip(codes, chosen, strict=True)})
 

@@ -92,13 +92,13 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     x = torch.full((len(known), n, len(schema.columns)), torch.nan, dtype=torch.float64)
     if strange.all():
         return x
-    (rows, region), told = known.within(schema), known.told and known.told[~strange]
+    rows, region = known.within(schema)
     whole = not known.one or bool(known.bound.any())  # then no cell is missing
     if whole:
         rows = Rows(schema.missingness.forgotten(rows.x, 0.0), rows.context)
     held = partial(_held, schema, known.wheres[0]) if known.wheres[0].rest else None
     most = most_draws(len(rows))
-    query, bound = Query.holes(rows, told), known.bound[~strange]
+    query, bound = Query.holes(rows, known.told[~strange]), known.bound[~strange]
     if region is not None and any(known.where(row).region.parts for row in known.bound.nonzero()[:, 0].tolist()):
         raise InputError("takes no range beside a value of a column that follows from others", "given")
     drawn = query.draw(model, n, seed, missing=not whole, region=region, held=held, candidates=most)
