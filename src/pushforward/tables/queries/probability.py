@@ -103,8 +103,10 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
         return _of_draws(model, rows, asked, which, seed)
     found = _by_guide(model, rows, asked, which, seed, PRECISE[:1])
     spread = found.value * (1 - found.value)  # what is not rare is told sooner by draws of the density
-    close = torch.where(no_numbers(model, rows), (spread / DRAWN).sqrt().clamp_max(CLOSE), FAIR).minimum(spread / 2)
-    for least, answer in ((close, _of_draws), (FAIR, partial(_by_guide, errors=PRECISE[1:]))):
+    plain, weighted = no_numbers(model, rows), (spread / most_draws(len(rows), FEWEST, MOST, POINTS)).sqrt()
+    close = torch.where(plain, (spread / DRAWN).sqrt().clamp_max(CLOSE), weighted.clamp_min(FAIR)).minimum(spread / 2)
+    fair = torch.where(plain, FAIR, CLOSE)
+    for least, answer in ((close, _of_draws), (fair, partial(_by_guide, errors=PRECISE[1:]))):
         some = (found.error > least).nonzero()[:, 0]
         if not len(some):
             break
@@ -290,11 +292,16 @@ def _counted(model: TableModel, rows: Rows, wheres: Sequence[Where], which: Tens
             continue
         x, weight = weighted_rows(model, one, where.region, draws, seed)
         held = _holds(where, *_written(model, x, one, where.region, seed)).double()
-        value[place] = (weight * held).sum().clamp(0.0, 1.0)
-        error[place] = (weight * (held - value[place])).square().sum().sqrt()
-        if not (held * weight > 0).any() or not ((1 - held) * weight > 0).any():
-            error[place] = BOUND * weight.square().sum()
+        value[place], error[place] = _share(weight, held)
     return Share(value, error)
+
+
+def _share(weight: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
+    """The share of weighted draws for which a condition holds, and its standard error."""
+    value = (weight * held).sum().clamp(0.0, 1.0)
+    if not (held * weight > 0).any() or not ((1 - held) * weight > 0).any():
+        return value, BOUND * weight.square().sum()
+    return value, (weight * (held - value)).square().sum().sqrt()
 
 
 def _of_draws(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int) -> Share:
@@ -309,10 +316,7 @@ def _of_draws(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tens
             x, frame = _written(model, x, one, Region({}), seed)
         among = _holds(given, x, frame) & as_known(x, one)
         weight = log_w.masked_fill(~among, -math.inf).softmax(0)
-        held = _holds(where, x, frame).double()
-        share = (weight * held).sum()
-        effective, error = 1 / weight.square().sum(), (weight * (held - share)).square().sum().sqrt()
-        shares.append(torch.stack([share, torch.where((share == 0) | (share == 1), BOUND / effective, error)]))
+        shares.append(torch.stack(_share(weight, _holds(where, x, frame).double())))
     return Share(*torch.stack(shares, 1))
 
 
