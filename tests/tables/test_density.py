@@ -174,6 +174,8 @@ def test_a_notebook_shows_what_was_fitted_how_well_and_a_picture(fitted: pf.Tabl
     shown = fitted._repr_html_()
     for word in ("<svg", "Held-out log-likelihood", "Gain over a Gaussian", "category, 3", "currentColor"):
         assert word in shown
+    assert "more=" in shown  # how to go on, in the words of Python
+    assert "--resume" not in shown
     hostile = pf.TableDensity(**{**QUICK, "steps": 1}).fit(TABLE.rename({"size": "<script>"}))._repr_html_()
     assert "<script>" not in hostile
 

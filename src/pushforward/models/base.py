@@ -14,7 +14,7 @@ import torch
 from markupsafe import Markup
 
 from ..distributions.base import Density
-from ..errors import InputError, NotFitted, in_shell, refuse, spelled
+from ..errors import InputError, NotFitted, Spelling, in_python, in_shell, refuse, spelled
 from ..saving.jsonable import jsonable
 from .console import Console, aligned
 from .options import options_of
@@ -231,11 +231,11 @@ class FittedDensity(ABC):
     def picture(self) -> str:
         """A small picture of the fit, as HTML."""
 
-    def overview(self, source: str) -> dict[str, Any]:
+    def overview(self, source: str, spelling: Spelling = in_shell) -> dict[str, Any]:
         """Labels and values for the top of a report on the data of ``source``."""
         summary = self.facts["summary"]
         return {
-            **({"Training": spelled(summary["verdict"], in_shell)} if "verdict" in summary else {}),
+            **({"Training": spelled(summary["verdict"], spelling)} if "verdict" in summary else {}),
             "Data": source,
             **({f"Training {self.noun}": self.training_size} if self.training_size else {}),
             "Flow": summary["flow"],
@@ -266,7 +266,7 @@ class FittedDensity(ABC):
         if not hasattr(self, "density"):
             return None
         row = Markup('<tr><th style="text-align:left">{}</th><td style="text-align:left">{}</td></tr>')
-        facts = {**self.overview(str(self.facts["data"])), **self.figures()}
+        facts = {**self.overview(str(self.facts["data"]), in_python), **self.figures()}
         table = Markup("").join(row.format(label, value) for label, value in facts.items())
         details = Markup("<details><summary>More</summary><pre>{}</pre></details>").format("\n".join(self.detailed()))
         return Markup('<div style="{}"><p><code>{}</code></p><table>{}</table>{}{}</div>').format(

@@ -38,6 +38,7 @@ def fitted() -> pf.TableDensity:
 def test_auto_averages_few_rows_and_is_ahead_of_the_gaussian(fitted: pf.TableDensity) -> None:
     assert isinstance(fitted.density.numbers.base, Average)
     assert sum(fitted.summary_["average"]["weights"].values()) == pytest.approx(1)
+    assert fitted.overview("t")["Flow"] == f"an average of {fitted.summary_['average']['members']} densities"
     assert fitted.summary_["held_out"]["gain"] > 0
 
 
