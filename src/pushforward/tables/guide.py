@@ -28,7 +28,7 @@ from .schema.schema import Schema
 from .splits import TableSplits
 
 WIDE, WIDTH = 64, 128  # inputs from which the guide's network is twice as wide
-COMPLETE, HOLED = 128, 64  # columns whose normal conditionals take no longer than the network
+COMPLETE, HOLED = 128, 64  # columns whose normal conditionals are affordable; only complete rows share factors
 SOME = 20_000  # rows used to decide which columns are more linear without their map
 FAR = 10.0  # spreads of a column
 LEARNING_RATE, FEW_STEPS_RATE = 4e-3, 8e-3  # the second for a short training
@@ -89,7 +89,7 @@ def build_guide(schema: Schema, x: Tensor, weights: Tensor | None, seed: int) ->
     if weights is not None:
         x = x[torch.multinomial(weights, len(x), replacement=True, generator=torch.Generator().manual_seed(seed))]
     width = WIDTH if sum(size or 2 for size in schema.classes) < WIDE else 2 * WIDTH
-    narrow = _is_narrow(x)
+    narrow = x.shape[1] <= (HOLED if bool(x.isnan().any()) else COMPLETE)
     first = _first_maps(schema.columns, x, narrow)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -114,11 +114,6 @@ def _first_maps(columns: Sequence[Column], x: Tensor, narrow: bool) -> list[Tran
     numbers = [j for j, column in enumerate(columns) if not column.classes]
     linear, behind = (_linear([found[j] for j in numbers], x[:SOME, numbers]) for found in (plain, maps))
     return plain if linear > behind else maps
-
-
-def _is_narrow(x: Tensor) -> bool:
-    """Whether normal conditionals are affordable: complete rows share Cholesky factors, those with holes do not."""
-    return x.shape[1] <= (HOLED if bool(x.isnan().any()) else COMPLETE)
 
 
 def _linear(maps: Sequence[Transform | None], x: Tensor) -> float:

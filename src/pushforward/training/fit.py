@@ -224,14 +224,8 @@ def _as_weighted(
     return x[drawn], None if context is None else context[drawn]
 
 
-def _result(
-    run: Training,
-    objective: Objective,
-    interrupted: bool,
-    train_index: Tensor | None,
-    validation_index: Tensor | None,
-) -> Result:
-    at = run.at
+def _result(run: Training, objective: Objective, interrupted: bool, *indices: Tensor | None) -> Result:
+    at, (train_index, validation_index) = run.at, indices
     if run.source.held_out and at.best_loss is None:
         error = TrainingError(
             "the held-out loss was never finite, so there are no best weights: the flow gives some held-out rows no "
