@@ -226,9 +226,7 @@ def learn(task: Task) -> Learned:
     schema, earlier = task.rows.schema, task.earlier
     asks = task.options.queries and len(schema.columns) > 1 and (earlier is None or earlier.guided is not None)
     in_part = schema.missingness.in_part
-    fills = first_candidate(task).takes_fill
-    if in_part and not fills:
-        raise InputError("numbers known in part need one flow: no average and no mixture")
+    fills = in_part or first_candidate(task).takes_fill
     asks |= in_part
     if asks and schema.missingness.occurs and (in_part or not schema.given) and fills:
         learned = _learn_with_holes(task)

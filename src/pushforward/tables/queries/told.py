@@ -29,7 +29,7 @@ from ..guide import spread_seen
 from ..model import TableModel
 from ..schema.kinds.base import Numbers
 from ..schema.kinds.intervals import Intervals
-from ..schema.relations.base import Dependency
+from ..schema.relations.formula import Computed
 from ..schema.schema import Schema
 
 
@@ -89,9 +89,10 @@ class Told:
         return torch.where(rows.x.isnan(), picked(found, taken), rows.x).masked_fill(none[:, None], math.nan)
 
     @property
-    def _solved(self) -> list[Dependency]:
+    def _solved(self) -> list[Computed]:
         """What tells an input if it has all others."""
-        return [one for one in self.schema.dependencies if one.solvable and {*one.inputs} <= {*self.schema.names}]
+        found = (one for one in self.schema.dependencies if isinstance(one, Computed) and one.solvable)
+        return [one for one in found if {*one.inputs} <= {*self.schema.names}]
 
     def _holes(self, x: Tensor) -> Tensor:
         """The holes of rows from which something follows that is known, ``(dependencies, n, features)``."""

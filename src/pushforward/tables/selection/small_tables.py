@@ -21,6 +21,7 @@ from ...models.machine import device_named
 from ...numerics.indicators import indicators
 from ...training.verdict import Verdict
 from ...transforms.compose import Compose
+from ..guide import GuideFill
 from ..schema.cells import Cells
 from ..schema.preprocessing import preprocessing
 from ..schema.schema import Schema
@@ -33,6 +34,7 @@ from .members import MemberOptions, Points, others
 from .trees import MOST_ROWS, CalibratedScores, OnTrees, TreeFeatures, can_grow
 
 COPIES = 8  # points of each row's cell to learn from
+COMPLETED = 0.95  # share of the numbers that a guide may complete: of 0.92, an average was as good as one flow
 OVERFITTING = 10_000  # training rows up to which an average is tried if one flow overfits
 
 
@@ -40,14 +42,14 @@ class AverageOfFew(Candidate):
     """An average of flows, Gaussians and mixtures: for few rows, or where it is asked for by name."""
 
     def suits(self, task: Task, best: Fitted | None) -> bool:
-        if best is not None or task.earlier is not None or task.fill is not None:
+        if best is not None or task.earlier is not None or (task.fill and not task.rows.schema.missingness.in_part):
             return False
         asked, refused = wants_average(task.options.flow, task.options.members), self._refused(task)
         if asked and refused:
             what = "flow='gmm'" if task.options.flow == "gmm" else f"members={task.options.members}"
             raise InputError(f"{what}: {refused}")
         few = len(task.rows.rows) - len(task.rows.test) <= FEW_ROWS
-        return asked or (few and task.averages and not refused)
+        return asked or (few and replace(task, fill=None).averages and not refused)
 
     def fit(self, task: Task, best: Fitted | None) -> Fitted:
         return fit_average(task, task.rows, task.console)
@@ -58,8 +60,9 @@ class AverageOfFew(Candidate):
         other = rows.stream is not None or task.options.objective != "likelihood" or not rows.schema.numbers
         if other or not task.plain:
             return "is for columns of numbers in memory, by likelihood, without states or shards"
-        if rows.schema.missingness.in_part:
-            return "is for numbers that are known exactly"
+        known = [column.holes.in_part for column in rows.schema.columns]
+        if any(known) and (len(known) > 1 or known[0] > COMPLETED):  # the guide's errors would be those of the average
+            return "is for numbers that are known exactly, or for one column some of which are"
         return "is not for circular columns; choose one flow by name for them" if rows.schema.circles else ""
 
 
@@ -132,7 +135,7 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
     If one flow is trained already, for which there are too few rows, it is one of small flows, and takes over its
     categories."""
     started, options, training = time.perf_counter(), task.options, task.options.training
-    first, points, codes = _standardised(rows, task.seed)
+    first, points, codes = _standardised(rows, task.fill, task.seed)
     chosen = AverageOptions(
         flow=options.flow,
         members=options.members,
@@ -238,12 +241,13 @@ def _suits_trees(schema: Schema) -> bool:
     return len(schema.columns) == 1 and bool(schema.numbers) and schema.context_features > 0
 
 
-def _standardised(rows: TableSplits, seed: int) -> tuple[Compose, Points, Tensor]:
-    """The first transforms of the numbers; the training rows, then the validation rows, after them, with the
-    categories in their contexts; and the codes of these."""
+def _standardised(rows: TableSplits, fill: GuideFill | None, seed: int) -> tuple[Compose, Points, Tensor]:
+    """The first transforms of the numbers; the training rows, then the validation rows, after them, completed by a
+    guide if there is one, with the categories in their contexts; and the codes of these."""
     schema, whole, generator = rows.schema, rows.together, torch.Generator().manual_seed(seed)
-    cells, x = Cells(schema), whole.x
-    copies = torch.stack([cells(x, torch.rand(x.shape, generator=generator, dtype=x.dtype)) for _ in range(COPIES)])
+    x, u = whole.x, torch.rand((COPIES, *whole.x.shape), generator=generator, dtype=whole.x.dtype)
+    context = None if whole.context is None else whole.context.expand(COPIES, -1, -1)
+    copies = Cells(schema, fill).weighted(x.expand(u.shape), u, context=context)[0]
     first = Compose(preprocessing(schema.numeric, copies[0][: len(rows.train), schema.numbers]))
     codes = copies[0][:, [j for j, size in enumerate(schema.classes) if size]]
     given = [] if whole.context is None else [whole.context.float()]

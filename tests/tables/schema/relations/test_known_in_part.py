@@ -99,14 +99,13 @@ def test_imputed_cells_lie_within_what_was_known(model):
     assert filled["flux"].std() < table["flux"].std()
 
 
-def test_times_given_other_columns_are_those_of_events():
+@pytest.mark.parametrize("options", [{"flow": "maf", "layers": 2, "hidden": (16,), "steps": 150}, {"flow": "gmm"}])
+def test_times_given_other_columns_are_those_of_events(options):
     rng = np.random.default_rng(3)
     x, cut = rng.normal(size=600), rng.exponential(4, 600)
     time = rng.exponential(3 * np.exp(0.5 * x))
     table = pl.DataFrame({"x": x, "time": np.minimum(time, cut), "status": (time <= cut).astype(int)})
-    model = pf.TableDensity(
-        "maf", layers=2, hidden=(16,), steps=150, columns=["time"], given=["x"], censored=SAID["censored"]
-    ).fit(table)
+    model = pf.TableDensity(**options, columns=["time"], given=["x"], censored=SAID["censored"]).fit(table)
     longer = model.probability({"time": (3, None)}, pl.DataFrame({"x": [-1.0, 1.0]}))
     np.testing.assert_allclose(longer, np.exp(-1 / np.exp([-0.5, 0.5])), atol=0.1)
     scores = model.score_samples(pl.DataFrame({"x": [1.0], "time": [3.0], "status": [0]}))

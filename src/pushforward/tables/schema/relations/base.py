@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import polars as pl
 
 from ..columns import Column
 from ..kinds.base import Numbers
@@ -51,23 +50,9 @@ class Dependency(Relation):
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         """The encoded column from encoded inputs; NaN if one of them is missing."""
 
-    @property
-    def solvable(self) -> tuple[str, ...]:
-        """The inputs that :meth:`solved` tells."""
-        return ()
-
-    def solved(self, name: str, y: Numbers, amounts: Mapping[str, Numbers]) -> Numbers:
-        """The amount of an input at which the column's is y, given those of the others."""
-        raise NotImplementedError
-
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
         """What the column, encoded, says about inputs, in rows where only one is missing; NaN in others."""
-        amounts = {name: columns[name].kind.amounts(values[name]) for name in self.inputs if self.solvable}
-        holes = {name: np.isnan(x) for name, x in amounts.items()}
-        alone = sum(holes.values(), start=np.zeros(len(found), int)) == 1
-        y, left = self.column.kind.amounts(found), [name for name in self.solvable if (holes[name] & alone).any()]
-        each = {name: _possible(columns[name], self.solved(name, y, amounts)) for name in left}
-        return {name: np.where(holes[name] & alone, x, np.nan) for name, x in each.items()}
+        return {}
 
     def holed(self, values: Rows, columns: Columns) -> Numbers:
         """The computed column with the holes that rows have there."""
@@ -163,15 +148,6 @@ class Dependencies:
 def amounts_of(column: Column, x: Numbers) -> Numbers:
     """Encoded values as amounts; the codes of names, of which the truth is above the untruth."""
     return column.kind.amounts(x) if column.kind.is_number else x
-
-
-def _possible(column: Column, amounts: Numbers) -> Numbers:
-    """Amounts as the column encodes them; NaN for those that it cannot hold, or that no training row had."""
-    if column.classes:
-        codes = column.kind.read(pl.Series(amounts.round(9), nan_to_null=True))
-        return np.where(column.kind.can(codes), codes, np.nan)
-    inside = column.kind.can(amounts) & (column.kind.circle is None)
-    return np.where(inside, column.kind.snap(amounts), np.nan)
 
 
 def modelled(columns: Sequence[Column], relations: Sequence[Dependency]) -> list[Column]:

@@ -92,7 +92,8 @@ class Computed(Dependency):
         return tuple(name for name in self.inputs if names.count(name) == 1)
 
     def solved(self, name: str, y: Numbers, amounts: Mapping[str, Numbers]) -> Numbers:
-        """Of an even power, the positive root."""
+        """The amount of an input at which the column's is y, given those of the others; of an even power, the positive
+        root."""
         terms = self.formula.terms
         ((weight, factors),) = (term for term in terms if name in dict(term[1]))
         others = replace(self.formula, terms=tuple(term for term in terms if name not in dict(term[1])))
@@ -101,6 +102,14 @@ class Computed(Dependency):
         with np.errstate(all="ignore"):
             rest = (y - others(amounts)) / own(amounts)
             return np.exp(rest) if power == LOGARITHM else np.sign(rest) * np.abs(rest) ** (1 / power)
+
+    def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
+        amounts = _amounts(self.inputs, values, columns)
+        holes = {name: np.isnan(x) for name, x in amounts.items()}
+        alone = sum(holes.values(), start=np.zeros(len(found), int)) == 1
+        y, left = self.column.kind.amounts(found), [name for name in self.solvable if (holes[name] & alone).any()]
+        each = {name: _possible(columns[name], self.solved(name, y, amounts)) for name in left}
+        return {name: np.where(holes[name] & alone, x, np.nan) for name, x in each.items()}
 
     def __str__(self) -> str:
         return f"{self.column.name!r} is {self.formula}"
@@ -383,6 +392,15 @@ def mapped(kind: Numeric, x: Numbers) -> tuple[Numbers, Numbers]:
     """The first map of values at the middles of their cells, and its log-slope."""
     z, log_slope = kind.first_map()(torch.from_numpy(kind.middles(x)))
     return np.nan_to_num(z.numpy(), posinf=1e3, neginf=-1e3), np.nan_to_num(log_slope.numpy(), neginf=-1e3)
+
+
+def _possible(column: Column, amounts: Numbers) -> Numbers:
+    """Amounts as the column encodes them; NaN for those that it cannot hold, or that no training row had."""
+    if column.classes:
+        codes = column.kind.read(pl.Series(amounts.round(9), nan_to_null=True))
+        return np.where(column.kind.can(codes), codes, np.nan)
+    inside = column.kind.can(amounts) & (column.kind.circle is None)
+    return np.where(inside, column.kind.snap(amounts), np.nan)
 
 
 def _amounts(names: Sequence[str], values: Rows, columns: Columns) -> dict[str, Numbers]:
