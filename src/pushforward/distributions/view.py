@@ -67,7 +67,10 @@ class DensityView(Distribution):
             value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
         if self._validate_args:
             self._validate_sample(value)
-        return self.density(value, self.context)
+        found = self.density(value, self.context)
+        if self._validate_args and bool(found.isnan().any()):  # PyTorch's intervals hold their ends, where maps do not
+            raise ValueError("value must lie within the support, but the density at some is not a number")
+        return found
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         return self.density.sample(self._shape(sample_shape), self.context, generator=self.generator)

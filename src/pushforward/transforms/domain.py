@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import biject_to, constraints, transform_to
+from torch.distributions import constraints
 
 
 class Where(constraints.Constraint):
@@ -24,19 +24,6 @@ class Where(constraints.Constraint):
     def check(self, value: Tensor) -> Tensor:
         with torch.no_grad():
             return self.holds(value)
-
-
-class OpenInterval(constraints.interval):  # type: ignore[misc, valid-type]
-    """Numbers between two ends that are not among them; PyTorch's intervals hold theirs."""
-
-    def check(self, value: Tensor) -> Tensor:
-        return (value > self.lower_bound) & (value < self.upper_bound)
-
-
-@biject_to.register(OpenInterval)  # type: ignore[untyped-decorator]
-@transform_to.register(OpenInterval)  # type: ignore[untyped-decorator]
-def _as_closed(constraint: OpenInterval) -> Any:
-    return biject_to(constraints.interval(constraint.lower_bound, constraint.upper_bound))
 
 
 def in_blocks(parts: Sequence[Any], sizes: Sequence[int]) -> Any:

@@ -12,7 +12,6 @@ from torch.distributions import constraints
 from ..errors import positive
 from ..numerics import affine
 from .base import Transform, sum_event
-from .domain import OpenInterval
 
 
 class Elementwise(Transform):
@@ -126,7 +125,7 @@ class InverseSoftplus(Opposite):
 class Sigmoid(Elementwise):
     """z = 1 / (1 + exp(-x)), from the real line to (0, 1)."""
 
-    codomain = OpenInterval(0.0, 1.0)
+    codomain = constraints.unit_interval
 
     def f(self, x: Tensor) -> Tensor:
         return x.sigmoid()
@@ -141,14 +140,14 @@ class Sigmoid(Elementwise):
 class Logit(Opposite):
     """z = log(x / (1 - x)), for data in (0, 1)."""
 
-    domain = OpenInterval(0.0, 1.0)
+    domain = constraints.unit_interval
     of = Sigmoid()
 
 
 class Tanh(Elementwise):
     """z = tanh(x), from the real line to (-1, 1)."""
 
-    codomain = OpenInterval(-1.0, 1.0)
+    codomain = constraints.interval(-1.0, 1.0)
 
     def f(self, x: Tensor) -> Tensor:
         return x.tanh()
@@ -163,7 +162,7 @@ class Tanh(Elementwise):
 class Atanh(Opposite):
     """z = artanh(x), for data in (-1, 1)."""
 
-    domain = OpenInterval(-1.0, 1.0)
+    domain = constraints.interval(-1.0, 1.0)
     of = Tanh()
 
 
