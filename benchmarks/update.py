@@ -43,7 +43,7 @@ def seconds(job: Callable[[], Any]) -> float:
 
 
 def measured(file: Path, flow: str, steps: int | None, keep: int) -> dict[str, Any]:
-    frame = pl.read_csv(file, infer_schema_length=None, ignore_errors=True)
+    frame = pl.read_csv(file, infer_schema_length=None, ignore_errors=True).drop("rownames", strict=False)
     frame = frame[np.random.default_rng(0).permutation(frame.height)]
     test, rest = frame[: frame.height // 5], frame[frame.height // 5 :]
     half, part = rest.height // 2, rest.height // 2 // UPDATES
