@@ -166,7 +166,7 @@ class Known:
     def nothing(self) -> bool:
         """Whether no cell is known, except those that the model is conditioned on."""
         free = len(self.wheres) == 1 and self.wheres[0] is ANYWHERE and bool(self.rows.x.isnan().all())
-        return free and not self.bound.any()
+        return free and not (self.told.follow and self.bound.any())
 
     @property
     def bound(self) -> torch.Tensor:
