@@ -26,7 +26,7 @@ from torch import Tensor
 from ..distributions.flow import Flow
 from ..distributions.pixelcnn import PixelCNN
 from ..errors import InputError
-from ..posterior.hmc import Latent, hmc
+from ..posterior.hmc import hmc
 from .impute import CHAINS
 from .labelled import LabelledImages
 from .model import ImageModel
@@ -84,15 +84,11 @@ def _of_patches(
     points = unknown_pixels(density, x.repeat(2, 1, 1, 1), unknown, given)
     free, own = points.here(generator).chunk(2)
     start = torch.cat([free, torch.where(moves[: len(x)], own, free)])
-    y, _ = hmc(_frozen(points.target(), start, moves), start, steps, steps, generator)
+    latent = points.target()
+    y, _ = hmc(lambda a: latent(torch.where(moves, a, start)), start, steps, steps, generator)  # the others are held
     value = torch.stack([points.log_density(y[:, k]).detach() for k in range(0, steps, EVERY)]).double().mean(0)
     drawn, kept = value.chunk(2)
     return drawn - kept
-
-
-def _frozen(latent: Latent, start: Tensor, moves: Tensor) -> Latent:
-    """The target with all numbers held at their start except those that move."""
-    return lambda a: latent(torch.where(moves, a, start))
 
 
 def patch_of(model: ImageModel, patch: int | None) -> int:

@@ -74,19 +74,14 @@ def overview(e: Evidence) -> Blocks:
     """What was fitted and how well, in plain sentences."""
     yield e.introduction
     yield Facts([*e.facts, *((label, plain(value), "") for label, value in e.page.summary.items())])
-    yield Findings(all_findings(e))
+    models = {e.rival: e.baseline, **e.rivals}
+    leads = [against(e, name, lead) for name, lead in models.items() if lead is not None]
+    yield Findings([*leads, *e.findings, *(found for found in (overfitted(e), impossible(e)) if found is not None)])
     if e.noun == "row":
         yield Details("What is a flow, and what is a nat?", PRIMER)
     held = e.held_out
     yield {e.key: held.value, "standard_error": held.error, f"{e.noun}s": len(e.log_prob)}
     yield {"not_finite": held.left_out}
-
-
-def all_findings(e: Evidence) -> list[Finding]:
-    """The findings of the overview that apply."""
-    models = {e.rival: e.baseline, **e.rivals}
-    leads = [against(e, name, lead) for name, lead in models.items() if lead is not None]
-    return [*leads, *e.findings, *(found for found in (overfitted(e), impossible(e)) if found is not None)]
 
 
 def against(e: Evidence, name: str, lead: Lead) -> Finding:

@@ -76,7 +76,8 @@ def _inside(prefix: str, live: nn.Module, rebuilt: nn.Module) -> Iterator[str]:
             yield f"{prefix}{name} has {found}, but its description gives {expected}"
         elif not is_persistent(live, name) and not same(tensor, other):
             yield f"{prefix}{name}, which is derived from the constructor's arguments, has been changed"
-    for name, value in _attributes(live).items():
+    attributes = {name: value for name, value in vars(live).items() if name[0] != "_" and name not in IGNORED}
+    for name, value in attributes.items():
         if name not in vars(rebuilt):
             if hasattr(type(live), name) or not _ours(live):
                 yield f"{prefix}{name} was set from outside, and no description holds it"
@@ -84,10 +85,6 @@ def _inside(prefix: str, live: nn.Module, rebuilt: nn.Module) -> Iterator[str]:
             yield f"{prefix}{name} is {value!r:.60}, but its description gives {vars(rebuilt)[name]!r:.60}"
     if has_forward_hooks(live):
         yield f"{prefix or 'the model'} has forward hooks, which are code: remove them and register them after loading"
-
-
-def _attributes(module: nn.Module) -> dict[str, Any]:
-    return {name: value for name, value in vars(module).items() if name[0] != "_" and name not in IGNORED}
 
 
 def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
