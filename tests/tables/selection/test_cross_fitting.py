@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.datasets import load_breast_cancer
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 import pushforward as pf
+from pushforward.distributions.flow import Flow
+from pushforward.recipes.by_name import flow_by_name
 from pushforward.tables.selection.cross_fitting import (
     AverageOptions,
     CrossFitted,
@@ -18,7 +22,8 @@ from pushforward.tables.selection.cross_fitting import (
     sound,
     stacked,
 )
-from pushforward.tables.selection.members import MemberOptions, Points, folds
+from pushforward.tables.selection.kinds import Flows
+from pushforward.tables.selection.members import MemberOptions, Points, folds, others
 from pushforward.transforms.normalization import Standardize
 
 SHORT = {"steps": 60, "every": 10}
@@ -167,3 +172,25 @@ def test_rows_of_many_columns_take_what_few_rows_can_tell() -> None:
     independent = -200 * 0.5 * (1 + math.log(2 * math.pi))
     assert judged.log_likelihood["average"] > 1.1 * independent
     assert judged.density.log_prob(x).isfinite().all()
+
+
+def test_flows_of_a_number_that_nearly_follows_are_trained_again_and_others_are_not() -> None:
+    x = torch.from_numpy(StandardScaler().fit_transform(load_breast_cancer().data)).float()
+    y, given, parts = x[:, [2]], x[:, [0, 1, 5]], folds(400, 2, 0)  # the perimeter; radius, texture and compactness
+    options, fits = MemberOptions(lr=3e-3, steps=60, batch_size=128, every=10), []
+
+    def make(seed: int) -> Flow:
+        return flow_by_name("nsf", 1, context=3, layers=2, hidden=(16, 16), options={"bins": 5}, seed=seed)
+
+    for flows, known in (
+        (Flows(make, options, again=True), given),
+        (Flows(make, options), given),
+        (Flows(make, options, again=True), given.flip(0)),
+    ):
+        rows = Points.of(y[:400], known[:400])
+        fits.append((flows.cross_fit([(rows[others(parts, k)], rows[part]) for k, part in enumerate(parts)], 0), flows))
+    with torch.no_grad():
+        (again, longer), (once, _), (_, unrelated) = fits
+        gain = again[0].log_prob(y[400:], given[400:]).mean() - once[0].log_prob(y[400:], given[400:]).mean()
+    assert gain > 0.1
+    assert max(unrelated.steps) <= options.steps < max(longer.steps)

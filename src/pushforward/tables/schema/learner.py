@@ -128,8 +128,7 @@ class Learner:
         """How a column that is conditioned on is turned into context features; None if it is left out."""
         name, there = column.name, column.filter(pl.Series(~missing(column), dtype=pl.Boolean))
         if there.n_unique() < 2:
-            said = f"is {(there.to_list() or [None])[0]!r} in every row"
-            self._leave(name, f"{said}, so nothing depends on it", f" {said}; leave it out of `given=`")
+            self._tells_nothing(name, f"is {(there.to_list() or [None])[0]!r} in every row")
             return None
         reading = self._reading(column, there)
         if name in self.said.kinds:
@@ -141,8 +140,7 @@ class Learner:
             known = self._made(column, Number.of(present(values)), reading, values)
         numbers = self.encoded.pop(name)
         if known.classes == 1:
-            said = "has another value in every row"
-            self._leave(name, f"{said}, so nothing depends on it", f" {said}; leave it out of `given=`")
+            self._tells_nothing(name, "has another value in every row")
             return None
         numbers = numbers[~np.isnan(numbers)]
         scale = () if known.classes else (float(numbers.mean()), float(numbers.std()))
@@ -327,6 +325,10 @@ class Learner:
             raise InputError(f"{self.decisions.source}: column {name!r} {what}; change its units")
         self._leave(name, what, f" {what}; change its units")
         return True
+
+    def _tells_nothing(self, name: str, why: str) -> None:
+        """Leaves out a column that is conditioned on."""
+        self._leave(name, f"{why}, so nothing depends on it", f" {why}; leave it out of `given=`")
 
     def _leave(self, name: str, why: str, refusal: str = "") -> None:
         """Leaves a column out."""

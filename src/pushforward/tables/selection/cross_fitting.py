@@ -107,7 +107,8 @@ class AverageOptions:
         options = member_options(len(rows), features if small else None, learning_rate(name), {"ends": ends, **asked})
         if self.epochs is not None:
             options = MemberOptions(**{**vars(options), "steps": self.epochs * -(-len(rows) // options.batch_size)})
-        return Flows(make, options)
+        again = features == 1 and self.epochs is None and "steps" not in asked  # steps of one number are quick
+        return Flows(make, options, again)
 
     def ladders(self, rows: Points, ends: float) -> Iterator[Sequence[Sequence[MemberKind]]]:
         """Kinds of increasing size, each with its alternatives: mixtures, copulas, and flows, trained until a time."""

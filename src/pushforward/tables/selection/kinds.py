@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import median
 
 from ...distributions.base import Density
 from ...distributions.flow import Flow
@@ -18,6 +19,7 @@ SIZES = (1, 3, 8, 20, 40)  # components of the mixtures to try, if there are ROW
 ROWS_EACH = 8
 WIDE = 4  # rows per column below which one Gaussian may be shrunk to the columns' own variances by as many pseudo-rows
 WORK = 2e8  # upper limit on components times cubed columns, the cost of an EM step
+LATE, LONGER = 0.5, 4  # share of a training's steps, after which its best is still to come; how much longer the next is
 PRIORS = (1.0, 0.1)  # pseudo-rows that shrink a component's covariance to the columns' own variances
 
 Share = tuple[Points, Points]  # the rows of a fit, and those that it does not see
@@ -99,15 +101,21 @@ class Flows(MemberKind):
     """Flows that start as the Gaussian copula of their rows: their layers, which start as the identity, learn the rest.
 
     Each stops where the rows that it does not see no longer improve, so it is never worse than its start by more than
-    the noise of that evaluation. Each is trained on nearly all rows, so all are kept.
+    the noise of that evaluation. Each is trained on nearly all rows, so all are kept. If most of them still improve in
+    the second half, as where a number nearly follows from others, they are trained again, from there and for longer.
 
     Args:
         make: Makes untrained layers from a seed.
         options: How they are trained.
+        again: Whether they may be.
+
+    Reference:
+        Loshchilov, Hutter (2017), SGDR: Stochastic gradient descent with warm restarts, arXiv:1608.03983.
     """
 
     make: Callable[[int], Flow]
     options: MemberOptions
+    again: bool = False
     steps: list[int] = field(default_factory=list)
 
     @property
@@ -119,7 +127,12 @@ class Flows(MemberKind):
         train = [rows.behind(start) for (rows, _), start in zip(shares, starts, strict=True)]
         judged = [rows.behind(start) for (_, rows), start in zip(shares, starts, strict=True)]
         layers = [self.make(mix(seed, k, 4)) for k in range(len(shares))]
-        self.steps.extend(train_members(layers, train, judged, self.options, seed))
+        steps = train_members(layers, train, judged, self.options, seed)
+        if self.again and median(steps) > LATE * self.options.steps:
+            longer = {name: LONGER * getattr(self.options, name) for name in ("steps", "patience")}
+            more = train_members(layers, train, judged, replace(self.options, **longer), mix(seed, 7))
+            steps = [first + second for first, second in zip(steps, more, strict=True)]
+        self.steps.extend(steps)
         return [
             Flow(Compose([start, inner.transform]), inner.base, context=inner.context_features).eval()
             for start, inner in zip(starts, layers, strict=True)
