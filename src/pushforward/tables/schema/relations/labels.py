@@ -88,8 +88,12 @@ class Threshold(Dependency):
 def labels(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
     """Labels, but for the free ones, that follow from numbers and flags in every row."""
     scales = [*on_scales([column for column in columns if not column.classes], values)][:MOST]
-    flags = [column.name for column in columns if column.classes == 2 and not column.holes.share][:MOST]
-    known, names, found = {column.name: column for column in columns}, [*scales, *flags], list[Dependency | None]()
+    flags = [column.name for column in columns if column.classes == 2 and not column.holes.share]
+    known, names, found = (
+        {column.name: column for column in columns},
+        [*scales, *flags][:MOST],
+        list[Dependency | None](),
+    )
     amounts = np.array([amounts_of(known[name], values[name]) for name in names])
     for column in columns:
         x = values[column.name]

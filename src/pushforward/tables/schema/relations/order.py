@@ -16,6 +16,7 @@ from ..kinds.base import Numbers
 from .base import Relation, Rows, on_scales
 
 FEWEST = 50  # rows
+MOST = 60  # columns of two values
 EVIDENCE = 8.0  # nats, beyond those of looking at many pairs
 
 
@@ -104,13 +105,14 @@ def _nats(share: float, rows: int) -> float:
 def find_exclusive(columns: Sequence[Column], values: Rows) -> tuple[Exclusive, ...]:
     """The largest sets of values of columns of two, of which no row has two although independent columns would; what is
     an order of two numbers is left to these."""
-    flags = [(c, code) for c in columns if c.kind.classes == 2 for code in (0.0, 1.0)]
+    flags = [(c, code) for c in [c for c in columns if c.kind.classes == 2][:MOST] for code in (0.0, 1.0)]
     has = [values[column.name] == code for column, code in flags]
+    share = [float(each.mean()) for each in has]
     evidence = EVIDENCE + 2 * np.log(max(len(flags), 1))
 
     def apart(i: int, j: int) -> bool:
         ordered = flags[i][1] != flags[j][1] and flags[i][0].kind.is_number and flags[j][0].kind.is_number
-        surprise = _nats(has[i].mean() * has[j].mean(), len(has[i]))
+        surprise = _nats(share[i] * share[j], len(has[i]))
         return flags[i][0] is not flags[j][0] and not ordered and surprise >= evidence and not (has[i] & has[j]).any()
 
     pairs = {pair for pair in itertools.combinations(range(len(flags)), 2) if apart(*pair)}
