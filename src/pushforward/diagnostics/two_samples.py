@@ -19,7 +19,7 @@ Reference:
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -64,10 +64,7 @@ def divisions(second: Tensor, seed: int = 0) -> Tensor:
 def surprises(groups: Groups[Key], divisions: Tensor) -> dict[str, dict[Key, Tensor]]:
     """Every statistic for the real division and the others, ``(1 + DIVISIONS,)``, all on one scale, in the same groups.
     A statistic is given by the features ``(n, k)`` of all rows, found without knowing to which sample a row belongs."""
-    return {
-        name: dict(zip(some, _surprises(list(some.values()), divisions).T, strict=True)) if some else {}
-        for name, some in groups.items()
-    }
+    return {name: _surprises(some, divisions) if some else {} for name, some in groups.items()}
 
 
 def compared(groups: Groups[Key]) -> Comparison[Key]:
@@ -83,21 +80,21 @@ def compared(groups: Groups[Key]) -> Comparison[Key]:
     return Comparison(float(_share_above(-ranked, -ranked[:1])), moved)
 
 
-def _surprises(statistics: Sequence[Tensor], divisions: Tensor) -> Tensor:
-    """The surprises of statistics, ``(1 + DIVISIONS, statistics)``.
+def _surprises(statistics: Mapping[Key, Tensor], divisions: Tensor) -> dict[Key, Tensor]:
+    """The surprises of the statistics of a group.
 
     Sums of squares are about gamma variables, of the mean and variance that further divisions have; Wilson and
     Hilferty's cube root makes them normal.
     """
-    sizes = [features.shape[1] for features in statistics]
-    wide = torch.cat([features.float() for features in statistics], 1)
+    sizes = [features.shape[1] for features in statistics.values()]
+    wide = torch.cat([features.float() for features in statistics.values()], 1)
     sums = divisions @ (wide - wide.mean(0))
     t = torch.stack([part.square().sum(1) for part in sums.split(sizes, 1)], 1).double()
     mean, variance = t[1 + DIVISIONS :].mean(0), t[1 + DIVISIONS :].var(0)
     varies = (mean > 0) & (variance > 0)
     part = variance / (9 * mean.square()).clamp_min(1e-300)  # 2 / (9 · degrees of freedom)
     z = ((t[: 1 + DIVISIONS] / mean.clamp_min(1e-300)).pow(1 / 3) - (1 - part)) / part.sqrt().clamp_min(1e-300)
-    return torch.where(varies, z, -math.inf)
+    return dict(zip(statistics, torch.where(varies, z, -math.inf).T, strict=True))
 
 
 def _share_above(divisions: Tensor, values: Tensor) -> Tensor:

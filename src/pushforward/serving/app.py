@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -97,7 +96,7 @@ class Server:
         if isinstance(found, dict):
             return json_answer(jsonable(found))
         arrow = _wants_arrow(request, rows)
-        body = await self.jobs.run(request, arrow_body if arrow else _rows_json, found)
+        body = await self.jobs.run(request, arrow_body if arrow else json_rows, found)
         return Response(body, media_type=ARROW if arrow else JSON)
 
     async def score(self, request: Request) -> Response:
@@ -214,10 +213,6 @@ def _measured(server: Server, path: str, endpoint: Endpoint) -> Endpoint:
         return response
 
     return answer
-
-
-def _rows_json(frame: pl.DataFrame) -> bytes:
-    return json.dumps({"rows": json_rows(frame)}, allow_nan=False).encode()
 
 
 async def _file(content: bytes, kind: str, _: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import zoneinfo
 from collections.abc import Callable, Mapping, Sequence
@@ -183,9 +184,10 @@ def _span(seconds: float) -> dt.timedelta:
     return dt.timedelta(seconds=seconds)
 
 
-def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """A frame as JSON rows: moments as ISO text, durations in seconds, null for missing or non-finite values."""
-    return frame.select(_plain(column) for column in frame.get_columns()).to_dicts()
+def json_rows(frame: pl.DataFrame) -> bytes:
+    """Rows as an answer: moments as ISO text, durations in seconds, null for missing or non-finite values."""
+    rows = frame.select(_plain(column) for column in frame.get_columns()).to_dicts()
+    return json.dumps({"rows": rows}, allow_nan=False).encode()
 
 
 def _plain(column: pl.Series) -> pl.Series:
