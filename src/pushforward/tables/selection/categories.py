@@ -22,17 +22,11 @@ from ...numerics import threads
 from ...objectives.divergences import ForwardKL
 from ...recipes.by_name import categories_by_size
 from ...training.batches import mix
-from ...training.fit import Result
 from ..splits import TableSplits
 from .members import MemberOptions, Points, others, train_members
 
 RATE = 3e-3  # as good on held-out rows as 1e-3, in half the steps
 SHARE = 0.1  # of the time budget, at most
-
-
-def train_categories(categories: Categories, train: Rows, val: Rows, training: TrainingOptions) -> Result:
-    """Trains the density of the categories on rows of codes, within a tenth of the time budget if there is one."""
-    return train_on(ForwardKL(categories), train, val, _alone(training), Console(quiet=True), batch_size=512, lr=RATE)
 
 
 def categories_first(flow: Density, rows: TableSplits, training: TrainingOptions) -> TrainingOptions:
@@ -46,7 +40,8 @@ def categories_first(flow: Density, rows: TableSplits, training: TrainingOptions
     train, val = (_codes(flow, part) for part in (rows.train, rows.val))
     if bool(train.x.isnan().any() or val.x.isnan().any()):
         return training
-    result = train_categories(flow.categories, train, val, training)
+    objective, own = ForwardKL(flow.categories), _alone(training)
+    result = train_on(objective, train, val, own, Console(quiet=True), batch_size=512, lr=RATE)
     if result.verdict.kind in ("converged", "overfitting"):
         flow.categories.requires_grad_(False)
     return _less(training, result.seconds)

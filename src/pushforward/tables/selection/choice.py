@@ -12,9 +12,7 @@ from dataclasses import replace
 
 import torch
 
-from ...distributions.base import Density
 from ..schema.cells import Cells
-from ..splits import TableSplits
 from .candidate import Candidate, Fitted, Task
 from .one_flow import OneFlow
 from .one_mixture import JUDGED, OneMixture, mean_log_prob
@@ -63,15 +61,11 @@ def _likelier(best: Fitted, tried: Fitted | None, task: Task, scores: dict[str, 
     """The one under which the validation rows are likelier."""
     for each in (best, tried):
         if each is not None and each.name not in scores:
-            scores[each.name] = _held_out(each.density, task.rows, task.seed)
+            some = task.rows.val[:JUDGED].to(each.density.device)
+            cells = Cells(task.rows.schema)
+            value, _ = cells.log_density(each.density, some.x, some.context, samples=4, seed=task.seed)
+            scores[each.name] = mean_log_prob(value, some.weights)  # in nats
     if tried is None or scores[tried.name] <= scores[best.name]:
         return best
     task.console.say(f"held-out rows are likelier under {tried.called} than under {best.called}, so it is the model")
     return tried
-
-
-def _held_out(density: Density, rows: TableSplits, seed: int) -> float:
-    """The mean log-density of validation rows, in nats."""
-    some = rows.val[:JUDGED].to(density.device)
-    value, _ = Cells(rows.schema).log_density(density, some.x, some.context, samples=4, seed=seed)
-    return mean_log_prob(value, some.weights)

@@ -35,6 +35,8 @@ from .trees import MOST_ROWS, CalibratedScores, OnTrees, TreeFeatures, can_grow
 
 COPIES = 8  # points of each row's cell to learn from
 COMPLETED = 0.95  # share of the numbers that a guide may complete: of 0.92, an average was as good as one flow
+BEST = "every flow of the average is kept where rows that it did not see were likeliest"
+LATE = "time was over: more of it may make the flows of the average better"
 OVERFITTING = 10_000  # training rows up to which an average is tried if one flow overfits
 
 
@@ -185,7 +187,9 @@ def _fitted(
         for k, (part, fold) in enumerate(zip(found.without, found.folds, strict=True))
     ]
     seconds, count, steps = time.perf_counter() - started, len(found.density.members), max(found.steps, default=0)
-    verdict = _verdict(budget is not None and seconds > budget)
+    verdict = Verdict("converged", None, None, f"converged: {BEST}")
+    if budget is not None and seconds > budget:
+        verdict = Verdict("unknown", None, None, LATE)
     used = sorted(((weight, name) for name, weight in found.weights.items() if weight > 0), reverse=True)
     shares = ", ".join(f"{name} {100 * weight:.0f} %" for weight, name in used[:6])
     console.say(f"an average of {count} densities, weighted by rows that they did not see: {shares}")
@@ -210,13 +214,6 @@ def _fitted(
     }
     name, unseen = f"average of {count}", [*unseen, (density, rows.split[2])]
     return Fitted(name, f"an {name} densities", density, task.options.flow, facts, [], unseen)
-
-
-def _verdict(late: bool) -> Verdict:
-    if late:
-        return Verdict("unknown", None, None, "time was over: more of it may make the flows of the average better")
-    best = "every flow of the average is kept where rows that it did not see were likeliest"
-    return Verdict("converged", None, None, f"converged: {best}")
 
 
 def _first_without(rows: TableSplits, folds: list[Tensor], k: int, seed: int) -> Compose:
