@@ -183,13 +183,15 @@ def _of_numbers(model: TableModel, known: Known, j: int, seed: int) -> WeightedC
         region=stacked(regions, schema),
     )
     found, log_w = filled[..., j].double().cpu(), log_w.cpu()
-    for row in (effective(log_w) < min(EFFECTIVE, len(found) / 2)).nonzero()[:, 0].tolist():
-        one = Rows(x, known.rows.context)[row : row + 1]
-        drawn, other = of_density(model, one, min(len(found), MOVED), seed)
-        other = other.masked_fill(~(regions[row].holds(drawn) & as_known(drawn, one)), -math.inf)
+    few = (effective(log_w) < min(EFFECTIVE, len(found) / 2)) & (x.isnan().sum(1) > 1)
+    some, draws = Rows(x, known.rows.context)[few], min(len(found), MOVED)
+    drawn, weight = of_density(model, some, draws, seed) if len(some) else (x[:0], x[:0])
+    for place, row in enumerate(few.nonzero()[:, 0].tolist()):
+        held = regions[row].holds(drawn[:, place]) & as_known(drawn[:, place], some[place : place + 1])
+        other = weight[:, place].masked_fill(~held, -math.inf)
         if effective(other) > effective(log_w[:, row]):
-            found[: len(drawn), row], log_w[:, row] = drawn[:, j].double(), -math.inf
-            log_w[: len(drawn), row] = other
+            found[:draws, row], log_w[:, row] = drawn[:, place, j].double(), -math.inf
+            log_w[:draws, row] = other
     values, order = torch.from_numpy(schema.columns[j].kind.snap(found.numpy())).sort(0)
     weights = log_w.gather(0, order).softmax(0)
     return WeightedColumn(schema.columns[j], values, weights, torch.zeros_like(weights))

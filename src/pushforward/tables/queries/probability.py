@@ -312,7 +312,7 @@ def _of_draws(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tens
         one, (where, given) = rows[place : place + 1], asked[int(which[place])]
         if not alike or not place:
             draws = most_draws(1 if alike else len(rows), FEWEST, DRAWN if plain[place] else MOST, POINTS)
-            x, log_w = of_density(model, one, draws, seed)
+            x, log_w = (part[:, 0] for part in of_density(model, one, draws, seed))
             x, frame = _written(model, x, one, Region({}), seed)
         among = _holds(given, x, frame) & as_known(x, one)
         weight = log_w.masked_fill(~among, -math.inf).softmax(0)
@@ -331,15 +331,15 @@ def no_numbers(model: TableModel, rows: Rows) -> Tensor:
     return rows.x[:, [j for j, size in enumerate(model.schema.classes) if not size]].isnan().all(1)
 
 
-def of_density(model: TableModel, row: Rows, draws: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draws of the density given one row's context, ``(draws, features)``, on the CPU, and their log-weights: all 0, or
-    if numbers of the row are known, those of draws that are as known."""
-    if bool(no_numbers(model, row)):
-        generator, context = torch.Generator(model.device).manual_seed(seed), row.to(model.device).context
-        x = model.density.sample((draws,), context, generator=generator).reshape(draws, -1)
-        return x.cpu(), torch.zeros(draws, dtype=torch.float64)
-    x, log_w = model.guide_for("answers no such question").balanced(row.x, row.context, draws=draws, seed=seed)
-    return torch.where(row.x.isnan(), x[:, 0].cpu(), row.x), log_w[:, 0].cpu()
+def of_density(model: TableModel, rows: Rows, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draws of the density given rows' contexts, ``(draws, n, features)``, on the CPU, and their log-weights: all 0, or
+    if numbers are known, those of draws that are as known."""
+    if bool(no_numbers(model, rows).all()):
+        generator, context = torch.Generator(model.device).manual_seed(seed), rows.to(model.device).context
+        x = model.density.sample((draws,), context, generator=generator).view(draws, -1, rows.x.shape[1])
+        return x.cpu().expand(draws, *rows.x.shape), torch.zeros(draws, len(rows), dtype=torch.float64)
+    x, log_w = model.guide_for("answers no such question").balanced(rows.x, rows.context, draws=draws, seed=seed)
+    return torch.where(rows.x.isnan(), x.cpu(), rows.x), log_w.cpu()
 
 
 def as_known(x: Tensor, row: Rows) -> Tensor:
@@ -351,7 +351,7 @@ def weighted_rows(model: TableModel, row: Rows, region: Region, draws: int, seed
     """Draws of what one row lacks, ``(draws, features)``, on the CPU, and their weights, which sum to 1."""
     if bool(row.x.isnan().all()) and not region.parts:
         x, log_w = of_density(model, row, draws, seed)
-        return x, log_w.softmax(0)
+        return x[:, 0], log_w[:, 0].softmax(0)
     x, _, other = region.filled(row.x, model.schema)
     guided = model.guide_for("answers no such question")
     filled, log_w = guided.weighted(x, row.context, draws=draws, seed=seed, region=stacked([other], model.schema))

@@ -141,9 +141,8 @@ class Query:
             region=region,
         )
         filled = torch.where(holes, filled.cpu(), x)
-        for most in dict.fromkeys(
-            min(times * max(FEWEST // 2, draws), BATCH) for times in (4, 128)
-        ):  # many if none agrees
+        few, many = (min(times * max(FEWEST // 2, draws), BATCH) for times in (4, 128))
+        for most in dict.fromkeys((few, many)):  # many if none agrees
             for some in pieces(bound, BATCH // most):
                 own = seed + int(some[0])
                 for at, part in zip(range(0, draws, BATCH // 4), filled.split(BATCH // 4), strict=True):
