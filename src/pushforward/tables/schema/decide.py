@@ -115,7 +115,8 @@ def _found(columns: Sequence[Column], values: Rows, free: Collection[str]) -> li
 def _orders(columns: Sequence[Column], learner: Learner) -> list[Order | Exclusive]:
     """The orders of columns, stated and found, and flags that exclude each other."""
     said, decisions, seeks = learner.said, learner.decisions, learner.said.relations != "none"
-    found: list[Order | Exclusive] = [*find_exclusive(columns, learner.encoded)] if seeks else []
+    free = [column for column in columns if seeks and column.name not in said.unrelated]
+    found: list[Order | Exclusive] = [*find_exclusive(free, learner.encoded)]
     found += find_orders(columns, learner.encoded, decisions.source, said.order, found=seeks)
     orders = [each for each in found if each.stated or not {*each.names} & {*said.unrelated}]
     for order in orders:

@@ -72,6 +72,7 @@ def test_the_first_of_some_that_is_true_or_above_a_threshold_is_told():
     (relation,) = model.schema.dependencies
     assert relation.column.name == "failed"
     assert set(relation.inputs) == {"noise", "brakes", "light", "smoke"}
+    assert all(said in f"{relation}" for said in ("'brakes' = true", "'light' = yes", "'noise' > 80"))
     assert np.isfinite(model.score_samples(checks(2000, 1))).mean() > 0.99  # some lie beside a cut
     drawn = model.sample(500, random_state=0)
     assert (drawn["brakes"] == (drawn["failed"] == "brakes")).all()

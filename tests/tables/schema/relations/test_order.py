@@ -118,6 +118,16 @@ def test_flags_that_exclude_each_other_are_found_said_and_drawn_so(tmp_path):
     assert np.array_equal(again.score_samples(fresh), model.score_samples(fresh))
 
 
+def test_flags_exclude_each_other_where_both_are_known_and_beside_one_that_is_left_alone():
+    asked = np.random.default_rng(0).random(400) < 0.5
+    answers = {
+        name: pl.when(pl.Series(who)).then(pl.col("male")).alias(name) for name, who in [("she", asked), ("he", ~asked)]
+    }
+    apart = smokers(400).select("former", "light", "never", "asked", **answers)
+    schema = pf.TableDensity(**QUICK, queries=False, relations="-light").fit(apart).schema
+    assert {each.names for each in schema.orders} == {("former", "never"), ("never", "asked")}
+
+
 def test_an_order_that_rows_break_is_refused_with_the_row():
     with pytest.raises(InputError, match="row 1") as caught:
         pf.TableDensity("gmm", order=[("longest", "cost")]).fit(wars())

@@ -3,7 +3,7 @@ columns that is above a threshold or true."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,11 +57,13 @@ class Threshold(Dependency):
             or all of them of the only input.
         gaps: These rows, in between which either label is possible: those below each cut, then those above.
         codes: The encoded label where no cut is passed, and where each is the last.
+        words: Of several inputs, the value of each that is above its cut, if it is a flag; else "".
     """
 
     cuts: tuple[float, ...] = ()
     gaps: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     codes: tuple[float, ...] = ()
+    words: tuple[str, ...] = ()
 
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         amounts, steps = self.amounts(values, columns), np.arange(1, len(self.codes))[:, None]
@@ -81,7 +83,8 @@ class Threshold(Dependency):
         cuts = [f"{cut:.6g}" for cut in self.cuts]
         if len(self.inputs) == 1:
             return f"{self.column.name!r} tells on which side of {', '.join(cuts)} {self.inputs[0]!r} lies"
-        tests = [f"{name!r} > {cut}" for name, cut in zip(self.inputs, cuts, strict=True)]
+        told = zip(self.inputs, cuts, self.words or [""] * len(cuts), strict=True)
+        tests = [f"{name!r} = {word}" if word else f"{name!r} > {cut}" for name, cut, word in told]
         return f"{self.column.name!r} tells the first that holds of {', '.join(tests[::-1])}"
 
 
@@ -89,11 +92,8 @@ def labels(columns: Sequence[Column], values: Rows, free: Collection[str]) -> li
     """Labels, but for the free ones, that follow from numbers and flags in every row."""
     scales = [*on_scales([column for column in columns if not column.classes], values)][:MOST]
     flags = [column.name for column in columns if column.classes == 2 and not column.holes.share]
-    known, names, found = (
-        {column.name: column for column in columns},
-        [*scales, *flags][:MOST],
-        list[Dependency | None](),
-    )
+    known, names = {column.name: column for column in columns}, [*scales, *flags][:MOST]
+    words, found = {name: known[name].shown(1.0) for name in flags}, list[Dependency | None]()
     amounts = np.array([amounts_of(known[name], values[name]) for name in names])
     for column in columns:
         x = values[column.name]
@@ -103,7 +103,7 @@ def labels(columns: Sequence[Column], values: Rows, free: Collection[str]) -> li
         if column.classes > 2 and np.unique(x, return_counts=True)[1].min() >= FEWEST_EACH:
             groups.append([*range(len(names))])
         largest = _largest(column, x, scales, amounts[: len(scales)])
-        found.append(largest or _threshold(column, x, names, amounts, groups))
+        found.append(largest or _threshold(column, x, names, amounts, groups, words))
     return [label for label in found if label is not None]
 
 
@@ -128,7 +128,12 @@ def _largest(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarr
 
 
 def _threshold(
-    column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarray, groups: Sequence[Sequence[int]]
+    column: Column,
+    x: Numbers,
+    names: Sequence[str],
+    amounts: np.ndarray,
+    groups: Sequence[Sequence[int]],
+    words: Mapping[str, str],
 ) -> Dependency | None:
     """The label by cuts of a group's only column, in whose order labels are, or of several of a group's; unless it
     tells these in turn, but for the first of several."""
@@ -147,7 +152,8 @@ def _threshold(
         one, several = labels in (sorted(labels), sorted(labels)[::-1]), len({*places}) > 1
         if fixed <= several and (several if len(group) > 1 else one):
             cuts = tuple(map(_shortest, below, above))
-            return Threshold(column, inputs, cuts, (below, above), tuple(codes[labels].tolist()))
+            said = tuple(words.get(name, "") for name in inputs)
+            return Threshold(column, inputs, cuts, (below, above), tuple(codes[labels].tolist()), said)
     return None
 
 

@@ -107,13 +107,16 @@ def find_exclusive(columns: Sequence[Column], values: Rows) -> tuple[Exclusive, 
     an order of two numbers is left to these."""
     flags = [(c, code) for c in [c for c in columns if c.kind.classes == 2][:MOST] for code in (0.0, 1.0)]
     has = [values[column.name] == code for column, code in flags]
-    share = [float(each.mean()) for each in has]
+    known = [values[column.name] < 2 for column, _ in flags]
     evidence = EVIDENCE + 2 * np.log(max(len(flags), 1))
 
     def apart(i: int, j: int) -> bool:
         ordered = flags[i][1] != flags[j][1] and flags[i][0].kind.is_number and flags[j][0].kind.is_number
-        surprise = _nats(share[i] * share[j], len(has[i]))
-        return flags[i][0] is not flags[j][0] and not ordered and surprise >= evidence and not (has[i] & has[j]).any()
+        if flags[i][0] is flags[j][0] or ordered or (has[i] & has[j]).any():
+            return False
+        rows = max(int((known[i] & known[j]).sum()), 1)  # of others, nobody knows whether they have two
+        share = (has[i] & known[j]).sum() / rows * ((has[j] & known[i]).sum() / rows)
+        return _nats(float(share), rows) >= evidence
 
     pairs = {pair for pair in itertools.combinations(range(len(flags)), 2) if apart(*pair)}
     left, found = sorted(pairs), list[Exclusive]()
