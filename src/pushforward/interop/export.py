@@ -104,7 +104,7 @@ def export(
     """
     path, first = Path(path), method or METHODS[0]
     if isinstance(density, TableModel) and path.suffix == ".onnx" and first == "log_prob":
-        _check_onnx()
+        _check(density.density, path, first, gradients)
         with _quiet():
             graph = copy.deepcopy(TableGraph(density)).cpu().eval()
             given = graph.example(BATCH)
@@ -169,19 +169,15 @@ def _check(density: Any, path: Path, method: str, gradients: bool) -> Density:
     if path.suffix not in FORMATS:
         raise ValueError(f"path={str(path)!r}: expected a name that ends in .pt2 (PyTorch) or .onnx")
     if path.suffix == ".onnx":
-        _check_onnx()
+        for name in ("onnx", "onnxscript", "onnxruntime"):
+            try:
+                import_module(name)
+            except ModuleNotFoundError:
+                raise ImportError(f"ONNX needs {name}: pip install 'pushforward[onnx]'") from None
     why = _why_not(density, method, loops=path.suffix == ".pt2") or (gradients and _why_no_gradients(density))
     if why:
         raise ValueError(why)
     return density
-
-
-def _check_onnx() -> None:
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            import_module(name)
-        except ModuleNotFoundError:
-            raise ImportError(f"ONNX needs {name}: pip install 'pushforward[onnx]'") from None
 
 
 def _why_no_gradients(density: Density) -> str | None:
@@ -264,13 +260,13 @@ def _write_onnx(
         written = torch.onnx.export(program.run_decompositions(PLAINER), inputs, dynamo=True, verbose=False)
         assert written is not None
         model = _with_names(written.model_proto, module).SerializeToString()
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     except Exception as error:
         said = [line.strip() for line in str(error).splitlines() if line.strip()]
         missing = next((line for line in reversed(said) if "aten." in line), said[-1] if said else type(error).__name__)
         raise ValueError(
             f"{_what(module)} needs what ONNX does not have: {missing}; .pt2 files hold all of PyTorch"
         ) from None
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
     def run(*given: Tensor) -> Tensor:
         fed = {name: value.cpu().numpy() for name, value in zip(module.inputs, given, strict=False)}
@@ -352,6 +348,22 @@ def _copysign(x: Tensor, sign: Tensor) -> Tensor:
     return torch.where(sign < 0, -x.abs(), x.abs())
 
 
+def _asinh(x: Tensor) -> Tensor:
+    """Of float64, which onnxruntime lacks; beyond 1e8 it is log 2|x|."""
+    if x.dtype != torch.float64:
+        return NotImplemented
+    size = x.abs()
+    near, far = size.clamp_max(1e8), size.clamp_min(1e8) / 1e8
+    return x.sign() * ((near + near.square() / (1 + (1 + near.square()).sqrt())).log1p() + far.log())
+
+
+def _softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
+    """Of float64, which onnxruntime lacks."""
+    if x.dtype != torch.float64:
+        return NotImplemented
+    return x.clamp_min(0) + (-beta * x.abs()).exp().log1p() / beta
+
+
 # operators missing from ONNX and JAX, in terms of those that they have
 PLAINER: dict[Any, Any] = {
     torch.ops.aten.diagonal_scatter.default: _diagonal_scatter,
@@ -359,6 +371,8 @@ PLAINER: dict[Any, Any] = {
     torch.ops.aten.searchsorted.Tensor: _searchsorted,
     torch.ops.aten.view.dtype: _bits,
     torch.ops.aten.copysign.Tensor: _copysign,
+    torch.ops.aten.asinh.default: _asinh,
+    torch.ops.aten.softplus.default: _softplus,
 }
 
 

@@ -104,7 +104,7 @@ class Column(Saved):
             no, yes = self.kind.read(pl.Series(["false", "true"])).tolist()
             values = torch.where(values, yes, no)
         elif values.dtype == torch.float64:
-            values = self.kind.encoded(values)
+            values = self.kind.encoded(values.where(values.isfinite(), torch.nan))
         values = values.double()
         return values.where(~values.isnan(), self.kind.classes) if self.kind.classes and self.holes.recorded else values
 
