@@ -27,3 +27,10 @@ def test_weights_that_are_no_sound_numbers_are_refused(model, tmp_path, weight):
     bad.save(tmp_path / "model")
     with pytest.raises(InputError):
         pf.TableDensity.load(tmp_path / "model")
+
+
+def test_a_device_that_is_not_there_is_no_fault_of_the_model(model, tmp_path):
+    model.save(tmp_path / "model")
+    with pytest.raises(InputError) as caught:
+        pf.TableDensity.load(tmp_path / "model", device="nowhere")
+    assert caught.value.argument == "device"

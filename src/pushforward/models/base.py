@@ -17,6 +17,7 @@ from ..distributions.base import Density
 from ..errors import InputError, NotFitted, Spelling, in_python, in_shell, refuse, spelled
 from ..saving.jsonable import jsonable
 from .console import Console, aligned
+from .machine import device_named
 from .options import options_of
 from .saved import load_saved, save
 
@@ -166,10 +167,10 @@ class FittedDensity(ABC):
         """Reads a model that :meth:`save` or ``pushforward fit`` wrote.
 
         Raises:
-            InputError: there is none at ``path``, it is damaged, or of another kind.
+            InputError: there is none at ``path``, it is damaged, or of another kind; or there is no such device.
         """
         model, path = cls(), Path(path)
-        load_saved(path, cls.kind, device, model._hold)
+        load_saved(path, cls.kind, device_named(device), model._hold)
         model.path = model.loaded_from = path
         return model
 
