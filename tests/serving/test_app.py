@@ -199,7 +199,7 @@ BAD = [
     ({"rows": [ROW], "given": ["colour"]}, 422, ("given", "colour", "has the columns")),
     ({"rows": [{"group": "a"}], "given": ["group"]}, 422, ("no column is left",)),
     ({"rows": [{}]}, 422, ("row 1", "no value in any column")),
-    ({"rows": []}, 422, ("'rows'", "at least 1 item")),
+    ({"rows": []}, 422, ("'rows'", "at least 1 item, got []")),
     ({"rows": {"x": 1}}, 422, ("'rows'", "array")),
     ({"row": [ROW]}, 422, ("'rows'", "nothing")),
     ([ROW], 422, ("an object",)),
@@ -350,6 +350,7 @@ def test_info_and_the_schema_of_the_model(url: str) -> None:
     assert found["columns"][-1]["role"] == "follows"
     assert found["limits"] == {"rows": 500, "bytes": 2**20, "seconds": 20.0}
     assert "/tmp" not in json.dumps(found)
+    assert found["flow"] == "maf"
     schema = ok(f"{url}/openapi.json")
     assert set(schema["paths"]) == {
         "/health",
@@ -412,10 +413,16 @@ def test_an_answer_that_takes_too_long_says_how_long() -> None:
 
 
 def test_drift_that_nobody_asked_for_has_no_figure() -> None:
+    from pushforward.serving.app import Server
     from pushforward.serving.metrics import Metrics
+    from pushforward.serving.refusals import Refused
 
     lines = Metrics().text().decode().splitlines()
     assert {"pushforward_drift_p_value NaN", "pushforward_drift_effect NaN"} <= set(lines)
+    server: Any = SimpleNamespace(metrics=Metrics())
+    with pytest.raises(Refused) as raised:
+        asyncio.run(Server.drift(server, None))  # type: ignore[arg-type]
+    assert raised.value.status == 422
 
 
 def test_drift_of_rows_and_of_those_that_were_scored_last(url: str, model: pf.TableDensity) -> None:

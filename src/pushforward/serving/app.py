@@ -23,6 +23,7 @@ from .. import __version__
 from ..errors import in_shell, spelled
 from ..saving.jsonable import jsonable
 from ..tables.density import TableDensity
+from ..tables.model import flow_in_words
 from .batching import MOST, Batcher, Jobs
 from .columns import RowType, json_rows
 from .guard import ARROW, CONTENTS, Guard, media_type
@@ -68,9 +69,10 @@ class Server:
     async def info(self, _: Request) -> Response:
         """What the model is, for clients and for the page."""
         summary, model = self.model.facts["summary"], self.model
-        told = {name: summary[name] for name in ("flow", "parameters", "training_rows", "verdict") if name in summary}
+        told = {name: summary[name] for name in ("parameters", "training_rows", "verdict") if name in summary}
         about = {
             "model": model.called,
+            "flow": flow_in_words(summary),
             "questions": model.guided is not None,
             "columns": [cell.info for cell in self.cells.cells.values()],
             **told,
@@ -113,7 +115,10 @@ class Server:
 
     async def drift(self, request: Request) -> Response:
         """How the rows that were scored last differ from those that the model did not see."""
-        found = await self.jobs.run(request, self._answer, DriftRequest(by=None), list(self.metrics.window.rows))
+        rows = list(self.metrics.window.rows)
+        if not rows:
+            raise Refused(422, "no whole row has been scored since the server was started")
+        found = await self.jobs.run(request, self._answer, DriftRequest(by=None), rows)
         self.metrics.p_value.set(found["p_value"])
         self.metrics.effect.set(found["effect"])
         return json_answer(jsonable(found))

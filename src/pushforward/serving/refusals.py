@@ -95,7 +95,8 @@ def _problem(one: Any, cells: RowType) -> dict[str, Any]:
         known = f"one of the columns {', '.join(cells.cells)}" if column else "a field of this request"
         return {**at, "expected": known, "got": "an unknown column" if column else "an unknown field"}
     cell = cells.cells.get(column or "")
-    expected = cell.expected if cell else re.sub("^(Input should be|Value error,|List should have) ", "", one["msg"])
+    around = "^(Input should be|Value error,|List should have) | after validation.*"
+    expected = cell.expected if cell else re.sub(around, "", one["msg"])
     got = "nothing" if one["type"] == "missing" else repr(one["input"])
     return {**at, "expected": expected, "got": got if len(got) <= 60 else f"{got[:57]}..."}
 
