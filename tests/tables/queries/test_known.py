@@ -113,6 +113,9 @@ def test_an_unseen_category_touches_its_own_rows(model: pf.TableDensity) -> None
     with pytest.raises(InputError) as raised:
         model.sample(3, given={"day": "mon"})
     assert raised.value.argument == "given"
+    with pytest.raises(InputError) as raised:
+        model.sample(3, given="day = 'mon'")
+    assert (raised.value.argument, raised.value.value) == ("given", "day = 'mon'")
 
 
 def test_each_row_may_ask_its_own_of_a_column_that_follows(model: pf.TableDensity) -> None:

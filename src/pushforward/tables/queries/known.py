@@ -83,6 +83,8 @@ class Known:
         if given is None or isinstance(given, str):
             said = (where or None) if given is None else given
             all_of = ANYWHERE if said is None else Where.of(model, said, "given")
+            if all_of.region.empty:
+                raise InputError("no row can be so", "given", said)
             return cls._with(model, pl.DataFrame(), (all_of,), True)
         if isinstance(given, Mapping) and not any(map(_is_column, given.values())):
             plain, asked = _divided(given)
