@@ -240,11 +240,6 @@ def test_bad_questions_of_the_other_verbs(url: str) -> None:
     assert ask(f"{url}/score")[0] == 405
 
 
-def test_days_after_those_of_python_have_a_score(url: str) -> None:
-    frame = table().head(5).with_columns(day=pl.Series([4_000_000] * 5).cast(pl.Date))
-    assert pl.read_ipc_stream(ok(f"{url}/score", as_arrow(frame), content_type=ARROW)).height == 5
-
-
 def test_bad_arrow_is_refused(url: str) -> None:
     frame = table().head(20)
     whole = as_arrow(frame)

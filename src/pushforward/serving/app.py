@@ -137,8 +137,7 @@ class Server:
                 raise Refused(422, f"row {number}: has no value in any column of the model: {', '.join(self.fields)}")
 
     def _remember(self, rows: Any, found: Sequence[Score]) -> None:
-        """Keeps the last rows and their scores; those sent as Arrow if their types are the table's, and their moments
-        those of Python."""
+        """Keeps the last rows and their scores; those sent as Arrow if Python holds them in the table's types."""
         with contextlib.suppress(TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
             if isinstance(rows, pl.DataFrame):
                 rows, found = self.cells.frame(rows.tail(ROWS).to_dicts()).to_dicts(), found[-ROWS:]
