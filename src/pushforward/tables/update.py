@@ -33,6 +33,7 @@ from .queries.drift import FEWEST, drift
 from .queries.known import Known
 from .queries.sample import draw
 from .schema.decide import learn_schema
+from .schema.numbers import n_rows
 from .schema.schema import Schema
 from .schema.widening import widened
 from .selection.cross_fitting import BATCH
@@ -93,7 +94,7 @@ def update_table(
         **{name: getattr(moved, name) for name in ("p_value", "effect", "verdict", "columns")},
     }
     if left_out := int(schema.unplaced(schema.encode(frame, source).x).sum()):
-        console.note(f"{source}: {left_out:,} rows have new names, as rare as those that are expected: left out")
+        console.note(f"{source}: left out {n_rows(left_out)} with new names, as rare as those that are expected")
     rows, kept = old.joined(schema, frame, 1 if anew else TIMES)
     if relearnt:
         rows = shaped(rows, options, Console(quiet=True), source)

@@ -156,6 +156,7 @@ def test_conditions_given_values_ranges_and_frames(model: pf.TableDensity, drawn
     assert mixed[2] == pytest.approx(values[1], abs=0.03)
     assert model.probability({"x": (0, 1)}, given={"x": 0.5}) == 1.0
     assert model.probability({"x": (0, 1)}, given={"x": 2.0}) == 0.0
+    assert model.probability({"kind": "b"}, {"x": 1.0}, errors=True)[1] < 0.003  # though the first draws leave 0.004
     assert model.probability({}) == model.probability({"x": None}, given={"kind": "a"}) == 1.0  # nothing is asked
     assert np.isnan(model.probability("y > 1", given=pl.DataFrame({"kind": ["never seen"]})))[0]
 

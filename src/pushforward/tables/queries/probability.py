@@ -109,7 +109,7 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
     for least, answer in ((close, _of_draws), (fair, partial(_by_guide, errors=PRECISE[1:]))):
         some = (found.error > least).nonzero()[:, 0]
         if not len(some):
-            break
+            continue
         other = answer(model, rows[some], asked, which[some], seed)
         better = other.of_odds() < Share(*(part[some] for part in found)).of_odds()
         for whole, part in zip(found, other, strict=True):
