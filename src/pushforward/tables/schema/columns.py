@@ -222,13 +222,12 @@ class ContextColumn(Saved):
 
     def strange_in(self, column: pl.Series, rows: np.ndarray, source: str, first: int) -> str:
         """What is said of such rows: the first of them, and how many more there are."""
-        row, more = int(rows.argmax()), int(rows.sum()) - 1
-        here = f"{source}: column {self.name!r}, row {first + row + 1}"
-        others = f" (and in {more:,} more rows)" if more else ""
+        row = int(rows.argmax())
+        here = f"{source}: column {self.name!r}, row {first + row + 1}{more(int(rows.sum()))}"
         if self.column.classes and column[row] is not None:
             labels = listed(self.column.kind.labels)
-            return f"{here}{others}: {column[row]!r} was not among the training rows; the model knows {labels}"
-        return f"{here}{others}: a missing value, but no training row has one in this column, which the model is given"
+            return f"{here}: {column[row]!r} was not among the training rows; the model knows {labels}"
+        return f"{here}: a missing value, but no training row has one in this column, which the model is given"
 
     def values(self, features: Tensor) -> Tensor:
         """What context features ``(rows, width)`` stand for: encoded values, NaN where one is missing."""

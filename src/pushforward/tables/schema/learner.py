@@ -134,14 +134,14 @@ class Learner:
         if name in self.said.kinds:
             known = self._own(column)
         elif name in self.said.categories or reading.dtype in ("String", "Boolean"):
+            if there.n_unique() == len(column):
+                self._tells_nothing(name, "has another value in every row")
+                return None
             known = self._category(column, reading, "`given=`", single=False)
         else:
             values = reading.values(column)
             known = self._made(column, Number.of(present(values)), reading, values)
         numbers = self.encoded.pop(name)
-        if known.classes == 1:
-            self._tells_nothing(name, "has another value in every row")
-            return None
         numbers = numbers[~np.isnan(numbers)]
         scale = () if known.classes else (float(numbers.mean()), float(numbers.std()))
         return ContextColumn(known, *scale)

@@ -82,7 +82,7 @@ def n_rows(count: int) -> str:
 
 def more(count: int) -> str:
     """How many further rows a message speaks of."""
-    return f" (and {count - 1} more rows like it)" if count > 1 else ""
+    return f" (and {count - 1:,} more row{'s' if count > 2 else ''} like it)" if count > 1 else ""
 
 
 def is_text(column: pl.Series) -> bool:
