@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import pushforward as pf
 from pushforward.cli.app import main
+from pushforward.tables.queries import predict
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,14 @@ def test_a_column_is_predicted(folder: Path, tmp_path: Path) -> None:
     assert np.corrcoef(found["x"], found["predicted_x"])[0, 1] > 0.5
     assert main([*arguments, "--kind", "interval", "--level", "0.8"]) == 0
     assert pl.read_csv(tmp_path / "found.csv").columns == ["low", "high"]
+
+
+def test_rows_whose_share_of_draws_is_odd_may_take_those_of_the_density(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "effective", lambda log_w: torch.full(log_w.shape[1:], -float(len(log_w))))
+    rows = pl.DataFrame({"x": np.linspace(-1, 1, 499)})  # 131 draws each; the density and the guide make 65 each
+    assert np.isfinite(pf.TableDensity.load(folder / "model").predict(rows, "odd, name", "median")).all()
 
 
 def test_a_row_that_has_no_answer_is_a_hole_with_a_note(

@@ -190,8 +190,8 @@ def _of_numbers(model: TableModel, known: Known, j: int, seed: int) -> WeightedC
         held = regions[row].holds(drawn[:, place]) & as_known(drawn[:, place], some[place : place + 1])
         other = weight[:, place].masked_fill(~held, -math.inf)
         if effective(other) > effective(log_w[:, row]):
-            found[:draws, row], log_w[:, row] = drawn[:, place, j].double(), -math.inf
-            log_w[:draws, row] = other
+            found[: len(drawn), row], log_w[:, row] = drawn[:, place, j].double(), -math.inf
+            log_w[: len(drawn), row] = other
     values, order = torch.from_numpy(schema.columns[j].kind.snap(found.numpy())).sort(0)
     weights = log_w.gather(0, order).softmax(0)
     return WeightedColumn(schema.columns[j], values, weights, torch.zeros_like(weights))
