@@ -255,10 +255,14 @@ def _write_onnx(
     program: torch.export.ExportedProgram, module: Exported | TableGraph, inputs: tuple[Tensor, ...], path: Path
 ) -> None:
     import onnxruntime
+    from onnxscript import optimizer
 
     try:
-        written = torch.onnx.export(program.run_decompositions(PLAINER), inputs, dynamo=True, verbose=False)
+        plainer = program.run_decompositions(PLAINER)
+        written = torch.onnx.export(plainer, inputs, dynamo=True, optimize=False, verbose=False)
         assert written is not None
+        optimizer.fold_constants(written.model)  # no more: of a number clipped twice, onnxscript's rules lose an end
+        optimizer.remove_unused_nodes(written.model)
         model = _with_names(written.model_proto, module).SerializeToString()
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     except Exception as error:
