@@ -395,3 +395,10 @@ def test_no_answer_is_never_better_than_one() -> None:
     value, error = torch.tensor([[0.9, 0.5, math.nan], [0.2, 0.01, math.nan]])
     poor, good, none = Share(value, error).of_odds()
     assert good < poor < none
+
+
+def test_a_share_of_a_whole_that_was_told_as_smaller_is_one() -> None:
+    part, whole = (Share(torch.tensor([value]), torch.tensor([0.1])) for value in (0.05, 0.04))
+    value, error = part.of(whole)
+    assert value.item() == 1.0
+    assert error.item() > 1.0

@@ -53,7 +53,7 @@ class Share(NamedTuple):
 
     def of(self, whole: Share) -> Share:
         """This share as one of another: :math:`a / b`."""
-        value = self.value / whole.value
+        value = (self.value / whole.value).clamp_max(1.0)  # each was told by draws of its own
         return Share(value, value * self._relative().hypot(whole._relative()))
 
     def times(self, other: Share) -> Share:
