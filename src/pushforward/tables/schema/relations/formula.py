@@ -71,7 +71,8 @@ class Formula(Saved):
 
     def __str__(self) -> str:
         """The formula as a user would state it, and seasons in words."""
-        seasons = [f"+ seasons of {name!r}" for name in dict.fromkeys(name for _, name, _, _ in self.waves)]
+        dates = dict.fromkeys(name for _, name, _, _ in self.waves)
+        seasons = [f"+ what is usual in the season of {name!r}" for name in dates]
         offset = [] if self.offset == 0 and (self.terms or self.waves) else [(self.offset, ())]
         said = [*(_said(*term) for term in self.terms), *seasons, *(_said(*term) for term in offset)]
         return " ".join(said).removeprefix("+ ")
