@@ -85,7 +85,7 @@ def test_rows_with_gaps_keep_their_place(tmp_path: Path, workshop: Path, run: Ru
     scores = pl.read_csv(tmp_path / "s.csv")
     assert scores["log_density"].is_null().arg_true().to_list() == [2]
     fit = run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", "--columns", "size", "--drop-missing", *BRIEF)
-    assert "1 rows with missing" in fit["notes"][0]
+    assert "1 row with missing" in fit["notes"][0]
 
 
 def test_the_column_that_was_spoilt_is_the_one_to_blame(tmp_path: Path, workshop: Path, run: Run) -> None:

@@ -121,7 +121,7 @@ def test_the_server_and_its_form_know_it(model: pf.TableDensity) -> None:
     request = ScoreRequest.of(row.row_type(), 10)
     rows = request.model_validate_json(json.dumps({"rows": [{"weight": "2 kg", "size": 2.0, "day": "Tue"}]})).rows
     found = scores(model, row.frame(rows), [])
-    assert found["log_density"][0] == pytest.approx(model.score_samples(row.frame(rows))[0])
+    assert found[0].log_density == pytest.approx(model.score_samples(row.frame(rows))[0])
     with pytest.raises(ValueError, match="weight"):
         request.model_validate_json(json.dumps({"rows": [{"weight": "much"}]}))
     column = row.cells["weight"].info
