@@ -99,7 +99,7 @@ CASES = {
     "out of bounds": (good, FIT + "--columns a,b --bounds a=0,1", "lies outside its bounds 0 and 1"),
     "constant given": (lambda f: csv(f, a=A, k=["u"] * 80), STRICT + "--given k", "column 'k' is 'u' in every row"),
     "many texts": (
-        lambda f: csv(f, a=np.tile(A, 3), k=[f"id{i}" for i in range(240)]),
+        lambda f: csv(f, a=np.tile(A, 6), k=[f"id{i % 240}" for i in range(480)]),
         STRICT + "--given k",
         "column 'k' holds 240 different values, and a category may have 200",
     ),
