@@ -83,9 +83,7 @@ class Known:
         if given is None or isinstance(given, str):
             said = (where or None) if given is None else given
             all_of = ANYWHERE if said is None else Where.of(model, said, "given")
-            if all_of.region.empty:
-                raise InputError("no row can be so", "given", said)
-            return cls._with(model, pl.DataFrame(), (all_of,), True)
+            return cls._with(model, pl.DataFrame(), (all_of,), True, said)
         if isinstance(given, Mapping) and not any(map(_is_column, given.values())):
             plain, asked = _divided(given)
             all_of = _where(model, asked) if not where else _where(model, asked) & Where.of(model, where, "given")
@@ -98,10 +96,12 @@ class Known:
         return cls._with(model, frame, wheres, False)
 
     @classmethod
-    def _with(cls, model: TableModel, cells: pl.DataFrame, wheres: tuple[Where, ...], one: bool) -> Known:
+    def _with(
+        cls, model: TableModel, cells: pl.DataFrame, wheres: tuple[Where, ...], one: bool, said: str | None = None
+    ) -> Known:
         schema = model.schema
         if any(where.region.empty for where in wheres):
-            raise InputError("no row can be so", "given")
+            raise InputError("no row can be so", "given", said)
         if cells.width or schema.given:
             check_known(model, cells.columns)
         n = cells.height if cells.width else 1
