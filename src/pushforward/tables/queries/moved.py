@@ -108,17 +108,21 @@ class Pooled:
         return divisions(self.second, self.model.seed)
 
     @cached_property
+    def scores(self) -> dict[str, Tensor]:
+        """Those of every column's values."""
+        return {each.column.name: each.scores() for each in self.columns}
+
+    @cached_property
     def surprises(self) -> dict[str, dict[Hashable, Tensor]]:
         """Those of all statistics, in groups: by column, pair of columns, column and category, or relation."""
-        scores = {each.column.name: each.scores() for each in self.columns}
         groups: dict[str, dict[Hashable, Tensor]] = {
             "columns": {each.column.name: each.features() for each in self.columns},
             "categories": self._categories(),
             "missing": {each.column.name: each.numbers.isnan()[:, None].double() for each in self.columns},
             "relations": {name: broken[:, None].double() for name, broken in self.broken.items()},
-            "pairs": dict(_products(scores)),
+            "pairs": dict(_products(self.scores)),
             "given others": {name: odd_features(tail) for name, tail in self.tails.items()},
-            "rows": {"log_density": odd_features(self.log_density), **_kernels(scores, self.model.seed)},
+            "rows": {"log_density": odd_features(self.log_density), **_kernels(self.scores, self.model.seed)},
         }
         return surprises(groups, self.divisions)
 
@@ -131,7 +135,7 @@ class Pooled:
         if compared(own).p_value <= LEVEL / 3:  # with two groups more, it is three times as large at most
             return True
         tails = tails_of(self.model, self.rows, ~self.log_density.isnan(), [name])
-        scores = {each.column.name: each.scores() for each in self.columns if each.column.name != name}
+        scores = {other: each for other, each in self.scores.items() if other != name}
         others: dict[str, dict[Hashable, Tensor]] = {
             "given others": {other: odd_features(tail) for other, tail in tails.items()},
             "rows": _kernels(scores, self.model.seed),
