@@ -76,10 +76,9 @@ class Network:
 
     def _load(self, k: int, weight: Tensor) -> list[Tensor]:
         """The blocks of a weight, masked."""
-        if not self.masked:
-            return blocks(self.layers[k], weight)
-        torch.mul(weight, self.masks[k], out=self.weights[k])
-        return self.blocks[k]
+        if self.masked:
+            torch.mul(weight, self.masks[k], out=self.weights[k])
+        return self._loaded(k, weight)
 
     def vjp(
         self, grad: Tensor, params: Sequence[Tensor], needed: Sequence[bool], into: Tensor | None
