@@ -111,9 +111,8 @@ def export(
             graph(*given)  # refuses what no graph holds, in a sentence of its own
             _write_onnx(_traced(graph, given), graph, given, path)
         return path
-    density = (
-        copy.deepcopy(_check(density, path, first, gradients)).eval().requires_grad_(False)
-    )  # the caller's is left unchanged
+    checked = _check(density, path, first, gradients)
+    density = copy.deepcopy(checked).eval().requires_grad_(False)  # the caller's is left unchanged
     with _quiet():
         module, inputs, program = _program(density, first)
         if path.suffix == ".onnx":
