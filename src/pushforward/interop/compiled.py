@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from ..distributions.base import Density, batch_of_draws
-from ..distributions.flow import Flow
 from ..numerics.torch_internals import ahead_of_time, machine_code
 from ..objectives.target import with_gradients
 from ..saving.checkpoint import load, save
 
 FOLDER = "pushforward"  # of our own files within a .pt2 file
-STEPPED = 64  # events from which a direction that goes feature by feature is faster in large eager products
+FEW = 32  # events up to which a processor takes longer for Python than for the products
 
 Run = Callable[..., list[Tensor]]
 
@@ -58,7 +57,7 @@ class Compiled:
         """
         given = [x] if context is None else [x, context]
         graph = torch.is_grad_enabled() and any(each.requires_grad for each in given)
-        run = self._chosen("gradient" if graph else "log_prob", 0, x.numel() // max(self.event_shape.numel(), 1))
+        run = self._chosen("gradient" if graph else "log_prob", x.numel() // max(self.event_shape.numel(), 1))
         if run is None:
             return self.density.log_prob(x, context)
         x, context = self.density._check(x, context) if self.density.encoder is None else (x, context)
@@ -78,19 +77,17 @@ class Compiled:
     ) -> Tensor:
         """Draws of shape ``(*shape, *context batch, *event)``, the same as the density's own."""
         flow: Any = self.density
-        run = self._chosen("sample", 1, batch_of_draws(shape, None).numel())
+        run = self._chosen("sample", batch_of_draws(shape, None).numel())
         if run is None:
             return flow.sample(shape, context, generator=generator, temperature=temperature)
         z, context = flow._noise(shape, context, generator, temperature)
         batch = z.shape[: z.dim() - len(flow.base.event_shape)]
         return run(*self._rows(z, context, batch))[0].view(*batch, *self.event_shape)
 
-    def _chosen(self, method: str, way: int, events: int) -> Run | None:
+    def _chosen(self, method: str, events: int) -> Run | None:
         """The program of a method; None where the density itself is faster, or is needed."""
-        steps = isinstance(self.density, Flow) and self.density.transform.sequential[way]
-        if not events or (steps and events > STEPPED):
-            return None
-        return self._programs.get(method)
+        few = events <= FEW or self._kind[1].type != "cpu"
+        return self._programs.get(method) if events and few else None
 
     def _rows(self, x: Tensor, context: Tensor | None, batch: torch.Size) -> list[Tensor]:
         """Inputs as a program takes them: ``(n, *event)`` and ``(n, context features)``, contiguous."""
