@@ -31,12 +31,16 @@ def compiled(family: str, size: Size) -> TorchModel:
 
 
 def machine_code(family: str, size: Size) -> TorchModel:
-    """The flow as ``pf.export`` compiles it; continuous flows with 20 equal steps of rk4. The flow itself trains."""
+    """The flow as ``pf.export`` compiles it; the flow itself trains.
+
+    A continuous flow takes five equal steps of dopri5, nearer to 400 steps of rk4 (4e-5 nats in the mean) than the
+    adaptive steps at the peers' tolerance (2e-4).
+    """
     model = build(family, size)
     flow: Any = model.module
     if family == "cnf":
         field = flow.transform.field
-        flow = pf.Flow(pf.transforms.Continuous(field, solver="rk4", steps=20), flow.event_shape)
+        flow = pf.Flow(pf.transforms.Continuous(field, solver="dopri5", steps=5), flow.event_shape)
     with tempfile.TemporaryDirectory() as folder:
         fast = pf.load_compiled(pf.export(flow, f"{folder}/flow.pt2"))
     return TorchModel(flow, _by(fast.log_prob, flow.log_prob), lambda n: fast.sample((n,)), model.reverse)
