@@ -19,6 +19,11 @@ from served import process, table
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
+from starlette.datastructures import Address
+
+from pushforward.serving.batching import JOBS, Batcher, Jobs
+from pushforward.serving.refusals import Refused
+
 POST = "POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
@@ -167,26 +172,47 @@ def test_a_probe_needs_no_token(server: tuple[str, int]) -> None:
     assert asked(server, "/info", authorization="")[0] == 401
 
 
-def test_jobs_of_clients_that_hung_up_are_left_out_or_stopped() -> None:
-    from pushforward.serving.batching import Jobs
-    from pushforward.serving.refusals import Refused
+class Stays:
+    """A request of a client that waits for its answer."""
 
+    def __init__(self, client: str = "127.0.0.1") -> None:
+        self.client = Address(client, 1)
+
+    async def receive(self) -> dict[str, str]:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+
+class HangsUp(Stays):
+    async def receive(self) -> dict[str, str]:
+        await asyncio.sleep(0.2)
+        return {"type": "http.disconnect"}
+
+
+def test_one_client_does_not_take_all_places_of_long_requests_or_of_rows_that_wait() -> None:
+    async def asked_of(jobs: Jobs, rows: Batcher) -> tuple[list[Any], int, list[Any], Any]:
+        mine: Any = [jobs.run(Stays("127.0.0.3"), time.sleep, 0.02) for _ in range(JOBS)]  # type: ignore[arg-type]
+        found = asyncio.gather(*mine, return_exceptions=True)
+        await asyncio.sleep(0)
+        another = await jobs.run(Stays(), abs, -1)  # type: ignore[arg-type]
+        scored = asyncio.gather(*(rows.ask("127.0.0.3", 0, range(64)) for _ in range(65)), return_exceptions=True)
+        return await found, another, await scored, await rows.ask("127.0.0.1", 0, [7])
+
+    jobs, rows = Jobs(), Batcher(lambda _, some: some, lambda _: None)
+    found, another, scored, one = asyncio.run(asked_of(jobs, rows))
+    assert [isinstance(each, Refused) and each.status for each in found] == JOBS // 2 * [False] + JOBS // 2 * [429]
+    assert another == 1
+    assert sum(isinstance(each, Refused) for each in scored) == 65 - 32
+    assert one == [7]
+
+
+def test_jobs_of_clients_that_hung_up_are_left_out_or_stopped() -> None:
     begun: list[int] = []
 
     def long(number: int) -> None:
         begun.append(number)
         for _ in range(3000):
             time.sleep(0.01)
-
-    class HangsUp:
-        async def receive(self) -> dict[str, str]:
-            await asyncio.sleep(0.2)
-            return {"type": "http.disconnect"}
-
-    class Stays:
-        async def receive(self) -> dict[str, str]:
-            await asyncio.sleep(60)
-            return {"type": "http.disconnect"}
 
     async def asked_of(jobs: Jobs) -> tuple[list[Any], list[int]]:
         left: Any = [jobs.run(HangsUp(), long, k) for k in range(5)]  # type: ignore[arg-type]

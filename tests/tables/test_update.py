@@ -54,6 +54,7 @@ def test_an_update_with_more_of_the_same_does_no_harm(fitted):
     assert all(update["p_value"] > 0.01 for update in model.facts["updates"])
     p_values = model.outliers(rows(300, 8), level=0.1)["p_value"]
     assert 0.02 <= (p_values <= 0.1).mean() <= 0.2  # calibrated by rows never seen
+    assert 10 <= model.drift(rows(200, 7)).new_rows <= 20  # those held out of what was learnt last
 
 
 def test_saved_rows_stay_as_many_and_become_new_in_proportion(fitted):
@@ -80,12 +81,14 @@ def test_what_is_new_is_taken_in_with_a_note(fitted):
 
 def test_an_average_and_a_conditional_model_are_updated():
     few, fresh = rows(120, 11), rows(1000, 17)
-    model = pf.TableDensity(members=2, steps=20, queries=False, keep=1000).fit(few)
+    model = pf.TableDensity("maf", members=2, steps=20, queries=False, keep=1000).fit(few)
+    model.options = pf.TableDensity(queries=False).options  # as after loading
     before, saved = model.score(fresh), len(model.saved_rows("kept"))
     assert "average" in model.update(rows(60, 12)).summary_
     assert model.score(fresh) > before - 0.05
     assert saved + 30 <= len(model.saved_rows("kept")) <= saved + 60  # there is room for all that are trained on
     assert [each["anew"] for each in model.update(rows(60, 18)).facts["updates"]] == [False, True]  # twice as many
+    assert (model.summary_["flow"], model.summary_["average"]["members"]) == ("maf", 2)
     given = pf.TableDensity("maf", given=["kind"], steps=20, queries=False).fit(few)
     assert np.isfinite(given.update(rows(60, 13)).score(rows(50, 14)))
     assert given.schema.given_names == ["kind"]

@@ -26,7 +26,7 @@ from ..tables.density import TableDensity
 from ..tables.model import flow_in_words
 from .batching import MOST, Batcher, Jobs
 from .columns import RowType, json_rows
-from .guard import ARROW, CONTENTS, Guard, media_type
+from .guard import ARROW, CONTENTS, Guard, client_of, media_type
 from .limits import arrow_body, arrow_frame, body_of, check_cells, check_rows
 from .metrics import ROWS, Metrics
 from .openapi import document
@@ -152,7 +152,7 @@ class Server:
         for names, places in kinds.items():
             key, some = (names, given), [rows[place] for place in places]
             if len(some) <= MOST:
-                scored = await self.batcher.ask(key, some)
+                scored = await self.batcher.ask(client_of(request), key, some)
             else:
                 scored = await self.jobs.run(request, self._batch, key, some)
             for place, score in zip(places, scored, strict=True):

@@ -14,18 +14,15 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
+from .guard import Shares, client_of
 from .refusals import Refused
 
 T = TypeVar("T")
 MOST = 64  # rows of a batch, and of a request that may join one
-WAITING = 4096  # rows that may wait
-JOBS = 16  # long jobs that may wait
+WAITING = 4096  # rows that may wait, half of them of one client
+JOBS = 16  # long jobs that may wait, likewise
 PAUSE = 0.002  # seconds without a new request after which a batch starts
 GATHER = 0.008  # longest wait of a batch in seconds
-
-
-def busy() -> Refused:
-    return Refused(503, "the server is busy: too many requests are waiting; try again in a second")
 
 
 @dataclass
@@ -49,21 +46,21 @@ class Batcher:
 
     def __init__(self, work: Callable[[Any, Sequence[Any]], Sequence[Any]], seen: Callable[[int], Any]) -> None:
         self.work, self.seen = work, seen
+        self.shares = Shares(WAITING // 2, "rows", WAITING)
         self.waiting: list[_Ask] = []
         self.crowded = False
         self.thread = ThreadPoolExecutor(1, "scores")
         self.batches: asyncio.Task[None] | None = None
 
-    async def ask(self, key: Hashable, rows: Sequence[Any]) -> Sequence[Any]:
-        """One answer for each row."""
-        if sum(len(other.rows) for other in self.waiting) + len(rows) > WAITING:
-            raise busy()
+    async def ask(self, client: str, key: Hashable, rows: Sequence[Any]) -> Sequence[Any]:
+        """One answer for each row of a client's."""
         one = _Ask(key, rows, asyncio.get_running_loop().create_future())
-        self.waiting.append(one)
-        if self.batches is None or self.batches.done():
-            self.batches = asyncio.create_task(self._run())
         try:
-            return await one.answer
+            with self.shares.hold(client, len(rows)):
+                self.waiting.append(one)
+                if self.batches is None or self.batches.done():
+                    self.batches = asyncio.create_task(self._run())
+                return await one.answer
         finally:
             del one  # an error refers to this frame, and would keep itself
 
@@ -120,7 +117,7 @@ class Jobs:
     """Long jobs, one after another on a separate thread, so that single rows need not wait for them."""
 
     def __init__(self) -> None:
-        self.thread, self.waiting = ThreadPoolExecutor(1, "jobs"), 0
+        self.thread, self.shares = ThreadPoolExecutor(1, "jobs"), Shares(JOBS // 2, "long requests", JOBS)
         self.lock, self.at = threading.Lock(), (object(), 0)  # the job that is running, and its thread
 
     async def run(self, request: Request, job: Callable[..., T], *arguments: Any) -> T:
@@ -128,23 +125,20 @@ class Jobs:
 
         The body of the request has to be read before.
         """
-        if self.waiting >= JOBS:
-            raise busy()
         mark = object()
-        result = asyncio.wrap_future(self.thread.submit(self._do, mark, job, arguments))
-        gone: asyncio.Future[None] = asyncio.ensure_future(_hung_up(request))
-        self.waiting += 1
-        try:
-            await asyncio.wait((result, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not result.done():
-                raise Refused(499, "the client hung up")
-            return result.result()
-        finally:
-            self.waiting -= 1
-            gone.cancel()
-            result.cancel()
-            self._stop(mark)
-            del result  # an error refers to this frame, and would keep itself and all that was sent
+        with self.shares.hold(client_of(request)):
+            result = asyncio.wrap_future(self.thread.submit(self._do, mark, job, arguments))
+            gone: asyncio.Future[None] = asyncio.ensure_future(_hung_up(request))
+            try:
+                await asyncio.wait((result, gone), return_when=asyncio.FIRST_COMPLETED)
+                if not result.done():
+                    raise Refused(499, "the client hung up")
+                return result.result()
+            finally:
+                gone.cancel()
+                result.cancel()
+                self._stop(mark)
+                del result  # an error refers to this frame, and would keep itself and all that was sent
 
     def _do(self, mark: object, job: Callable[..., T], arguments: Sequence[Any]) -> T:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import ipaddress
+import math
 from collections import Counter
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -45,7 +46,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         request = Request(scope)
-        client = request.client.host if request.client else ""
+        client = client_of(request)
         try:
             self.check(request)
             with self.requests.hold(client), self.bytes.hold(client, self._kept(request)):
@@ -84,10 +85,11 @@ class Shares:
     Args:
         most: The most that one client may hold.
         what: What it is, in words.
+        of_all: The most that all clients may hold together.
     """
 
-    def __init__(self, most: int, what: str) -> None:
-        self.most, self.what = most, what
+    def __init__(self, most: int, what: str, of_all: float = math.inf) -> None:
+        self.most, self.what, self.of_all = most, what, of_all
         self.held: Counter[str] = Counter()
 
     @contextlib.contextmanager
@@ -95,6 +97,8 @@ class Shares:
         """Holds some more for a while."""
         if self.held[client] + amount > self.most:
             raise Refused(429, f"one client may hold {self.most:,} {self.what} at once; try again in a second")
+        if self.held.total() + amount > self.of_all:
+            raise Refused(503, f"the server is busy: too many {self.what} are waiting; try again in a second")
         self.held[client] += amount
         try:
             yield
@@ -102,6 +106,11 @@ class Shares:
             self.held[client] -= amount
             if not self.held[client]:
                 del self.held[client]
+
+
+def client_of(request: Request) -> str:
+    """The address that a request came from."""
+    return request.client.host if request.client else ""
 
 
 def media_type(request: Request) -> str:

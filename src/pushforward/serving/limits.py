@@ -20,20 +20,20 @@ def check_rows(rows: int, most: int) -> None:
         raise too_many(f"{rows:,} rows", most)
 
 
-async def body_of(request: Request, limits: ServeOptions) -> bytes:
+async def body_of(request: Request, limits: ServeOptions) -> bytearray:
     """The body of a request; one too long is read to its end and discarded, so that the client gets the answer."""
     declared = int(request.headers.get("content-length") or 0)
     if declared > limits.bytes and request.headers.get("expect"):
         raise _too_long(limits)  # the client waits for a go-ahead before it sends the body
-    parts: list[bytes] = []
-    length = 0
+    body, length = bytearray(), 0
     try:
         async with asyncio.timeout(limits.seconds):
             async for part in request.stream():
                 length += len(part)
-                parts.append(part)
                 if length > limits.bytes:
-                    parts.clear()
+                    body.clear()
+                else:
+                    body += part  # in place
     except TimeoutError:
         if length <= limits.bytes:
             raise Refused(408, f"the body did not arrive within {limits.seconds:g} s") from None
@@ -41,10 +41,10 @@ async def body_of(request: Request, limits: ServeOptions) -> bytes:
         raise Refused(400, "the body was cut off") from None
     if length > limits.bytes:
         raise _too_long(limits)
-    return b"".join(parts)
+    return body
 
 
-def check_cells(body: bytes, rows: int, columns: int) -> None:
+def check_cells(body: bytearray, rows: int, columns: int) -> None:
     """Refuses JSON of more cells than its rows may have, before it is read: few bytes of it may take hundreds."""
     # twice as many commas as cells, some of which may hold one themselves
     if body.count(b",") > 2 * (rows + 1) * (columns + 1):
@@ -55,7 +55,7 @@ def _too_long(limits: ServeOptions) -> Refused:
     return Refused(413, f"the body is longer than {limits.bytes:,} bytes; send fewer rows at once")
 
 
-def arrow_frame(body: bytes, most: int) -> pl.DataFrame:
+def arrow_frame(body: bytearray, most: int) -> pl.DataFrame:
     """The rows of an Arrow stream."""
     try:
         messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(body))

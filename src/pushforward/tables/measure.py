@@ -19,7 +19,7 @@ from .io.table import Table
 from .options import TableOptions
 from .schema.cells import Cells, Fill
 from .schema.schema import Schema
-from .splits import TableSplits, fingerprint
+from .splits import RECOGNISED, TableSplits, fingerprint, keys_of
 
 DRAWN = 1_000  # draws, and held-out rows beside them
 TRAINING = 20_000  # rows beside these
@@ -67,6 +67,7 @@ def facts_of(
         "weighted": rows.train.weights is not None,
         "rows": len(rows.rows) if rows.complete else None,
         "fingerprint": fingerprint(rows.rows) if rows.complete else None,
+        "learnt": keys_of(rows.together) if len(rows.together) <= RECOGNISED and rows.stream is None else [],
         "torch": torch.__version__,
     }
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..models.train import Rows
+from ..numerics.hashed import row_keys
 from .io.table import Table
 from .schema.cells import Cells
 from .schema.schema import Schema
@@ -22,6 +23,7 @@ from .streaming.shuffled_rows import ShuffledRows
 MIN_ROWS = 10
 HELD_OUT = 0.1  # of the rows for early stopping, and as many again for the reported figures
 MOST_HELD_OUT = 20_000  # rows; a standard error of 1/140 of their spread
+RECOGNISED = 20_000  # training rows, at most, of which each is recognised
 
 Split = tuple[np.ndarray, np.ndarray, np.ndarray]  # indices, from 0, of the training, validation and test rows
 
@@ -126,10 +128,20 @@ def spread(rows: Rows, schema: Schema, seed: int) -> Tensor:
     return Cells(schema)(rows.x, torch.rand(rows.x.shape, generator=generator, dtype=rows.x.dtype))
 
 
+def keys_of(rows: Rows) -> list[int]:
+    """A digest of 32 bits of each encoded row, by which an equal one is recognised."""
+    x = rows.x if rows.context is None else torch.cat([rows.x, rows.context], 1)
+    return (row_keys(_one_nan(x), 0) >> 32).tolist()
+
+
 def fingerprint(rows: Rows) -> str:
     """A digest of encoded rows: recognises the file that a model was fitted to."""
-    x = torch.where(rows.x.isnan(), math.nan, rows.x)  # a single NaN, of all bit patterns
-    digest = hashlib.sha256(np.ascontiguousarray(x.numpy()).tobytes())
+    digest = hashlib.sha256(np.ascontiguousarray(_one_nan(rows.x).numpy()).tobytes())
     if rows.context is not None:
         digest.update(np.ascontiguousarray(rows.context.numpy()).tobytes())
     return digest.hexdigest()
+
+
+def _one_nan(x: Tensor) -> Tensor:
+    """The numbers with a single NaN, of all bit patterns."""
+    return torch.where(x.isnan(), math.nan, x)

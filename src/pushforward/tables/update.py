@@ -37,7 +37,7 @@ from .schema.numbers import n_rows
 from .schema.schema import Schema
 from .schema.widening import widened
 from .selection.cross_fitting import BATCH
-from .splits import TableSplits
+from .splits import TableSplits, keys_of
 
 GROWN = 2  # times as many rows as the last fit had, all of them saved: the density is fitted anew
 DRAWS = 50_000  # old rows, at most, in whose place draws are
@@ -95,7 +95,7 @@ def update_table(
     }
     if left_out := int(schema.unplaced(schema.encode(frame, source).x).sum()):
         console.note(f"{source}: left out {n_rows(left_out)} with new names, as rare as those that are expected")
-    rows, kept = old.joined(schema, frame, 1 if anew else TIMES)
+    rows, kept, learnt = old.joined(schema, frame, 1 if anew else TIMES)
     if relearnt:
         rows = shaped(rows, options, Console(quiet=True), source)
     elif anew:
@@ -107,6 +107,7 @@ def update_table(
     learned, facts = fitted
     facts["summary"] |= {"training_rows": old.known + frame.height - len(rows.test)}  # without draws
     facts |= {"updates": [*model.facts.get("updates", ()), record], "first_steps": steps, "first_rows": old.first}
+    facts["learnt"] = [*model.facts.get("learnt", ()), *keys_of(learnt)]
     if kept is not None:
         facts |= {"kept": saved(kept, np.arange(len(kept))), "keep": old.keep}
     return learned, facts
@@ -170,9 +171,9 @@ class _Old:
     def _frame(self, rows: Rows) -> pl.DataFrame:
         return self.model.schema.frame(rows.x, rows.context)
 
-    def joined(self, schema: Schema, new: pl.DataFrame, times: int) -> tuple[TableSplits, Rows | None]:
-        """Old and new rows to train on, to stop by and to report on, of which the last were seen by nothing; and as
-        many of those to train on as were saved before, old and new ones in proportion.
+    def joined(self, schema: Schema, new: pl.DataFrame, times: int) -> tuple[TableSplits, Rows | None, Rows]:
+        """Old and new rows to train on, to stop by and to report on, of which the last were seen by nothing; as many of
+        those to train on as were saved before, old and new ones in proportion; and the new ones that are learnt.
 
         Args:
             schema: Encodes them.
@@ -202,7 +203,8 @@ class _Old:
         train_at, val_at, test_at = np.split(np.arange(ends[-1]), ends[1:-1])
         split, numbers = (train_at, val_at, test_at), np.arange(len(test_at))
         divided = TableSplits(schema, whole, split, numbers, complete=False, earlier=len(whole) - len(fresh))
-        return divided, self._kept(saved, train[0], new.height / (self.known + new.height))
+        kept = self._kept(saved, train[0], new.height / (self.known + new.height))
+        return divided, kept, _stacked([train[0], val[0]])
 
     def _kept(self, saved: list[Rows], fresh: Rows, share: float) -> Rows | None:
         """The rows to save, a share of which is new: more if there is room."""

@@ -109,6 +109,19 @@ def test_the_rows_that_were_fitted_have_not_moved(model):
     assert abs(found.effect) < 5 * found.effect_error + 1e-9
 
 
+def test_rows_that_trained_the_model_are_left_out(model):
+    fitted, fresh = rows(1000, 0), rows(300, 82)
+    for part, new in ((fitted[200:800], 0), (pl.concat([fitted[:500], fresh]), 300)):
+        found = model.drift(part)
+        assert new + 30 <= found.new_rows <= new + 90  # a tenth of the fitted ones was held out
+        assert found.p_value > 0.05
+        assert any("left out" in note for note in model.notes_)
+    kept = model.facts.pop("held_out")
+    model.facts["held_out"] = kept | {"x": model.schema.encode(fitted, "table").x.tolist(), "numbers": [*range(1000)]}
+    assert model.drift(fresh).old_rows == 1000  # rows repeat, so equal ones tell nothing
+    model.facts["held_out"] = kept
+
+
 def test_rows_to_look_at_are_the_least_likely(model):
     fresh = rows(300, 79).with_columns(pl.when(pl.int_range(300) == 41).then(500.0).otherwise("size").alias("size"))
     found = model.drift(fresh)

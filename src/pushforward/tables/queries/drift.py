@@ -26,11 +26,14 @@ from ..io.place import Location
 from ..io.table import Table
 from ..model import TableModel
 from ..schema.moments import find_form, read_moments
+from ..schema.numbers import n_rows
+from ..splits import keys_of
 from .explain import explain
 from .moved import LEVEL, Pooled, Values, tails_of, values_of
 from .query import marginal
 
 FEWEST, MOST, SCORED_HOLED = 10, 3_000, 500  # new rows; of rows with unknown cells, whose densities take draws
+REPEATED = 0.1  # share of held-out rows
 POINTS = 2  # of each row's cell
 SHOWN = 10  # rows, and pairs, that are described
 SUSPECTS = 8  # columns of which one may be the only one that moved
@@ -90,9 +93,13 @@ def drift(model: TableModel, table: Table, console: Console, by: str | None = No
     frame = table.held_out().frame[new.numbers]
     if by is not None and by not in frame.columns:
         raise InputError(f"the table has no such column; it has {listed(frame.columns)}", "by", by)
-    if (fewest := min(len(new.rows), len(model.saved_held_out().rows))) < FEWEST:
-        raise InputError(f"{fewest} rows are too few to compare; {FEWEST} are needed, both new and held out at the fit")
-    chosen = np.sort(np.random.default_rng(model.seed).permutation(len(new.rows))[:MOST])
+    unseen = np.flatnonzero(_unseen(model, new.rows))
+    if left_out := len(frame) - len(unseen):
+        console.note(f"{table.path}: left out: {n_rows(left_out)} equal to rows that the model has learnt")
+    if (fewest := min(len(unseen), len(model.saved_held_out().rows))) < FEWEST:
+        needed = f"{FEWEST} are needed, both held out at the fit and new, unlike those that were learnt"
+        raise InputError(f"{fewest} rows are too few to compare; {needed}")
+    chosen = np.sort(np.random.default_rng(model.seed).permutation(unseen)[:MOST])
     rows, frame = new.rows[chosen], frame[chosen]
     pooled = pool(model, rows, frame, by)
     found = _described(pooled)
@@ -105,6 +112,7 @@ def pool(model: TableModel, new: Rows, frame: pl.DataFrame, without: str | None 
     """The rows that a model did not see, followed by new ones, encoded and as they are in the table; ``without`` names
     a column that is not compared."""
     old, schema = model.saved_held_out().rows, model.schema
+    old = old[_unseen(model, old)]
     context = None if new.context is None or old.context is None else torch.cat([old.context, new.context])
     both = Rows(torch.cat([old.x, new.x]), context)
     second = torch.arange(len(both)) >= len(old)
@@ -115,6 +123,14 @@ def pool(model: TableModel, new: Rows, frame: pl.DataFrame, without: str | None 
     columns = [each for each in values_of(schema, both) if each.column.name != without]
     value = _scores(model, both)
     return Pooled(model, both, columns, value, tails_of(model, both, ~value.isnan()), broken, second)
+
+
+def _unseen(model: TableModel, rows: Rows) -> np.ndarray:
+    """Which rows equal none that the model has learnt, of which nothing can be told; all of them, where those that it
+    did not see often do, since values are few."""
+    learnt = model.facts.get("learnt", ())
+    repeated, found = (np.isin(keys_of(some), learnt) for some in (model.saved_held_out().rows, rows))
+    return ~found | bool(repeated.sum() > REPEATED * len(repeated))
 
 
 def _scores(model: TableModel, rows: Rows) -> Tensor:
