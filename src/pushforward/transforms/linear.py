@@ -38,7 +38,7 @@ class Matrix(Transform):
         return self.factors.diagonal().sum()
 
     def apply_weight(self, x: Tensor) -> Tensor:
-        """W x for each of n vectors, (n, m)."""
+        """W x for each of a few vectors, (n, m), factor by factor where that costs less than W itself."""
         return F.linear(x, self.weight())
 
     def solve(self, z: Tensor) -> Tensor:
@@ -50,13 +50,17 @@ class Matrix(Transform):
         return {**super().arguments(), "weight": self.event_shape[0]}
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return _by_rows(self.apply_weight, x), self.log_abs_det().expand(x.shape[:-1])
+        return _by_rows(self._multiply, x), self.log_abs_det().expand(x.shape[:-1])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.generate(z), (-self.log_abs_det()).expand(z.shape[:-1])
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return _by_rows(self.solve, z)
+
+    def _multiply(self, x: Tensor) -> Tensor:
+        few = not torch.compiler.is_compiling() and len(x) < x.shape[-1]
+        return self.apply_weight(x) if few else F.linear(x, self.weight())
 
 
 class Linear(Matrix):
