@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
+from . import shared
 from .blocks import Section
-from .images.sections import (
-    by_class,
-    completions,
-    interpolations,
-    pictures,
-    pixel_values,
-    reconstructions,
-    sampled_images,
-    unlikely_images,
-)
-from .shared import cost, likelihood, limits, overview, training
-from .tables.checks import calibration, latents, ranks
-from .tables.conditionals import conditionals
-from .tables.journey import journey
-from .tables.marginals import columns, drift, marginals, pairs, remainders
-from .tables.rows import sampled_rows, unlikely_rows
+from .images import sections as images
+from .tables import checks, conditionals, journey, marginals, rows
 
 SECTIONS: tuple[Section, ...] = (
-    overview,
-    columns,
-    drift,
-    pictures,
-    training,
-    likelihood,
-    marginals,
-    remainders,
-    pairs,
-    conditionals,
-    sampled_images,
-    reconstructions,
-    completions,
-    interpolations,
-    by_class,
-    calibration,
-    ranks,
-    latents,
-    unlikely_rows,
-    unlikely_images,
-    sampled_rows,
-    pixel_values,
-    journey,
-    cost,
-    limits,
+    shared.overview,
+    marginals.columns,
+    marginals.drift,
+    images.pictures,
+    shared.training,
+    shared.likelihood,
+    marginals.marginals,
+    marginals.remainders,
+    marginals.pairs,
+    conditionals.conditionals,
+    images.sampled_images,
+    images.reconstructions,
+    images.completions,
+    images.interpolations,
+    images.by_class,
+    checks.calibration,
+    checks.ranks,
+    checks.latents,
+    rows.unlikely_rows,
+    images.unlikely_images,
+    rows.sampled_rows,
+    images.pixel_values,
+    journey.journey,
+    shared.cost,
+    shared.limits,
 )

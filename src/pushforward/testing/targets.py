@@ -106,16 +106,21 @@ mixture = Target(lambda x: _modes(x, _eight(3.0), 0.7), 2, log_z=0.0)
 #: Two Gaussians 12 standard deviations apart: what a flow misses most easily.
 separated = Target(lambda x: _modes(x, [[-6.0, 0.0], [6.0, 0.0]], 1.0), 2, log_z=0.0)
 
-_EFFECT = (28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0)
-_ERROR = (15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0)
+SCHOOLS = (28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0), (15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0)
+"""The effects of coaching in eight schools, and their standard errors. Rubin (1981)."""
+
+
+def between_schools(mu: Tensor, tau: Tensor) -> Tensor:
+    """The log-density of mu ~ N(0, 5²) and of tau, half-Cauchy of scale 5."""
+    return _normal(mu, 0.0, 5.0) + math.log(2 / (5 * math.pi)) - torch.log1p((tau / 5.0).square())
 
 
 def _eight_schools(x: Tensor) -> Tensor:
     raw, mu, tau = x[..., :8], x[..., 8], x[..., 9]
-    effect, error = x.new_tensor(_EFFECT), x.new_tensor(_ERROR)
+    effect, error = map(x.new_tensor, SCHOOLS)
     theta = mu[..., None] + tau[..., None] * raw
-    prior = _normal(raw, 0.0, 1.0).sum(-1) + _normal(mu, 0.0, 5.0) - torch.log1p((tau / 5.0).square())
-    return prior + _normal(effect, theta, error).sum(-1)
+    likelihood = _normal(effect, theta, error).sum(-1)
+    return torch.where(tau > 0, likelihood + _normal(raw, 0.0, 1.0).sum(-1) + between_schools(mu, tau), -math.inf)
 
 
 #: Rubin's eight schools, non-centred: rows (eight standardised effects, mu, tau > 0). Gelman et al., BDA3, section 5.5.

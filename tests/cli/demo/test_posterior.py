@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pushforward.cli.demo import posterior
+from pushforward.testing import targets
 
 
 def test_exact_answers_are_those_of_the_target() -> None:
@@ -19,18 +20,18 @@ def test_exact_answers_are_those_of_the_target() -> None:
     torch.manual_seed(0)
     prior = torch.cat(
         [
-            5 * torch.randn(200_000, 1),
             torch.randn(200_000, 8),
+            5 * torch.randn(200_000, 1),
             5 * torch.randn(200_000, 1).abs() / torch.randn(200_000, 1).abs(),
         ],
         1,
     )
-    mean, spread = prior[:, 0], prior[:, 9]
-    log_prior = torch.distributions.Normal(0.0, 1.0).log_prob(prior[:, 1:9]).sum(-1)
+    mean, spread = prior[:, 8], prior[:, 9]
+    log_prior = torch.distributions.Normal(0.0, 1.0).log_prob(prior[:, :8]).sum(-1)
     log_prior += torch.distributions.Normal(0.0, 5.0).log_prob(mean) + torch.distributions.HalfCauchy(5.0).log_prob(
         spread
     )
-    log_weight = posterior.eight_schools(prior) - log_prior
+    log_weight = targets.eight_schools(prior) - log_prior
     exact, weight = posterior.exactly(), log_weight.softmax(0)
     assert float(log_weight.logsumexp(0)) - math.log(200_000) == pytest.approx(exact["log Z"], abs=0.02)
     assert float(weight @ mean) == pytest.approx(exact["mean of mu"], abs=0.1)

@@ -8,35 +8,13 @@ from typing import Any
 
 import polars as pl
 import torch
-from torch import Tensor
 
+from ...testing import targets
 from ..options import PrintOptions
 from .steps import Steps, length
 
-EFFECTS = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
-ERRORS = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
-TARGET, DIM, SUPPORT = f"{__name__}:eight_schools", 10, "real:9,positive:1"
+TARGET = f"{targets.__name__}:eight_schools"
 FLOW, LAYERS, STEPS = "realnvp", 4, 1200  # half a minute
-
-
-def eight_schools(v: Tensor) -> Tensor:
-    r"""Log of prior times likelihood: :math:`y_j \sim N(\mu + \tau \eta_j, \sigma_j)`, :math:`\eta_j \sim N(0, 1)`.
-
-    Args:
-        v: ``(n, 10)``: :math:`\mu \sim N(0, 5)`, eight :math:`\eta_j`, and :math:`\tau` of a half-Cauchy of scale 5.
-
-    Returns:
-        ``(n,)``, in nats.
-    """
-    mean, eta, spread = v[:, :1], v[:, 1:9], v[:, 9:]
-    likelihood = _normal(EFFECTS.to(v), mean + spread * eta, ERRORS.to(v)).sum(-1)
-    half_cauchy = math.log(2 / (5 * math.pi)) - torch.log1p((spread / 5).square()).squeeze(-1)
-    value = likelihood + _normal(eta, 0.0, 1.0).sum(-1) + _normal(mean, 0.0, 5.0).squeeze(-1) + half_cauchy
-    return torch.where(spread.squeeze(-1) > 0, value, -torch.inf)
-
-
-def _normal(x: Tensor, mean: Tensor | float, spread: Tensor | float) -> Tensor:
-    return torch.distributions.Normal(mean, spread, validate_args=False).log_prob(x)
 
 
 def exactly() -> dict[str, float]:
@@ -44,9 +22,9 @@ def exactly() -> dict[str, float]:
     mean = torch.linspace(-30, 40, 351, dtype=torch.float64)
     spread = torch.linspace(0.05, 100, 1000, dtype=torch.float64)
     m, t = torch.meshgrid(mean, spread, indexing="ij")
-    log = _normal(m, 0.0, 5.0) + math.log(2 / (5 * math.pi)) - torch.log1p((t / 5).square())
-    for effect, error in zip(EFFECTS, ERRORS, strict=True):
-        log += _normal(effect, m, (error**2 + t**2).sqrt())
+    log = targets.between_schools(m, t)
+    for effect, error in zip(*targets.SCHOOLS, strict=True):
+        log += torch.distributions.Normal(m, (error**2 + t**2).sqrt()).log_prob(torch.tensor(effect).to(m))
     weight = log.flatten().softmax(0).view_as(log)
     cell = float((mean[1] - mean[0]) * (spread[1] - spread[0]))
     log_z = float(log.flatten().logsumexp(0)) + math.log(cell)
@@ -57,8 +35,8 @@ def estimates(summary: dict[str, Any]) -> dict[str, float]:
     """The same by the draws of the fitted flow, with their weights."""
     draws = pl.read_parquet(summary["draws"])
     weight = draws["log_weight"].to_torch().double().softmax(0)
-    means = {name: float(weight @ draws[name].to_torch().double()) for name in ("x1", "x10")}
-    return {"log Z": summary["target"]["log_z"], "mean of mu": means["x1"], "mean of tau": means["x10"]}
+    means = {name: float(weight @ draws[name].to_torch().double()) for name in ("x9", "x10")}
+    return {"log Z": summary["target"]["log_z"], "mean of mu": means["x9"], "mean of tau": means["x10"]}
 
 
 def run(output: Path, printing: PrintOptions, *, budget: float | None, seed: int) -> None:
@@ -66,7 +44,7 @@ def run(output: Path, printing: PrintOptions, *, budget: float | None, seed: int
     folder, steps = output / "model", Steps(output, printing)
     steps.say("Coaching in eight schools: how large is its effect, and how different are schools? Ten parameters,")
     steps.say("their posterior known up to a constant.\n")
-    about = ("--target", TARGET, "--dim", DIM, "--support", SUPPORT, "--flow", FLOW, "--layers", LAYERS)
+    about = ("--target", TARGET, "--flow", FLOW, "--layers", LAYERS)
     summary = steps.run("fit", *about, "-o", folder, *length(STEPS, budget), "--seed", seed)
     exact, found = exactly(), estimates(summary)
     steps.say("\n               flow     exactly")
