@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
+from ..distributions.given_features import GivenFeatures
 from ..transforms.base import Transform
 from .forms import as_target
 from .target import DRAWS, check_target
@@ -90,7 +91,9 @@ def given(flow: Flow, context: Tensor) -> Flow:
     """The flow of one context, ``(features,)``, as a flow without contexts that shares its parameters."""
     with torch.no_grad():
         features = flow.encode(context)
-    base: Any = _GivenBase(flow.base, features) if getattr(flow.base, "context_features", 0) else flow.base
+    base: Any = flow.base
+    if getattr(base, "context_features", 0):
+        base = GivenFeatures(base, _Fixed(features), context=0)
     return Flow(_Given(flow.transform, features), base, event_shape=flow.event_shape)
 
 
@@ -115,18 +118,14 @@ class _Given(Transform):
         return self.transform.inverse(z, self.context)
 
 
-class _GivenBase(torch.nn.Module):
-    """The base of a flow with its context fixed."""
+class _Fixed(torch.nn.Module):
+    """The same features, whatever the context."""
 
-    context: Tensor
+    features: Tensor
 
-    def __init__(self, base: Any, context: Tensor) -> None:
+    def __init__(self, features: Tensor) -> None:
         super().__init__()
-        self.base, self.event_shape = base, base.event_shape
-        self.register_buffer("context", context)
+        self.register_buffer("features", features)
 
-    def log_prob(self, z: Tensor) -> Tensor:
-        return self.base.log_prob(z, self.context)
-
-    def sample(self, shape: Any, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
-        return self.base.sample(shape, self.context, generator=generator, temperature=temperature)
+    def forward(self, context: Tensor | None) -> Tensor:
+        return self.features

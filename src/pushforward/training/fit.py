@@ -18,9 +18,8 @@ from ..saving.bundle import CheckpointError
 from .batches import Batches, Draws, gather, held_out_rows
 from .distributed import World, divided, join
 from .loop import Training, TrainingError
-from .monitor import Monitor
 from .options import FitOptions, Hardware, Length, Records, StepOptions
-from .state import Store
+from .records import Monitor, Store
 from .stream import Stream, StreamBatches
 from .threads import StepThreads
 from .verdict import Verdict, judge

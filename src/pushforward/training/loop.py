@@ -22,10 +22,9 @@ from ..transforms.batch_norm import running_statistics
 from .adam import Adam
 from .batches import Batches, Draws, mix
 from .distributed import World, divided_like, whole
-from .monitor import Monitor
 from .options import StepOptions
+from .records import Monitor, Progress, Store, under
 from .schedule import FEWEST, OpenEnded, Schedule, plateau, risen, validation_interval
-from .state import Progress, Store, under
 from .stream import StreamBatches
 from .threads import StepThreads
 

@@ -1,7 +1,11 @@
-"""Checkpoints of a training run: written whole or not at all, the last two kept, resumed bit for bit."""
+"""What a run leaves on disk and on the terminal: its checkpoints, a bar, and its history as JSON lines in a file.
+
+Checkpoints are written whole or not at all, the last two kept, and resumed bit for bit.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
 import warnings
 from dataclasses import asdict, dataclass, field
@@ -10,14 +14,60 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ..errors import one_of
 from ..saving.bundle import CheckpointError, read_config, read_tensors, write_bundle
 from ..saving.files import remove_directory
 from .distributed import World
+from .schedule import Schedule
 
 FORMAT = 1
 KEPT = 2
+SECONDS = "{desc}{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s{postfix}"
+
+
+class Monitor:
+    """A progress bar of steps or seconds, silent if there is no terminal, and a file of metrics."""
+
+    def __init__(
+        self, schedule: Schedule, bar: bool, metrics: str | Path | None, history: list[dict[str, Any]]
+    ) -> None:
+        self.budget = schedule.budget
+        self.bar = tqdm(
+            total=schedule.budget or schedule.steps,
+            disable=None if bar else True,  # None: only on a terminal
+            unit="step",
+            dynamic_ncols=True,
+            bar_format=SECONDS if schedule.budget else None,
+        )
+        self.metrics = None if metrics is None else Path(metrics)
+        self._write("w", history)
+
+    def show(self, step: int, seconds: float, loss: float | None, held_out: float | None) -> None:
+        """Advances the bar; losses in nats."""
+        if not self.bar.disable:
+            self.bar.n = min(seconds, self.budget) if self.budget else step
+            losses = {"loss": loss, "held out": held_out}
+            self.bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items() if value is not None})
+
+    def record(self, line: dict[str, Any]) -> None:
+        """Appends one line to the file."""
+        self._write("a", [line])
+
+    def close(self) -> None:
+        self.bar.close()
+
+    def _write(self, mode: str, lines: list[dict[str, Any]]) -> None:
+        if self.metrics is None:
+            return
+        try:
+            self.metrics.parent.mkdir(parents=True, exist_ok=True)
+            with self.metrics.open(mode, encoding="utf-8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+        except OSError as error:
+            self.metrics = None
+            warnings.warn(f"the metrics are no longer written, training goes on: {error}", stacklevel=2)
 
 
 @dataclass
