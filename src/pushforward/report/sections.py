@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import shared
 from .blocks import Section
 from .images import sections as images
-from .tables import checks, conditionals, journey, marginals, rows
+from .tables import checks, journey, marginals, rows
 
 SECTIONS: tuple[Section, ...] = (
     shared.overview,
@@ -17,7 +17,7 @@ SECTIONS: tuple[Section, ...] = (
     marginals.marginals,
     marginals.remainders,
     marginals.pairs,
-    conditionals.conditionals,
+    marginals.conditionals,
     images.sampled_images,
     images.reconstructions,
     images.completions,

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
-from ..numerics.structure import jacobian_structure
 from ..transforms.base import Transform
 from ..transforms.compose import Inverse
 from .checks import (
@@ -27,6 +26,7 @@ from .checks import (
     check_reparameterised,
     check_results,
     close,
+    jacobian_structure,
     randomize,
     tolerance_of,
 )

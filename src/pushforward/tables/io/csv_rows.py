@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from ...errors import InputError
-from .csv_dialect import Dialect, cells, open_text, sniffed
-from .decimal_mark import COMMAS, LIKE, DecimalMarks, decimal_marks
+from .csv_dialect import COMMAS, LIKE, DecimalMarks, Dialect, cells, decimal_marks, open_text, sniffed
 from .format import Format, ReadOptions, refusing_damage
 from .place import Location
 from .table import Piece, Table

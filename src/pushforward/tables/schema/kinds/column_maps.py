@@ -1,12 +1,25 @@
-"""A column's first map: the one under which the column is likeliest as a Gaussian.
+"""A column's first map, under which it is likeliest as a Gaussian, and how that goes on beyond the outermost rows.
 
 A candidate f is scored by the Gaussian log-likelihood of f(x), converted to the units of x by the mean log-slope of
 f; constants common to all are omitted. Without bounds, a column is left alone unless log x or arsinh x gains at least
 ``GAIN`` nats a row. Bounds require a map that ends there: logit between two, log or inverse softplus above one.
+
+Of n rows, about 1/n of the probability lies beyond the outermost. What is there, few rows know; so there the map takes
+the simplest form in which a normal z gives an exponential tail (:class:`~pushforward.transforms.Extended`), and the
+outer rows set its scale: the mean by which the outermost square root of n of them exceed the next one, shrunk.
+
+- The mean excess shrinks outwards in most columns, whence ``SHRUNK``.
+- It is at most that of the map itself where it ends. A logarithm or an arsinh that is steeper is bent down; any other
+  map keeps its slope, since columns that depend on each other linearly do so beyond their rows as well.
+- A bound is a hard end.
+
+On rows left out of 160 tables, beyond the ends of the others, this is likelier than maps that go on for ever, and
+unlike with these, draws of a few thousand rows stay within a range of the training rows.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +27,25 @@ import torch
 
 from ....transforms.base import Transform
 from ....transforms.compose import Compose
-from ....transforms.elementwise import Asinh, InverseSoftplus, Log, Logit
+from ....transforms.elementwise import Asinh, Identity, InverseSoftplus, Log, Logit
+from ....transforms.extended import Extended
 from ....transforms.histogram import Histogram
 from ....transforms.normalization import Standardize
 from ..saved import Saved
 from .base import Numbers
+from .intervals import Intervals
 
 GAIN = 0.1  # nats a row that a first map must gain if none is required
 
 _TRANSFORMS: dict[str, type[Transform]] = {"log": Log, "asinh": Asinh, "softplus": InverseSoftplus, "logit": Logit}
+SHRUNK = 0.8  # of the outer rows' mean excess
+FEWEST = 3  # outer rows
+LEAST = 0.02  # standard deviations of the column: the smallest mean excess, unless cells are wider
+AWAY = 1.5  # standard deviations of z: the hazard of a normal is taken there if an end is nearer
+STRETCH = 0.05  # standard deviations of z, within which slopes change
+STEEP = ("log", "asinh")  # maps whose inverse grows exponentially
+
+End = tuple[float, float, float]  # where it begins; dx/dz behind it, and the growth of that
 
 
 @dataclass(frozen=True)
@@ -104,3 +127,74 @@ def _outward(value: float, towards: float) -> float:
     near = np.float32(value)
     beyond = near >= value if towards > 0 else near <= value
     return float(near if beyond else np.nextafter(near, np.float32(towards)))
+
+
+@dataclass(frozen=True)
+class Tails(Saved):
+    """A column's tails.
+
+    Args:
+        low, high: Where each begins, its slope dx/dz, and the growth of the slope; None for a hard end.
+        stretch: Of z, within which the first map's slope becomes the tail's.
+    """
+
+    low: End | None
+    high: End | None
+    stretch: float
+
+    def around(self, first: Transform) -> Transform:
+        """The first map with these tails."""
+        return Extended(first, self.low, self.high, stretch=self.stretch)
+
+
+def tails_of(first: FirstMap | None, cells: Intervals, x: Numbers) -> Tails | None:
+    """The tails of a column with these cells behind its first map, if it has one, from training rows without NaN; None
+    if both its ends are hard."""
+    f = Identity(event_dim=0) if first is None else first.transform()
+    x = np.sort(cells.middles(x))
+    z = np.sort(_mapped(f, x)[0])
+    loc, scale = (0.0, 1.0) if isinstance(f, Histogram) else (z.mean(), z.std())
+    spread = x.std()
+    if not (spread > 0 and scale > 0 and math.isfinite(scale)):
+        return None
+    excess = [SHRUNK * max(_mean_excess(sign * x), cells.step, LEAST * spread) for sign in (-1, 1)]
+    ends = [
+        None if edge is None else _end(f, edge, m, loc, scale, None if first is None else first.name)
+        for edge, m in zip(_edges(first, f, cells), excess, strict=True)
+    ]
+    return None if ends == [None, None] else Tails(ends[0], ends[1], float(STRETCH * scale))
+
+
+def _edges(first: FirstMap | None, f: Transform, cells: Intervals) -> tuple[float | None, float | None]:
+    """Where the tails begin: beyond the cells of all rows; None for a hard end."""
+    if isinstance(f, Histogram):
+        low, high = f.edges[[0, -1]].tolist()
+        return low if f.cumulative[0] > 0 else None, high if f.cumulative[-1] < 1 else None
+    bounds = cells.bounds or (None, None)
+    hard = bounds[0] is not None or (first is not None and first.name == "log")
+    low, high = cells.lowest_edge(cells.minimum), cells.highest_edge(cells.maximum)
+    return None if hard else low, high if bounds[1] is None else None
+
+
+def _end(f: Transform, edge: float, excess: float, loc: float, scale: float, name: str | None) -> End:
+    place, log_slope = (float(v) for v in _mapped(f, np.array(edge)))
+    own, away = math.exp(-log_slope) * scale, max(abs(place - loc) / scale, AWAY)
+    hazard = away + 1 / away
+    if name != "histogram":
+        excess = min(excess, own / hazard)
+    slope = excess * hazard if name in (*STEEP, "histogram") else own
+    return edge, slope / scale, excess / scale**2
+
+
+def _mean_excess(x: Numbers) -> float:
+    """The mean by which the largest square root of n of the numbers exceed the next one."""
+    some = min(max(round(math.sqrt(len(x))), FEWEST), len(x) - 1)
+    outer = np.sort(x)[-some - 1 :]
+    return float((outer[1:] - outer[0]).mean())
+
+
+@torch.no_grad()
+def _mapped(f: Transform, x: Numbers) -> tuple[Numbers, Numbers]:
+    """The values of a map and their log-slopes."""
+    z, log_slope = f(torch.as_tensor(x, dtype=torch.float64))
+    return z.numpy(), log_slope.numpy()

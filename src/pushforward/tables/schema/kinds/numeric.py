@@ -14,8 +14,7 @@ from ....transforms.base import Transform
 from ....transforms.elementwise import Identity
 from ..partial_cells import encoded, points_of
 from .base import Atom, Bounds, Description, Hints, Numbers
-from .column_maps import FirstMap, bounded_map, free_map
-from .column_tails import Tails, tails_of
+from .column_maps import FirstMap, Tails, bounded_map, free_map, tails_of
 from .histogram import histogram_of
 from .intervals import Intervals
 

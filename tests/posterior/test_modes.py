@@ -12,8 +12,8 @@ import pushforward as pf
 from pushforward.diagnostics.peaks import Peaks, peaks_from
 from pushforward.numerics.annealing import KERNELS, Path
 from pushforward.objectives.fab import AlphaDivergence, AnnealedBootstrap
+from pushforward.posterior.modes import search
 from pushforward.posterior.over_modes import tempered
-from pushforward.posterior.search import search
 from pushforward.testing import targets
 
 
@@ -35,7 +35,7 @@ FOUR = gaussians([[0.0, 0, 0], [9, 0, 3], [-5, 8, 0], [60, 60, -60]], [1.0, 0.3,
 @pytest.fixture(autouse=True)
 def few_probes(monkeypatch):
     """Rounds of a search have a number of probes, not a time, so that a busy machine searches as much."""
-    monkeypatch.setattr("pushforward.posterior.search.LARGEST", 20_000)
+    monkeypatch.setattr("pushforward.posterior.modes.LARGEST", 20_000)
 
 
 def seeded():
