@@ -74,6 +74,8 @@ def test_wrong_arguments_are_refused():
         Dequantise(1)
     with pytest.raises(ValueError, match="levels=0"):
         VariationalDequantise((1, 2, 2), levels=0)
+    with pytest.raises(ValueError, match="levels=None"):
+        Dequantise(None)
     with pytest.raises(ValueError, match=r"alpha=0\.5"):
         UnitLogit(0.5)
     with pytest.raises(ValueError, match="'uniform' or 'variational'"):

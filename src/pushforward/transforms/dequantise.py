@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -33,15 +33,17 @@ class FromLevels(Transform):
     the inverse gives the level whose cell contains z.
 
     Args:
-        levels: x holds whole numbers from 0 to levels - 1, of any dtype, such as uint8; None for real numbers.
+        levels: x holds whole numbers from 0 to levels - 1, of any dtype, such as uint8; None for real numbers, where
+            these may be.
         event_dim: Trailing dimensions of one event.
     """
 
     like: Tensor
+    or_real: ClassVar[bool] = False  # whether x may be real numbers
 
     def __init__(self, levels: Any, event_dim: int) -> None:
         super().__init__()
-        if levels is not None and levels < 2:
+        if not self.or_real if levels is None else levels < 2:
             raise ValueError(f"levels must be at least 2, got levels={levels}")
         self.levels, self.event_dim = levels, event_dim
         self.register_buffer("like", torch.zeros(()), persistent=False)  # carries the working dtype
@@ -132,6 +134,8 @@ class GaussianNoise(FromLevels):
     Reference:
         Zhai et al. (2024), arXiv:2412.06329, section 3.2.
     """
+
+    or_real = True
 
     def __init__(self, noise: float, levels: int | None = None, event_dim: int = 3) -> None:
         super().__init__(levels, event_dim)
