@@ -116,6 +116,13 @@ def test_derivatives_of_what_goes_in_steps_are_refused(tmp_path: Path) -> None:
             pf.export(flow, tmp_path / "m.pt2", gradients=True)
 
 
+@pytest.mark.parametrize(("name", "compile"), [("m.onnx", True), ("m.pt2", False)])
+def test_derivatives_are_machine_code_or_refused(name: str, compile: bool, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="gradients=True"):
+        pf.export(pf.realnvp(3, layers=2, hidden=(8,)), tmp_path / name, gradients=True, compile=compile)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("content", [b"", b"text", None])
 def test_files_of_another_kind_are_refused(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "m.pt2"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import pushforward as pf
+from pushforward.interop.export import PLAINER, exported
 from pushforward.testing import randomize
 
 FLOWS: dict[str, Callable[[], Any]] = {
@@ -112,6 +113,12 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence(
     with pytest.raises(error, match=words):
         pf.export(density(), tmp_path / name, method=method)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_are_exported_in_operators_that_other_libraries_have(dtype: torch.dtype) -> None:
+    program = exported(made("nsf").to(dtype))
+    assert not {node.target for node in program.graph.nodes} & PLAINER.keys()
 
 
 def test_a_table_is_exported_by_its_density(tmp_path: Path) -> None:

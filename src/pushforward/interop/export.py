@@ -104,14 +104,14 @@ def export(
     """
     path, first = Path(path), method or METHODS[0]
     if isinstance(density, TableModel) and path.suffix == ".onnx" and first == "log_prob":
-        _check(density.density, path, first, gradients)
+        _check(density.density, path, first, gradients, compile)
         with _quiet():
             graph = copy.deepcopy(TableGraph(density)).cpu().eval()
             given = graph.example(BATCH)
             graph(*given)  # refuses what no graph holds, in a sentence of its own
             _write_onnx(_traced(graph, given), graph, given, path)
         return path
-    checked = _check(density, path, first, gradients)
+    checked = _check(density, path, first, gradients, compile)
     density = copy.deepcopy(checked).eval().requires_grad_(False)  # the caller's is left unchanged
     with _quiet():
         module, inputs, program = _program(density, first)
@@ -161,12 +161,14 @@ def _check_density(density: Any) -> None:
         raise TypeError(f"density must be a flow or another density, got {type(density).__name__}{inside}")
 
 
-def _check(density: Any, path: Path, method: str, gradients: bool) -> Density:
+def _check(density: Any, path: Path, method: str, gradients: bool, compile: bool) -> Density:
     _check_density(density)
     if method not in METHODS:
         raise ValueError(f"method={method!r}: expected one of {', '.join(METHODS)}")
     if path.suffix not in FORMATS:
         raise ValueError(f"path={str(path)!r}: expected a name that ends in .pt2 (PyTorch) or .onnx")
+    if gradients and not (compile and path.suffix == ".pt2"):
+        raise ValueError("gradients=True is for machine code: it takes a name that ends in .pt2, and no compile=False")
     if path.suffix == ".onnx":
         for name in ("onnx", "onnxscript", "onnxruntime"):
             try:
@@ -352,8 +354,8 @@ def _copysign(x: Tensor, sign: Tensor) -> Tensor:
 
 
 def _asinh(x: Tensor) -> Tensor:
-    """Of float64, which onnxruntime lacks; beyond 1e8 it is log 2|x|."""
-    if x.dtype != torch.float64:
+    """Which onnxruntime lacks for float64; beyond 1e8 it is log 2|x|."""
+    if x.dtype == torch.float16:  # whose squares would overflow
         return NotImplemented
     size = x.abs()
     near, far = size.clamp_max(1e8), size.clamp_min(1e8) / 1e8
@@ -361,9 +363,7 @@ def _asinh(x: Tensor) -> Tensor:
 
 
 def _softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
-    """Of float64, which onnxruntime lacks."""
-    if x.dtype != torch.float64:
-        return NotImplemented
+    """Which onnxruntime lacks for float64."""
     return x.clamp_min(0) + (-beta * x.abs()).exp().log1p() / beta
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import torch
 from jax.scipy import special
 from torch import Tensor
+from torch.fx import Interpreter
 
 from ..distributions.base import Density
 from ..objectives.forms import foreign
@@ -41,22 +42,11 @@ def to_jax(density: Density) -> Callable[..., Any]:
         >>> jax.jit(jax.vmap(jax.grad(log_p)))(x)  # doctest: +SKIP
         >>> numpyro.factor("prior", log_p(theta))  # doctest: +SKIP
     """
-    program = exported(density)
+    program = _InJax(exported(density).module())
     for node in program.graph.nodes:
         if node.op == "call_function":
-            _operator_of(node)  # what is not known is said here
-    held = {**program.state_dict, **program.constants}
-    constants = {
-        spec.arg.name: held[spec.target].detach().cpu().numpy()
-        for spec in program.graph_signature.input_specs
-        if spec.target is not None
-    }
-
-    def log_density(x: Any, *context: Any) -> Any:
-        arrays = {name: jnp.asarray(value) for name, value in constants.items()}
-        return _run_program(program, arrays, (x, *context))
-
-    return log_density
+            _operator_of(node.target)  # what is not known is said here
+    return program.run
 
 
 def from_jax(log_density: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
@@ -95,29 +85,29 @@ def _run(function: Any, *tensors: Tensor) -> Tensor:
         return torch.utils.dlpack.from_dlpack(found).clone().to(tensors[0])
 
 
-def _run_program(program: torch.export.ExportedProgram, constants: dict[str, Any], given: Sequence[Any]) -> Any:
-    """The first output of a program, given its parameters and buffers by name, and its inputs."""
-    values, rest = dict(constants), iter(given)
-    for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name not in values:
-            values[node.name] = next(rest)
-        elif node.op == "call_function":
-            args, options = torch.fx.node.map_arg((node.args, node.kwargs), lambda other: values[other.name])
-            values[node.name] = _operator_of(node)(*args, **options)
-        elif node.op == "output":
-            return values[node.args[0][0].name]
+class _InJax(Interpreter):
+    """A program of PyTorch's operators that runs in JAX."""
+
+    def get_attr(self, target: Any, *given: Any) -> Any:
+        return jnp.asarray(super().get_attr(target, *given).detach().cpu().numpy())
+
+    def call_function(self, target: Any, args: Any, options: Any) -> Any:
+        return _operator_of(target)(*args, **options)
+
+    def call_module(self, *given: Any) -> None:
+        """Leaves out the checks of inputs, of which JAX has its own."""
 
 
-def _operator_of(node: torch.fx.Node) -> Callable[..., Any]:
-    """The operator of a node in JAX.
+def _operator_of(target: Any) -> Callable[..., Any]:
+    """An operator in JAX.
 
     Raises:
         ValueError: it has no counterpart here.
     """
-    name = str(node.target).removeprefix("aten.").removeprefix("prims.").split(".")[0]
+    name = str(target).removeprefix("aten.").removeprefix("prims.").split(".")[0]
     found = OPERATORS.get(name) or (getattr(jnp, name, None) if name in ALIKE else None)
     if found is None:
-        raise ValueError(f"the density needs {node.target}, which is not known in JAX")
+        raise ValueError(f"the density needs {target}, which is not known in JAX")
     return found  # type: ignore[no-any-return]
 
 
