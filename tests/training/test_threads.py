@@ -51,9 +51,9 @@ class Machine:
 
     def run(self, chosen, steps):
         for _ in range(steps):
-            with chosen.step():
-                self.used.append(torch.get_num_threads())
-                self.now += self.seconds[self.used[-1]]
+            self.used.append(torch.get_num_threads())
+            self.now += self.seconds[self.used[-1]]
+            chosen.took(self.seconds[self.used[-1]])
         return self.used[-1]
 
 

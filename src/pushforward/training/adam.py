@@ -28,7 +28,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self, skip: Tensor | None = None) -> None:
-        """Moves the parameters that have a gradient; nothing changes where ``skip`` is 1."""
+        """Moves the parameters that have a gradient, and forgets it; no parameter changes where ``skip`` is 1."""
         moved = {p: p.grad for p in self.parameters if p.grad is not None}
         if not moved:
             return
@@ -55,8 +55,5 @@ class Adam:
             eps=EPS,
             maximize=False,
         )
-
-    def zero_grad(self) -> None:
-        """Forgets the gradients."""
-        for p in self.parameters:
+        for p in moved:
             p.grad = None

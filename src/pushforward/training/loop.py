@@ -72,8 +72,10 @@ class Training:
             self._validate(monitor)
         over = self._over(progress)
         while not over:
-            with self.threads.step(), running_statistics(self.objective):
+            began = time.perf_counter()
+            with running_statistics(self.objective):
                 self._step(self.schedule.rate(at.step - at.start, progress, at.cooling) * 0.5**at.rollbacks)
+            self.threads.took(time.perf_counter() - began)
             at.step += 1
             progress = self._tick()
             if at.step % WATCH == 0:
@@ -97,7 +99,6 @@ class Training:
         good = (loss + norm).isfinite().float()
         self.optimizer.rate = rate
         self.optimizer.step(skip=1 - good)
-        self.optimizer.zero_grad()
         self.sums += torch.stack([loss.nan_to_num(0.0, 0.0, 0.0).float(), good, 1 - good])
         self.in_a_row = (self.in_a_row + 1) * (1 - good)
         if self.average:

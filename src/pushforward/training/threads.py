@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterator
 from types import TracebackType
 
 from ..numerics import threads
@@ -54,20 +52,13 @@ class StepThreads:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         threads.set_here(self.before)
 
-    @contextlib.contextmanager
-    def step(self) -> Iterator[None]:
-        """Wraps a step of the run: times it, and may change the number of threads for the next one."""
-        if len(self.candidates) == 1:
-            yield
-            return
-        started = time.perf_counter()
-        yield
-        now = time.perf_counter()
+    def took(self, seconds: float) -> None:
+        """Records the time of a step of the run; may change the number of threads for the next one."""
         if self.waiting:
-            self._try(now - started, now)
-        else:
-            self.recent.append(now - started)
-            self._watch(now)
+            self._try(seconds)
+        elif len(self.candidates) > 1:
+            self.recent.append(seconds)
+            self._watch()
 
     def _begin(self) -> None:
         """Prepares to try all numbers, starting with one thread, which no neighbour can slow down much."""
@@ -75,7 +66,7 @@ class StepThreads:
         self.times: dict[int, list[float]] = {number: [] for number in self.waiting}
         self.taken, self.rounds, self.began = 0, 0, time.perf_counter()
 
-    def _try(self, seconds: float, now: float) -> None:
+    def _try(self, seconds: float) -> None:
         """Records one more step with the number that is being tried."""
         if self.taken > 0:
             self.times[self.number].append(seconds)
@@ -91,10 +82,10 @@ class StepThreads:
         if statistics.median(self.times[self.number]) > BEHIND * quickest:
             self.waiting = [number for number in self.waiting if number < self.number]
         if not self.waiting:
-            self._compare(now)
+            self._compare()
         self._use(self.waiting[0] if self.waiting else self.number)
 
-    def _compare(self, now: float) -> None:
+    def _compare(self) -> None:
         """After a round: starts another one with the numbers close to the fastest, or makes the choice."""
         medians = {number: statistics.median(times) for number, times in self.times.items() if times}
         quickest = min(medians.values())
@@ -105,12 +96,13 @@ class StepThreads:
             self.times = {number: self.times[number] for number in near}
             return
         self.number = next(number for number in near if medians[number] <= WORTH * quickest)
-        self.usual, self.tried_until, self.spent = medians[self.number], now, now - self.began
+        self.usual, self.tried_until = medians[self.number], time.perf_counter()
+        self.spent = self.tried_until - self.began
         self.recent.clear()
 
-    def _watch(self, now: float) -> None:
+    def _watch(self) -> None:
         slow = len(self.recent) == WATCHED and statistics.median(self.recent) > SLOW * self.usual
-        if slow or now - self.tried_until > SHARE * self.spent:
+        if slow or time.perf_counter() - self.tried_until > SHARE * self.spent:
             self._begin()
             self._use(self.waiting[0])
 
