@@ -47,6 +47,13 @@ class Tableau:
         return tuple(i for i, weight in enumerate(self.b) if weight)
 
 
+def _adaptive(
+    name: str, a: tuple[tuple[float, ...], ...], c: tuple[float, ...], order: int, e: tuple[float, ...]
+) -> Tableau:
+    """A method whose last stage is the first of the next step."""
+    return Tableau(name, a, (*a[-1], 0.0), c, order, e)
+
+
 # Lecture: "Euler method".
 EULER = Tableau("euler", a=((),), b=(1.0,), c=(0.0,), order=1)
 
@@ -62,17 +69,16 @@ RK4 = Tableau(
 )
 
 # Bogacki, Shampine (1989), A 3(2) pair of Runge-Kutta formulas.
-BOSH3 = Tableau(
+BOSH3 = _adaptive(
     "bosh3",
     a=((), (1 / 2,), (0.0, 3 / 4), (2 / 9, 1 / 3, 4 / 9)),
-    b=(2 / 9, 1 / 3, 4 / 9, 0.0),
     c=(0.0, 1 / 2, 3 / 4, 1.0),
     order=3,
     e=(2 / 9 - 7 / 24, 1 / 3 - 1 / 4, 4 / 9 - 1 / 3, -1 / 8),
 )
 
 # Dormand, Prince (1980), A family of embedded Runge-Kutta formulae.
-DOPRI5 = Tableau(
+DOPRI5 = _adaptive(
     "dopri5",
     a=(
         (),
@@ -83,7 +89,6 @@ DOPRI5 = Tableau(
         (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
         (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
     ),
-    b=(35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84, 0.0),
     c=(0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0),
     order=5,
     e=(
@@ -98,7 +103,7 @@ DOPRI5 = Tableau(
 )
 
 # Tsitouras (2011), Runge-Kutta pairs of order 5(4) satisfying only the first column simplifying assumption.
-TSIT5 = Tableau(
+TSIT5 = _adaptive(
     "tsit5",
     a=(
         (),
@@ -115,15 +120,6 @@ TSIT5 = Tableau(
             -3.290069515436081,
             2.324710524099774,
         ),
-    ),
-    b=(
-        0.09646076681806523,
-        0.01,
-        0.4798896504144996,
-        1.379008574103742,
-        -3.290069515436081,
-        2.324710524099774,
-        0.0,
     ),
     c=(0.0, 0.161, 0.327, 0.9, 0.9800255409045097, 1.0, 1.0),
     order=5,
