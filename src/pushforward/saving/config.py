@@ -106,7 +106,8 @@ def _remember_arguments(init: Any) -> Any:
             bound.apply_defaults()
             given = list(bound.arguments.items())[1:]
             own = {**vars(self), **self._parameters, **self._buffers, **self._modules}
-            self._arguments = {name: Live if name in own and _is(own[name], value) else value for name, value in given}
+            live = [name for name, value in given if name in own and (own[name] is value or _is(own[name], value))]
+            self._arguments = dict(given) | dict.fromkeys(live, Live)
 
     return wrapper
 
@@ -115,7 +116,7 @@ def _is(stored: Any, value: Any) -> bool:
     """Whether what a module stores under the name of an argument is this argument."""
     if isinstance(stored, Tensor):  # its values may change: the constructor only needs the shape
         return isinstance(value, Tensor) and value.shape == stored.shape
-    return stored is value or _same_modules(stored, value) or same(stored, value)
+    return _same_modules(stored, value) or same(stored, value)
 
 
 def _same_modules(stored: Any, value: Any) -> bool:

@@ -11,9 +11,8 @@ from torch import Tensor
 import pushforward as pf
 from pushforward.distributions.base import Density
 from pushforward.distributions.guided import Guided
-from pushforward.distributions.guided.region import Region
+from pushforward.distributions.guided.region import Region, into, masses
 from pushforward.distributions.mixture import GaussianMixture
-from pushforward.numerics.truncated_normal import into, masses
 
 INF = math.inf
 
