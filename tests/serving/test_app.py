@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import http.client
 import io
 import json
@@ -123,6 +124,12 @@ def test_samples_are_those_of_the_library(url: str, model: pf.TableDensity) -> N
     given = ok(f"{url}/sample", {"n": 20, "given": {"group": "b", "day": "2023-01-31", "x": None}, "seed": 0})["rows"]
     assert {(row["group"], row["day"]) for row in given} == {("b", "2023-01-31")}
     assert len({row["x"] for row in given}) > 1
+    known = {"x": {"low": 0, "high": 1}, "stars": [1, 2], "posted": {"low": "01/06/2023"}}
+    inside = pl.DataFrame(ok(f"{url}/sample", {"n": 20, "given": known})["rows"])
+    assert inside["x"].is_between(0, 1).all()
+    assert set(inside["stars"]) == {1, 2}
+    assert (inside["posted"].str.to_date("%d/%m/%Y") >= dt.date(2023, 6, 1)).all()
+    assert ok(f"{url}/sample", {"n": 2, "given": "x > 3 AND n > 40"})["rows"][0]["x"] > 3
     fresh = [ok(f"{url}/sample", {"n": 2})["rows"] for _ in range(2)]
     assert fresh[0] != fresh[1]
 
@@ -155,7 +162,12 @@ def test_questions_are_answered(url: str, model: pf.TableDensity) -> None:
     both = ok(f"{url}/ask", {"where": {"group": ["a", "b"]}, "given": "x BETWEEN 0 AND 1"})
     assert both["probability"] == pytest.approx(1.0, abs=1e-6)
     refused(f"{url}/ask", {"where": "nothing > 1"}, 422, "nothing")
-    refused(f"{url}/ask", {"where": {"x": {"low": 1}}}, 422, "where")
+    ranges = {"where": {"x": {"low": 1}, "day": {"high": "2022-12-31"}}, "given": {"stars": [1, 2], "n": None}}
+    value = model.probability({"x": (1, None), "day": (None, dt.date(2022, 12, 31))}, {"stars": [1, 2]})
+    assert ok(f"{url}/ask", ranges)["probability"] == pytest.approx(value, abs=1e-4)
+    for asked in ({"x": {"least": 1}}, {"x": {"low": "1"}}, {"x": ["1"]}, {"group": "z"}, {"x": {"low": 2, "high": 1}}):
+        refused(f"{url}/ask", {"where": asked}, 422, "where", next(iter(asked)))
+    refused(f"{url}/ask", {"where": 5}, 422, "where")
 
 
 def test_a_column_is_predicted(url: str, model: pf.TableDensity) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import zoneinfo
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 
 from pushforward.serving.columns import RowType, json_rows
 from pushforward.serving.refusals import refusal_of
-from pushforward.serving.verbs import ImputeRequest, SampleRequest, Score, ScoreRequest, score_json
+from pushforward.serving.verbs import AskRequest, ImputeRequest, SampleRequest, Score, ScoreRequest, score_json
 
 
 def table(rows: int = 300) -> pl.DataFrame:
@@ -50,7 +51,7 @@ def cells(model: pf.TableDensity) -> RowType:
 
 
 def parsed(cells: RowType, rows: list[dict[str, Any]]) -> pl.DataFrame:
-    request = ScoreRequest.of(cells.row_type(), 1000).model_validate_json(json.dumps({"rows": rows}))
+    request = ScoreRequest.of(cells, 1000).model_validate_json(json.dumps({"rows": rows}))
     return cells.frame(request.rows)
 
 
@@ -86,9 +87,36 @@ def test_what_the_density_is_conditioned_on_is_needed(model: pf.TableDensity, ce
         parsed(cells, [{"group": "a", "small": 3}])
     with pytest.raises(InputError, match="is conditioned on group, day"):
         SampleRequest(n=2).answer(model, cells.frame([]))
-    given = cells.frame([{"group": "b", "day": dt.date(2022, 2, 1)}])
-    drawn = SampleRequest(n=2, seed=1).answer(model, given)
+    given = {"group": "b", "day": dt.date(2022, 2, 1)}
+    drawn = SampleRequest(n=2, seed=1, given=given).answer(model, cells.frame([]))
     assert drawn["group"].to_list() == ["b", "b"]
+
+
+def test_conditions_of_every_kind_of_column_hold_for_what_is_drawn(model: pf.TableDensity, cells: RowType) -> None:
+    row = {"group": "a", "day": "2022-02-01"}
+    known = {
+        "took": {"low": 100, "high": 400},
+        "opens": ["08:30:00", "09:30:00"],
+        "price": {"low": "1,000"},
+        "at": {"high": "2022-03-04T04:06Z"},
+        "stamp": {"low": "2022-02-01T00:00:00", "high": "2022/04/01 00:00"},
+        "small": [3, 4, 5],
+    }
+    asked = SampleRequest.of(cells, 9).model_validate_json(json.dumps({"n": 30, "seed": 0, "given": row | known}))
+    drawn = asked.answer(model, cells.frame([]))
+    assert drawn["took"].is_between(dt.timedelta(seconds=100), dt.timedelta(seconds=400)).all()
+    assert set(drawn["opens"]) <= {dt.time(8, 30), dt.time(9, 30)}
+    assert (drawn["price"] >= 1000).all()
+    assert (drawn["at"] <= dt.datetime(2022, 3, 4, 5, 7, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))).all()
+    assert drawn["stamp"].is_between("2022/02/01 00:00", "2022/04/01 00:00").all()
+    assert set(drawn["small"]) <= {3, 4, 5}
+
+
+def test_why_there_is_no_answer_is_said(model: pf.TableDensity, cells: RowType) -> None:
+    given = {"group": "never", "day": dt.date(2022, 2, 1)}
+    found = AskRequest(where={"small": (0, 10)}, given=given).answer(model, cells.frame([]))
+    assert np.isnan(found["probability"])
+    assert "never" in found["notes"][0]
 
 
 @pytest.mark.parametrize(

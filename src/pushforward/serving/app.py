@@ -55,8 +55,7 @@ class Server:
     def __init__(self, model: TableDensity, limits: ServeOptions) -> None:
         self.model, self.limits, self.metrics, self.jobs = model, limits, Metrics(), Jobs()
         self.cells = RowType(model.schema)
-        self.row = self.cells.row_type()
-        self.requests = {path: verb.of(self.row, limits.max_rows) for path, verb in VERBS.items()}
+        self.requests = {path: verb.of(self.cells, limits.max_rows) for path, verb in VERBS.items()}
         self.batcher = Batcher(self._batch, self.metrics.batches.observe)
         self.fields = {column.name: column.holes.share > 0 for column in model.schema.fields}  # and if null tells
         model.facts = {**model.facts, "frame": "polars"}
@@ -88,7 +87,7 @@ class Server:
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def openapi(self, _: Request) -> Response:
-        return json_answer(document(self.model.called, self.row, self.requests))
+        return json_answer(document(self.model.called, self.cells.row, self.requests))
 
     async def verb(self, path: str, request: Request) -> Response:
         """The answer to a verb, as JSON or as Arrow."""
@@ -171,7 +170,7 @@ class Server:
                 check_cells(body, self.limits.max_rows, len(self.cells.cells))
             read = kind.model_validate_json
             asked = read(body) if len(body) < LONG else await self.jobs.run(request, read, body)
-            rows = asked.given_rows()
+            rows = getattr(asked, "rows", [])
         self.metrics.rows.labels(path).inc(len(rows) if kind.of_rows else 0)
         return asked, rows
 

@@ -8,10 +8,11 @@ import math
 import zoneinfo
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal, NotRequired, Required
 
 import polars as pl
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag
 from typing_extensions import TypedDict  # pydantic does not accept Python 3.11's own
 
 from ..errors import listed
@@ -28,6 +29,7 @@ FIRST, LAST = dt.datetime(1, 1, 3, tzinfo=dt.UTC), dt.datetime(9999, 12, 29, tzi
 LONGEST = 2**63 / 1e6 - 1024  # longest duration in seconds; tables count in microseconds
 ROLES = ("modelled", "given", "follows")
 QUANTILES = 9
+FORMS = ', a list of such, or {"low": …, "high": …}'  # of a condition
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ class Cell:
         return whole if whole.cast(pl.Float64).equals(made) else made
 
     @property
-    def annotation(self) -> Any:
-        """The type of a cell for pydantic: strict, with null for unknown values."""
+    def kind(self) -> Any:
+        """The type of a value for pydantic, strict."""
         kinds: dict[str, Any] = {
             "truth": bool,
             "names": str if self.column.kind.grouped else Literal[self.column.kind.labels],
@@ -93,11 +95,29 @@ class Cell:
             "values": float if self.column.kind.grouped else Annotated[float, AfterValidator(self._known)],
         }
         moment = Annotated[str, AfterValidator(self._moment)]
-        kind: Any = moment if self.contents in ISO else kinds.get(self.contents, float)
-        needed = self.role == "given" and not self.column.holes.share
+        return moment if self.contents in ISO else kinds.get(self.contents, float)
+
+    @property
+    def annotation(self) -> Any:
+        """The type of a cell for pydantic, with null for unknown values."""
+        kind, needed = self.kind, self.role == "given" and not self.column.holes.share
         more = {"given": "; the density is conditioned on it", "follows": "; it follows from other columns"}
         about = Field(title=self.column.name, description=f"Expected: {self.expected}{more.get(self.role, '')}.")
         return Required[Annotated[kind, about]] if needed else NotRequired[Annotated[kind | None, about]]
+
+    @property
+    def condition(self) -> Any:
+        """The type of what may be known of a cell: a value, one of a list, or a range, whose ends need not occur."""
+        end: Any = (float if self.contents == "values" else self.kind) | None
+        ends = _typed(f"Range of {self.column.name}", {"low": NotRequired[end], "high": NotRequired[end]})
+        forms: Any = (
+            Annotated[self.kind | None, Tag("value")]
+            | Annotated[list[self.kind], Tag("list")]  # type: ignore[name-defined]
+            | Annotated[ends, AfterValidator(lambda ends: (ends.get("low"), ends.get("high"))), Tag("dict")]
+        )
+        form = Discriminator(lambda given: type(given).__name__ if isinstance(given, list | dict) else "value")
+        about = Field(title=self.column.name, description=f"Expected: {self.expected}{FORMS}.")
+        return NotRequired[Annotated[forms, form, about]]
 
     @property
     def info(self) -> dict[str, Any]:
@@ -165,17 +185,30 @@ class RowType:
         order = [*schema.given_names, *(schema.order or ()), *found]
         self.cells = {name: found[name] for name in dict.fromkeys(order) if name in found}
 
-    def row_type(self) -> Any:
+    @cached_property
+    def row(self) -> Any:
         """The type of a row for pydantic: cells by the names of their columns, and no others."""
-        made: Any = TypedDict  # the names are known only at run time
-        row = made("Row", {name: cell.annotation for name, cell in self.cells.items()})
-        row.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-        return row
+        return _typed("Row", {name: cell.annotation for name, cell in self.cells.items()})
+
+    @cached_property
+    def condition(self) -> Any:
+        """The type of a condition on rows: SQL, or what columns hold."""
+        columns = _typed("Condition", {name: cell.condition for name, cell in self.cells.items()})
+        forms: Any = Annotated[str, Tag("text")] | Annotated[columns, Tag("columns")]
+        return Annotated[forms, Discriminator(lambda given: "columns" if isinstance(given, dict) else "text")]
 
     def frame(self, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         """Checked rows as a frame, with the columns that any of them has."""
         names = [name for name in self.cells if any(name in row for row in rows)]
         return pl.DataFrame([self.cells[name].series([row.get(name) for row in rows]) for name in names])
+
+
+def _typed(name: str, fields: Mapping[str, Any]) -> Any:
+    """The type of an object with these fields and no others, strict."""
+    made: Any = TypedDict  # the names are known only at run time
+    found = made(name, fields)
+    found.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    return found
 
 
 def _span(seconds: float) -> dt.timedelta:

@@ -229,7 +229,8 @@ byId("ask").addEventListener("click", async () => {
   try {
     const found = await ask("ask", { where, given: Object.fromEntries(given) });
     const error = found.standard_error ? ` ± ${found.standard_error.toPrecision(2)}` : "";
-    say(byId("answer"), `P(${where} | ${given.length} cells) = ${shown(found.probability)}${error}`);
+    const asked = `P(${where} | ${given.length} cells) = ${shown(found.probability)}${error}`;
+    say(byId("answer"), [asked, ...found.notes].join("; "));
   } catch (error) { say(byId("answer"), error.message, true); }
 });
 byId("predict").addEventListener("click", async () => {

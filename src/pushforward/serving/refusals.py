@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import Response
 
 from ..errors import InputError, in_request
-from .columns import FIRST, LAST, RowType
+from .columns import FIRST, FORMS, LAST, RowType
 
 JSON = "application/json"
 SHOWN = 20  # problems listed in an answer
@@ -82,8 +82,8 @@ def _problem(one: Any, cells: RowType) -> dict[str, Any]:
     at: dict[str, Any] = {}
     if place[:1] == ["rows"] and len(place) > 1:
         at, place = {"row": int(place[1]) + 1}, place[2:]
-    elif place[:1] == ["given"] and len(place) > 1 and isinstance(place[1], str):
-        at, place = {"row": "given"}, place[1:]
+    elif place[1:2] == ["columns"] and len(place) > 2:  # of a condition
+        at, place = {"row": place[0]}, place[2:]
     elif place:
         at, place = {"field": str(place[0])}, place[1:]
     column = str(place[0]) if place and "row" in at else None
@@ -91,19 +91,20 @@ def _problem(one: Any, cells: RowType) -> dict[str, Any]:
         at["column"] = column
     if one["type"] == "missing" and column is None:
         return {**at, "expected": "a value", "got": "nothing"}
-    if one["type"] == "extra_forbidden":
+    if one["type"] == "extra_forbidden" and len(place) < 2:
         known = f"one of the columns {', '.join(cells.cells)}" if column else "a field of this request"
         return {**at, "expected": known, "got": "an unknown column" if column else "an unknown field"}
     cell = cells.cells.get(column or "")
     around = "^(Input should be|Value error,|List should have) | after validation.*"
-    expected = cell.expected if cell else re.sub(around, "", one["msg"])
+    forms = FORMS if isinstance(at.get("row"), str) else ""
+    expected = f"{cell.expected}{forms}" if cell else re.sub(around, "", one["msg"])
     got = "nothing" if one["type"] == "missing" else repr(one["input"])
     return {**at, "expected": expected, "got": got if len(got) <= 60 else f"{got[:57]}..."}
 
 
 def _sentence(problem: dict[str, Any]) -> str:
     row = problem.get("row")
-    where = "given: " if row == "given" else f"row {row}: " if row else ""
+    where = f"{row}: " if isinstance(row, str) else f"row {row}: " if row else ""
     where += f"column {problem['column']!r}: " if "column" in problem else ""
     where += f"{problem['field']!r}: " if "field" in problem else ""
     return f"{where}expected {problem['expected']}, got {problem['got']}"

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from ..errors import in_request, spelled
 from ..saving.jsonable import jsonable
 from ..tables.density import TableDensity
 from ..tables.io.table import Piece
+from ..tables.queries.known import Known
+from ..tables.queries.probability import probability, said_of
 from ..tables.queries.score import Scoring
+from ..tables.queries.where import Where
+from .columns import RowType
 
 R = TypeVar("R")
-Scalar = str | int | float | bool | None
-Condition = str | dict[str, Scalar | list[Scalar]]
 
 
 class Scores(BaseModel):
@@ -35,6 +39,7 @@ class Scores(BaseModel):
 class Probability(BaseModel):
     probability: float | None = Field(description="Null given a category that no training row had.")
     standard_error: float | None = Field(description="0 where the answer is exact.")
+    notes: list[str] = Field(description="What was decided, and why there is no answer.")
 
 
 class Drifted(BaseModel, extra="allow"):
@@ -55,20 +60,23 @@ class Verb(BaseModel):
     Attributes:
         answers: What pydantic documents of its answer; :class:`RowsAnswer` alone has rows of the table.
         of_rows: Whether it is put to rows, which may come as Arrow.
+        conditions: The fields that are conditions on rows.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     answers: ClassVar[Any] = RowsAnswer[dict[str, Any]]
     of_rows: ClassVar[bool] = True
+    conditions: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
-    def of(cls, row: Any, most: int) -> Any:
-        """The same with one row or more, and at most so many, of this type."""
-        return create_model(cls.__name__, __base__=cls, rows=(list[row], Field(min_length=1, max_length=most)))
-
-    def given_rows(self) -> list[dict[str, Any]]:
-        """The rows that it brings along."""
-        return getattr(self, "rows", [])
+    def of(cls, cells: RowType, most: int) -> Any:
+        """The same of the columns of a model; with one row or more, and at most so many."""
+        fields: dict[str, Any] = {
+            name: (cells.condition | None, copy(cls.model_fields[name])) for name in cls.conditions
+        }
+        if cls.of_rows:
+            fields["rows"] = (list[cells.row], Field(min_length=1, max_length=most))  # type: ignore[name-defined]
+        return create_model(cls.__name__, __base__=cls, **fields)
 
     def size(self, rows: int) -> int:
         """The number of rows in the answer, for so many in the request."""
@@ -99,25 +107,17 @@ class ScoreRequest(Verb):
 
 
 class SampleRequest(Draws):
-    """New rows, given some cells where they are known."""
+    """New rows, given what is known of them."""
 
-    of_rows = False
+    of_rows, conditions = False, ("given",)
     n: int = Field(1, ge=1, description="How many rows.")
-
-    @classmethod
-    def of(cls, row: Any, most: int) -> Any:
-        given = (row | None, Field(None, description="Cells that are known: rows are drawn given them."))
-        return create_model(cls.__name__, __base__=cls, given=given)
-
-    def given_rows(self) -> list[dict[str, Any]]:
-        known = {name: value for name, value in (getattr(self, "given", None) or {}).items() if value is not None}
-        return [known] if known else []
+    given: Any = Field(None, description="What is known, in the form of a condition: rows are drawn given it.")
 
     def size(self, rows: int) -> int:
         return self.n
 
     def answer(self, model: TableDensity, rows: pl.DataFrame) -> pl.DataFrame:
-        return model.sample(self.n, rows if rows.width else None, self.chosen)
+        return model.sample(self.n, self.given, self.chosen)
 
 
 class ImputeRequest(Draws):
@@ -135,19 +135,15 @@ class ImputeRequest(Draws):
 class AskRequest(Verb):
     """How probable it is that a row is so, of those of which something is known, with its standard error."""
 
-    answers, of_rows = Probability, False
-    where: Condition = Field(
-        description="A condition: SQL, as in price > 5000 AND cut = 'Ideal', or columns' values; a list is a choice."
-    )
-    given: Condition | None = Field(None, description="What is known, in the same form.")
-
-    @classmethod
-    def of(cls, row: Any, most: int) -> Any:
-        return cls
+    answers, of_rows, conditions = Probability, False, ("where", "given")
+    where: Any = Field(description="A condition: SQL, as in price > 5000 AND cut = 'Ideal', or what columns hold.")
+    given: Any = Field(None, description="What is known, in the same form.")
 
     def answer(self, model: TableDensity, rows: pl.DataFrame) -> dict[str, Any]:
-        value, error = model.probability(self.where, self.given, errors=True)
-        return {"probability": value, "standard_error": error}
+        known = Known.of(model, self.given)
+        found = probability(model, [Where.of(model, self.where)], known, model.seed)
+        notes = [spelled(note, in_request) for note in said_of(found, self.where, known)]
+        return {"probability": float(found.value[0]), "standard_error": float(found.error[0]), "notes": notes}
 
 
 class PredictRequest(Verb):

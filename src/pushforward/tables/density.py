@@ -41,7 +41,7 @@ from .queries.impute import impute, impute_file
 from .queries.known import Known
 from .queries.outliers import LEVEL, outliers, outliers_file
 from .queries.predict import PredictionKind, predict, predict_file, probabilities, quantiles
-from .queries.probability import ask, probability
+from .queries.probability import ask, probability, said_of
 from .queries.query import Query
 from .queries.sample import draw, sample_file
 from .queries.score import Scoring
@@ -377,11 +377,7 @@ class TableDensity(TableModel):
         asked = [Where.of(self, one) for one in (where if several else [where])]
         known = known.repeated(len(asked), "where") if several else known
         found = probability(self, asked, known, self.seed)
-        self._tell((*known.notes, *known.unheeded))
-        if len(found.value) and not found.value.any():
-            self._tell([f"{where}: no draw of the model lies there"])
-        if (found.value.isnan() & ~known.strange).any():
-            self._tell(["no draw of the model is as given, so there is no answer"])
+        self._tell(said_of(found, where, known))
         shown = tuple(float(part[0]) if known.one else part.numpy() for part in found)
         return shown if errors else shown[0]
 
@@ -403,7 +399,7 @@ class TableDensity(TableModel):
         """
         known = Known.of(self, given)
         found, several = quantiles(self, column, probabilities(q), known, self.seed), np.ndim(q) > 0
-        self._tell((*known.notes, *known.unheeded))
+        self._tell(known.notes)
         shaped = [part[0] if known.one else part for part in found]
         shaped = shaped if several else [part[..., 0] for part in shaped]
         return tuple(shaped) if errors else shaped[0]

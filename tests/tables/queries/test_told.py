@@ -10,6 +10,7 @@ import pytest
 
 import pushforward as pf
 from pushforward.errors import InputError
+from pushforward.tables.queries.known import Known
 
 N = 400
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 40, "lr": 0.02, "random_state": 0}
@@ -78,8 +79,7 @@ def test_a_total_is_given(model: pf.TableDensity) -> None:
     for ask in (
         lambda: model.sample(2, given={"paid": -5.0}),
         lambda: model.sample(2, given={"paid": 3.0, "x": (0, 1)}),
-        lambda: model.quantile("x", 0.5, given={"sum": 2.0}),
-        lambda: model.probability("x > 1", given={"sum": 2.0}),
+        lambda: model.region(["x"], given={"sum": 2.0}),
     ):
         with pytest.raises(InputError) as raised:
             ask()
@@ -101,11 +101,26 @@ def test_of_rows_a_total_may_stand_beside_the_range_of_another(model: pf.TableDe
     assert drawn["x"].tail(5).is_between(0, 1).all()
 
 
-def test_answers_that_do_not_heed_a_total_say_so(model: pf.TableDensity) -> None:
-    rows = pl.DataFrame({"x": [0.5, 0.0, 0.5, None], "sum": [2.0] * 4})
-    for ask in (lambda: model.probability("food > 1", given=rows), lambda: model.predict(rows, "food")):
-        ask()
-        assert [note for note in model.notes_ if "row 4:" in note]
+def test_probabilities_and_quantiles_given_a_total_are_those_of_draws(model: pf.TableDensity) -> None:
+    drawn = model.sample(2000, given={"sum": 2.0}, random_state=1)
+    value, error = model.probability("x > 1.2 AND food = 0", {"sum": 2.0}, errors=True)
+    assert abs(value - ((drawn["x"] > 1.2) & (drawn["food"] == 0)).mean()) < 4 * np.hypot(error, 0.01)
+    assert model.probability("x > 1.2", {"sum": 2.0}) + model.probability("x <= 1.2", {"sum": 2.0}) == pytest.approx(1)
+    rows = pl.DataFrame({"x": [0.5, None], "sum": [2.0, 2.0], "region": ["north", "south"]})
+    rest, any_part = model.probability("y BETWEEN 1.49 AND 1.51", given=rows)
+    assert rest == pytest.approx(1.0)
+    assert any_part < 0.1
+    assert model.probability({"town": ["a", "b"]}, given=rows) == pytest.approx([1.0, 0.0])
+    assert np.isnan(model.probability("x > 1", {"paid": -5.0}))
+    middle, error = model.quantile("x", 0.5, {"sum": 2.0}, errors=True)
+    assert abs(middle - drawn["x"].median()) < 4 * np.hypot(error, 0.02)
+    shares = model.predict(rows.drop("x"), "town", "proba").to_numpy()
+    assert shares[:, :2].sum(1) == pytest.approx([1.0, 0.0])
+
+
+def test_regions_do_not_heed_a_total_and_say_so(model: pf.TableDensity) -> None:
+    (note,) = Known.of(model, pl.DataFrame({"x": [0.5, None], "sum": [2.0] * 2})).unheeded
+    assert "row 2:" in note
 
 
 def test_what_no_parts_add_up_to_stays_missing(model: pf.TableDensity) -> None:

@@ -143,7 +143,7 @@ class Known:
 
     def refuse_counted(self) -> None:
         """Refuses conditions that are counted among draws."""
-        if any(where.rest for where in self.wheres) or (self.one and self.bound.any()):
+        if any(where.rest for where in self.wheres):
             here = "takes values and ranges of single columns that are modelled here"
             raise InputError(f"{here}, not what holds of several at once, or of one that follows from others", "given")
 

@@ -31,7 +31,7 @@ from .one_column import has_one_column, only_column
 from .probability import as_known, log_masses, of_density
 from .query import most_draws
 from .region import Region, stacked
-from .weighted_column import ColumnDistribution, WeightedColumn
+from .weighted_column import ColumnDistribution, WeightedColumn, error_of_share
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
 CALIBRATED = 500  # rows by which intervals are calibrated, at most
@@ -94,7 +94,7 @@ def predict(
     others = frame.drop(name, *model.schema.extra_names(frame.columns), strict=False)
     check_shared(model, frame, "the table")
     known = Known.of(model, others if others.width else None)
-    found, notes = distribution_of(model, name, known, seed), (*known.notes, *known.unheeded)
+    found, notes = distribution_of(model, name, known, seed), known.notes
     if kind == "interval":
         central, more = central_level(model, name, level, seed)
         low, high = found.quantile([0.5 - 0.5 * central, 0.5 + 0.5 * central]).t()
@@ -163,6 +163,13 @@ def _of_values(model: TableModel, known: Known, j: int, seed: int) -> WeightedCo
     ]
     weights, errors = torch.stack([one.value for one in found]).softmax(0), torch.stack([one.error for one in found])
     spread = weights * ((1 - 2 * weights) * errors.square() + (weights.square() * errors.square()).sum(0)).sqrt()
+    for row in (known.bound & ~known.strange).nonzero()[:, 0]:
+        x, log_w = (part[:, 0] for part in of_density(model, known.rows[row[None]], MOVED, seed, known.told[row[None]]))
+        share = log_w.masked_fill(~known.where(int(row)).region.holds(x), -math.inf).softmax(0)
+        for code in range(len(weights)):
+            held = (x[:, j] == code).double()
+            weights[code, row] = (share * held).sum()
+            spread[code, row] = error_of_share(share, held, weights[code, row])
     return WeightedColumn.of_codes(column, weights, spread)
 
 
@@ -184,14 +191,16 @@ def _of_numbers(model: TableModel, known: Known, j: int, seed: int) -> WeightedC
     )
     found, log_w = filled[..., j].double().cpu(), log_w.cpu()
     few = (effective(log_w) < min(EFFECTIVE, len(found) / 2)) & (x.isnan().sum(1) > 1)
-    some, draws = Rows(x, known.rows.context)[few], min(len(found), MOVED)
-    drawn, weight = of_density(model, some, draws, seed) if len(some) else (x[:0], x[:0])
-    for place, row in enumerate(few.nonzero()[:, 0].tolist()):
-        held = regions[row].holds(drawn[:, place]) & as_known(drawn[:, place], some[place : place + 1])
-        other = weight[:, place].masked_fill(~held, -math.inf)
-        if effective(other) > effective(log_w[:, row]):
-            found[: len(drawn), row], log_w[:, row] = drawn[:, place, j].double(), -math.inf
-            log_w[: len(drawn), row] = other
+    bound, draws = known.bound & ~known.strange, min(len(found), MOVED)
+    for which, told in ((few & ~bound, None), (bound, known.told[bound])):
+        some = Rows(x, known.rows.context)[which]
+        drawn, weight = of_density(model, some, draws, seed, told) if len(some) else (x[:0], x[:0])
+        for place, row in enumerate(which.nonzero()[:, 0].tolist()):
+            held = regions[row].holds(drawn[:, place]) & as_known(drawn[:, place], some[place : place + 1])
+            other = weight[:, place].masked_fill(~held, -math.inf)
+            if told is not None or effective(other) > effective(log_w[:, row]):
+                found[: len(drawn), row], log_w[:, row] = drawn[:, place, j].double(), -math.inf
+                log_w[: len(drawn), row] = other
     values, order = torch.from_numpy(schema.columns[j].kind.snap(found.numpy())).sort(0)
     weights = log_w.gather(0, order).softmax(0)
     return WeightedColumn(schema.columns[j], values, weights, torch.zeros_like(weights))

@@ -25,7 +25,6 @@ from torch import Tensor
 from ...distributions.guided import Answer
 from ...distributions.guided.holes import EVERY
 from ...distributions.guided.weights import REPLICATES
-from ...errors import InputError
 from ...models.console import Console
 from ...models.train import Rows
 from ..model import TableModel
@@ -33,6 +32,8 @@ from .known import Known
 from .one_column import has_one_column, only_column
 from .query import most_draws
 from .region import Region, stacked
+from .told import Told
+from .weighted_column import error_of_share
 from .where import Where
 
 A = TypeVar("A")
@@ -80,18 +81,28 @@ class Asked(NamedTuple):
 def probability(model: TableModel, wheres: Sequence[Where], known: Known, seed: int) -> Share:
     """P(where | what is known) of every row, with a condition for all or one for each; NaN given a category that no
     training row had."""
-    if known.one and known.bound.any():
-        raise InputError(
-            "takes a condition on a column that follows from others, such as a range or a list, not a value", "given"
-        )
-    some, each, n = ~known.strange, (wheres, known.wheres), max(len(wheres), len(known.wheres))
+    each, n = (wheres, known.wheres), max(len(wheres), len(known.wheres))
     asked = [Asked(*(part[place % len(part)] for part in each)) for place in range(n)]
     found = Share(*(torch.full((len(known),), math.nan, dtype=torch.float64) for _ in "ve"))
-    if some.any():
-        which = torch.arange(len(known)) % n
-        for whole, part in zip(found, _probability(model, known.rows[some], asked, which[some], seed), strict=True):
-            whole[some] = part
+    which = torch.arange(len(known)) % n
+    for bound in (False, True):
+        some = ~known.strange & (known.bound == bound)
+        if some.any():
+            own = known[some]
+            answer = partial(_of_draws, told=own.told) if bound else _probability
+            for whole, part in zip(found, answer(model, own.rows, asked, which[some], seed), strict=True):
+                whole[some] = part
     return found
+
+
+def said_of(found: Share, where: Any, known: Known) -> tuple[str, ...]:
+    """What is to be said beside probabilities."""
+    said = [*known.notes]
+    if len(found.value) and not found.value.any():
+        said.append(f"{where}: no draw of the model lies there")
+    if (found.value.isnan() & ~known.strange).any():
+        said.append("no draw of the model is as given, so there is no answer")
+    return tuple(said)
 
 
 def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int) -> Share:
@@ -301,19 +312,25 @@ def _share(weight: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
     value = (weight * held).sum().clamp(0.0, 1.0)
     if not (held * weight > 0).any() or not ((1 - held) * weight > 0).any():
         return value, BOUND * weight.square().sum()
-    return value, (weight * (held - value)).square().sum().sqrt()
+    return value, error_of_share(weight, held, value)
 
 
-def _of_draws(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int) -> Share:
-    """The share of draws of the density for which a condition holds, among those that are as known and as given."""
+def _of_draws(
+    model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, told: Told | None = None
+) -> Share:
+    """The share of draws of the density for which a condition holds, among those that are as known and as given; of
+    those that agree with what rows say of columns that follow from others, if they are told."""
     shares, plain = [], no_numbers(model, rows)
-    alike = rows.context is None and bool(plain.all())  # then all have the same draws
+    alike = rows.context is None and told is None and bool(plain.all())  # then all have the same draws
     for place in range(len(rows)):
         one, (where, given) = rows[place : place + 1], asked[int(which[place])]
         if not alike or not place:
-            draws = most_draws(1 if alike else len(rows), FEWEST, DRAWN if plain[place] else MOST, POINTS)
-            x, log_w = (part[:, 0] for part in of_density(model, one, draws, seed))
-            x, frame = _written(model, x, one, Region({}), seed)
+            draws = most_draws(
+                1 if alike else len(rows), FEWEST, DRAWN if plain[place] and told is None else MOST, POINTS
+            )
+            own = None if told is None else told[torch.tensor([place])]
+            x, log_w = (part[:, 0] for part in of_density(model, one, draws, seed, own))
+            x, frame = _written(model, x, one if own is None else Rows(x), Region({}), seed)
         among = _holds(given, x, frame) & as_known(x, one)
         weight = log_w.masked_fill(~among, -math.inf).softmax(0)
         shares.append(torch.stack(_share(weight, _holds(where, x, frame).double())))
@@ -331,9 +348,12 @@ def no_numbers(model: TableModel, rows: Rows) -> Tensor:
     return rows.x[:, [j for j, size in enumerate(model.schema.classes) if not size]].isnan().all(1)
 
 
-def of_density(model: TableModel, rows: Rows, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+def of_density(model: TableModel, rows: Rows, draws: int, seed: int, told: Told | None = None) -> tuple[Tensor, Tensor]:
     """Draws of the density given rows' contexts, ``(draws, n, features)``, on the CPU, and their log-weights: all 0, or
-    if numbers are known, those of draws that are as known."""
+    if numbers are known, or what follows from others is told, those of draws that are as known."""
+    if told is not None:
+        there = model.schema.missingness.forgotten(rows.x, 0.0)  # no cell is missing
+        return told.weighted(model, Rows(there, rows.context), draws, seed)
     if bool(no_numbers(model, rows).all()):
         generator, context = torch.Generator(model.device).manual_seed(seed), rows.to(model.device).context
         x = model.density.sample((draws,), context, generator=generator).view(draws, -1, rows.x.shape[1])
@@ -373,10 +393,10 @@ def ask(
 ) -> dict[str, Any]:
     """Prints the probability of a condition and its standard error; returns them."""
     known = Known.of(model, given, within)
-    value, error = (float(part[0]) for part in probability(model, [Where.of(model, where)], known, seed))
-    console.note(*known.notes)
+    found = probability(model, [Where.of(model, where)], known, seed)
+    console.note(*said_of(found, where, known))
+    value, error = (float(part[0]) for part in found)
     condition = " AND ".join([*(f"{name} = {value}" for name, value in given.items()), *([within] if within else [])])
-    told = f" ± {error:.2g}" if error else ", exactly" if value else ": no draw of the model lies there"
-    told = ": no draw of the model is as given" if math.isnan(value) else told
+    told = f" ± {error:.2g}" if error > 0 else ", exactly" if value > 0 else ""
     console.say(f"P({where}{f' | {condition}' if condition else ''}) = {value:.4g}{told}")
     return {"probability": value, "standard_error": error, "where": where, "given": given, "within": within}

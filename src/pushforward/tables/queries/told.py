@@ -64,11 +64,25 @@ class Told:
     ) -> Tensor:
         """The rows with their holes drawn, ``(draws, n, features)``; all NaN where no draw agrees with what is known.
 
-        They are resampled from so many draws of the guide; where there are any, from those that are ``allowed``, told
-        from filled rows and the rows.
+        They are resampled from so many weighted ones; where there are any, from those that are ``allowed``, told from
+        filled rows and the rows.
         """
+        found, log_w = self.weighted(model, rows, candidates, seed)
+        allow = allowed(found.to(model.device), rows.x.to(model.device)).cpu()
+        kept = log_w.masked_fill(~allow, -math.inf)
+        log_w = torch.where(kept.isneginf().all(0), log_w, kept)  # some columns may hardly have a value in such rows
+        none = log_w.isneginf().all(0)
+        generator = torch.Generator().manual_seed(seed ^ 1)  # other numbers than those of the draws
+        taken = torch.multinomial(log_w.masked_fill(none, 0.0).softmax(0).T, draws, True, generator=generator).T
+        return picked(found, taken).masked_fill(none[:, None], math.nan)
+
+    @torch.no_grad()
+    def weighted(self, model: TableModel, rows: Rows, candidates: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Draws of what rows lack, ``(candidates, n, features)``, on the CPU, and their log-weights: -inf where they do
+        not agree with what is known."""
         guided, here, turns = model.guide_for("cannot draw missing cells"), rows.to(model.device), self._turns(rows.x)
-        left, generator = turns.repeat_interleave(-(-candidates // len(turns)), 0), torch.Generator().manual_seed(seed)
+        left = turns.repeat(-(-candidates // len(turns)), 1, 1)[:candidates]
+        generator = torch.Generator().manual_seed(seed)
         u, v, z = torch.rand(3, *left.shape, dtype=torch.float64, generator=generator)
         points = spread_seen(model.cells, self.schema.seen(here.x).expand(left.shape), u.to(here.x))
         z, known = torch.special.ndtri(z.clamp(1e-15, 1 - 1e-15)).to(guided.guide.loc), ~here.x.isnan()
@@ -81,12 +95,7 @@ class Told:
             log_p = guided.guide.log_prob(some, here.context, given=known, order=holes)
             log_q.append(log_p.cpu() - torch.where(last, log_width, 0.0).sum(-1))
         log_w = guided.joint.log_prob(filled, context).double().cpu() - torch.stack(log_q).logsumexp(0)
-        log_w = log_w.masked_fill(~agrees | log_w.isnan(), -math.inf)
-        kept = log_w.masked_fill(~allowed(filled, here.x).cpu(), -math.inf)
-        log_w = torch.where(kept.isneginf().all(0), log_w, kept)  # some columns may hardly have a value in such rows
-        none = log_w.isneginf().all(0)
-        taken = torch.multinomial(log_w.masked_fill(none, 0.0).softmax(0).T, draws, True, generator=generator).T
-        return torch.where(rows.x.isnan(), picked(found, taken), rows.x).masked_fill(none[:, None], math.nan)
+        return torch.where(rows.x.isnan(), found, rows.x), log_w.masked_fill(~agrees | log_w.isnan(), -math.inf)
 
     @property
     def _solved(self) -> list[Computed]:

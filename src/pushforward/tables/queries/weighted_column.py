@@ -16,6 +16,19 @@ from ..schema.columns import Column
 CENTRE = 0.25  # share of the draws whose shortest range holds the mode
 
 
+def error_of_share(weights: Tensor, held: Tensor, share: Tensor) -> Tensor:
+    r"""The standard error of the share of weighted draws ``(K, n)`` for which something holds; weights sum to 1.
+
+    That of the delta method, :math:`\sum w^2 (1_k - v)^2`, is small by chance if those of a few large weights agree; so
+    it is at least that of as many independent draws as are effective, :math:`v (1 - v) \sum w^2`.
+
+    Reference:
+        Kong (1992), A note on importance sampling using standardized weights, University of Chicago, report 348.
+    """
+    by_delta, independent = (weights * (held - share)).square().sum(0), share * (1 - share) * weights.square().sum(0)
+    return by_delta.maximum(independent).sqrt()
+
+
 class ColumnDistribution:
     """p(column | what is known) in n rows; all values, asked and answered, are encoded as by the column. An
     ``InputError`` says of a column of names that it has no order and no mean.
@@ -98,9 +111,13 @@ class WeightedColumn(ColumnDistribution):
         asked, place = torch.as_tensor(q, dtype=torch.float64), self.quantile(q)
         errors = []
         for k in range(len(asked)):
-            below = (self._amounts(self.values) <= self._amounts(place[:, k])).double()
-            drawn = 0.0 if self.column.classes else self.weights * (below - asked[k])
-            error = (drawn + self.errors * below).square().sum(0).sqrt()[:, None]
+            amounts, at = self._amounts(self.values), self._amounts(place[:, k])
+            below = (amounts <= at).double()
+            if self.column.classes:
+                error = (self.errors * below).square().sum(0).sqrt()[:, None]
+            else:
+                one = (self.weights * (amounts == at)).amax(0)  # a draw of much weight may hold more than the error
+                error = (error_of_share(self.weights, below, asked[k]) + one)[:, None]
             ends = self.quantile((asked[k] + torch.cat([-error, error], 1)).clamp(0, 1))
             errors.append(0.5 * (self._amounts(ends[:, 1]) - self._amounts(ends[:, 0])))
         return torch.stack(errors, 1)

@@ -118,7 +118,7 @@ def test_the_server_and_its_form_know_it(model: pf.TableDensity) -> None:
     from pushforward.serving.verbs import ScoreRequest, scores
 
     row = RowType(model.schema)
-    request = ScoreRequest.of(row.row_type(), 10)
+    request = ScoreRequest.of(row, 10)
     rows = request.model_validate_json(json.dumps({"rows": [{"weight": "2 kg", "size": 2.0, "day": "Tue"}]})).rows
     found = scores(model, row.frame(rows), [])
     assert found[0].log_density == pytest.approx(model.score_samples(row.frame(rows))[0])
