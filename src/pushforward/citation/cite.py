@@ -37,7 +37,8 @@ def bibliography(model: nn.Module) -> str:
     for module in model.modules():
         keys.update(_papers_of(module))
     entries = papers()
-    return "\n\n".join(PARTS.sub("", entries[key]) for key in sorted(keys, key=_year_and_key))
+    by_year = sorted(keys, key=lambda key: (re.sub(r"\D", "", key), key))
+    return "\n\n".join(PARTS.sub("", entries[key]) for key in by_year)
 
 
 @functools.cache
@@ -67,8 +68,3 @@ def _papers_of(module: nn.Module) -> Iterator[str]:
         yield "roeder2017sticking"
     if arguments.get("trace") == "hutchinson":
         yield "hutchinson1990stochastic"
-
-
-def _year_and_key(key: str) -> tuple[str, str]:
-    digits = "".join(character for character in key if character.isdigit())
-    return digits, key

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -126,15 +125,10 @@ class PixelDensity:
     def _in_chunks(self, run: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, context: Tensor | None) -> Tensor:
         size = self.size(max(self.levels, 16) if self.exact else 16)
         parts = []
-        with self._seeded():
+        # dequantisation draws from the global generators, whose state is restored for the caller
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(self.seed)
             for start in range(0, len(x), size):
                 given = None if context is None else context[start : start + size].to(self.device)
                 parts.append(run(x[start : start + size].to(self.device), given).cpu())
         return torch.cat(parts)
-
-    @contextmanager
-    def _seeded(self) -> Iterator[None]:
-        """Dequantisation draws from the global generators, whose state is restored for the caller."""
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(self.seed)
-            yield

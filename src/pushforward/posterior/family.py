@@ -16,7 +16,7 @@ from ..nets.mlp import MLP
 from ..objectives.divergences import ReverseKL
 from ..objectives.family import Family, check_width, given
 from ..objectives.user_target import LogDensity, UserTarget
-from ..recipes.by_name import flow_by_name
+from ..recipes.by_name import flow_by_name, seeded
 from ..training.fit import TrainingData, train
 from ..training.options import FitOptions
 from ..transforms.base import Transform
@@ -140,8 +140,7 @@ def fit_family(
         ValueError: contexts do not fit the flow, or the log-density violates its contract.
     """
     seed, like = training.steps.seed, torch.zeros((), dtype=space.dtype)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # for contexts drawn with PyTorch's global generator
+    with seeded(seed):  # for contexts drawn with PyTorch's global generator
         if isinstance(flow, str):
             scaled = {"encoder": context_scale(family, like)}
             flow = flow_by_name(flow, space.free, context=family.width, **sizes, options=scaled)
@@ -152,8 +151,7 @@ def fit_family(
         loss = ReverseKL(flow, target, contexts=family.contexts, **options)
     result = train(loss, TrainingData(), training)
     assert loss.family is not None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         generator = torch.Generator(flow.device).manual_seed(seed)
         found = judged(flow, loss.family, generator)
     notes = loss.log_density.notes if isinstance(loss.log_density, UserTarget) else ()

@@ -20,6 +20,7 @@ from ..models.options import TrainingOptions
 from ..models.train import Rows, train_on
 from ..numerics import affine
 from ..objectives.anyorder import AnyOrderLikelihood
+from ..recipes.by_name import seeded
 from ..recipes.models import anyorder
 from ..transforms.base import Transform
 from .schema.cells import Cells, MarginalFill
@@ -91,8 +92,7 @@ def build_guide(schema: Schema, x: Tensor, weights: Tensor | None, seed: int) ->
     width = WIDTH if sum(size or 2 for size in schema.classes) < WIDE else 2 * WIDTH
     narrow = x.shape[1] <= (HOLED if bool(x.isnan().any()) else COMPLETE)
     first = _first_maps(schema.columns, x, narrow)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         guide = anyorder(
             len(schema.columns),
             context=schema.context_features,

@@ -93,16 +93,14 @@ def _modes(x: Tensor, centres: list[list[float]], scale: float) -> Tensor:
     return _normal(distance, 0.0, scale).sum(-1).logsumexp(-1) - math.log(len(centres))
 
 
-def _eight(radius: float) -> list[list[float]]:
-    return [[radius * math.cos(k * math.pi / 4), radius * math.sin(k * math.pi / 4)] for k in range(8)]
-
+_EIGHT = [[3 * math.cos(k * math.pi / 4), 3 * math.sin(k * math.pi / 4)] for k in range(8)]
 
 #: Neal's funnel: v ~ N(0, 3²), and all else ~ N(0, exp(v)). Neal (2003), Slice sampling, section 8.
 funnel = Target(_funnel, 10, log_z=0.0)
 #: A bent Gaussian: x_1 ~ N(0, 2²), x_2 ~ N(x_1² / 2 - 2, 1/2²).
 banana = Target(_banana, 2, log_z=0.0)
 #: Eight Gaussians on a circle that overlap a little.
-mixture = Target(lambda x: _modes(x, _eight(3.0), 0.7), 2, log_z=0.0)
+mixture = Target(lambda x: _modes(x, _EIGHT, 0.7), 2, log_z=0.0)
 #: Two Gaussians 12 standard deviations apart: what a flow misses most easily.
 separated = Target(lambda x: _modes(x, [[-6.0, 0.0], [6.0, 0.0]], 1.0), 2, log_z=0.0)
 

@@ -6,10 +6,8 @@ A step is a forward pass, a backward pass and one fused update. The host synchro
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -143,15 +141,18 @@ class Training:
         self.in_a_row.zero_()
 
     def _validate(self, monitor: Monitor) -> None:
-        """Computes the held-out loss, updates the best weights, and adds a line to the history."""
+        """Computes the held-out loss, with averaged weights if an average is kept, updates the best weights, and adds a
+        line to the history."""
         at, per_epoch = self.at, self.source.steps_per_epoch
         total, good, bad = self.sums.tolist()
         self.sums.zero_()
         at.skipped += int(bad)
         train = total / good if good else None
-        with self._averaged():
-            loss, error = self._held_out()
-            self._compare(train, loss, error)
+        current = [p.detach().clone() for p in self.parameters] if self.average else []
+        self._assign(self.average)
+        loss, error = self._held_out()
+        self._compare(train, loss, error)
+        self._assign(current)
         line = {
             "step": at.step,
             "epoch": at.step / per_epoch if per_epoch else None,
@@ -194,14 +195,6 @@ class Training:
         weight, total, squares, weight_squares = (self.world.mean(sums) * self.world.count).tolist()
         mean, rows = total / weight, weight**2 / weight_squares  # rows: effective number of rows
         return mean, math.sqrt(max(squares / weight - mean**2, 0.0) / max(rows - 1, 1))
-
-    @contextlib.contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Inside, the flow has its averaged weights, if an average is kept."""
-        current = [p.detach().clone() for p in self.parameters] if self.average else []
-        self._assign(self.average)
-        yield
-        self._assign(current)
 
     @torch.no_grad()
     def _assign(self, values: list[Tensor]) -> None:

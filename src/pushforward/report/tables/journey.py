@@ -63,7 +63,7 @@ def frames(
     z = flow.base.sample((POINTS,), generator=generator)
     given = None if context is None else model.given(context[torch.arange(POINTS) % len(context)])
     stages = _on_the_way(flow)
-    points = torch.stack([_carry(transform, z, given) for _, transform in stages])  # (frames, POINTS, 2)
+    points = torch.stack([stage.inverse(z, given)[0].double().cpu() for _, stage in stages])  # (frames, POINTS, 2)
     low, high = _box(points, data)
     densities = None if context is not None else [_density(model, stage, low, high) for _, stage in stages]
     return {
@@ -104,10 +104,6 @@ def _after_each_layer(transform: Transform) -> list[tuple[str, Transform]]:
 
 
 @torch.no_grad()
-def _carry(transform: Transform, z: Tensor, context: Tensor | None) -> Tensor:
-    return transform.inverse(z, context)[0].double().cpu()
-
-
 @torch.no_grad()
 def _density(model: RowModel, transform: Transform, low: Tensor, high: Tensor) -> str:
     """The square root of the density on a grid, scaled to 0 to 255, row by row from the top, in base64."""
