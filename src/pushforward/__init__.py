@@ -101,7 +101,12 @@ __all__ = ["__version__", *_HOMES, *_MODULES]
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        try:
+            return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        except ImportError as error:
+            if not (error.name or "").startswith("sklearn"):
+                raise
+        raise ImportError(f"{name} needs scikit-learn 1.6 or newer: pip install 'pushforward[sklearn]'")
     if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,6 +11,9 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor, nn
 
 from ..distributions.base import Density
@@ -25,19 +28,6 @@ from ..tables.selection.cross_fitting import AverageOptions, cross_fit, wants_av
 from ..tables.selection.members import Points
 from ..training.fit import fit as train
 from ..transforms.normalization import Standardize
-
-try:
-    from sklearn.base import BaseEstimator, DensityMixin
-    from sklearn.utils import check_random_state
-    from sklearn.utils.validation import _check_sample_weight
-
-    # sklearn.py imports these two from here, so that the message below reports a missing scikit-learn.
-    from sklearn.utils.validation import check_is_fitted as check_is_fitted
-    from sklearn.utils.validation import validate_data as validate_data
-except ImportError:
-    raise ImportError(
-        "FlowDensity and ConditionalFlowDensity need scikit-learn 1.6 or newer: pip install 'pushforward[sklearn]'"
-    ) from None
 
 
 @dataclasses.dataclass(eq=False, repr=False)

@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from ..distributions.average import Average
@@ -17,14 +21,6 @@ from ..distributions.flow import Flow
 from ..recipes.by_name import learning_rate
 from ..tables.selection.cross_fitting import FEW_ROWS, MEMBERS, AverageOptions, cross_fit
 from ..tables.selection.members import Points, folds
-
-try:
-    from sklearn.base import BaseEstimator, OutlierMixin
-    from sklearn.neighbors import NearestNeighbors
-    from sklearn.utils import check_random_state
-    from sklearn.utils.validation import check_is_fitted, validate_data
-except ImportError:
-    raise ImportError("FlowOutlier needs scikit-learn 1.6 or newer: pip install 'pushforward[sklearn]'") from None
 
 MIXTURES = (1, 3, 8, 20)  # numbers of components
 CLOSE = 1e-3  # standard deviations; anything nearer is the row itself

@@ -11,22 +11,22 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    assert_all_finite,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 
 from ..tables.density import TableDensity
 from ..tables.io.frames import from_frame
 from ..tables.queries.one_column import only_column
 from ..tables.queries.predict import central_level, probabilities
 from ..tables.queries.weighted_column import ColumnDistribution
-from .estimator import check_is_fitted, is_frame, seed_of, validate_data
-
-try:
-    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import assert_all_finite, check_consistent_length, column_or_1d
-except ImportError:
-    raise ImportError(
-        "FlowRegressor and FlowClassifier need scikit-learn 1.6 or newer: pip install 'pushforward[sklearn]'"
-    ) from None
+from .estimator import is_frame, seed_of
 
 LEAST_ROWS = 10
 

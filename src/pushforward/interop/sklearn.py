@@ -8,21 +8,14 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from ..tables.io.frames import from_frame
 from ..tables.queries.known import Known
 from ..tables.queries.one_column import has_one_column, only_column
 from ..tables.queries.sample import draw
-from .estimator import (
-    FlowEstimator,
-    as_tensor,
-    check_is_fitted,
-    checked_weights,
-    seed_of,
-    table_with_text,
-    validate_data,
-)
+from .estimator import FlowEstimator, as_tensor, checked_weights, seed_of, table_with_text
 
 DRAWS = 1000
 
