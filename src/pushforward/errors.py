@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 Spelling = Callable[[str, Any], str]
@@ -98,6 +99,13 @@ def at_least_one(**sizes: Any) -> None:
     for name, size in sizes.items():
         if min(size, default=1) < 1 if isinstance(size, Sequence) else size < 1:
             raise ValueError(f"{name} must be at least 1, got {name}={size}")
+
+
+def positive_integers(**sizes: Any) -> None:
+    """Refuses sizes that are no integers of at least 1."""
+    for name, size in sizes.items():
+        if not isinstance(size, Integral) or size < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {name}={size!r}")
 
 
 def positive(**numbers: float) -> None:

@@ -140,7 +140,7 @@ def test_what_does_not_fit_is_said():
         calibration(flow, x, context[:29])
     with pytest.raises(ValueError, match="columns has 1 names, but x has 2 features"):
         calibration(flow, x, context, columns=["a"])
-    with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="draws must be at least 1, got draws=0"):
         calibration(flow, x, context, draws=0)
     with pytest.raises(ValueError, match="at least 100 rows for a classifier, got 30"):
         local_test(flow, x, context)
@@ -151,5 +151,5 @@ def test_what_does_not_fit_is_said():
         local_test(flow, x, None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="draws must be at least 22, got 5"):
         local_test(flow, x, context, draws=5)
-    with pytest.raises(ValueError, match="permutations must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="permutations must be at least 1, got permutations=0"):
         local_test(flow, x, context, permutations=0)

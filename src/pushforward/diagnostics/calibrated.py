@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..distributions.base import Density
+from ..errors import at_least_one
 from .ranks import RankTest, band, rank, rank_test
 
 if TYPE_CHECKING:
@@ -156,8 +157,7 @@ def draws_for(
         return posterior.flatten(2)
     if not isinstance(posterior, Density):
         raise TypeError(f"posterior must be a density or a tensor of draws, got {type(posterior).__name__}")
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
+    at_least_one(draws=draws)
     if context is None:
         return posterior.sample((draws, len(x)), generator=generator).flatten(2)
     if context.shape[:-1] != x.shape[:1]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import at_least_one
 from .calibrated import draws_for
 from .ranks import normal_scores, rank
 
@@ -81,8 +82,7 @@ def local_test(
     """
     if len(x) < FEWEST:
         raise ValueError(f"x must have at least {FEWEST} rows for a classifier, got {len(x)}")
-    if permutations < 1:
-        raise ValueError(f"permutations must be at least 1, got {permutations}")
+    at_least_one(permutations=permutations)
     if not isinstance(context, Tensor) or context.dim() != 2 or len(context) != len(x):
         got = tuple(context.shape) if isinstance(context, Tensor) else type(context).__name__
         raise ValueError(f"context must have shape ({len(x)}, features), one row for each x, got {got}")

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import at_least_one
 from ..saving.config import Configurable
 
 
@@ -77,8 +78,7 @@ class LogisticLevels(Levels):
 
     def __init__(self, levels: int, mixtures: int = 10) -> None:
         super().__init__()
-        if mixtures < 1:
-            raise ValueError(f"mixtures must be at least 1, got mixtures={mixtures}")
+        at_least_one(mixtures=mixtures)
         self.levels, self.num_params = levels, 3 * mixtures
         self.register_buffer("centres", torch.linspace(-1, 1, mixtures + 2)[1:-1], persistent=False)
 

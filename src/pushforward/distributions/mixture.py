@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, MixtureSameFamily, MultivariateNormal
 
+from ..errors import one_of
 from ..numerics.logs import log_sum_exp
 from ..numerics.matrices import triangle, with_log_diagonal
 from ..numerics.quantiles import NODES, NODES_OF_MANY, normal_nodes, quantile_between
@@ -58,8 +59,7 @@ class GaussianMixture(Density):
                 "features and components must be at least 1 and context at least 0, "
                 f"got features={features}, components={components} and context={context}"
             )
-        if covariance not in COVARIANCES:
-            raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}, got covariance={covariance!r}")
+        one_of(COVARIANCES, covariance=covariance)
         self.event_shape, self.context_features = torch.Size((features,)), context
         self.covariance, size = covariance, context + features
         self.logits = nn.Parameter(torch.zeros(components))

@@ -16,6 +16,7 @@ from torch.func import functional_call
 from ..distributions.average import Average
 from ..distributions.flow import Flow
 from ..distributions.guided import AnyOrder
+from ..errors import at_least_one
 from ..nets.encoders import Scaled
 from ..nets.made import Masked
 from ..nets.mlp import MLP
@@ -77,8 +78,7 @@ def density_estimator(
         raise ValueError(f"average must be in [0, 1), got average={average}")
     if not gain > 0:
         raise ValueError(f"gain must be above 0, got gain={gain}")
-    if members < 1:
-        raise ValueError(f"members must be at least 1, got members={members}")
+    at_least_one(members=members)
 
     def build(batch_x: Tensor, batch_y: Tensor) -> SbiFlowEstimator:
         """sbi passes the modelled rows first and the conditions second."""

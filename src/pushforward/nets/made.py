@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import at_least_one
 from .in_turn import Inverse, in_turn, places_of
 from .mlp import Perceptron, has_context
 
@@ -133,8 +134,7 @@ def _degrees(
 
 
 def _check(features: int, num_params: int, context: int, hidden: tuple[int, ...]) -> None:
-    if features < 1 or num_params < 1:
-        raise ValueError(f"features and num_params must be at least 1, got {features} and {num_params}")
+    at_least_one(features=features, num_params=num_params)
     needed = max(features - (0 if has_context(context) else 1), 1)
     if min(hidden, default=needed) < needed:
         raise ValueError(

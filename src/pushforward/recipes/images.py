@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from ..distributions.flow import Flow
+from ..errors import positive_integers
 from ..nets.attention import CausalTransformer
 from ..nets.conv import ConvNet, ResidualConvNet
 from ..transforms.autoregressive import Autoregressive
@@ -23,7 +24,7 @@ from ..transforms.reversible import Reversible
 from ..transforms.scalar import Affine, Scalar, Spline
 from ..transforms.splits import Channel, Checkerboard
 from .layers import affine, in_reverse
-from .networks import ContextOptions, Networks, check, shares_options
+from .networks import ContextOptions, Networks, shares_options
 
 LIMIT = 1.0  # of an image coupling's log-scale: with dozens in sequence, an unusual image must not blow up
 
@@ -57,7 +58,7 @@ def glow(
     Reference:
         Kingma, Dhariwal (2018), Glow, arXiv:1807.03039. Lecture: "Glow samples".
     """
-    check(levels=levels, steps=steps, hidden=hidden)
+    positive_integers(levels=levels, steps=steps, hidden=hidden)
     check_squeezes(shape, levels)
     net = replace(Networks.small((hidden, hidden), **options), activation=activation)
     stages: list[Transform] = []
@@ -116,7 +117,7 @@ def tarflow(
         Zhai et al. (2024), Normalizing flows are capable generative models, arXiv:2412.06329. Lecture: "Gaussian
         autoregressive NF".
     """
-    check(blocks=blocks)
+    positive_integers(blocks=blocks)
     if not noise >= 0:
         raise ValueError(f"noise must be at least 0, got noise={noise}")
     net = Networks.small(**options)
@@ -172,7 +173,7 @@ def pixels(
 
 def image_realnvp(shape: Sequence[int], layers: int, net: Networks) -> Flow:
     """RealNVP with the paper's partitioning: checkerboards, squeeze, channels, half factored out."""
-    check(layers=layers)
+    positive_integers(layers=layers)
     check_squeezes(shape, 0)
     C, H, W = shape
     stages: list[Transform] = []

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Unpack
 
 from ..distributions.flow import Flow
+from ..errors import positive_integers
 from ..nets.lipschitz import LipschitzMLP
 from ..transforms.base import Transform
 from ..transforms.block import BlockAutoregressive
@@ -19,7 +20,7 @@ from ..transforms.planar import Planar, Sylvester
 from ..transforms.residual import Residual
 from ..transforms.scalar_monotone import Bernstein, DeepSigmoid, Gaussianization, MonotonicNetwork, SumOfSquares
 from .layers import TAILS, autoregressive, stacked
-from .networks import ContextOptions, NetworkOptions, Networks, check, shares_options
+from .networks import ContextOptions, NetworkOptions, Networks, shares_options
 
 
 @shares_options
@@ -209,7 +210,7 @@ def bnaf(
     Reference:
         De Cao, Titov, Aziz (2019), arXiv:1904.04676.
     """
-    check(features=features, layers=layers, **{f"hidden[{k}]": width for k, width in enumerate(hidden)})
+    positive_integers(features=features, layers=layers, **{f"hidden[{k}]": width for k, width in enumerate(hidden)})
     net, units = Networks.small(hidden, **options), [max(-(-width // features), 4) for width in hidden]
 
     def layer(number: int) -> Sequence[Transform]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..errors import one_of, positive_integers
 from ..nets.graph import GraphMLP, checked_graph
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
@@ -16,7 +17,7 @@ from ..transforms.linear import PLU
 from ..transforms.permutation import Permutation
 from ..transforms.scalar import Affine, Scalar
 from ..transforms.splits import Half
-from .networks import Networks, check
+from .networks import Networks
 
 # Log-scales of affine layers are bounded by 15 in total, and by 5 in each layer. Otherwise single outliers meet narrow
 # scales in layer after layer and lose thousands of nats, and in single precision a RealNVP with random weights is not
@@ -38,9 +39,8 @@ def stacked(features: int, layers: int, layer: Layer, mixing: str = "reverse") -
     Two consecutive layers are a pair, which takes the features in both orders, or moves both halves; random orders come
     between pairs, so that no feature is left out.
     """
-    check(features=features, layers=layers)
-    if mixing not in MIXINGS:
-        raise ValueError(f"mixing must be one of {', '.join(MIXINGS)}, got mixing={mixing!r}")
+    positive_integers(features=features, layers=layers)
+    one_of(MIXINGS, mixing=mixing)
     parts = [*layer(0)]
     for number in range(1, layers):
         parts += [*MIXINGS[mixing](features, number % 2 == 1), *layer(number)]
@@ -96,7 +96,7 @@ def along_graph(
     tails: float | None = None,
 ) -> list[Transform]:
     """One autoregressive transform along a graph: any second one, or mixing, would add dependence on grandparents."""
-    check(features=features)
+    positive_integers(features=features)
     if mixing in ("random", "rotation"):
         raise ValueError(f"mixing={mixing!r} would mix features that adjacency keeps apart: leave it out")
     graph = checked_graph(adjacency, features, net.context)

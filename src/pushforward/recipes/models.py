@@ -10,9 +10,10 @@ from ..distributions.conditional import Bernoulli, Categorical, Gaussian, Mixtur
 from ..distributions.guided import AnyOrder
 from ..distributions.mixture import GaussianMixture
 from ..distributions.pixelcnn import PixelCNN
+from ..errors import one_of, positive_integers
 from ..nets.subset import SubsetNet
 from ..transforms.base import Transform
-from .networks import ContextOptions, Networks, check, shares_options
+from .networks import ContextOptions, Networks, shares_options
 
 FAR = 3.0  # times five standard deviations, beyond which numbers of an any-order model are linear
 
@@ -41,11 +42,10 @@ def made(
         Germain et al. (2015), MADE, arXiv:1502.03509. Lecture: "Autoregressive MLP".
     """
     kinds = {"gaussian": Gaussian, "mixture": Mixture, "bernoulli": Bernoulli, "categorical": Categorical}
-    if conditional not in kinds:
-        raise ValueError(f"conditional must be one of {', '.join(kinds)}, got conditional={conditional!r}")
+    one_of(kinds, conditional=conditional)
     if (classes is None) == (conditional == "categorical"):
         raise ValueError(f"classes is for conditional='categorical', got conditional={conditional!r} and {classes=}")
-    check(features=features)
+    positive_integers(features=features)
     sizes = {"mixture": components, "categorical": classes}
     part = kinds[conditional](*([sizes[conditional]] if conditional in sizes else []))
     net = Networks.small(hidden, **options)
@@ -102,7 +102,7 @@ def gmm(features: int, *, context: int = 0, components: int = 8, covariance: str
         >>> mixture.conditional([0]).sample((5,), x[0, :1]).shape
         torch.Size([5, 2])
     """
-    check(features=features)
+    positive_integers(features=features)
     return GaussianMixture(features, components, covariance=covariance, context=context)
 
 
@@ -143,7 +143,7 @@ def anyorder(
         >>> density.log_prob(torch.tensor([0.5, 3.0, torch.nan])).shape
         torch.Size([])
     """
-    check(features=features)
+    positive_integers(features=features)
     sizes = [size or 0 for size in classes] if classes is not None else [0] * features
     if len(sizes) != features or any(size < 0 or size == 1 for size in sizes):
         raise ValueError(f"classes must hold at least 2, or None, for each of {features} features, got {classes}")

@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import Any, TypedDict, TypeVar, Unpack, get_args, get_type_hints
 
 import torch
@@ -177,14 +176,3 @@ class Networks:
         """A density of that kind with its context and encoder, on the device and in the dtype."""
         model = kind(*parts, **sizes, context=self.context, encoder=self.encoder)
         return model.to(device=self.device, dtype=self.dtype)
-
-
-def check(**sizes: Any) -> None:
-    """Refuses sizes that are no positive integers.
-
-    Raises:
-        ValueError: names the first of them.
-    """
-    for name, size in sizes.items():
-        if not isinstance(size, Integral) or size < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {name}={size}")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..distributions.bounded import BoxUniform
 from ..distributions.flow import Flow
+from ..errors import positive_integers
 from ..nets.field import FourierField, MLPField
 from ..transforms.base import Transform
 from ..transforms.compose import Compose, Inverse
@@ -20,7 +21,7 @@ from ..transforms.scalar import Additive, Affine, ScalarChain, Spline
 from ..transforms.scalar_splines import CircularSpline
 from .images import image_realnvp
 from .layers import TAILS, affine, along_graph, autoregressive, couplings, stacked
-from .networks import ContextOptions, NetworkOptions, Networks, StyleOptions, check, shares_options
+from .networks import ContextOptions, NetworkOptions, Networks, StyleOptions, shares_options
 
 
 @shares_options
@@ -54,7 +55,7 @@ def maf(
     Reference:
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
-    check(layers=layers)
+    positive_integers(layers=layers)
     net, mixing = Networks(hidden=hidden, **options), "rotation" if linear else mixing
     if adjacency is not None:
         return net.flow(features, *along_graph(adjacency, features, affine(1), net, mixing, TAILS))
@@ -107,7 +108,7 @@ def nsf(
         return net.flow(features, *make(features, layers, Spline(bins, bound), net, mixing))
     if coupling:
         raise ValueError("adjacency is for autoregressive transforms: leave coupling=True out")
-    check(layers=layers)
+    positive_integers(layers=layers)
     splines = ScalarChain([Spline(bins, bound) for _ in range(layers)])
     return net.flow(features, *along_graph(adjacency, features, splines, net, mixing))
 
@@ -187,7 +188,7 @@ def realnvp(
     net = Networks(**options)
     if not isinstance(features, int):
         return image_realnvp(features, layers, net)
-    check(layers=layers)
+    positive_integers(layers=layers)
     return net.flow(features, *couplings(features, layers, affine(layers), net, mixing))
 
 
@@ -230,7 +231,7 @@ def ffjord(
     Reference:
         Grathwohl et al. (2019), FFJORD, arXiv:1810.01367. Lecture: "FFJORD density estimation".
     """
-    check(features=features)
+    positive_integers(features=features)
     net = Networks.small(hidden, **options)
     if frequencies < 0:
         raise ValueError(f"frequencies must not be negative, got frequencies={frequencies}")

@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor
 
+from ..errors import one_of
+
 # In nats; those without a closed form were found by numerical integration, to about 0.001.
 ENTROPIES = {
     "8gaussians": 2.8316,
@@ -37,8 +39,7 @@ def sample(name: str, n: int, *, generator: torch.Generator | None = None) -> Te
     Raises:
         ValueError: an unknown name.
     """
-    if name not in _TOYS:
-        raise ValueError(f"name must be one of {', '.join(_TOYS)}, got name={name!r}")
+    one_of(_TOYS, name=name)
     return _TOYS[name](_Dice(n, generator))
 
 

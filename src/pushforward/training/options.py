@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from ..errors import positive_integers
 from .schedule import OpenEnded, Schedule, duration, is_count
 
 MOST_STEPS, MOST_EPOCHS = 20_000, 5  # of a run that ends by itself: whichever is longer
@@ -76,8 +76,8 @@ class StepOptions:
     validate_every: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "patience", "validate_every"):
-            require_count(name, getattr(self, name))
+        counts = {"batch_size": self.batch_size, "patience": self.patience, "validate_every": self.validate_every}
+        positive_integers(**{name: count for name, count in counts.items() if count is not None})
         for name in ("lr", "clip"):
             value = getattr(self, name)
             if not (value > 0 and (name == "clip" or math.isfinite(value))):
@@ -107,7 +107,7 @@ class Records:
     metrics: str | Path | None = None
 
     def __post_init__(self) -> None:
-        require_count("checkpoint_every", self.checkpoint_every)
+        positive_integers(checkpoint_every=self.checkpoint_every)
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,3 @@ class FitOptions:
     where: Hardware = field(default_factory=Hardware)
     kept: Records = field(default_factory=Records)
     initialize: bool = True
-
-
-def require_count(name: str, value: Any) -> None:
-    """Refuses anything but an integer of at least 1, or None."""
-    if value is not None and not (isinstance(value, int) and value >= 1):
-        raise ValueError(f"{name} must be an integer of at least 1, got {name}={value!r}")
