@@ -22,7 +22,7 @@ from ..models.machine import device_named
 from ..models.train import Rows, joined, train_on, training_facts
 from ..numerics import threads
 from ..objectives.divergences import ForwardKL
-from ..recipes.by_name import IMAGE_FLOWS, default_image_flow, image_flow_by_name
+from ..recipes.by_name import default_image_flow, image_flow_by_name
 from ..transforms.multiscale import possible_squeezes
 from .labelled import GIVEN, ImageSplits, LabelledImages, divide, one_hot, packed
 from .model import ImageModel, describe_held_out
@@ -172,8 +172,6 @@ def _classes(pictures: LabelledImages, options: ImageOptions, console: Console) 
 
 
 def _flow(name: str, pictures: LabelledImages, levels: int, context: int, options: ImageOptions) -> Density:
-    if name not in IMAGE_FLOWS:
-        raise InputError(f"there is no such flow for images; choose one of {listed(IMAGE_FLOWS)}", "model", name)
     _, height, width = pictures.shape
     possible, scales = possible_squeezes(pictures.shape), 1 if options.scales is None else options.scales
     if name == "glow" and not 1 <= scales <= possible:

@@ -203,7 +203,7 @@ def image_flow_by_name(
         seed: Seed of the weights.
     """
     if name not in IMAGE_FLOWS:
-        raise ValueError(f"there is no image flow {name!r}; choose one of {', '.join(IMAGE_FLOWS)}")
+        raise ValueError(f"there is no such flow for images; choose one of {', '.join(IMAGE_FLOWS)}")
     asked = {option: value for option, value in options.items() if value is not None}
     for option in asked:
         owners = [flow for flow, make in IMAGE_FLOWS.items() if option in inspect.signature(make).parameters]
