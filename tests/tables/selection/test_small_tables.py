@@ -113,6 +113,15 @@ def test_gmm_is_an_average_of_mixtures_alone() -> None:
     assert {type(member).__name__ for member in model.density.base.members} == {"GaussianMixture"}
 
 
+def test_a_number_that_nearly_follows_is_judged_on_the_scale_of_its_fits() -> None:
+    x, noise = np.random.default_rng(0).normal(size=(2, 1200))
+    rows = pl.DataFrame({"x": x, "y": 2 * x + 0.002 * noise})
+    model = pf.TableDensity("gmm", columns=["y"], given=["x"], queries=False).fit(rows[:200])
+    found, fresh = model.predict(rows[200:], "y", "interval"), rows["y"][200:]
+    assert fresh.is_between(found["low"], found["high"]).mean() == pytest.approx(0.9, abs=0.06)
+    assert (model.percentile(model.score_samples(rows[200:])) <= 10).mean() == pytest.approx(0.1, abs=0.06)
+
+
 def test_the_shell_takes_members(tmp_path: Path) -> None:
     TABLE.write_csv(tmp_path / "t.csv")
     line = f"fit {tmp_path}/t.csv -o {tmp_path}/m --flow maf --members 2 --steps 20 --layers 1 --hidden 8,8 --quiet"

@@ -141,10 +141,8 @@ def _whole(flow: Density, rows: TableSplits, numbers: Flow) -> Density:
 def _spread(flow: Density, some: Rows, rows: TableSplits, generator: torch.Generator) -> Rows:
     """The numbers of some rows at one point of their cells, with their contexts."""
     some = some[torch.randperm(len(some), generator=generator)[:LEARNT]]
-    x, context = (
-        Cells(rows.schema)(some.x, torch.rand(some.x.shape, generator=generator, dtype=some.x.dtype)),
-        some.context,
-    )
+    u, context = torch.rand(some.x.shape, generator=generator, dtype=some.x.dtype), some.context
+    x = Cells(rows.schema)(some.x, u)
     if isinstance(flow, Mixed):
         here = flow.names_at.device
         context = flow.divide(x.to(here), None if context is None else context.to(here))[2].cpu()

@@ -25,7 +25,7 @@ from ..guide import GuideFill
 from ..schema.cells import Cells
 from ..schema.preprocessing import preprocessing
 from ..schema.schema import Schema
-from ..splits import TableSplits, spread
+from ..splits import TableSplits
 from .candidate import Candidate, Fitted, Task
 from .categories import RATE, crossed_categories, side_by_side
 from .cross_fitting import FEW_ROWS, AverageOptions, CrossFitted, cross_fit, wants_average
@@ -137,7 +137,7 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
     If one flow is trained already, for which there are too few rows, it is one of small flows, and takes over its
     categories."""
     started, options, training = time.perf_counter(), task.options, task.options.training
-    first, points, codes = _standardised(rows, task.fill, task.seed)
+    first, sample, points, codes = _standardised(rows, task.fill, task.seed)
     chosen = AverageOptions(
         flow=options.flow,
         members=options.members,
@@ -159,10 +159,17 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
         found = cross_fit(points, chosen)
     except ValueError as error:
         raise InputError(str(error)) from None
-    categories = _categories(rows, codes, found.folds, trained, task) if codes.shape[1] else []
+    categories: list[Categories] = []  # the density of all, and those without each fold; the same if it is taken over
+    if isinstance(trained, Mixed):
+        categories = [trained.categories] * (1 + len(found.folds))
+    elif sizes := [size for size in rows.schema.classes if size]:
+        categories = crossed_categories(found.folds, sizes, codes, rows.together, training)
 
     def whole(numbers: Average, k: int | None) -> Density:
-        before = first if k is None else _first_without(rows, found.folds, k, task.seed)
+        before = first
+        if k is not None:  # a fold's own first maps, but on the scale of its fits, from which a number may not be moved
+            rest = rows.together[others(found.folds, k)]
+            before = Compose(preprocessing(rows.schema.shaped(rest.x, rest.weights, again=True).numeric, sample))
         flow = Flow(before, numbers, context=points.given)
         return Mixed(categories[0 if k is None else k + 1], flow, rows.schema.classes) if categories else flow
 
@@ -216,40 +223,25 @@ def _fitted(
     return Fitted(name, f"an {name} densities", density, task.options.flow, facts, [], unseen)
 
 
-def _first_without(rows: TableSplits, folds: list[Tensor], k: int, seed: int) -> Compose:
-    """The first transforms of the numbers, as they are without the rows of one fold."""
-    rest = rows.together[others(folds, k)]
-    schema = rows.schema.shaped(rest.x, rest.weights, again=True).numeric
-    return Compose(preprocessing(schema, spread(rest, rows.schema, seed)[:, rows.schema.numbers]))
-
-
-def _categories(
-    rows: TableSplits, codes: Tensor, folds: list[Tensor], trained: Density | None, task: Task
-) -> list[Categories]:
-    """The density of the categories, and those fitted without each fold; the same if it is taken over."""
-    if isinstance(trained, Mixed):
-        return [trained.categories] * (1 + len(folds))
-    sizes = [size for size in rows.schema.classes if size]
-    return crossed_categories(folds, sizes, codes, rows.together, task.options.training)
-
-
 def _suits_trees(schema: Schema) -> bool:
     """Whether one number is modelled given other columns."""
     return len(schema.columns) == 1 and bool(schema.numbers) and schema.context_features > 0
 
 
-def _standardised(rows: TableSplits, fill: GuideFill | None, seed: int) -> tuple[Compose, Points, Tensor]:
-    """The first transforms of the numbers; the training rows, then the validation rows, after them, completed by a
-    guide if there is one, with the categories in their contexts; and the codes of these."""
+def _standardised(rows: TableSplits, fill: GuideFill | None, seed: int) -> tuple[Compose, Tensor, Points, Tensor]:
+    """The first transforms of the numbers, and the sample that standardises them; the training rows, then the
+    validation rows, after them, completed by a guide if there is one, with the categories in their contexts; and the
+    codes of these."""
     schema, whole, generator = rows.schema, rows.together, torch.Generator().manual_seed(seed)
     x, u = whole.x, torch.rand((COPIES, *whole.x.shape), generator=generator, dtype=whole.x.dtype)
     context = None if whole.context is None else whole.context.expand(COPIES, -1, -1)
     copies = Cells(schema, fill).weighted(x.expand(u.shape), u, context=context)[0]
-    first = Compose(preprocessing(schema.numeric, copies[0][: len(rows.train), schema.numbers]))
+    sample = copies[0][: len(rows.train), schema.numbers]
+    first = Compose(preprocessing(schema.numeric, sample))
     codes = copies[0][:, [j for j, size in enumerate(schema.classes) if size]]
     given = [] if whole.context is None else [whole.context.float()]
     if codes.shape[1]:
         given.append(indicators(codes, [size for size in schema.classes if size]).float())
     with torch.no_grad():
         z = first(copies[..., schema.numbers])[0].float()
-    return first, Points.of(z, torch.cat(given, -1) if given else None, whole.weights), codes
+    return first, sample, Points.of(z, torch.cat(given, -1) if given else None, whole.weights), codes
