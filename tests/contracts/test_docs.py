@@ -47,10 +47,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("pushforward.tables.queries.query.most_draws.__defaults__", (4, 512, 5_000))
     monkeypatch.setattr("pushforward.tables.queries.query.FEWEST", 4)
     monkeypatch.setattr("pushforward.tables.queries.highest_density.POINTS", 1_500)
-    for module in ("highest_density", "predict"):
-        monkeypatch.setattr(f"pushforward.tables.queries.{module}.CALIBRATED", 40)
+    monkeypatch.setattr("pushforward.tables.queries.known.CALIBRATED", 40)
     monkeypatch.setattr("pushforward.tables.queries.predict.MOST", 2_048)
-    monkeypatch.setattr("pushforward.tables.queries.predict.NODES", 2_048)
     monkeypatch.setattr("pushforward.tables.queries.probability.PRECISE", (1.0, 0.5))
     monkeypatch.setattr("pushforward.tables.fit.FEW_STEPS", 20)
     monkeypatch.setattr("pushforward.tables.selection.kinds.ROWS_EACH", 40)  # mixtures of 8 at most

@@ -146,7 +146,7 @@ class FlowRegressor(RegressorMixin, Predictor):
             ValueError: ``level`` is no probability.
         """
         found = self._distribution(X)
-        central, notes = central_level(self.table_, found.column.name, level, self.table_.seed)
+        central, notes = central_level(self.table_, found.column.name, (), level, self.table_.seed)
         for note in notes:
             warnings.warn(note, UserWarning, stacklevel=2)
         return found.quantile([0.5 - 0.5 * central, 0.5 + 0.5 * central]).numpy()

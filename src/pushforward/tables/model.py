@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..diagnostics.linear_gaussian import LinearGaussian
 from ..distributions.base import Density
@@ -31,6 +32,8 @@ from .schema.schema import Schema
 from .splits import HELD_OUT, fingerprint, held_out_order
 from .targets import describe_target
 
+QUESTIONS = 100  # whose calibration is remembered
+
 
 class TableModel(FittedDensity):
     """A density of rows with the facts of its fit.
@@ -49,6 +52,7 @@ class TableModel(FittedDensity):
     guided: Guided | None = None
     cells: Cells
     samples: int
+    _known: dict[Any, Tensor]
 
     def guide_for(self, instead: str) -> Guided:
         """The density with its guide."""
@@ -233,9 +237,16 @@ class TableModel(FittedDensity):
         self.guided = density if isinstance(density, Guided) else None
         known = facts["schema"]  # of a fit as it is, of a saved model as JSON
         self.schema = known if isinstance(known, Schema) else Schema.from_json(known)
-        self.cells, self.samples = Cells(self.schema, self.fill), int(facts.get("samples", 16))
+        self.cells, self.samples, self._known = Cells(self.schema, self.fill), int(facts.get("samples", 16)), {}
         if self.guided is not None:
             with_cells(self.guided, self.cells)
+
+    def once(self, answer: Callable[..., Tensor], *question: Hashable) -> Tensor:
+        """What a function says of the model and a question, computed once for each of the last few questions."""
+        known = self._known
+        if (answer, question) not in known:
+            self._known = known = dict([*known.items(), ((answer, question), answer(self, *question))][-QUESTIONS:])
+        return known[answer, question]
 
     def _whole(self) -> Density:
         return self.density if self.guided is None else self.guided

@@ -37,7 +37,7 @@ def mixture() -> pf.TableDensity:
 @pytest.fixture
 def _by_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Levels are calibrated by fewer rows, each of which takes draws, and these by fewer draws of what is missing."""
-    monkeypatch.setattr("pushforward.tables.queries.highest_density.CALIBRATED", 40)
+    monkeypatch.setattr("pushforward.tables.queries.known.CALIBRATED", 40)
     monkeypatch.setattr("pushforward.tables.queries.query.most_draws.__defaults__", (32, 512, 60_000))
 
 

@@ -62,6 +62,18 @@ def test_a_column_is_predicted(folder: Path, tmp_path: Path) -> None:
     assert pl.read_csv(tmp_path / "found.csv").columns == ["low", "high"]
 
 
+def test_what_calibrates_intervals_is_asked_once_for_each_question(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, inner = [], predict.distribution_of
+    monkeypatch.setattr(predict, "distribution_of", lambda *given: asked.append(len(given[2])) or inner(*given))
+    model, rows = pf.TableDensity.load(folder / "model"), pl.read_csv(folder / "rows.csv")
+    first, *_ = (model.predict(some, "x", "interval", level) for some, level in ((rows, 0.9), (rows[:3], 0.5)))
+    model.predict(rows.select("kind"), "x", "interval")
+    assert asked == [20, 60, 3, 20, 60]  # of the rows, and of those that were held out
+    assert first.equals(model.predict(rows, "x", "interval"))
+
+
 def test_rows_whose_share_of_draws_is_odd_may_take_those_of_the_density(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

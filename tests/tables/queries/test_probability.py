@@ -306,8 +306,8 @@ def test_predictions(model: pf.TableDensity) -> None:
 
 def test_intervals_hold_their_level_on_rows_not_seen(model: pf.TableDensity) -> None:
     test = table(300, seed=2)
-    for level in (0.5, 0.9):
-        found = model.predict(test, "y", "interval", level=level)
+    for rows, level in ((test, 0.5), (test, 0.9), (test.select("kind"), 0.9)):
+        found = model.predict(rows, "y", "interval", level=level)
         held = (found["low"] <= test["y"]) & (test["y"] <= found["high"])
         assert held.mean() == pytest.approx(level, abs=0.09)  # calibrated by 150 rows
 

@@ -25,7 +25,6 @@ from .query import encode_partly, marginal, most_draws
 from .sample import drawn
 
 FEWEST, MOST, POINTS = 99, 499, 15_000  # draws for each row, and for all together
-CALIBRATED = 150  # rows by which levels are calibrated, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +140,7 @@ def highest_density_region(
         raise InputError("takes no value of a column that follows from others", "given")
     density = Conditional(model, tuple(columns), known, seed)
     given = [model.schema.columns[j].name for where in known.wheres for j in where.region.parts]
-    unseen = _unseen(model, tuple(columns), [*known.cells.columns, *given], seed)
+    unseen = model.once(_unseen, tuple(columns), tuple(sorted({*known.cells.columns, *given})), seed)
     probability, notes = calibrated_level(unseen, level)
     value, there, counted = density.drawn()
     place = (probability * (there + 1)).long().clamp_min(1)
@@ -155,7 +154,7 @@ def highest_density_region(
 
 def _unseen(model: TableModel, columns: tuple[str, ...], given: Sequence[str], seed: int) -> Tensor:
     """The probability of the smallest region that holds each held-out row, in order."""
-    known, x = Known.of_held_out(model, columns, [name for name in given if name not in columns], CALIBRATED)
+    known, x = Known.of_held_out(model, columns, [name for name in given if name not in columns])
     at = torch.arange(len(x))
     if known.nothing and known.rows.context is None:  # one region for all
         known, at = Known.of(model), torch.zeros_like(at)

@@ -25,6 +25,7 @@ from .told import Told
 from .where import Where
 
 ANYWHERE = Where(Region({}))
+CALIBRATED = 200  # held-out rows that tell how large a set has to be, at most: its share of fresh rows varies by 0.02
 OBJECTS = (nw.Object, nw.List, nw.Array)  # types of a frame's columns whose cells may be ranges
 
 
@@ -119,16 +120,14 @@ class Known:
         return cls(cells, Rows(x, context), wheres, strange, one, Told(schema, {}), notes)
 
     @classmethod
-    def of_held_out(
-        cls, model: TableModel, without: Sequence[str], names: Sequence[str], most: int
-    ) -> tuple[Known, torch.Tensor]:
+    def of_held_out(cls, model: TableModel, without: Sequence[str], names: Sequence[str]) -> tuple[Known, torch.Tensor]:
         """What held-out rows that have values of the columns ``without`` say of those in ``names``.
 
         Returns:
             What is known, and the rows as encoded, whose missing cells are NaN.
         """
         held, schema = model.saved_held_out().rows, model.schema
-        held = held[~schema.missingness.found(held.x)[:, schema.features_of(without)].any(1)][:most]
+        held = held[~schema.missingness.found(held.x)[:, schema.features_of(without)].any(1)][:CALIBRATED]
         x = schema.missingness.forgotten(schema.seen(held.x), torch.nan)
         rows = Rows(x.masked_fill(~schema.features_of(names), torch.nan), held.context)
         strange = torch.zeros(len(x), dtype=torch.bool)

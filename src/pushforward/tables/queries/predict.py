@@ -34,20 +34,20 @@ from .region import Region, stacked
 from .weighted_column import ColumnDistribution, WeightedColumn, error_of_share
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
-CALIBRATED = 500  # rows by which intervals are calibrated, at most
-FEWEST, MOST = 128, 65_536  # draws for each row, and for all rows together
+FEWEST, FEW, MOST = 128, 16_384, 65_536  # draws for each row, and for all rows together: of predictions, of quantiles
+CODED = 8  # times as many for all rows, if each value of the column has its own
+NODES = 1024  # along the column, if all other cells are known
 EFFECTIVE, MOVED = 256, 16_384  # draws that carry weight, below which so many of the density are tried
-NODES = 16_384  # along the column, if all other cells are known
 
 
-def distribution_of(model: TableModel, name: str, known: Known, seed: int) -> ColumnDistribution:
+def distribution_of(model: TableModel, name: str, known: Known, seed: int, draws: int = FEW) -> ColumnDistribution:
     """The distribution of a column given what is known of rows."""
     column_of(model, name)
     known.refuse_counted()
     if has_one_column(model) and known.nothing:
         return only_column(model, known.rows.context, known.strange)
     j = model.schema.features.index(name)
-    found = (_of_values if model.schema.columns[j].classes else _of_numbers)(model, known, j, seed)
+    found = (_of_values if model.schema.columns[j].classes else _of_numbers)(model, known, j, seed, draws)
     found.weights[:, known.strange] = math.nan
     return found
 
@@ -67,7 +67,7 @@ def quantiles(
     """Quantiles of a column and their standard errors, ``(n, len(q))`` each; dates as such, their errors in seconds."""
     if name in known.cells.columns:
         raise InputError(f"{name!r} is given", "column")
-    found = distribution_of(model, name, known, seed)
+    found = distribution_of(model, name, known, seed, MOST)
     values = found.quantile(q)
     written = _written(found.column, values.flatten()).reshape(values.shape)
     return written, found.errors_of_quantiles(q).numpy()
@@ -96,7 +96,7 @@ def predict(
     known = Known.of(model, others if others.width else None)
     found, notes = distribution_of(model, name, known, seed), known.notes
     if kind == "interval":
-        central, more = central_level(model, name, level, seed)
+        central, more = central_level(model, name, others.columns, level, seed)
         low, high = found.quantile([0.5 - 0.5 * central, 0.5 + 0.5 * central]).t()
         rows, notes = pl.DataFrame({"low": _written(column, low), "high": _written(column, high)}), (*notes, *more)
     else:
@@ -116,20 +116,27 @@ def _predicted(column: Column, found: ColumnDistribution, kind: PredictionKind) 
     return pl.DataFrame([column.written(value.numpy())])
 
 
-def central_level(model: TableModel, name: str, level: float, seed: int) -> tuple[float, tuple[str, ...]]:
-    """The probability between two quantiles as far from the median that hold this share of rows not seen, and notes.
+def central_level(
+    model: TableModel, name: str, given: Sequence[str], level: float, seed: int
+) -> tuple[float, tuple[str, ...]]:
+    """The probability between two quantiles as far from the median that hold this share of rows not seen, given their
+    values of some columns, and notes.
 
     Reference:
         Chernozhukov, Wüthrich, Zhu (2021), Distributional conformal prediction, PNAS 118.
     """
     if has_one_column(model) and "central" in model.facts.get("unseen", {}):
         return calibrated_level(torch.tensor(model.facts["unseen"]["central"], dtype=torch.float64), level)
-    others = [column for column in model.schema.names if column != name]
-    known, x = Known.of_held_out(model, [name], others, CALIBRATED)
+    return calibrated_level(model.once(_central, name, tuple(sorted({*given} & {*model.schema.names})), seed), level)
+
+
+def _central(model: TableModel, name: str, given: Sequence[str], seed: int) -> Tensor:
+    """The probability of the smallest central interval that holds each held-out row, in order."""
+    known, x = Known.of_held_out(model, [name], given)
     if not len(x):
-        return calibrated_level(x[:, 0], level)
-    j = model.schema.features.index(name)
-    return calibrated_level(distribution_of(model, name, known, seed).central(x[:, j]).sort().values, level)
+        return x[:, 0]
+    found = distribution_of(model, name, known, seed)
+    return found.central(x[:, model.schema.features.index(name)]).sort().values
 
 
 def calibrated_level(unseen: Tensor, level: float) -> tuple[float, tuple[str, ...]]:
@@ -154,14 +161,14 @@ def _written(column: Column, values: Tensor) -> Any:
     return column.kind.amounts(values.numpy()) if column.classes else values.numpy()
 
 
-def _of_values(model: TableModel, known: Known, j: int, seed: int) -> WeightedColumn:
-    column, size = model.schema.columns[j], model.schema.classes[j]
-    which, parts = torch.arange(len(known)) % len(known.wheres), np.eye(size, dtype=bool)
-    found = [
-        log_masses(model, known.rows, [[Region({j: part}) & w.region] for w in known.wheres], which, seed)
-        for part in parts[: column.kind.classes]
-    ]
-    weights, errors = torch.stack([one.value for one in found]).softmax(0), torch.stack([one.error for one in found])
+def _of_values(model: TableModel, known: Known, j: int, seed: int, draws: int) -> WeightedColumn:
+    column, size, n = model.schema.columns[j], model.schema.classes[j], len(known)
+    parts, wheres = np.eye(size, dtype=bool)[: column.kind.classes], len(known.wheres)
+    unions = [[Region({j: part}) & where.region] for part in parts for where in known.wheres]
+    at, part_of = torch.arange(n).repeat(len(parts)), torch.arange(len(parts)).repeat_interleave(n)
+    found = log_masses(model, known.rows[at], unions, part_of * wheres + at % wheres, seed, points=CODED * draws)
+    value, errors = (part.view(len(parts), n) for part in found)
+    weights = value.softmax(0)
     spread = weights * ((1 - 2 * weights) * errors.square() + (weights.square() * errors.square()).sum(0)).sqrt()
     for row in (known.bound & ~known.strange).nonzero()[:, 0]:
         x, log_w = (part[:, 0] for part in of_density(model, known.rows[row[None]], MOVED, seed, known.told[row[None]]))
@@ -173,7 +180,7 @@ def _of_values(model: TableModel, known: Known, j: int, seed: int) -> WeightedCo
     return WeightedColumn.of_codes(column, weights, spread)
 
 
-def _of_numbers(model: TableModel, known: Known, j: int, seed: int) -> WeightedColumn:
+def _of_numbers(model: TableModel, known: Known, j: int, seed: int, draws: int) -> WeightedColumn:
     schema, n = model.schema, len(known)
     flag, anything = schema.missingness.flags.get(j), np.array([[-np.inf], [np.inf]])
     own = Region({**({} if flag is None else {flag: np.array([True, False])}), j: anything})
@@ -181,11 +188,11 @@ def _of_numbers(model: TableModel, known: Known, j: int, seed: int) -> WeightedC
     x = known.rows.x.clone()
     for row, region in enumerate(regions):
         x[row : row + 1] = region.filled(x[row : row + 1], schema)[0]
-    most = MOST if bool((x.isnan().sum(1) > 1).any()) else NODES
+    each = draws if bool((x.isnan().sum(1) > 1).any()) else NODES
     filled, log_w = model.guide_for("cannot tell one column from others").weighted(
         x,
         known.rows.context,
-        draws=most_draws(n, FEWEST, most, MOST),
+        draws=most_draws(n, FEWEST, each, draws),
         seed=seed,
         region=stacked(regions, schema),
     )

@@ -212,6 +212,7 @@ def log_masses(
     which: Tensor,
     seed: int,
     precise: float = PRECISE[0],
+    points: int = POINTS,
 ) -> Share:
     """log p(what is known, and that the rest lies in a union of regions that have no row in common) of every row.
 
@@ -222,6 +223,7 @@ def log_masses(
         which: The union of each row, ``(n,)``.
         seed: Seed of all draws.
         precise: The standard error, in nats, from which a region gets no more draws.
+        points: Draws for all of them together, as long as each gets a few.
     """
     parts: list[tuple[Tensor, Region]] = []  # rows, and one of the regions that make up theirs
     for own, union in _groups(unions, which):
@@ -229,7 +231,7 @@ def log_masses(
             parts += [] if region.empty else [(own, part) for part in _combined(model, rows[own], region)]
     value, error = torch.full((len(rows),), -math.inf, dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64)
     if parts:
-        each, at = _log_mass(model, rows, parts, seed, precise), torch.cat([own for own, _ in parts])
+        each, at = _log_mass(model, rows, parts, seed, precise, points), torch.cat([own for own, _ in parts])
         for (own, _), one in zip(parts, each.value.split([len(own) for own, _ in parts]), strict=True):
             value[own] = torch.logaddexp(value[own], one)
         shares = (each.value - value[at]).exp().nan_to_num(0.0)
@@ -238,7 +240,7 @@ def log_masses(
 
 
 def _log_mass(
-    model: TableModel, rows: Rows, parts: Sequence[tuple[Tensor, Region]], seed: int, precise: float
+    model: TableModel, rows: Rows, parts: Sequence[tuple[Tensor, Region]], seed: int, precise: float, points: int
 ) -> Answer:
     """The same for some rows, each with a region."""
     x, widths, impossible, rest = [], [], [], []
@@ -249,14 +251,14 @@ def _log_mass(
         widths += [log_width] * len(own)
         rest += [other] * len(own)
     at, found = torch.cat([own for own, _ in parts]), torch.cat(x)
-    draws = most_draws(len(found), FEWEST, FIRST, POINTS)
+    draws = most_draws(len(found), FEWEST, FIRST, points)
     answer = model.guide_for("answers no such question").marginal(
         found,
         rows[at].context,
         draws=draws,
         most=MOST if draws == FIRST else draws,
         precise=precise,
-        points=POINTS,
+        points=points,
         replicates=REPLICATES if draws == FIRST else 1,
         path=False,
         seed=seed,

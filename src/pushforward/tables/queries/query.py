@@ -59,12 +59,7 @@ class Query:
 
     @classmethod
     def of(
-        cls,
-        model: TableModel,
-        frame: pl.DataFrame,
-        given: Sequence[str] = (),
-        source: str = "table",
-        first: int = 0,
+        cls, model: TableModel, frame: pl.DataFrame, given: Sequence[str] = (), source: str = "table", first: int = 0
     ) -> Query:
         """The density of all columns that a frame has, given some of them; what it lacks is integrated out."""
         encoded = encode_partly(model, frame, source, first)

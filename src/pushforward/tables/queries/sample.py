@@ -30,13 +30,7 @@ BATCH = 8192  # rows drawn at once
 ROUNDS = 20  # of redrawing
 
 
-def draw(
-    model: TableModel,
-    n: int,
-    known: Known,
-    seed: int,
-    temperature: float = 1.0,
-) -> pl.DataFrame:
+def draw(model: TableModel, n: int, known: Known, seed: int, temperature: float = 1.0) -> pl.DataFrame:
     """n rows for each of those of which something is known."""
     if known.strange.numel() and known.strange.all():
         raise InputError(known.notes[-1].removeprefix("given: "), "given")
@@ -64,9 +58,8 @@ def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float
         return torch.cat([_drawn_given(model, n, some, seed + row) for row, some in enumerate(known.apart())])
     context = known.rows.context
     generator = torch.Generator(model.device).manual_seed(seed)
-    whole = (
-        torch.empty(n * len(known.strange), 0) if context is None else context.to(model.device).repeat_interleave(n, 0)
-    )
+    context = torch.empty(len(known.strange), 0) if context is None else context.to(model.device)
+    whole = context.repeat_interleave(n, 0)
     x = torch.cat([_drawn(model, part, generator, temperature) for part in whole.split(BATCH)])
     x = model.schema.missingness.drawn(x, generator).view(len(known.rows.x), n, x.shape[1])
     return x.masked_fill(known.strange[:, None, None].to(x.device), torch.nan)
