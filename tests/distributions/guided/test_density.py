@@ -139,6 +139,9 @@ def test_draws_of_the_joint_stand_beside_those_of_a_guide_that_has_learnt_nothin
     assert (effective(plain) < 10).all()
     assert (effective(log_w) > 100).all()
     assert torch.equal(filled[..., 0].double(), x[:, 0].expand(4096, 2))
+    drawn, count = density.fill(x, draws=400, path=False, candidates=4096)
+    assert (count > 100).all()
+    assert ((drawn[..., 1:].mean((0, 2)) - (0.2 + 0.8 * x[:, 0])).abs() < 0.05).all()
     weight = log_w.softmax(0)
     for j in (1, 9):
         mean = (weight * filled[..., j]).sum(0)
@@ -163,7 +166,9 @@ def test_weights_that_few_draws_share_are_tempered() -> None:
 def test_draws_without_a_path_are_not_all_the_same(draws: int) -> None:
     x = torch.full((40, 6), NAN)
     x[:, 0] = 1.0
-    filled, count = narrow().fill(x, draws=draws, path=False)
+    density = narrow()
+    density.power = 0.99  # so no draw of the joint is asked for
+    filled, count = density.fill(x, draws=draws, path=False)
     assert count.median() < 3
     assert torch.tensor([len(row.unique(dim=0)) for row in filled.transpose(0, 1)]).float().mean() > 0.9 * draws
 
@@ -205,6 +210,7 @@ def test_draws_of_the_holes_follow_the_joint() -> None:
 def test_a_guide_that_is_far_off_is_asked_for_more_draws() -> None:
     """Few of its draws count: taken from 32 alone, they would be its own more than the joint's."""
     density = model()
+    density.power = 0.99  # so no draw of the joint is asked for
     randomize(density.guide, 0.5)
     row = torch.full((50, 4), NAN, dtype=torch.float64)
     _, little = density.fill(row, draws=4, most=32, path=False)

@@ -202,8 +202,9 @@ class Guided(Density):
             x: ``(n, features)``; NaN where an entry is missing.
             context: ``(n, context features)`` or None.
             draws: Number of draws per row.
-            path: As for :meth:`marginal`; without one, rows with few effective candidates temper the weights by a power
-                below 1, and so draw more from the guide than from the joint.
+            path: As for :meth:`marginal`; without one, rows with few effective candidates take those of
+                :meth:`balanced`, if more of them are, or temper the weights by a power below 1, and so draw more from
+                the guide than from the joint.
             seed: Seed of the draws; identical rows get different draws.
             candidates: Draws from the guide from which those of the joint are resampled, at least 4 for each; half of
                 them mirror the other half.
@@ -230,6 +231,12 @@ class Guided(Density):
             if size >= most:
                 break
             size = min(4 * size, most)
+        beside = asked & (not path and region is None and self.power == 1) & ~partly_known(rows.x).any(1)
+        for some in pieces(beside, BATCH // size):
+            found, log_w = self._balanced(rows[some], size // 2)
+            better = effective(log_w) > count[some.cpu()].to(log_w)
+            taken, some = self._taken(rows[some], found, log_w, draws), some[better]
+            filled[:, some], count[some.cpu()] = taken[:, better], effective(log_w)[better].cpu()
         for some in pieces(asked & path, BATCH // size):
             found, _, error = self._annealed(rows[some], size)
             filled[:, some] = self._taken(rows[some], found, torch.zeros_like(found[..., 0]), draws)
@@ -301,7 +308,8 @@ class Guided(Density):
         ]
         log_h, log_s = (part.nan_to_num(nan=-math.inf) for part in log_q)
         log_w = self._log_p(filled, context) + log_s - torch.logaddexp(log_h + log_s, self._log_p(before, context))
-        return filled, log_w.masked_fill(log_w.isnan(), -math.inf)
+        log_w = log_w.masked_fill(log_w.isnan(), -math.inf)
+        return filled, log_w if rows.allowed is None else log_w.masked_fill(~rows.allowed(filled, rows.x), -math.inf)
 
     def _mirrored(self, rows: RowsWithHoles, candidates: int) -> tuple[Tensor, Tensor]:
         """Mirrored draws of the guide ``(K, n, features)``, and their log-weights ``(K, n)``."""

@@ -112,12 +112,12 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
         return _of_one_column(model, rows, asked, which)
     if alone and model.guided is None:
         return _of_draws(model, rows, asked, which, seed)
-    found = _by_guide(model, rows, asked, which, seed, PRECISE[:1])
+    found = _by_guide(model, rows, asked, which, seed, PRECISE[0])
     spread = found.value * (1 - found.value)  # what is not rare is told sooner by draws of the density
     plain, weighted = no_numbers(model, rows), (spread / most_draws(len(rows), FEWEST, MOST, POINTS)).sqrt()
     close = torch.where(plain, (spread / DRAWN).sqrt().clamp_max(CLOSE), weighted.clamp_min(FAIR)).minimum(spread / 2)
     fair = torch.where(plain, FAIR, CLOSE)
-    for least, answer in ((close, _of_draws), (fair, partial(_by_guide, errors=PRECISE[1:]))):
+    for least, answer in ((close, _of_draws), (fair, partial(_by_guide, precise=PRECISE[1]))):
         some = (found.error > least).nonzero()[:, 0]
         if not len(some):
             continue
@@ -128,15 +128,13 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
     return found
 
 
-def _by_guide(
-    model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, errors: Sequence[float]
-) -> Share:
+def _by_guide(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, precise: float) -> Share:
     """The same by draws of the guide."""
     both = [each.given & each.where for each in asked]
     found = Share(torch.ones(len(rows), dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64))
     if any(each.where.region.parts for each in asked):
         present = _present(model, rows, asked, which)
-        found = Share(*(part * present for part in _in_region(model, rows, asked, which, seed, errors)))
+        found = Share(*(part * present for part in _in_region(model, rows, asked, which, seed, precise)))
     if any(each.rest for each in both):
         found = found.times(_counted(model, rows, both, which, seed))
     if any(each.given.rest for each in asked):
@@ -171,23 +169,9 @@ def _groups(each: Sequence[A], which: Tensor) -> Iterator[tuple[Tensor, A]]:
 
 
 def _in_region(
-    model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, errors: Sequence[float]
-) -> Share:
-    """P(region | the values of rows, the regions that are given), with more draws where few leave too large an
-    error."""
-    found, some = Share(*(torch.zeros(len(rows), dtype=torch.float64) for _ in "ve")), torch.arange(len(rows))
-    for precise in errors:
-        for whole, part in zip(found, _precisely(model, rows[some], asked, which[some], seed, precise), strict=True):
-            whole[some] = part
-        some = (found.error > CLOSE).nonzero()[:, 0]
-        if not len(some):
-            break
-    return found
-
-
-def _precisely(
     model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, precise: float
 ) -> Share:
+    """P(region | the values of rows, the regions that are given)."""
     alone = rows.x.isnan().all(1) & torch.tensor([not each.given.region.parts for each in asked])[which]
     regions = [[each.where.region & each.given.region] for each in asked]
     inside = log_masses(model, rows, regions, which, seed, precise)

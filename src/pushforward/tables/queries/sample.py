@@ -28,6 +28,7 @@ from .where import Where
 
 BATCH = 8192  # rows drawn at once
 ROUNDS = 20  # of redrawing
+MOST, POINTS = 4096, 65_536  # draws from which those of a row, and of all rows, are resampled
 
 
 def draw(model: TableModel, n: int, known: Known, seed: int, temperature: float = 1.0) -> pl.DataFrame:
@@ -90,11 +91,18 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     if whole:
         rows = Rows(schema.missingness.forgotten(rows.x, 0.0), rows.context)
     held = partial(_held, schema, known.wheres[0]) if known.wheres[0].rest else None
-    most = most_draws(len(rows))
     query, bound = Query.holes(rows, known.told[~strange]), known.bound[~strange]
     if region is not None and any(known.where(row).region.parts for row in known.bound.nonzero()[:, 0].tolist()):
         raise InputError("takes no range beside a value of a column that follows from others", "given")
-    drawn = query.draw(model, n, seed, missing=not whole, region=region, held=held, candidates=most)
+    drawn = query.draw(
+        model,
+        n,
+        seed,
+        missing=not whole,
+        region=region,
+        held=held,
+        candidates=most_draws(len(rows), most=MOST, points=POINTS),
+    )
     if drawn[:, bound].isnan().any():
         raise InputError("too few rows are so for any to be drawn", "given")
     filled = drawn
