@@ -100,7 +100,8 @@ def outliers(
 
     The p-value of a row is the share of the model's held-out rows that are no likelier: of usual rows, 5 in 100 have
     one of at most 0.05. Writes row (its number in the table, from 1), log_density, p_value, outlier and, for outliers,
-    unlikely_because, would_fit and gain: by how many nats the row is less odd without the cell.
+    unlikely_because, would_fit, also_unlikely (further cells, with what would fit) and gain: by how many nats the row
+    is less odd without these cells.
 
     Args:
         data: The table, as for `pushforward fit`.

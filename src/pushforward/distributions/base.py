@@ -203,6 +203,12 @@ class Density(Configurable):
         return None
 
 
+def alike(*parts: Tensor | None) -> bool:
+    """Whether several draws of rows, the first dimension, have the same entries so far, NaN among them."""
+    firsts = ((x.nan_to_num(torch.inf), x[:1].nan_to_num(torch.inf)) for x in parts if x is not None)
+    return all(x.dim() > 2 and torch.equal(x, first.expand_as(x)) for x, first in firsts)
+
+
 def batch_of_draws(shape: int | Sequence[int], context: Tensor | None) -> torch.Size:
     """``(*shape, *context batch)``, the batch shape of the draws of ``sample``, for an encoded context; n is (n,)."""
     shape = (shape,) if isinstance(shape, int) else shape

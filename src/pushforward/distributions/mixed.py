@@ -13,7 +13,7 @@ from ..nets.made import MADE
 from ..numerics.indicators import indicators
 from ..transforms.domain import Where, in_blocks
 from ..transforms.seam import generate
-from .base import Density, Generator
+from .base import Density, Generator, alike
 from .conditional import category_log_prob, draw_index
 
 
@@ -170,6 +170,8 @@ class Mixed(Density):
         """
         x, context = self._check(x, context)
         codes, numbers, given = self.divide(x, context)
+        if not torch.is_grad_enabled() and alike(codes, context):  # points of the same cells, or draws of the numbers
+            codes, context = codes[:1], None if context is None else context[:1]
         return self.categories.log_prob(codes, context) + self.numbers.log_prob(numbers, given)
 
     def exact(self, x: Tensor) -> Tensor:

@@ -223,7 +223,8 @@ byId("fill").addEventListener("click", () => {
     `${rows.length} fillings of ${Object.keys(holed).length} missing cells`);
 });
 byId("explain").addEventListener("click", () => show("explain", { rows: [row()] }, new Set(), ([found]) =>
-  `${found.unlikely_because}: ${shown(found.would_fit)} would make the row likelier by ${shown(found.gain)} nats`));
+  [`${found.unlikely_because}: ${shown(found.would_fit)}`, ...(found.also_unlikely ? [found.also_unlikely] : [])].join(", ") +
+  ` would make the row less odd by ${shown(found.gain)} nats`));
 byId("ask").addEventListener("click", async () => {
   const where = byId("where").value.trim(), given = Object.entries(row()).filter(([name]) => !where.includes(name));
   try {

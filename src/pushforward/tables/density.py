@@ -467,9 +467,10 @@ class TableDensity(TableModel):
 
     def explain(self, table: Any) -> Any:
         """What makes each row unlikely, one row each: ``unlikely_because``, the column to blame; ``would_fit``, a value
-        that such rows have there; ``gain``, by how many nats less odd the row is without the cell, as far as rows that
-        the guide did not see bear it out; the gain of every column; and, with a guide, ``log_p_…``: log p(cell | the
-        other cells) of every cell, NaN if the others are impossible. A pandas frame's index is kept.
+        that such rows have there; ``also_unlikely``, further columns to blame, each with such a value; ``gain``, by how
+        many nats less odd the row is without these cells, as far as rows that the guide did not see bear it out; the
+        gain of every column; and, with a guide, ``log_p_…``: log p(cell | the other cells) of every cell, NaN if the
+        others are impossible. A pandas frame's index is kept.
 
         A row is as odd as the product of its cells' two-sided tail probabilities, each given all others, is small.
         Without a guide, a gain is by how many nats the best typical value would raise the row's log-density.
@@ -478,8 +479,6 @@ class TableDensity(TableModel):
         self._tell(encoded.notes)
         rows = Rows(encoded.x, encoded.context)
         found = explain(self, rows, np.flatnonzero(~encoded.strange), seed=self.seed)
-        gains = [f"gain_{name}" for name in self.schema.names]
-        found.insert_column(2, found.select(pl.max_horizontal(gains)).to_series().alias("gain"))
         if self.guided is not None:
             found = found.hstack(cells_given_others(self, rows))
         return to_frame(found, self.facts.get("frame", "polars"), table)
@@ -489,8 +488,9 @@ class TableDensity(TableModel):
         it is at most ``level``, which it is for that share of ordinary rows; those also name the column to blame.
 
         Returns:
-            A frame of ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit``
-            and ``gain`` in nats. ``notes_`` says if these are the rows of the fit, which are flagged less often.
+            A frame of ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit``,
+            ``also_unlikely`` and ``gain`` in nats. ``notes_`` says if these are the rows of the fit, which are flagged
+            less often.
 
         Raises:
             InputError: ``level`` is no probability, or the model has too few held-out rows for it.

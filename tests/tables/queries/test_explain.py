@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 import pytest
 import torch
 
 import pushforward as pf
 from pushforward.distributions.guided import AnyOrder
 from pushforward.models.train import Rows
-from pushforward.tables.queries.explain import gains_without
+from pushforward.tables.queries.explain import blame
 from pushforward.testing import randomize
 
 N = 900
@@ -71,13 +72,42 @@ def test_of_few_rows_gains_are_as_rare_as_fresh_rows_have_them(houses: pl.DataFr
     rows, fresh = houses[:150], houses[600:1400]
     model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=150, lr=0.02, random_state=0).fit(rows)
     encoded = Rows(model.schema.encode(fresh, "table").x, None)
-    gains, planted = gains_without(model, encoded), model.outliers(fresh[:50].with_columns(pl.col("volume") * 10))
+    gains, planted = blame(model, encoded)[1], model.outliers(fresh[:50].with_columns(pl.col("volume") * 10))
     assert (gains > math.log(1000)).double().mean() < 0.002
     assert 8 < planted["gain"].median() < 20  # type: ignore[operator]
     del model.facts["unseen_by_guide"]["shapes"]  # type: ignore[attr-defined]
-    raw = gains_without(model, encoded)  # of a model without them, by the light tails of a guide that saw 120 rows
+    raw = blame(model, encoded)[1]  # of a model without them, by the light tails of a guide that saw 120 rows
     assert (raw > math.log(1000)).double().mean() > 0.004
     assert (raw.argmax(1) == gains.argmax(1)).all()
+
+
+def test_several_wrong_cells_are_blamed_together_and_one_alone() -> None:
+    """Real stones that the model did not see; in some of the table's own, one, two or three sizes are 0."""
+    table = pl.from_pandas(pytest.importorskip("plotnine.data").diamonds).select(cs.numeric())
+    zero = pl.any_horizontal(pl.col("x", "y", "z") == 0)
+    whole = table.filter(~zero).sample(2120, shuffle=True, seed=0)
+    model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=150, lr=0.02, random_state=0).fit(whole[:2000])
+    rows, names = whole[2000:], model.schema.names
+    others = [names.index(name) for name in ("carat", "price", "x", "y", "z")]
+    places = np.random.default_rng(0).permuted(np.tile(others, (len(rows), 1)), axis=1)
+    for count, share in ((1, 0.95), (2, 0.85)):
+        wrong = torch.nn.functional.one_hot(torch.from_numpy(places[:, :count]), len(names)).sum(1).bool()
+        planted = rows.select(pl.col(name) * pl.Series(10.0**each) for name, each in zip(names, wrong.T, strict=True))
+        blamed = blame(model, Rows(model.schema.encode(planted, "table").x, None))[0]
+        assert (blamed == wrong).all(1).double().mean() > share
+    own = table.filter(zero)
+    found = model.outliers(own).sort("row")
+    told = found.select(
+        pl.concat_str("unlikely_because", "also_unlikely", separator=", ", ignore_nulls=True)
+    ).to_series()
+    sizes = [{name for name in "xyz" if row[name] == 0} for row in own.iter_rows(named=True)]
+    assert (
+        np.mean([{each[0] for each in one.split(", ")} == some for one, some in zip(told, sizes, strict=True)]) > 0.85
+    )
+    pair = sizes.index({"x", "z"})
+    also, fits = found["also_unlikely"][pair], {found["unlikely_because"][pair]: float(found["would_fit"][pair])}
+    fits |= {also[0]: float(also[3:])}
+    assert fits == pytest.approx({"x": own["y"][pair], "z": 0.62 * own["y"][pair]}, rel=0.15)
 
 
 def test_of_ordinary_rows_a_share_of_the_level_is_flagged(model: pf.TableDensity) -> None:
@@ -106,4 +136,10 @@ def test_tails_are_those_of_the_conditionals_whatever_the_units(classes: tuple[i
             below = float(p[values <= x[0, j]].sum() / p.sum())
             truth = torch.tensor(2 * min(below, 1 - below))
         assert float(tails[0, j].exp()) == pytest.approx(float(truth), abs=2e-3)
-    assert (guide.tails(x.index_fill(1, torch.tensor(1), torch.nan))[:, 1] == 0).all()
+    one, sets = torch.tensor(1), torch.tensor([[0, 1, 0], [0, 0, 0], [1, 0, 1]]).bool()
+    holed = guide.tails(x.index_fill(1, one, torch.nan))
+    assert (holed[:, 1] == 0).all()
+    torch.testing.assert_close(guide.tails(x, without=sets)[:2], torch.stack([holed, tails]))
+    alone = x.masked_fill(~sets.sum(0).bool() | torch.tensor([True, False, True]), torch.nan)
+    torch.testing.assert_close(guide.tails(x, without=sets)[2], guide.tails(alone))
+    torch.testing.assert_close(guide.tails_given(x, ~sets[0])[:, 1], tails[:, 1])

@@ -66,6 +66,7 @@ def oddest(frame: pl.DataFrame, scores: pl.DataFrame) -> dict[str, Any]:
         "cells": frame.row(row, named=True),
         "column": found.get("unlikely_because"),
         "would_fit": found.get("would_fit"),
+        "also": found.get("also_unlikely"),
         "log_density": found["log_density"],
     }
 
@@ -77,7 +78,8 @@ def told(odd: dict[str, Any]) -> str:
     if odd["column"] is None:
         return f"{row} No single cell makes it so."
     column = odd["column"]
-    return f"{row} To blame is its {column}: {odd['cells'][column]}, where {odd['would_fit']} would fit the rest."
+    also = f" So would {odd['also']}." if odd["also"] else ""
+    return f"{row} To blame is its {column}: {odd['cells'][column]}, where {odd['would_fit']} would fit the rest.{also}"
 
 
 def questions(frame: pl.DataFrame) -> Iterator[tuple[str, str | None]]:

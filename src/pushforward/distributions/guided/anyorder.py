@@ -20,18 +20,13 @@ from ...transforms.base import Transform
 from ...transforms.elementwise import Identity
 from ...transforms.precision import Precision
 from ...transforms.scalar import Affine, Spline
-from ..base import Density, batch_of_draws
+from ..base import Density, alike, batch_of_draws
 from .normal_conditionals import NormalConditionals
 from .one_dimensional import KNOWN, LOG_SCALE, TAILS, Conditionals, Standard, network_inputs
 from .region import Inside
 
 NODES = 8  # of the integral over a measurement's error
 LEAST = -1e4  # nats, of a point outside of the support
-
-
-def _alike(x: Tensor) -> bool:
-    """Whether several draws of rows, the first dimension, have the same entries so far."""
-    return x.dim() > 2 and torch.equal(x.nan_to_num(torch.inf), x[:1].nan_to_num(torch.inf).expand_as(x))
 
 
 class AnyOrder(Density):
@@ -194,7 +189,7 @@ class AnyOrder(Density):
         return found.view(*batch, len(self.classes))
 
     @torch.no_grad()
-    def tails(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def tails(self, x: Tensor, context: Tensor | None = None, without: Tensor | None = None) -> Tensor:
         r"""How far out each observed entry lies given all the others: the logarithm of its two-sided tail probability.
 
         .. math:: t_j = 2 \min\{F_j(x_j \mid x_{-j}),\; 1 - F_j(x_j \mid x_{-j})\}
@@ -205,38 +200,64 @@ class AnyOrder(Density):
         Args:
             x: ``(*batch, features)``; NaN where an entry was not observed.
             context: The context, broadcastable to the batch.
+            without: Sets of entries, ``(sets, features)``, each of which is left out in turn. What entry j has without
+                k, and k without j, takes one pass of the network.
 
         Returns:
-            ``(*batch, features)``, float64; 0 where an entry was not observed, -infinity where it cannot be.
+            ``(*batch, features)``, float64, or ``(sets, *batch, features)``; 0 where an entry was not observed or is
+            left out, -infinity where it cannot be.
         """
         x, context = self._check(x, context)
-        batch, x = x.shape[:-1], x.reshape(-1, len(self.classes))
-        (v, read, _), context, seen = self._read(x), self._rows(context, batch), ~x.isnan().t()
-        found = [
-            self.conditionals.tail(j, v[j], *self._given_others(j, read, seen, context))
-            for j in range(len(self.classes))
-        ]
-        return torch.where(seen, torch.stack(found), 0.0).t().reshape(*batch, len(self.classes))
+        batch, x, context = x.shape[:-1], x.reshape(-1, len(self.classes)), self._rows(context, x.shape[:-1])
+        entries = torch.eye(len(self.classes), dtype=torch.bool, device=x.device)
+        sets = torch.zeros_like(entries[:1]) if without is None else without.to(x.device)
+        unknown, which = (sets[:, None] | entries).flatten(0, 1).unique(dim=0, return_inverse=True)
+        (v, read, _), seen, n = self._read(x), ~x.isnan().t(), len(x)
+        known = (seen[:, None] & ~unknown.t()[..., None]).flatten(1)  # (features, different sets of unknown ones * n)
+        given = None if context is None else context.repeat(len(unknown), 1)
+        h, found = self.net(read.repeat(1, len(unknown)) * known[self.entry], given), []
+        read = read[self._first_read].repeat(1, len(sets))
+        for j, at in enumerate(
+            (which.view(sets.shape).t()[..., None] * n + torch.arange(n, device=x.device)).flatten(1)
+        ):
+            standard = self._standard(j, known[:, at], read)
+            found.append(self.conditionals.tail(j, v[j].repeat(len(sets)), self.net.params(h[:, at], j), standard))
+        tails = torch.stack(found, 1).view(len(sets), *batch, len(self.classes))
+        there = seen.t().reshape(*batch, len(self.classes)) & ~sets.view(-1, *[1] * len(batch), len(self.classes))
+        tails = torch.where(there, tails, 0.0)
+        return tails[0] if without is None else tails
+
+    @torch.no_grad()
+    def tails_given(self, x: Tensor, known: Tensor, context: Tensor | None = None) -> Tensor:
+        """The same of each entry given the known ones alone, of rows ``(n, features)``, in one pass."""
+        x, context = self._check(x, context)
+        (v, read, _), known = self._read(x), self._mask(known, x).t()
+        params = self.net.params(self.net(read * known[self.entry], context))
+        normal = None if self.normal is None else self.normal(read[self._first_read], known)
+        found = []
+        for j, rows in enumerate(self.net.rows):
+            standard = None if normal is None else (normal[0][j], normal[1][j])
+            found.append(self.conditionals.tail(j, v[j], params[rows.start : rows.stop], standard))
+        return torch.where(x.isnan(), 0.0, torch.stack(found, 1))
 
     @torch.no_grad()
     def middle(self, x: Tensor, j: int, context: Tensor | None = None) -> Tensor:
         """The median of entry j given all others that were observed, ``(*batch,)``; of a category, the likeliest."""
         x, context = self._check(x, context)
         batch, x = x.shape[:-1], x.reshape(-1, len(self.classes))
-        read, seen = self._read(x)[1], ~x.isnan().t()
-        v = self.conditionals.middle(j, *self._given_others(j, read, seen, self._rows(context, batch)))
+        read, others = self._read(x)[1], ~x.isnan().t()
+        others[j] = False
+        params = self.net.params(self.net(read * others[self.entry], self._rows(context, batch)), j)
+        v = self.conditionals.middle(j, params, self._standard(j, others, read[self._first_read]))
         return self._in_units(j, v.to(x.dtype))[0].view(batch)
 
-    def _given_others(self, j: int, read: Tensor, seen: Tensor, context: Tensor | None) -> Any:
-        """The parameters of entry j given all other observed entries, and its normal conditional, if there is one."""
-        others = seen.clone()
-        others[j] = False
-        params = self.net.params(self.net(read * others[self.entry], context), j)
+    def _standard(self, j: int, known: Tensor, read: Tensor) -> Standard | None:
+        """The normal conditional of entry j given the known numbers, if there is one."""
         if self.normal is None:
-            return params, None
-        asked = torch.zeros_like(seen)
+            return None
+        asked = torch.zeros_like(known)
         asked[j] = True
-        return params, self.normal.along(others, asked, [j]).at(j, read[self._first_read])
+        return self.normal.along(known, asked, [j]).at(j, read)
 
     @torch.no_grad()
     def sample(
@@ -309,21 +330,22 @@ class AnyOrder(Density):
         leave: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """``new``: every entry of every row is missing, so no search for holes, which would synchronise."""
-        batch, alike = x.shape[:-1], not new and _alike(x) and (context is None or context.dim() < x.dim())
+        batch, same = x.shape[:-1], not new and alike(x, context)
         x = x.reshape(-1, len(self.classes)).clone()
         z, context = z.reshape(x.shape), self._rows(context, batch)
         known, log_q = ~x.isnan(), z.new_zeros(len(x))
         holes = ~known if leave is None else ~(known | leave.reshape(known.shape))
-        read = self._read(x)[1] * known.t()[self.entry]
+        first = len(x) // batch[0] if same else len(x)  # what all draws of a row have in common is read once
+        read = self._read(x[:first])[1].repeat(1, len(x) // max(first, 1)) * known.t()[self.entry]
         along = None if self.normal is None else self.normal.along(known.t(), holes.t(), order)
         for j in order:
             rows = x if new else holes[:, j].nonzero()[:, 0]
             if not len(rows):
                 continue
             some = slice(None) if len(rows) == len(x) else rows
-            asked = slice(len(x) // batch[0]) if alike else some  # the first entry of all draws from the same network
+            asked = slice(first) if same else some  # the first entry of all draws from the same network
             params = self.net.params(self.net(read[:, asked], None if context is None else context[asked]), j)
-            params, alike = params.repeat(1, batch[0])[:, some] if alike else params, False
+            params, same = params.repeat(1, batch[0])[:, some] if same else params, False
             standard = None if along is None else along.at(j, read[self._first_read][:, some], some)
             if inside is not None and j in inside.region.entries:
                 v, log_p = inside.draw(self, j, some, params, standard)

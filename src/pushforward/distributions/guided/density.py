@@ -363,7 +363,9 @@ class Guided(Density):
             z, log_mass = inside.z.view(z.shape), inside.log_mass.view(log_mass.shape)
         closed = not whole and inside is not None and bool(self.joint.exact(filled).all())
         if not closed:
-            filled, more = self._filled_up(filled, z.to(self.guide.loc), context)
+            known = filled if inside is not None else rows.middles().expand_as(filled)  # alike in all draws of a row
+            drawn, more = self._filled_up(known, z.to(self.guide.loc), context)
+            filled = filled.where(~filled.isnan(), drawn)
             log_q = log_q + more
         log_p = self._closed(rows, filled) if closed else self._log_p(filled, context)
         log_w = log_p - torch.as_tensor(log_q).double().nan_to_num(nan=math.inf)

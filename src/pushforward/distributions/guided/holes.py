@@ -112,6 +112,10 @@ class RowsWithHoles:
         """``count`` points of each row's cell, ``(count, n, features)``."""
         return self._points(self.uniform(count, stream=0))
 
+    def middles(self) -> Tensor:
+        """The middle of each row's cell, ``(n, features)``."""
+        return self._points(torch.full_like(self.x, 0.5))
+
     def uniform(self, count: int, *, stream: int) -> Tensor:
         """Independent numbers in [0, 1), ``(count, n, features)``, different for each stream."""
         features = self.x.shape[1]

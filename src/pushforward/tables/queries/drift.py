@@ -287,13 +287,12 @@ def _least_likely(pooled: Pooled, numbers: np.ndarray) -> pl.DataFrame:
     whole = np.flatnonzero(~model.schema.missingness.unknown(rows.x).any(1).numpy())
     worst = whole[np.argsort(value[whole], kind="stable")[:SHOWN]]
     why = explain(model, rows[worst], np.arange(len(worst)), seed=model.seed)
-    gain = why.select(gain=pl.max_horizontal(f"gain_{name}" for name in model.schema.names))
     scores = {
         "row": numbers[worst] + 1,
         "log_density": value[worst],
         "percentile": model.percentile(value[worst]),
     }
-    return pl.DataFrame(scores).hstack(why.select("unlikely_because", "would_fit")).hstack(gain)
+    return pl.DataFrame(scores).hstack(why.select("unlikely_because", "would_fit", "gain"))
 
 
 def drift_file(model: TableModel, data: Location, console: Console, by: str | None = None) -> dict[str, Any]:

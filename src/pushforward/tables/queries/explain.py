@@ -21,8 +21,9 @@ Reference:
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -36,40 +37,48 @@ from ...numerics.tails import log_predictive
 from ..guide import spread_seen
 from ..model import TableModel
 from ..schema.schema import Schema
-from .query import Query
+from .query import Query, marginal, unknown
 
 LEAST = -1e4  # log tail probability, in nats, of what cannot be
-TOGETHER = 1024  # rows, with one column or another left out
+ODD = 0.01  # the share of usual rows that are odder, or of which any cell fits as little
+STARTS = 6  # cells to begin with
+TOGETHER = 4096  # rows, each with one set of cells or another left out
 
 
 def explain(model: TableModel, rows: Rows, chosen: np.ndarray, seed: int = 0) -> pl.DataFrame:
-    """For the chosen rows: the column with the largest gain, the value that would fit, and every column's gain.
+    """For the chosen rows: the column to blame, the value that would fit, and gains.
 
     With a guide, a gain is by how much less odd the row is without a cell, and a value that would fit is one
     near the middle given the others. Without, it is that in the log-density by the best typical value.
 
     Returns:
         One row per row, null for those that are not explained. The value is text if the model has categories, and a
-        number otherwise.
+        number otherwise; further cells to blame, with what would fit, are text.
     """
-    columns, some = model.schema.fields, rows[chosen]
+    kinds, some = explained_columns(model.schema), rows[chosen]
     if not len(chosen):
-        gains, fits = torch.zeros(0, len(columns)), torch.zeros(0)
-    elif model.guided is None:
+        return at_places(pl.DataFrame(schema=kinds), chosen, len(rows))
+    if model.guided is None:
         gains, fits = _repaired(model, some, rows.x, seed)
+        gain, top = gains.max(1)
+        blamed = torch.zeros_like(gains, dtype=torch.bool).scatter(1, top[:, None], True)
     else:
-        gains = gains_without(model, some)
-        fits = _expected(model, some, gains.argmax(1))
-    top, kinds = gains.argmax(1), explained_columns(model.schema)
-    pairs = zip(top.tolist(), fits.tolist(), strict=True)
-    values: list[Any] = [
-        columns[j].shown(value)
-        if kinds["would_fit"] == pl.String
-        else float(columns[j].kind.amounts(np.array([value]))[0])
-        for j, value in pairs
+        blamed, gains, gain = blame(model, some)
+        fits = _expected(model, some, blamed)
+    order = gains.masked_fill(~blamed, -math.inf).argsort(dim=1, descending=True, stable=True)
+    told = [
+        [(model.schema.fields[j], float(row[j])) for j in places[:count]]
+        for places, row, count in zip(order.tolist(), fits, blamed.sum(1).tolist(), strict=True)
     ]
-    found = {"unlikely_because": [columns[j].name for j in top.tolist()], "would_fit": values}
-    found |= {f"gain_{column.name}": gain.tolist() for column, gain in zip(columns, gains.T, strict=True)}
+    first = [each[0] for each in told]
+    number = kinds["would_fit"] == pl.Float64
+    found = {
+        "unlikely_because": [column.name for column, _ in first],
+        "would_fit": [float(c.kind.amounts(np.array([v]))[0]) if number else c.shown(v) for c, v in first],
+        "also_unlikely": [", ".join(f"{c.name}: {c.shown(v)}" for c, v in each[1:]) or None for each in told],
+        "gain": gain.tolist(),
+    }
+    found |= {f"gain_{name}": each.tolist() for name, each in zip(model.schema.names, gains.T, strict=True)}
     return at_places(pl.DataFrame(found, schema=kinds), chosen, len(rows))
 
 
@@ -80,32 +89,35 @@ def at_places(found: pl.DataFrame, places: np.ndarray, n: int) -> pl.DataFrame:
     return found.select(pl.all().gather(pl.Series(which, nan_to_null=True).cast(pl.UInt32)))
 
 
-def _expected(model: TableModel, rows: Rows, top: Tensor) -> Tensor:
-    """The value that would fit in the column to blame, ``(n,)``."""
-    fits = torch.zeros(len(rows), dtype=torch.float64)
-    for j in top.unique().tolist():
-        fits[top == j] = expected(model, rows[top == j], j)
+def _expected(model: TableModel, rows: Rows, blamed: Tensor) -> Tensor:
+    """The values that would fit in the cells to blame, given all other cells, ``(n, names)``; NaN elsewhere."""
+    fits, rest = torch.full(blamed.shape, math.nan, dtype=torch.float64), _without(rows, _features(model, blamed))
+    for j in blamed.any(0).nonzero()[:, 0].tolist():
+        fits[blamed[:, j], j] = expected(model, rest[blamed[:, j]], j)
     return fits
 
 
 def _repaired(model: TableModel, rows: Rows, reference: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Gains, and the value that attains the largest, by trying typical values of each column."""
+    """Gains, and the values that attain them, by trying typical values of each column."""
 
     def log_prob(x: Tensor, context: Tensor | None) -> Tensor:
         some = Rows(x, context).to(model.device)
         return model.cells.log_density(model.density, some.x, some.context, samples=POINTS, seed=seed)[0]
 
     tried = typical_values(reference, [column.typical for column in model.schema.columns])[: len(model.schema.fields)]
-    gains, values = repairs(log_prob, rows.x, tried, rows.context, model.schema.missingness.flags)
-    return gains, values.gather(1, gains.argmax(1, keepdim=True))[:, 0]
+    return repairs(log_prob, rows.x, tried, rows.context, model.schema.missingness.flags)
 
 
 def cells_given_others(model: TableModel, rows: Rows) -> pl.DataFrame:
     """log p(cell | the other cells) of every cell, in nats; NaN if the others are impossible."""
-    found = {}
-    for name in model.schema.names:
-        others = ~model.schema.features_of([name])
-        found[f"log_p_{name}"] = Query(rows, others).answer(model).value.numpy()
+    found, whole = {}, marginal(model, rows, model.samples, model.seed)
+    for column, own in zip(model.schema.fields, _cells(model), strict=True):
+        if column.classes:
+            value = Query(rows, ~own).answer(model).value
+        else:
+            rest = marginal(model, _without(rows, own), model.samples, model.seed)
+            value = whole.given(rest).value.masked_fill(~(own & ~unknown(model, rows.x)).any(1), math.nan)
+        found[f"log_p_{column.name}"] = value.numpy()
     return pl.DataFrame(found)
 
 
@@ -113,36 +125,108 @@ def explained_columns(schema: Schema) -> dict[str, type[pl.DataType]]:
     """Names and kinds of the columns that :func:`explain` returns."""
     value = pl.String if any(column.speaks for column in schema.columns) else pl.Float64
     gains = {f"gain_{name}": pl.Float64 for name in schema.names}
-    return {"unlikely_because": pl.String, "would_fit": value, **gains}
+    return {"unlikely_because": pl.String, "would_fit": value, "also_unlikely": pl.String, "gain": pl.Float64, **gains}
 
 
 def log_tails(model: TableModel, rows: Rows, without: Tensor | None = None) -> Tensor:
-    """log t of every entry, ``(n, features)``, for a model with a guide; 0 where there is no value. Features that are
-    left out, of all rows or of each, are as if they had not been observed."""
-    guide = model.guide_for("has no conditionals").guide
-    rows = rows.to(model.device)
-    x = _middles(model, rows)
-    if without is not None:
-        x = x.masked_fill(without.to(x.device), math.nan)
-    return guide.tails(x, rows.context).cpu()
+    """log t of every entry, ``(n, features)``, for a model with a guide; 0 where there is no value. With sets of
+    features, ``(sets, features)``, that of each as if these had not been observed, ``(sets, n, features)``."""
+    guide, rows = model.guide_for("has no conditionals").guide, rows.to(model.device)
+    some = torch.arange(len(rows)).split(max(TOGETHER // (1 if without is None else len(without)), 1))
+    parts = (rows[part] for part in some)
+    return torch.cat([guide.tails(_middles(model, part), part.context, without).cpu() for part in parts], -2)
 
 
-def gains_without(model: TableModel, rows: Rows) -> Tensor:
-    """By how much less odd every row is without each column's cell, ``(n, names)``, in nats, infinite for one
-    without which the row could be; whether the cell is missing counts as well."""
-    whole, n = log_tails(model, rows), len(rows)
-    left_out = torch.stack([model.schema.features_of([name]) for name in model.schema.names])
+def blame(model: TableModel, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    """Which cells of every row are to blame, ``(n, names)``; by how much less odd it is without each column's cell; and
+    without all that are to blame, ``(n,)``, in nats, infinite if the row could then be.
 
-    def tails(some: Tensor) -> Tensor:
-        repeated = rows[torch.arange(n).repeat(len(some))]
-        return log_tails(model, repeated, some.repeat_interleave(n, 0)).unflatten(0, (-1, n))
+    It is the cell that gains most, if the rest is then as usual as all but ODD of the rows that the guide did not see,
+    or if no few cells explain the row; otherwise all of :func:`_misfits`, of which each gains what it does without the
+    others. Whether a cell is missing counts as well."""
+    whole, rest = log_tails(model, rows), log_tails(model, rows, _cells(model))
+    gains = _gains(model, whole, rest).t()
+    gain, top = gains.max(1)
+    blamed = torch.zeros_like(gains, dtype=torch.bool).scatter(1, top[:, None], True)
+    usual, weight = unseen(model, "log_tails", lambda rows: log_tails(model, rows).sum(1))
+    least = usual[np.searchsorted(weight.cumsum(), ODD * weight.sum())] if len(usual) else -math.inf
+    odd = (rest.clamp_min(LEAST).sum(2).amax(0) < least).nonzero()[:, 0]
+    for some in odd.split(TOGETHER // STARTS) if len(odd) else ():
+        wrong = _misfits(model, rows[some], whole[some], least)
+        some, wrong = some[wrong.any(1)], wrong[wrong.any(1)]
+        others = [wrong, *(wrong ^ cell for cell in torch.eye(wrong.shape[1], dtype=torch.bool))]
+        after, *other = [log_tails(model, _without(rows[some], _features(model, each))) for each in others]
+        each = torch.where(
+            wrong.t(), _gains(model, torch.stack(other), after), _gains(model, after, torch.stack(other))
+        )
+        blamed[some], gains[some], gain[some] = wrong, each.t(), _gains(model, whole[some], after)
+    return blamed, gains, gain
 
-    rest = torch.cat([tails(some) for some in left_out.split(max(TOGETHER // n, 1))])  # few rows are few calls
-    gains = (rest.clamp_min(LEAST).sum(2) - whole.clamp_min(LEAST).sum(1)).t()
-    if shapes := model.facts.get("unseen_by_guide", {}).get("shapes"):
-        gains = torch.where(gains > 0, -log_predictive(-gains.clamp_min(0), torch.tensor(shapes)), gains)
-    mended = whole.isneginf().any(1)[:, None] & ~rest.isneginf().any(2).t()
-    return gains.masked_fill(mended, math.inf)
+
+def unseen(model: TableModel, score: str, of: Callable[[Rows], Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of rows that the model did not see, sorted, and their weights: those of the fit, or, of a model of an
+    earlier version, of its held-out rows."""
+    if known := model.usual(score):
+        return known
+    values = of(model.saved_held_out().rows).sort().values
+    return values.numpy(), np.ones(len(values))
+
+
+def _gains(model: TableModel, before: Tensor, after: Tensor) -> Tensor:
+    """By how much less odd rows are, from log tails ``(*batch, features)``, as far as unseen rows bear it out."""
+    gains = after.clamp_min(LEAST).sum(-1) - before.clamp_min(LEAST).sum(-1)
+    gains = torch.where(gains > 0, -_as_rare(model, -gains.clamp_min(0)), gains)
+    return gains.masked_fill(before.isneginf().any(-1) & ~after.isneginf().any(-1), math.inf)
+
+
+def _misfits(model: TableModel, rows: Rows, tails: Tensor, least: float) -> Tensor:
+    """Cells that are wrong together, ``(n, names)``; none where no half of the cells or fewer is.
+
+    Such cells vouch for each other, so that none of them gains much alone. But cells that are trusted one by one, the
+    most usual given those before first, from one of the most usual of all on, are in the end joined by all except those
+    that do not fit. Of the sets that are left over so, it is the smallest without which the row is usual.
+
+    Reference:
+        Atkinson, Riani, Cerioli (2004), Exploring multivariate data with the forward search.
+    """
+    guide, here, names = model.guide_for("has no conditionals").guide, rows.to(model.device), len(model.schema.names)
+    cells = _cells(model).double().t()
+    starts = (tails.clamp_min(LEAST) @ cells).topk(min(STARTS, names), 1).indices
+    trusted = torch.nn.functional.one_hot(starts, names).bool().flatten(0, 1)
+    here = here[torch.arange(len(rows)).repeat_interleave(starts.shape[1])]
+    x = _middles(model, here)
+    for _ in range(names):
+        each = guide.tails_given(x, _features(model, trusted).to(x.device), here.context).cpu().clamp_min(LEAST) @ cells
+        best, at = _as_rare(model, each.masked_fill(trusted, -math.inf)).max(1)
+        if not (fits := best > math.log(ODD / names)).any():
+            break
+        trusted |= torch.nn.functional.one_hot(at, names).bool() & fits[:, None]
+    rest = log_tails(model, _without(here, _features(model, ~trusted))).clamp_min(LEAST).sum(1)
+    count = (~trusted).sum(1)
+    order = count + rest / (LEAST * x.shape[1])  # of sets of one size, that without which the row is least odd
+    best, at = order.masked_fill((rest < least) | (count > names / 2), math.inf).view(starts.shape).min(1)
+    return ~trusted.view(*starts.shape, names)[torch.arange(len(rows)), at] & best.isfinite()[:, None]
+
+
+def _cells(model: TableModel) -> Tensor:
+    """The features of every column's cell, ``(names, features)``."""
+    return torch.stack([model.schema.features_of([name]) for name in model.schema.names])
+
+
+def _features(model: TableModel, cells: Tensor) -> Tensor:
+    """The features of some cells, ``(n, names)``, as ``(n, features)``."""
+    return (cells[..., None] & _cells(model)).any(1)
+
+
+def _without(rows: Rows, features: Tensor) -> Rows:
+    """The rows as if some features had not been observed, of all rows or of each."""
+    return dataclasses.replace(rows, x=rows.x.masked_fill(features.to(rows.x.device), math.nan))
+
+
+def _as_rare(model: TableModel, log_t: Tensor) -> Tensor:
+    """Log tail probabilities as those of unseen rows bear them out; as they are, of a model of an earlier version."""
+    shapes = model.facts.get("unseen_by_guide", {}).get("shapes")
+    return log_predictive(log_t, torch.tensor(shapes)) if shapes else log_t
 
 
 def expected(model: TableModel, rows: Rows, j: int) -> Tensor:

@@ -206,7 +206,7 @@ def tails_of(model: TableModel, rows: Rows, scored: Tensor, without: Sequence[st
         return {}
     columns = model.schema.columns
     found = torch.full((len(rows), len(columns)), math.nan, dtype=torch.float64)
-    found[scored] = log_tails(model, rows[scored], model.schema.features_of(without)).double()
+    found[scored] = log_tails(model, rows[scored], model.schema.features_of(without)[None])[0].double()
     return {column.name: tail for column, tail in zip(columns, found.T, strict=True) if column.name not in without}
 
 

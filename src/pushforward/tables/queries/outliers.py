@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import polars as pl
-from torch import Tensor
 
 from ...errors import InputError
 from ...models.console import Console, aligned
-from ...models.train import Rows
 from ..io.place import Location
 from ..io.write import check_output, write_table
 from ..model import TableModel
-from .explain import explain, log_tails
+from .explain import explain, log_tails, unseen
 from .query import Query, marginal
 
 LEVEL = 0.05
@@ -37,9 +34,9 @@ def outliers(
     did not see, as its log-density is low.
 
     Returns:
-        ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit`` and ``gain``
-        (by how much less odd the row is without that cell, in nats); the last three are null for ordinary rows. And
-        notes on the rows.
+        ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit``,
+        ``also_unlikely`` and ``gain`` (by how much less odd the row is without these cells, in nats); the last four are
+        null for ordinary rows. And notes on the rows.
     """
     if not 0 < level < 1:
         raise InputError("expected a probability between 0 and 1, such as 0.05", "level", level)
@@ -47,12 +44,12 @@ def outliers(
     value = query.answer(model).value
     score, usual, weight = value, np.empty(0), np.empty(0)
     if model.guided is not None:
-        usual, weight = _usual(model, "log_tails", lambda rows: log_tails(model, rows).sum(1))
+        usual, weight = unseen(model, "log_tails", lambda rows: log_tails(model, rows).sum(1))
     fewer = len(usual) < len((model.usual() or ((),))[0])
     if (len(usual) + 1) * level >= (STEADY if fewer else 1):
         score = log_tails(model, query.rows).sum(1).where(~value.isneginf(), -math.inf)
     else:
-        usual, weight = _usual(
+        usual, weight = unseen(
             model, "log_density", lambda rows: marginal(model, rows, model.samples, model.seed).value
         )
     if (len(usual) + 1) * level < 1:
@@ -71,22 +68,10 @@ def outliers(
             "log_density": value.numpy(),
             "p_value": p_value,
             "outlier": p_value <= level,
-            "unlikely_because": why["unlikely_because"],
-            "would_fit": why["would_fit"],
-            "gain": why.select(pl.max_horizontal(f"gain_{name}" for name in model.schema.names)).to_series(),
         }
-    )
+    ).hstack(why.select("unlikely_because", "would_fit", "also_unlikely", "gain"))
     seen = (f"{source}: {SEEN}",) if model.was_fitted_to(query.rows) else ()
     return found[np.lexsort((score.numpy(), p_value))], (*query.notes, *seen)  # NaN last
-
-
-def _usual(model: TableModel, score: str, of: Callable[[Rows], Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of rows that the model did not see, sorted, and their weights: those of the fit, or, of a model of an
-    earlier version, of its held-out rows."""
-    if known := model.usual(score):
-        return known
-    values = of(model.saved_held_out().rows).sort().values
-    return values.numpy(), np.ones(len(values))
 
 
 def outliers_file(

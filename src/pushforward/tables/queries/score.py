@@ -17,7 +17,10 @@ from ..schema.numbers import n_rows
 from .explain import at_places, explain, explained_columns
 from .query import Query, unknown
 
-SCORES = ("row", "log_density", "percentile", "standard_error", "unlikely_because", "would_fit")
+SCORES = (
+    *("row", "log_density", "percentile", "standard_error"),
+    *("unlikely_because", "would_fit", "also_unlikely", "gain"),
+)
 
 
 @dataclass(frozen=True)
