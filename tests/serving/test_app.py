@@ -245,7 +245,7 @@ def test_bad_questions_of_the_other_verbs(url: str) -> None:
     refused(f"{url}/sample", {"n": 1, "seed": -1}, 422, "'seed'")
     refused(f"{url}/impute", {"rows": [ROW] * 100, "draws": 6}, 413, "600 rows")
     refused(f"{url}/explain", {"rows": [{"x": 1}]}, 422, "column")
-    refused(f"{url}/sample", {"n": 1, "given": "/etc/passwd"}, 422, "'given'")
+    refused(f"{url}/sample", {"n": 1, "given": "/etc/passwd"}, 422, '"given"')
     refused(f"{url}/impute", {"rows": "/etc/passwd"}, 422, "'rows'")
     refused(f"{url}/ask", {"where": "," * 15_000}, 422, '"where"')  # no row of cells, however many commas
     refused(f"{url}/nothing", {}, 404, "/score")

@@ -92,7 +92,7 @@ def serve(
     /explain. The page at / scores a row, draws rows given some cells, fills holes, and shows a column's density given
     the others.
     """
-    os.environ.setdefault("PUSHFORWARD_POOL", "16")  # MiB: what one long request needed is not kept for the next
+    os.environ.setdefault("PUSHFORWARD_POOL", "8")  # MiB: what one long request needed is not kept for the next
     try:
         from ..serving.run import serve as run
     except ModuleNotFoundError as error:

@@ -178,12 +178,13 @@ class Server:
 def create_app(model: TableDensity, options: ServeOptions) -> Starlette:
     """The application that serves a fitted table."""
     server = Server(model, options)
+    threads = server.batcher.thread, server.jobs.thread
 
     @contextlib.asynccontextmanager
     async def running(_: Starlette) -> AsyncIterator[None]:
         yield
-        for one in (server.batcher, server.jobs):  # what has begun ends
-            one.thread.shutdown(wait=False, cancel_futures=True)
+        for thread in threads:  # what has begun ends
+            thread.shutdown(wait=False, cancel_futures=True)
 
     posts = {path: partial(server.verb, path) for path in VERBS} | {"/score": server.score}
     gets = {"/health": server.health, "/info": server.info, "/metrics": server.metrics_text, "/drift": server.drift}
@@ -196,7 +197,9 @@ def create_app(model: TableDensity, options: ServeOptions) -> Starlette:
     for path, (name, kind) in PAGE.items():
         routes.append(Route(path, partial(_file, Path(__file__).with_name(name).read_bytes(), kind)))
     guard, wrong = Middleware(Guard, options=options), {HTTPException: _wrong_path}
-    return Starlette(routes=routes, middleware=[guard], exception_handlers=wrong, lifespan=running)
+    app = Starlette(routes=routes, middleware=[guard], exception_handlers=wrong, lifespan=running)
+    app.state.threads = threads
+    return app
 
 
 def _measured(server: Server, path: str, endpoint: Endpoint) -> Endpoint:

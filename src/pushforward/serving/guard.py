@@ -19,7 +19,6 @@ from .refusals import JSON, Refused
 ARROW = "application/vnd.apache.arrow.stream"
 CONTENTS = (JSON, ARROW, "application/vnd.apache.arrow.file", "application/x-arrow")
 OPEN = ("/health", "/", "/page.css", "/page.js")  # paths that need no token: nothing of the model is in them
-BODIES = 2  # of the longest that there may be, whose bytes one client may have open at once
 
 
 class Guard:
@@ -39,7 +38,7 @@ class Guard:
         self.app, self.most, self.token = app, options.bytes, options.token
         self.names = {"localhost", *map(str.lower, (options.host, *options.allow_host))}
         self.requests = Shares(options.max_per_client, "requests")
-        self.bytes = Shares(BODIES * options.bytes, "bytes of bodies")
+        self.bytes = Shares(options.bytes, "bytes of bodies")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import gc
 import ipaddress
@@ -16,12 +17,15 @@ from ..errors import InputError
 from ..models.base import FittedDensity
 from ..models.console import Console
 from ..tables.density import TableDensity
+from ..tables.queries.sample import BATCH
 from .app import create_app
 from .batching import MOST
 from .connection import Connection
 from .guard import Shares
 from .options import ServeOptions
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
+GLIBC = {M_TRIM_THRESHOLD: 1 << 20, M_MMAP_THRESHOLD: 1 << 20, M_ARENA_MAX: 1}  # bytes, bytes, arenas
 CONNECTIONS = 4  # of one address, for each request that it may have open: a proxy keeps some
 
 
@@ -32,9 +36,14 @@ def serve(model: FittedDensity, options: ServeOptions, console: Console) -> None
             f"{model.called}: holds images, whose scores and draws are files; serve takes models of tables"
         )
     torch.set_num_threads(options.threads)
+    return_memory()
     token, listener = options.token, listen(options.host, options.port)
     app = create_app(model, options)
-    warm(model)
+    for thread in app.state.threads:  # each has memory of its own
+        thread.submit(warm, model).result()
+    gc.collect()
+    gc.freeze()  # scanning all objects that there are takes 200 ms
+    gc.set_threshold(5_000)
     address = listener.getsockname()
     shown = f"[{address[0]}]" if listener.family == socket.AF_INET6 else address[0]
     url = f"http://{shown}:{address[1]}"
@@ -60,18 +69,19 @@ def serve(model: FittedDensity, options: ServeOptions, console: Console) -> None
     console.say("stopped")
 
 
-def warm(model: TableDensity) -> None:
-    """Performs everything that is slow the first time, so that the first clients need not wait for it.
+def return_memory() -> None:
+    """Has glibc return freed memory to the system, of which it would keep as much as the longest requests needed."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        for parameter, value in GLIBC.items():
+            ctypes.CDLL(None).mallopt(parameter, value)
 
-    The objects created by then are kept out of Python's cyclic garbage collection: scanning them all takes 200 ms.
-    """
+
+def warm(model: TableDensity) -> None:
+    """Performs everything that is slow the first time, so that the first clients need not wait for it."""
     if not model.schema.given:
-        rows = model.sample(MOST, random_state=0)
+        rows = model.sample(BATCH, random_state=0)
         for number in (1, MOST // 4, MOST):
             model.score_samples(rows[:number])
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000)
 
 
 def listen(host: str, port: int) -> socket.socket:

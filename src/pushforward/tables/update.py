@@ -4,8 +4,9 @@ What it knew is kept by draws of the model itself in the place of old rows, by r
 (``keep=``), and by the schema, which stays as it was decided and takes in what is new; only if new rows contradict what
 was found of old ones, all are described again. The density goes on from its weights, since one that is fitted to draws
 loses much of what few rows have taught: held-out rows, which every model saves, and some of the new ones tell when to
-stop. It is fitted anew where what a column is has changed, and where the saved rows are still all that there were and
-have come to twice as many as at the last fit, which on average costs no more than a fit.
+stop. It is fitted anew where what a column is has changed. While the saved rows are still all that there were, more of
+the same take one step, until they have come to half as many again as at the last fit: then it is fitted anew, which
+costs three fits in all, however long a table grows.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from .options import TableOptions
 from .prepare import shaped
 from .queries.drift import FEWEST, drift
 from .queries.known import Known
+from .queries.moved import LEVEL
 from .queries.sample import draw
 from .schema.decide import learn_schema
 from .schema.numbers import n_rows
@@ -39,7 +41,7 @@ from .schema.widening import widened
 from .selection.cross_fitting import BATCH
 from .splits import TableSplits, keys_of
 
-GROWN = 2  # times as many rows as the last fit had, all of them saved: the density is fitted anew
+GROWN = 1.5  # times as many rows as the last fit had, all of them saved: the density is fitted anew
 DRAWS = 50_000  # old rows, at most, in whose place draws are
 TIMES = 4  # draws in the place of a row, for a flow: what is learnt again of draws loses the less
 SHORTER, LEAST = 3, 20  # times: the training of an update, beside that of the fit; steps, at least
@@ -85,6 +87,7 @@ def update_table(
     console.note(*notes)
     anew = relearnt or bool(notes) or (old.complete and old.known + frame.height >= GROWN * old.fitted)
     steps = int(model.facts.get("first_steps", summary["training"]["steps"]))
+    alike = old.complete and moved.p_value > LEVEL
     record = {
         "data": new.path.name,
         "rows": frame.height,
@@ -100,7 +103,7 @@ def update_table(
         rows = shaped(rows, options, Console(quiet=True), source)
     elif anew:
         rows = replace(rows, schema=schema.shaped(rows.train.x, rows.train.weights, again=True))
-    options = _as_it_was(model, options, anew, steps)
+    options = _as_it_was(model, options, anew, 1 if alike and not anew else steps)
     fitted = fit_rows(table, rows, options, console, None if anew else model, started)
     if fitted is None:
         return None
@@ -120,7 +123,8 @@ def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int)
     options = replace(options, queries=model.guided is not None, weights=None, keep=0)
     training = replace(options.training, epochs=None, steps=None, limit=None)
     if training.budget is None and not (anew and average):
-        training = replace(training, steps=steps if anew else max(steps // (HALF if average else SHORTER), LEAST))
+        part = max(steps // (HALF if average else SHORTER), min(steps, LEAST))
+        training = replace(training, steps=steps if anew else part)
     if not anew and training.lr is None:
         training = replace(training, lr=learning_rate(options.flow) / (1 if average else SLOWER))
     if not anew and average:

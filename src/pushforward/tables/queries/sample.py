@@ -26,7 +26,7 @@ from .known import Known
 from .query import Query, most_draws
 from .where import Where
 
-BATCH = 8192  # rows drawn at once
+BATCH = 2048  # rows drawn at once
 ROUNDS = 20  # of redrawing
 MOST, POINTS = 4096, 65_536  # draws from which those of a row, and of all rows, are resampled
 
