@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import pushforward as pf
+from pushforward.tables.calibration import apart
 
 
 def table(rows: int, seed: int) -> pl.DataFrame:
@@ -63,6 +65,14 @@ def test_rows_do_not_count_in_the_histograms_that_judge_them(seed: int) -> None:
     percentile = model.percentile(model.score_samples(fresh))
     assert (percentile <= 10).mean() == pytest.approx(0.1, abs=0.06)  # of 100 rows: 0.4 where they counted
     assert (percentile <= 50).mean() == pytest.approx(0.5, abs=0.2)
+
+
+def test_samples_are_apart_if_chance_hardly_moves_them_as_far() -> None:
+    many, few = (torch.rand(200, n, generator=torch.Generator().manual_seed(n)) for n in (1000, 60))
+    found = [apart(some, others) for some, others in zip(few, many, strict=True)]
+    assert np.mean(found) < 0.04
+    assert apart(few[0] ** 2, many[0])
+    assert not apart(few[0, :0], many[0])
 
 
 def test_a_flow_that_overfits_is_judged_by_its_held_out_rows() -> None:

@@ -189,13 +189,8 @@ def _of_numbers(model: TableModel, known: Known, j: int, seed: int, draws: int) 
     for row, region in enumerate(regions):
         x[row : row + 1] = region.filled(x[row : row + 1], schema)[0]
     each = draws if bool((x.isnan().sum(1) > 1).any()) else NODES
-    filled, log_w = model.guide_for("cannot tell one column from others").weighted(
-        x,
-        known.rows.context,
-        draws=most_draws(n, FEWEST, each, draws),
-        seed=seed,
-        region=stacked(regions, schema),
-    )
+    guided, count = model.guide_for("cannot tell one column from others"), most_draws(n, FEWEST, each, draws)
+    filled, log_w = guided.weighted(x, known.rows.context, draws=count, seed=seed, region=stacked(regions, schema))
     found, log_w = filled[..., j].double().cpu(), log_w.cpu()
     few = (effective(log_w) < min(EFFECTIVE, len(found) / 2)) & (x.isnan().sum(1) > 1)
     bound, draws = known.bound & ~known.strange, min(len(found), MOVED)

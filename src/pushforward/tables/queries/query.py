@@ -240,14 +240,9 @@ def _by_joint(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
 
 def _by_guide(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
     draws = max(samples, FEWEST)
-    found = model.guide_for("answers only for whole rows").marginal(
-        model.schema.seen(rows.x),
-        rows.context,
-        draws=draws,
-        most=max(draws, most_draws(len(rows))),
-        path=False,
-        seed=seed,
-    )
+    guided, most = model.guide_for("answers only for whole rows"), max(draws, most_draws(len(rows)))
+    seen = model.schema.seen(rows.x)
+    found = guided.marginal(seen, rows.context, draws=draws, most=most, path=False, seed=seed)
     x = rows.x.cpu()
     known = model.schema.log_of_unseen(x) - model.schema.missingness.log_prob(x)
     return found._replace(value=found.value + known)
