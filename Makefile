@@ -64,6 +64,11 @@ wheel: .venv/wheel.stamp
 clean:
 	rm -rf .venv docs/_build demo dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
+# What makes and checks a wheel needs neither the package nor what it is built on.
+.venv/wheel.stamp: Makefile | .venv/bin/pip
+	$(BIN)/pip install --quiet "build>=1.2" "twine>=6.1" "check-wheel-contents>=0.6" "zopflipy>=1.11"
+	@touch $@
+
 # A stamp says that the extra of its name is installed; a changed pyproject.toml installs again.
 .venv/%.stamp: pyproject.toml | .venv/bin/pip
 	$(BIN)/pip install --quiet --editable ".[$*]"
