@@ -22,6 +22,7 @@ from pushforward.transforms import seam
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
 torch.set_num_threads(1)
 
 LONGEST = (
@@ -81,7 +82,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _few_trees() -> Iterator[None]:
-    """Every fit of a table ends with a classifier of its draws, to which half of a short fit's time goes.
+    """Every fit of a table ends with the choice of its draws' weights, and a classifier of them: half of a short fit.
 
     Of the whole session, so that it is there when fixtures of modules fit their models.
     """
@@ -90,6 +91,8 @@ def _few_trees() -> Iterator[None]:
         patch.setattr(quality, "FOLDS", 2)
         patch.setattr(quality, "TREES", 5)
         patch.setattr("pushforward.report.tables.evidence.PERMUTATIONS", 3)  # classifiers of a report, likewise
+        patch.setattr("pushforward.tables.fit.LONGER", 1)  # the training of a guide that fills holes
+        patch.setattr("pushforward.distributions.guided.power.CANDIDATES", 64)  # draws to choose weights by
         yield
 
 
