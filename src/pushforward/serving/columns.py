@@ -61,23 +61,10 @@ class Cell:
         plain["text"] = self.column.expected
         return {**plain, "Duration": "a finite number of seconds"}.get(self.contents, "a finite number")
 
-    @property
-    def dtype(self) -> Any:
-        """The type of the column in a frame of rows."""
-        types = {
-            "names": pl.String,
-            "text": pl.String,
-            "truth": pl.Boolean,
-            "Date": pl.Date,
-            "Datetime": pl.Datetime("us", self.column.reading.zone),
-            "Time": pl.Time,
-            "Duration": pl.Duration("us"),
-        }
-        return pl.String if self.column.reading.form else types.get(self.contents, pl.Float64)
-
     def series(self, values: Sequence[Any]) -> pl.Series:
         """Checked cells in the table's types, whole numbers as integers."""
-        made = pl.Series(self.column.name, values, dtype=self.dtype)
+        zoned = self.contents == "Datetime" and not self.column.reading.form
+        made = pl.Series(self.column.name, values, pl.Datetime("us", self.column.reading.zone) if zoned else None)
         if not self.column.whole or not made.dtype.is_float():
             return made
         whole = made.cast(pl.Int64, strict=False)

@@ -445,7 +445,7 @@ class TableDensity(TableModel):
         """
         columns, known = [columns] if isinstance(columns, str) else columns, Known.of(self, given)
         found = highest_density_region(self, columns, known, level, self.seed)
-        self._tell((*known.notes, *known.unheeded, *found.notes))
+        self._tell((*known.notes, *found.notes))
         return found
 
     def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:

@@ -10,7 +10,6 @@ import pytest
 
 import pushforward as pf
 from pushforward.errors import InputError
-from pushforward.tables.queries.known import Known
 
 N = 400
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 40, "lr": 0.02, "random_state": 0}
@@ -80,6 +79,7 @@ def test_a_total_is_given(model: pf.TableDensity) -> None:
         lambda: model.sample(2, given={"paid": -5.0}),
         lambda: model.sample(2, given={"paid": 3.0, "x": (0, 1)}),
         lambda: model.region(["x"], given={"sum": 2.0}),
+        lambda: model.region(["x"], given=pl.DataFrame({"y": [None, 1.0], "sum": [2.0, 2.0]})),
     ):
         with pytest.raises(InputError) as raised:
             ask()
@@ -116,11 +116,6 @@ def test_probabilities_and_quantiles_given_a_total_are_those_of_draws(model: pf.
     assert abs(middle - drawn["x"].median()) < 4 * np.hypot(error, 0.02)
     shares = model.predict(rows.drop("x"), "town", "proba").to_numpy()
     assert shares[:, :2].sum(1) == pytest.approx([1.0, 0.0])
-
-
-def test_regions_do_not_heed_a_total_and_say_so(model: pf.TableDensity) -> None:
-    (note,) = Known.of(model, pl.DataFrame({"x": [0.5, None], "sum": [2.0] * 2})).unheeded
-    assert "row 2:" in note
 
 
 def test_what_no_parts_add_up_to_stays_missing(model: pf.TableDensity) -> None:

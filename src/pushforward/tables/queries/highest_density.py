@@ -136,8 +136,8 @@ def highest_density_region(
         if name in known.cells.columns:
             raise InputError(f"{name!r} is given", "columns")
     known.refuse_counted()
-    if known.one and known.bound.any():
-        raise InputError("takes no value of a column that follows from others", "given")
+    if known.bound.any():
+        raise InputError("takes no value of a column that follows from missing ones", "given")
     density = Conditional(model, tuple(columns), known, seed)
     given = [model.schema.columns[j].name for where in known.wheres for j in where.region.parts]
     unseen = model.once(_unseen, tuple(columns), tuple(sorted({*known.cells.columns, *given})), seed)

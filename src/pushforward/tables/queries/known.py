@@ -17,7 +17,6 @@ from ...models.train import Rows
 from ..io.frames import from_frame
 from ..io.values import series
 from ..model import TableModel
-from ..schema.numbers import more
 from ..schema.schema import Encoded, Schema
 from .query import condition_on, encode_partly
 from .region import Region, stacked
@@ -145,16 +144,6 @@ class Known:
         if any(where.rest for where in self.wheres):
             here = "takes values and ranges of single columns that are modelled here"
             raise InputError(f"{here}, not what holds of several at once, or of one that follows from others", "given")
-
-    @property
-    def unheeded(self) -> tuple[str, ...]:
-        """A note for answers that are no draws: only these agree with columns that follow from what a row lacks."""
-        if not (bound := self.bound).any():
-            return ()
-        here = f"row {int(bound.byte().argmax()) + 1}{more(int(bound.sum()))}"
-        return (
-            f"{here}: a value that follows from missing ones is not heeded here; draws and imputed rows agree with it",
-        )
 
     def repeated(self, n: int, argument: str) -> Known:
         """What is known, n times if it is of one row."""

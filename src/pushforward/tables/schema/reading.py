@@ -67,7 +67,8 @@ class Reading(Saved):
             numbers = column.cast(pl.Float64)
             if numbers.is_finite().all():
                 return numbers
-        column = column.cast(pl.String) if column.dtype == pl.Null else column
+        if column.dtype == pl.Null:
+            column = column.cast(pl.Duration if self.dtype == "Duration" else pl.String)
         if self.dtype == "String" or (self.dtype == "Int64" and column.dtype.is_integer()):
             return column  # of which codes beyond 2^53 are not all float64 numbers
         if self.dtype == "Part":
