@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,19 +53,16 @@ class FlowGuide(nn.Module):
         super().__init__()
         self.flow = flow
         self.shapes = {name: torch.Size(shape) for name, shape in sites.items()}
-        self.sizes = [math.prod(shape) for shape in self.shapes.values()]
-        if tuple(flow.event_shape) != (sum(self.sizes),):
-            raise ValueError(f"the sites have {sum(self.sizes)} numbers, but the flow has {tuple(flow.event_shape)}")
+        numbers = sum(shape.numel() for shape in self.shapes.values())
+        if tuple(flow.event_shape) != (numbers,):
+            raise ValueError(f"the sites have {numbers} numbers, but the flow has {tuple(flow.event_shape)}")
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draws every site; the arguments are the model's and are ignored."""
         pyro.module("pushforward_flow", self.flow)
         row = pyro.sample("pushforward_row", PyroDensity(self.flow), infer={"is_auxiliary": True})
-        values = {}
-        for (name, shape), part in zip(self.shapes.items(), row.split(self.sizes, -1), strict=True):
-            value = part.reshape(row.shape[:-1] + shape)
-            values[name] = pyro.sample(name, Delta(value, event_dim=len(shape)))
-        return values
+        sites = _sites_of(row, self.shapes).items()
+        return {name: pyro.sample(name, Delta(value, event_dim=len(self.shapes[name]))) for name, value in sites}
 
 
 class ModelTarget:
@@ -104,12 +100,11 @@ class ModelTarget:
         if not start:
             raise ValueError("model must have a latent site, but all of its sites are observed")
         self.sites = {name: value.shape for name, value in start.items()}
-        self.sizes = [value.numel() for value in start.values()]
-        self.features = sum(self.sizes)
+        self.features = sum(value.numel() for value in start.values())
 
         def of_row(row: Tensor) -> Tensor:
             values, height = {}, row.new_zeros(())
-            for name, part in self._parts(row).items():
+            for name, part in _sites_of(row, self.sites).items():
                 values[name] = self.transforms[name].inv(part)
                 height = height - self.transforms[name].log_abs_det_jacobian(values[name], part).sum()
             with pyro.validation_enabled(False):
@@ -124,11 +119,11 @@ class ModelTarget:
 
     def constrain(self, draws: Tensor) -> dict[str, Tensor]:
         """Converts draws of the free parameters ``(n, features)`` to draws of sites, ``(n, *shape of the site)``."""
-        return {name: self.transforms[name].inv(value) for name, value in self._parts(draws).items()}
+        return {name: self.transforms[name].inv(value) for name, value in _sites_of(draws, self.sites).items()}
 
-    def _parts(self, rows: Tensor) -> dict[str, Tensor]:
-        parts = rows.split(self.sizes, -1)
-        return {
-            name: part.reshape(rows.shape[:-1] + shape)
-            for (name, shape), part in zip(self.sites.items(), parts, strict=True)
-        }
+
+def _sites_of(rows: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """The values of each site, ``(*batch, *shape)``, of rows that hold them in order."""
+    parts = rows.split([shape.numel() for shape in shapes.values()], -1)
+    sites = zip(shapes.items(), parts, strict=True)
+    return {name: part.reshape(rows.shape[:-1] + shape) for (name, shape), part in sites}
