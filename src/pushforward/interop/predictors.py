@@ -71,8 +71,10 @@ class Predictor(BaseEstimator):
         check_consistent_length(X, y)
         return y
 
-    def _target_name(self) -> str:
-        return "y" if "y" not in self._names else "target of " + "".join(self._names)
+    def _series(self, y: Any, kind: type) -> pl.Series:
+        """Values of y, under a name that no column of X has."""
+        name = "y" if "y" not in self._names else "target of " + "".join(self._names)
+        return pl.Series(name, np.asarray(y, dtype=kind))
 
     def _framed(self, X: Any) -> pl.DataFrame:
         """X as a frame with the names of the fit; columns of an array by their places."""
@@ -84,9 +86,6 @@ class Predictor(BaseEstimator):
     def _distribution(self, X: Any) -> ColumnDistribution:
         check_is_fitted(self)
         return only_column(self.table_, self.table_.schema.context(self._framed(X), "X")[0])
-
-    def _log_density(self, X: Any, y: pl.Series) -> NDArray[np.float64]:
-        return self.table_.score_samples(self._framed(X).with_columns(y))
 
 
 class FlowRegressor(RegressorMixin, Predictor):
@@ -126,7 +125,7 @@ class FlowRegressor(RegressorMixin, Predictor):
         Raises:
             ValueError: there are fewer than 10 rows, y is constant or not finite, or a parameter does not fit.
         """
-        self._learn(X, self._series(self._target(X, y)), "numbers")
+        self._learn(X, self._series(self._target(X, y), float), "numbers")
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -154,11 +153,8 @@ class FlowRegressor(RegressorMixin, Predictor):
     def score_samples(self, X: Any, y: ArrayLike | None = None) -> NDArray[np.float64]:
         """log p(y | x) of every row in nats, ``(n,)``, whatever the other rows; without y, of its predicted median."""
         check_is_fitted(self)
-        values = self.predict_quantile(X) if y is None else np.asarray(y)
-        return self._log_density(X, self._series(values))
-
-    def _series(self, y: NDArray[Any]) -> pl.Series:
-        return pl.Series(self._target_name(), np.asarray(y, dtype=np.float64))
+        values = self._series(self.predict_quantile(X) if y is None else y, float)
+        return self.table_.score_samples(self._framed(X).with_columns(values))
 
 
 class FlowClassifier(ClassifierMixin, Predictor):
@@ -188,7 +184,7 @@ class FlowClassifier(ClassifierMixin, Predictor):
         self.classes_, codes = np.unique(target, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y has one class, {self.classes_[0]!r}; a classifier needs at least two classes")
-        self._learn(X, self._series(codes), "categories")
+        self._learn(X, self._series(codes, str), "categories")
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -212,6 +208,3 @@ class FlowClassifier(ClassifierMixin, Predictor):
             return log_p.max(1)
         own = np.asarray(y)[:, None] == self.classes_
         return np.where(own, log_p, -np.inf).max(1)  # type: ignore[no-any-return]
-
-    def _series(self, codes: NDArray[Any]) -> pl.Series:
-        return pl.Series(self._target_name(), codes.astype(str))
