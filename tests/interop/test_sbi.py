@@ -151,6 +151,9 @@ def test_networks_are_plain_and_weights_between_hidden_layers_start_small(flow):
     estimator = density_estimator(flow, average=0.0, gain=1)(theta, x)
     nets = [module for module in estimator.modules() if hasattr(module, "masks")]
     assert not any(net.residual for net in nets)
+    assert {part.floor for part in estimator.modules() if hasattr(part, "floor")} == (
+        {0.05} if flow == "nsf" else set()
+    )
     between = [weight for net in nets for weight in list(net.weights)[1:-1]]
     assert len(between) == 4 * len(nets) > 0
     for weight in between:

@@ -27,10 +27,12 @@ from ..recipes.by_name import FLOWS, flow_by_name, seeded
 from ..recipes.models import anyorder
 from ..transforms.continuous import Continuous
 from ..transforms.normalization import Standardize
+from ..transforms.scalar import Spline
 
 WIDTH, DEPTH = 50, 5  # of hidden layers: with few simulations, deep networks learn more than wide ones
 START = 0.8  # bound of the initial weights between hidden layers, times sqrt(units)
 SPLINES = {"bins": 10, "bound": 3.0, "mixing": "reverse"}
+FLOOR = 0.05  # of splines: posteriors have gaps between their modes and sharp ends, where a density must be low
 PLAIN = {"residual": False}  # networks of which all layers read what was rectified
 
 
@@ -285,9 +287,11 @@ def _spread(rows: Tensor) -> tuple[Tensor, Tensor]:
 def _calm(flow: Flow) -> Flow:
     """The same flow, with weights between hidden layers within 0.8 / sqrt(units), regardless of their masks.
 
-    Masked networks start within 1 / sqrt(connected inputs), which is larger and noisier.
+    Masked networks start within 1 / sqrt(connected inputs), which is larger and noisier. Splines may be flatter.
     """
     for net in flow.modules():
+        if isinstance(net, Spline):
+            net.floor = FLOOR
         if isinstance(net, MLP | Masked):
             masks = net.masks() if isinstance(net, Masked) else [torch.ones_like(weight) for weight in net.weights]
             for weight, mask in list(zip(net.weights, masks, strict=True))[1:-1]:
