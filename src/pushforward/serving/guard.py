@@ -45,10 +45,9 @@ class Guard:
             await self.app(scope, receive, send)
             return
         request = Request(scope)
-        client = client_of(request)
         try:
             self.check(request)
-            with self.requests.hold(client), self.bytes.hold(client, self._kept(request)):
+            with self.requests.hold(client := client_of(request)), self.bytes.hold(client, self._kept(request)):
                 await self.app(scope, receive, send)
         except Refused as refused:
             await refused.answer(scope, receive, send)

@@ -24,8 +24,7 @@ from .connection import Connection
 from .guard import Shares
 from .options import ServeOptions
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
-GLIBC = {M_TRIM_THRESHOLD: 1 << 20, M_MMAP_THRESHOLD: 1 << 20, M_ARENA_MAX: 1}  # bytes, bytes, arenas
+GLIBC = {-1: 1 << 20, -3: 1 << 20, -8: 1}  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD, in bytes; M_ARENA_MAX
 CONNECTIONS = 4  # of one address, for each request that it may have open: a proxy keeps some
 
 

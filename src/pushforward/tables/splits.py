@@ -131,17 +131,13 @@ def spread(rows: Rows, schema: Schema, seed: int) -> Tensor:
 def keys_of(rows: Rows) -> list[int]:
     """A digest of 32 bits of each encoded row, by which an equal one is recognised."""
     x = rows.x if rows.context is None else torch.cat([rows.x, rows.context], 1)
-    return (row_keys(_one_nan(x), 0) >> 32).tolist()
+    return (row_keys(torch.where(x.isnan(), math.nan, x), 0) >> 32).tolist()
 
 
 def fingerprint(rows: Rows) -> str:
     """A digest of encoded rows: recognises the file that a model was fitted to."""
-    digest = hashlib.sha256(np.ascontiguousarray(_one_nan(rows.x).numpy()).tobytes())
+    x = torch.where(rows.x.isnan(), math.nan, rows.x)  # a single NaN, of all bit patterns
+    digest = hashlib.sha256(np.ascontiguousarray(x.numpy()).tobytes())
     if rows.context is not None:
         digest.update(np.ascontiguousarray(rows.context.numpy()).tobytes())
     return digest.hexdigest()
-
-
-def _one_nan(x: Tensor) -> Tensor:
-    """The numbers with a single NaN, of all bit patterns."""
-    return torch.where(x.isnan(), math.nan, x)

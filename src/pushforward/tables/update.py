@@ -87,7 +87,8 @@ def update_table(
     console.note(*notes)
     anew = relearnt or bool(notes) or (old.complete and old.known + frame.height >= GROWN * old.fitted)
     steps = int(model.facts.get("first_steps", summary["training"]["steps"]))
-    alike = old.complete and moved.p_value > LEVEL
+    if waits := not anew and old.complete and moved.p_value > LEVEL:
+        console.note(f"{source}: is learnt when there are half as many rows again as at the last fit")
     record = {
         "data": new.path.name,
         "rows": frame.height,
@@ -103,11 +104,13 @@ def update_table(
         rows = shaped(rows, options, Console(quiet=True), source)
     elif anew:
         rows = replace(rows, schema=schema.shaped(rows.train.x, rows.train.weights, again=True))
-    options = _as_it_was(model, options, anew, 1 if alike and not anew else steps)
-    fitted = fit_rows(table, rows, options, console, None if anew else model, started)
+    options = _as_it_was(model, options, anew, 1 if waits else steps)
+    said = Console(quiet=True) if waits else console
+    fitted = fit_rows(table, rows, options, said, None if anew else model, started)
     if fitted is None:
         return None
     learned, facts = fitted
+    facts["summary"] |= {name: summary[name] for name in ("verdict", "training") if waits}  # of the last fit
     facts["summary"] |= {"training_rows": old.known + frame.height - len(rows.test)}  # without draws
     facts |= {"updates": [*model.facts.get("updates", ()), record], "first_steps": steps, "first_rows": old.first}
     facts["learnt"] = [*model.facts.get("learnt", ()), *keys_of(learnt)]
