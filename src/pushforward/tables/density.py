@@ -469,8 +469,8 @@ class TableDensity(TableModel):
         """What makes each row unlikely, one row each: ``unlikely_because``, the column to blame; ``would_fit``, a value
         that such rows have there; ``also_unlikely``, further columns to blame, each with such a value; ``gain``, by how
         many nats less odd the row is without these cells, as far as rows that the guide did not see bear it out; the
-        gain of every column; and, with a guide, ``log_p_…``: log p(cell | the other cells) of every cell, NaN if the
-        others are impossible. A pandas frame's index is kept.
+        gain of every column alone; and, with a guide, ``log_p_…``: log p(cell | the other cells) of every cell, NaN if
+        the others are impossible. A pandas frame's index is kept.
 
         A row is as odd as the product of its cells' two-sided tail probabilities, each given all others, is small.
         Without a guide, a gain is by how many nats the best typical value would raise the row's log-density.

@@ -138,12 +138,11 @@ def log_tails(model: TableModel, rows: Rows, without: Tensor | None = None) -> T
 
 
 def blame(model: TableModel, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
-    """Which cells of every row are to blame, ``(n, names)``; by how much less odd it is without each column's cell; and
-    without all that are to blame, ``(n,)``, in nats, infinite if the row could then be.
+    """Which cells of every row are to blame, ``(n, names)``; by how much less odd it is without the cell of each column
+    alone, and without all that are to blame, ``(n,)``, in nats, infinite if the row could then be.
 
     It is the cell that gains most, if the rest is then as usual as all but ODD of the rows that the guide did not see,
-    or if no few cells explain the row; otherwise all of :func:`_misfits`, of which each gains what it does without the
-    others. Whether a cell is missing counts as well."""
+    or if no few cells explain the row; otherwise all of :func:`_misfits`. Whether a cell is missing counts as well."""
     whole, rest = log_tails(model, rows), log_tails(model, rows, _cells(model))
     gains = _gains(model, whole, rest).t()
     gain, top = gains.max(1)
@@ -154,12 +153,8 @@ def blame(model: TableModel, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
     for some in odd.split(TOGETHER // STARTS) if len(odd) else ():
         wrong = _misfits(model, rows[some], whole[some], least)
         some, wrong = some[wrong.any(1)], wrong[wrong.any(1)]
-        others = [wrong, *(wrong ^ cell for cell in torch.eye(wrong.shape[1], dtype=torch.bool))]
-        after, *other = [log_tails(model, _without(rows[some], _features(model, each))) for each in others]
-        each = torch.where(
-            wrong.t(), _gains(model, torch.stack(other), after), _gains(model, after, torch.stack(other))
-        )
-        blamed[some], gains[some], gain[some] = wrong, each.t(), _gains(model, whole[some], after)
+        after = log_tails(model, _without(rows[some], _features(model, wrong)))
+        blamed[some], gain[some] = wrong, _gains(model, whole[some], after)
     return blamed, gains, gain
 
 
