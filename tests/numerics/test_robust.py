@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pushforward.numerics.robust import least_absolute, pursuit
+from pushforward.numerics.robust import best_subsets, least_absolute, pursuit
 
 
 def test_a_third_of_wrong_rows_does_not_move_the_fit():
@@ -21,3 +21,16 @@ def test_the_columns_of_a_sum_come_first():
     chosen, beta = list(pursuit(columns, y, 2))[-1]
     assert chosen == [4, 7]
     assert np.allclose(beta, [-3, 1, 0], atol=1e-3)
+
+
+def test_columns_that_tell_something_only_together_are_found_beside_a_wrong_row():
+    rng = np.random.default_rng(0)
+    columns = rng.normal(size=(8, 500))
+    columns[1] = columns[0] + 0.01 * rng.normal(size=500)  # whose difference is the target, correlated with neither
+    y = 100 * (columns[0] - columns[1]) + 0.01 * rng.normal(size=500)
+    columns[2] = y + 0.2 * rng.normal(size=500)
+    y[7] = 2.9
+    found = dict(zip((1, 2), best_subsets(columns, y, 2), strict=True))
+    assert found[1][0] == [2]
+    assert found[2][0] == [0, 1]
+    assert np.allclose(found[2][1], [100, -100, 0], atol=0.5)

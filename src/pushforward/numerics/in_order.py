@@ -25,6 +25,8 @@ class InOrder(Configurable):
             these values, with lower ends relative to them, in increasing order.
         flags: For features whose value is void where another feature is 1, (feature, the other).
         apart: Pairs of a feature and a code of which an event holds at most one, a list for each such condition.
+        read_from: For numbers that codes of others stand for, too, which pairs and tables name like further features,
+            (number, the feature).
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class InOrder(Configurable):
         atoms: Sequence[tuple[int, Sequence[tuple[float, float, float]]]] = (),
         flags: Sequence[tuple[int, int]] = (),
         apart: Sequence[Sequence[tuple[int, float]]] = (),
+        read_from: Sequence[tuple[int, int]] = (),
     ) -> None:
         super().__init__()
         self.pairs = [(int(i), int(j)) for i, j in pairs]
@@ -43,6 +46,7 @@ class InOrder(Configurable):
         self.atoms = {int(j): [tuple(map(float, atom)) for atom in cells] for j, cells in atoms}
         self.flags = {int(j): int(flag) for j, flag in flags}
         self.apart = [[(int(j), float(code)) for j, code in some] for some in apart]
+        self.read_from = {int(j): int(feature) for j, feature in read_from}
 
     def forward(self, x: Tensor) -> Tensor:
         """Which events keep all conditions, ``(*batch,)``; a missing value breaks none."""
@@ -51,7 +55,7 @@ class InOrder(Configurable):
         return ~torch.stack(broken, -1).any(-1)
 
     def _value(self, x: Tensor, j: int) -> Tensor:
-        value = x[..., j]
+        value = x[..., self.read_from.get(j, j)]
         if j in self.flags:
             value = value.masked_fill(x[..., self.flags[j]] == 1, math.nan)
         if j in self.grids:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 ROUNDS = 20
+WRONG = 10.0  # median remainders, beyond which a row does not tell which columns are best
+EXTREME, RIDGE = 0.005, 1e-9  # share of the rows at either end; of the variances
 SMALLEST = 1e-9  # of the target's spread: residuals below it weigh no more
 
 
@@ -60,6 +63,30 @@ def pursuit(columns: np.ndarray, target: np.ndarray, most: int) -> Iterator[tupl
         beta = least_absolute(design, target)
         yield list(chosen), beta
         rest = target - design @ beta
+
+
+def best_subsets(columns: np.ndarray, target: np.ndarray, most: int) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Of one column, two, ..., those that leave least of the target by least squares, with their coefficients by
+    :func:`least_absolute`, the intercept last: in rows where none is extreme, then in those of which the most columns
+    leave little. Arguments as of :func:`pursuit`, which misses columns that tell something only together."""
+
+    def chosen(size: int) -> list[int]:
+        sets = np.array([*itertools.combinations(range(len(columns)), size)])
+        own, cross = gram[1:, 1:][sets[:, :, None], sets[:, None]], gram[0, 1:][sets]
+        return sets[(cross * np.linalg.solve(own, cross[..., None])[..., 0]).sum(1).argmax()].tolist()
+
+    rows, most = np.stack([target, *columns]), min(most, len(columns))
+    low, high = np.quantile(rows, [EXTREME, 1 - EXTREME], axis=1)[..., None]
+    right = ((rows >= low) & (rows <= high)).all(0)
+    for sizes in ([most], range(1, most + 1)):
+        gram = np.cov(rows[:, right])
+        gram += RIDGE * np.diag(np.diag(gram))
+        found = [chosen(size) for size in sizes]
+        designs = [np.column_stack([*columns[some], np.ones_like(target)]) for some in found]
+        fits = [least_absolute(design, target) for design in designs]
+        off = np.abs(target - designs[-1] @ fits[-1])
+        right &= off <= (WRONG * np.median(off) or np.inf)
+    yield from zip(found, fits, strict=True)
 
 
 def _remainder(column: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ def learn_schema(
     columns, follow, split = _divided(_named(columns, learner), learner)
     learner.encoded = Dependencies(follow, columns).completed(learner.encoded, learner.encoded)
     columns = _with_holes(columns, learner)
-    orders = _orders(columns, learner)
+    orders = _orders(columns, follow, learner)
     follow = [*constants, *follow]
     kept = {column.name for column in [*columns, *(relation.column for relation in follow)]}
     return Schema(
@@ -112,12 +112,12 @@ def _found(columns: Sequence[Column], values: Rows, free: Collection[str]) -> li
     return [*determined(modelled(columns, first), values, {*free, *inputs_of(first)}), *first, *last]
 
 
-def _orders(columns: Sequence[Column], learner: Learner) -> list[Order | Exclusive]:
+def _orders(columns: Sequence[Column], follow: Sequence[Dependency], learner: Learner) -> list[Order | Exclusive]:
     """The orders of columns, stated and found, and flags that exclude each other."""
     said, decisions, seeks = learner.said, learner.decisions, learner.said.relations != "none"
     free = [column for column in columns if seeks and column.name not in said.unrelated]
     found: list[Order | Exclusive] = [*find_exclusive(free, learner.encoded)]
-    found += find_orders(columns, learner.encoded, decisions.source, said.order, found=seeks)
+    found += find_orders(columns, follow, learner.encoded, decisions.source, said.order, found=seeks)
     orders = [each for each in found if each.stated or not {*each.names} & {*said.unrelated}]
     for order in orders:
         if not order.stated:

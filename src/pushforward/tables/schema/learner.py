@@ -25,8 +25,7 @@ from .moments import Form, find_form, moment_name
 from .numbers import as_numbers, is_text, missing, more
 from .partial_cells import holds_intervals, parsed, recorded, typical_of
 from .reading import Reading, stored_type
-from .relations.base import Dependency
-from .relations.constant import Constant
+from .relations.base import Constant, Dependency
 from .relations.formula import Determined
 from .schema import Schema
 

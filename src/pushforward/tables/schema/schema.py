@@ -385,7 +385,7 @@ class Schema(Saved):
     def in_order(self, *stated: bool) -> InOrder | None:
         """Whether encoded rows keep the orders that are stated (True), found (False) or either; None if none is."""
         orders = [order for order in self.orders if order.stated in stated]
-        return in_order(orders, self.columns, self.missingness.flags) if orders else None
+        return in_order(orders, self.columns, self.missingness.flags, self.relations) if orders else None
 
     # From numbers to a table
 

@@ -14,7 +14,7 @@ from .kinds.numeric import Number
 from .kinds.spikes import Spikes
 from .missingness import Flag
 from .reading import Reading
-from .relations.constant import Constant
+from .relations.base import Constant
 from .relations.look_up import LookUp
 from .relations.sums import Sum
 

@@ -110,7 +110,8 @@ def _holding(schema: Schema, new: pl.DataFrame) -> tuple[list[Relation], list[Re
     found = replace(schema, relations=tuple(kept))
     pairs = zip(found.dependencies, found.broken(rows), strict=True)
     gone: list[Relation] = [each for each, broken in pairs if broken.any() and not getattr(each, "stated", False)]
-    orders = ((each, in_order([each], schema.columns, schema.missingness.flags)) for each in schema.orders)
+    flags = schema.missingness.flags
+    orders = ((each, in_order([each], schema.columns, flags, schema.relations)) for each in schema.orders)
     gone += [each for each, keeps in orders if not each.stated and not keeps(rows.x).all()]
     gone += [each for each in schema.near if _far(each, schema, rows.x) > RARE]
     return kept, gone

@@ -94,6 +94,39 @@ def test_the_density_is_still_that_of_the_tables_units():
     assert joint.max() / joint.sum() > 0.9  # all other numbers together are as rare as slips
 
 
+def gems(n: int = 1500) -> pl.DataFrame:
+    """Round weights, a few of which are heaps; a length that follows from weight and depth, a width that is nearly the
+    length, and a height that is the depth's share of both, up to rounding and a wrong row."""
+    rng = np.random.default_rng(3)
+    weight = np.where(rng.random(n) < 0.6, rng.choice([0.3, 0.5, 0.7, 1.0], n), rng.lognormal(-0.4, 0.5, n) + 0.2)
+    weight, depth = weight.round(2), rng.normal(61.8, 1.4, n).round(1)
+    long = (25.4 * np.cbrt(weight / depth) * np.exp(0.006 * rng.normal(size=n))).round(2)
+    wide = (long * np.exp(0.006 * rng.normal(size=n))).round(2)
+    high = (0.005 * depth * (long + wide)).round(2)
+    high[4] *= 1.5
+    return pl.DataFrame({"weight": weight, "depth": depth, "long": long, "wide": wide, "high": high})
+
+
+def test_of_columns_that_follow_from_each_other_the_heaped_one_stays():
+    frame = gems()
+    schema = schema_of(frame)
+    x = schema.encode(frame, "t").x
+    found = {each.name: {each.name, *each.inputs} for each in schema.shaped(x).with_near(x, (), {}).near}
+    assert "weight" not in found
+    assert {"depth", "long", "wide", "high"} in found.values()
+
+
+def test_an_offset_is_said_in_few_digits():
+    celsius = np.random.default_rng(0).normal(15, 2, 400).round(1)
+    wrong = np.where(np.arange(400) < 9, 5.4, 0.0)
+    for fahrenheit in ((1.8 * celsius + 32).round(2), (1.8 * celsius + 32).round(1)):
+        schema = schema_of(pl.DataFrame({"c": celsius, "f": fahrenheit}))
+        assert [f"{each}" for each in schema.dependencies] == ["'f' is 1.8 * 'c' + 32"]
+        slips = pl.DataFrame({"c": celsius, "f": fahrenheit + wrong})
+        schema = schema_of(slips)
+        assert "1.8 * 'c' + 32," in repr(schema.with_near(schema.encode(slips, "t").x, ("c",), {}))
+
+
 def independent(rng: np.random.Generator) -> pl.DataFrame:
     """A few independent columns of several kinds."""
     n = int(rng.choice([60, 150, 500]))

@@ -59,6 +59,14 @@ def test_what_only_a_missing_name_implies_tells_nothing_of_others() -> None:
     assert relation.tells(region, schema.dependencies.known).tolist() == [True] * 4 + [False]
 
 
+def test_more_names_than_have_places_keep_others_of_the_same() -> None:
+    at = np.tile(np.arange(250), 5)
+    names = pl.DataFrame(
+        {"town": [f"t{i}" for i in at], "code": [f"c{i * 37 % 250}" for i in at], "x": np.sin(at * at)}
+    )
+    assert follows(learnt(names, columns=names.columns)) == {"code": ("town",)}
+
+
 def follows(schema: Schema) -> dict[str, tuple[str, ...]]:
     return {relation.column.name: relation.inputs for relation in schema.dependencies}
 

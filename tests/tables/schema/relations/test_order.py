@@ -88,6 +88,30 @@ def test_a_stated_order_is_strict_beside_one_that_is_found():
     assert (drawn["under18"] <= drawn["total"]).all()
 
 
+def pigs(n: int = 400, seed: int = 0) -> pl.DataFrame:
+    """Weights of animals, none below the animal's own at the start, which follows from its name."""
+    rng = np.random.default_rng(seed)
+    pig, start = rng.integers(12, size=n), 20 + 3 * np.random.default_rng(5).permutation(12) / 2
+    weight = (start[pig] + rng.exponential(4, n) * (rng.random(n) < 0.8)).round(1)
+    return pl.DataFrame({"pig": [f"p{i}" for i in pig], "start": start[pig], "weight": weight})
+
+
+def test_an_order_of_a_number_that_a_name_implies_is_kept_in_draws(tmp_path):
+    model = pf.TableDensity(**QUICK).fit(pigs())
+    assert model.schema.follow_names == ["start"]
+    assert [(order.low, order.high) for order in model.schema.orders] == [("start", "weight")]
+    for drawn in (model.sample(1000, random_state=0), model.sample(100, given={"pig": "p3"}, random_state=0)):
+        assert (drawn["start"] <= drawn["weight"]).all()
+    model.save(tmp_path / "model")
+    again = pf.TableDensity.load(tmp_path / "model")
+    fresh = pigs(seed=1)
+    assert np.array_equal(again.score_samples(fresh), model.score_samples(fresh))
+    free = pf.TableDensity(**QUICK, relations="-weight").fit(pigs())
+    assert model.score(fresh) > free.score(fresh)
+    stated = pf.TableDensity(**QUICK, queries=False, order=[("start", "weight")]).fit(pigs())
+    assert np.isneginf(stated.score_samples(fresh.with_columns(weight=pl.lit(1.0)))).all()
+
+
 def smokers(n: int, seed: int = 0) -> pl.DataFrame:
     """Flags of which no row has two, one that may be with any, and one that all rows with the first have."""
     rng = np.random.default_rng(seed)

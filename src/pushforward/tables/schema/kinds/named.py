@@ -52,7 +52,8 @@ class Named(Kind):
         most = len(names) - alone if alone > 1 else len(names)
         most = most if most <= MOST else MOST - 1
         if grouped := len(names) - most:
-            often = np.sort(np.argsort(-counts, kind="stable")[:most])
+            first = np.unique(codes[codes >= 0], return_index=True)[1]  # so other names of the same are chosen alike
+            often = np.sort(np.lexsort((first, -counts))[:most])
             counts = np.append(counts[often], counts.sum() - counts[often].sum())
             names = [*(names[place] for place in often), OTHER]
         fill = tuple((counts / counts.sum()).tolist())

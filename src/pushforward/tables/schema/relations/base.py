@@ -87,6 +87,23 @@ class Dependency(Relation):
         return CLOSE * (1.0 if self.column.classes else max(high - low, abs(high), 1e-300))
 
 
+@dataclass(frozen=True, repr=False)
+class Constant(Dependency):
+    """A column that has one value in every row.
+
+    Args:
+        value: The encoded value.
+    """
+
+    value: float = 0.0
+
+    def computed(self, values: Rows, columns: Columns) -> Numbers:
+        return np.full(len(next(iter(values.values()))), self.value)
+
+    def __str__(self) -> str:
+        return f"{self.column.name!r} is {self.column.shown(self.value)} in every row"
+
+
 class Dependencies:
     """All columns of a table that follow from others, each from modelled ones or from those before it.
 
@@ -148,6 +165,13 @@ class Dependencies:
 def amounts_of(column: Column, x: Numbers) -> Numbers:
     """Encoded values as amounts; the codes of names, of which the truth is above the untruth."""
     return column.kind.amounts(x) if column.kind.is_number else x
+
+
+def shortest(low: float, high: float) -> float:
+    """The number with the fewest digits that is not below one, and below the other."""
+    digits = -int(np.floor(np.log10(max(abs(low), abs(high), 1e-300))))
+    tries = (round(0.5 * (low + high), digits + more) for more in range(-1, 17))
+    return next((short for short in tries if low <= short < high), low) + 0.0
 
 
 def modelled(columns: Sequence[Column], relations: Sequence[Dependency]) -> list[Column]:

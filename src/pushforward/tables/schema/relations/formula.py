@@ -6,21 +6,21 @@ import itertools
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from ....numerics.robust import pursuit
+from ....numerics.robust import best_subsets, pursuit
 from ....transforms.remainder import Remainder
 from ..columns import Column
 from ..kinds.base import Atom, Hints, Numbers
 from ..kinds.numeric import Number, Numeric
 from ..kinds.quantity import numbers_kind
 from ..saved import Saved
-from .base import Columns, Dependency, Relation, Rows, on_scales
+from .base import Columns, Dependency, Relation, Rows, on_scales, shortest
 
 Factor = tuple[str, float]  # a column and its power
 Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product
@@ -28,17 +28,22 @@ Wave = tuple[float, str, float, float]  # a height, a column of dates, a period 
 
 FEWEST = 50  # rows
 SEARCHED = 1000  # rows in which a formula is searched
-MOST_TERMS, MOST_FACTORS = 4, 3
+MOST_TERMS, MOST_FACTORS, MOST_POSITIVE = 4, 3, 30  # of a sum, of a product, and columns that may be factors
 LOGARITHM = 0.0  # the power that stands for the logarithm, as in the family of Box and Cox
-HIGHEST = 3.0  # power
+POWERS = np.unique([sign * k / d for sign in (1, -1) for d in (2, 3) for k in range(1, 3 * d + 1)])  # of products
 HOLDS = 0.5  # share of the rows in which a sum with slips holds
 WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
 ROUNDING = 1e-6  # of a column's spread: of formulas that were computed in float32
-CLOSE = 0.02  # median relative remainder of a product
+CLOSE, NARROW = 0.02, 0.15  # median relative remainder of a product: at most, and as a part of that of a constant
+POSITIVE = 0.99  # share of the rows in which a factor is
+LEAST_POWER = 0.1
+AS_WELL = 1.1  # times that with any powers and weight, that it may be with simple ones
 LEAST = 1e-3  # standard deviation of the logarithm of one of its factors
 SEASONS, HARMONICS = (365.2425, 7.0, 1.0), 3  # days; waves of each
-FEWEST_DATES, MOST_DATES, CLEAR = 200, 5000, 4.0  # rows in which seasons are sought; standard errors of a wave
-GAIN = 0.05  # nats a row, beyond two standard errors, that held-out rows must gain from a remainder
+FEWEST_DATES, CLEAR = 200, 4.0  # rows in which seasons are sought; standard errors of a wave
+MOST = 5000  # rows in which seasons are sought, and what a remainder gains
+GAIN = 0.05  # nats a row, beyond two standard errors, that held-out rows must gain for each column of a formula
+WORST = 10.0  # nats below the median that a row counts at most: a flow does not lose more by a wrong row
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,11 @@ class Near(Relation):
     share: float
     stated: bool = False
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that the remainder is computed with."""
+        return self.formula.inputs
+
     def transform(self, columns: Sequence[Column]) -> Remainder:
         """x_j - m(x) as a transform of encoded rows."""
         places = {column.name: j for j, column in enumerate(columns)}
@@ -209,24 +219,40 @@ def near(
     columns: Sequence[Column], values: Rows, other: Collection[str], stated: Mapping[str, Formula]
 ) -> tuple[Near, ...]:
     """Columns, but for those that are seen otherwise, that are formulas of others up to a remainder: as stated, or
-    found, so that held-out rows are likelier for it. In this order none is computed from a later one."""
-    found: list[Near] = []
-    below: dict[str, set[str]] = {column.name: set() for column in columns}
-    numbers, scales = [column for column in columns if is_scale(column)], on_scales(columns, values)
-    wanted = [column for column in numbers if column.name in stated or column.name not in other]
-    for column in sorted(wanted, key=lambda each: each.name not in stated):  # those that are stated come first
-        others = [each for each in numbers if each is not column and column.name not in below[each.name]]
-        own = stated.get(column.name)
-        y = scales[column.name]
-        sought = itertools.chain(_formulas(column, y, others, scales), _seasons(y, others, scales))
-        usual = iter([own]) if own is not None else sought
-        for formula in (each for each in usual if {*each.inputs} <= {other.name for other in others}):
-            relation = _near(column, formula, columns, values, own is not None)
-            if relation is not None:
-                found.append(relation)
-                below[column.name] = set(formula.inputs).union(*(below[name] for name in formula.inputs))
-                break
-    return tuple(sorted(found, key=lambda relation: len(below[relation.name])))
+    found, so that held-out rows are likelier for it; of several that follow from each other, the one that gains most.
+    In this order none is computed from a later one."""
+    known = {column.name: column for column in columns if is_scale(column)}
+    some = {name: values[name][:: len(values[name]) // MOST + 1] for name in known}
+    seen = {name: mapped(kind, some[name])[0] for name in known if isinstance(kind := known[name].kind, Numeric)}
+    scales, found, left_out = on_scales([*known.values()], values), dict[str, Near](), set[tuple[str, Formula]]()
+
+    @cache
+    def sought(name: str, *inputs: str) -> list[Formula]:
+        others, y = [known[each] for each in inputs], scales[name]
+        own = [stated[name]] if name in stated else _formulas(known[name], y, others, scales)
+        return [formula for formula in own if {*formula.inputs} <= {*inputs}]
+
+    def ranked() -> Iterator[tuple[float, str, Formula]]:
+        for name in (each for each in known if each not in found and (each in stated or each not in other)):
+            able = sought(name, *(each for each in known if name not in sources([each], found)))
+            inputs = sources({each for formula in able for each in formula.inputs}, found)
+            told = np.array([seen[each] for each in sorted(inputs)])
+            for formula in (each for each in able if (name, each) not in left_out):
+                yield np.inf if name in stated else _gain(known[name], formula, some, known, told), name, formula
+
+    while (best := max(ranked(), key=lambda each: each[0], default=None)) is not None and best[0] > 0:
+        _, name, formula = best
+        relation = _near(known[name], formula, values, known, name in stated)
+        if relation is None:
+            left_out.add((name, formula))
+        else:
+            found[name], seen[name] = relation, mapped(relation.remainder, _rest(known[name], formula, some, known))[0]
+    return tuple(sorted(found.values(), key=lambda relation: len(sources(relation.inputs, found))))
+
+
+def sources(inputs: Collection[str], found: Mapping[str, Near | Dependency]) -> set[str]:
+    """The columns that some are, or are computed from, by themselves or through others."""
+    return {*inputs}.union(*(sources(found[name].inputs, found) for name in inputs if name in found))
 
 
 def is_scale(column: Column) -> bool:
@@ -235,23 +261,22 @@ def is_scale(column: Column) -> bool:
 
 
 def _formulas(column: Column, y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]) -> Iterator[Formula]:
-    """Formulas of other columns that y obeys in most rows; ``scales`` holds the amounts of those that have some."""
+    """Formulas of other columns that y obeys in most rows, and seasons; ``scales`` holds the amounts of those that have
+    some."""
     names = [other.name for other in others if other.name in scales]
     table = np.stack([y, *(scales[name] for name in names)])
     table = table[:, ~np.isnan(table).any(0)][:, :SEARCHED]
-    if table.shape[1] < FEWEST or not names:
-        return
-    for found in (partial(_sum, step=column.kind.step), _product):
-        formula = found(table[0], table[1:], names)
-        if formula is not None:
-            yield formula
+    if table.shape[1] >= FEWEST and names:
+        exact = [*_sums(table[0], table[1:], names, column.kind.step)]
+        yield from exact or _products(table[0], table[1:], names)
+    yield from _seasons(y, others, scales)
 
 
-def _sum(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> Formula | None:
+def _sums(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> Iterator[Formula]:
     """A sum of multiples of few columns or of their logarithms, exact up to rounding in most rows."""
     tolerance = max(0.501 * step, ROUNDING * float(y.std()))
     if y.std() < WIDE * tolerance:
-        return None
+        return
     factors = [(name, 1.0) for name in names]
     factors += [(name, LOGARITHM) for name, x in zip(names, table, strict=True) if x.min() > 0]
     columns = np.stack([_power(table[names.index(name)], p) for name, p in factors])
@@ -267,39 +292,43 @@ def _sum(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> Fo
             rest = y - columns[chosen].T @ np.array(weights)
             offset = _commonest(rest, step, tolerance)
             if chosen and np.mean(np.abs(rest - offset) <= tolerance) >= least:
-                return Formula(tuple((w, (factors[j],)) for w, j in zip(weights, chosen, strict=True)), offset)
-        break
-    return None
+                yield Formula(tuple((w, (factors[j],)) for w, j in zip(weights, chosen, strict=True)), offset)
+                return
+        return
 
 
-def _product(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Formula | None:
-    """A positive column as a product of simple powers of few other positive ones, up to a small relative remainder."""
+def _products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator[Formula]:
+    """A positive column as products of powers, simple if these do as well, of ever more other positive ones, up to a
+    small relative remainder."""
     rows = np.stack([y, *table])
+    rows = rows[:, (rows[(rows > 0).mean(1) > POSITIVE] > 0).all(0)]
     logs = np.log(np.where(rows > 0, rows, 1.0))
     usable = (rows.min(1) > 0) & (logs.std(1) > LEAST)
-    positive = np.flatnonzero(usable[1:]).tolist()
-    if not positive or not usable[0]:
-        return None
+    positive = np.flatnonzero(usable[1:])[:MOST_POSITIVE].tolist()
+    if not positive or not usable[0] or rows.shape[1] < FEWEST:
+        return
     target, logs = logs[0], logs[1:][positive]
-    for chosen, beta in pursuit(logs, target, MOST_FACTORS):
-        powers = [round(2 * p) / 2 if abs(round(2 * p) / 2 - p) < 0.03 else float(p) for p in beta[:-1]]
-        rest = target - logs[chosen].T @ np.array(powers)
-        middle = float(np.median(rest))
-        if np.median(np.abs(rest - middle)) > min(CLOSE, 0.1 * float(target.std())):
+    for chosen, beta in best_subsets(logs, target, MOST_FACTORS):
+        best = float(np.median(np.abs(target - logs[chosen].T @ beta[:-1] - beta[-1])))
+        if best > min(CLOSE, NARROW * np.median(np.abs(target - np.median(target)))):
             continue
-        if powers == [1.0] or 0 in powers or any(2 * p % 1 or abs(p) > HIGHEST for p in powers):
-            return None  # a line is learnt; and correlated columns make any other by odd powers
-        weight = float(f"{np.exp(middle):.3g}")
-        weight = weight if abs(np.log(weight) - middle) < 1e-3 else float(f"{np.exp(middle):.6g}")
-        return Formula(((weight, tuple((names[positive[j]], p) for j, p in zip(chosen, powers, strict=True))),))
-    return None
+        simple = POWERS[np.abs(POWERS[:, None] - beta[:-1]).argmin(0)]
+        for powers in (simple, beta[:-1].round(2), beta[:-1].round(3)):
+            rest = target - logs[chosen].T @ powers
+            sizes = [float(f"{np.exp(np.median(rest)):.{digits}g}") for digits in (1, 2, 3, 6)]
+            off = [float(np.median(np.abs(rest - np.log(size)))) for size in sizes]
+            if off[-1] <= AS_WELL * best + ROUNDING and np.abs(powers).min() >= LEAST_POWER:
+                size = next(size for size, each in zip(sizes, off, strict=True) if each <= AS_WELL * off[-1] + ROUNDING)
+                factors = zip([names[positive[j]] for j in chosen], powers.tolist(), strict=True)
+                yield Formula(((size, tuple(factors)),))
+                break
 
 
 def _seasons(y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]) -> Iterator[Formula]:
     """The waves that a column follows along one of dates that run for two periods or more, beside a trend."""
     for date in (other for other in others if other.reading.dtype in ("Date", "Datetime")):
         day, rows = 1.0 if date.reading.dtype == "Date" else 86_400.0, np.stack([y, scales[date.name]])
-        target, t = rows[:, ~np.isnan(rows).any(0)][:, :: len(y) // MOST_DATES + 1]
+        target, t = rows[:, ~np.isnan(rows).any(0)][:, :: len(y) // MOST + 1]
         if len(t) < FEWEST_DATES:
             continue
         lengths = [days * day for days in SEASONS if 2 * days * day <= np.ptp(t)]
@@ -317,36 +346,36 @@ def _seasons(y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]
 
 
 def _commonest(rest: Numbers, step: float, tolerance: float) -> float:
-    """The commonest remainder, in whole steps if there are steps; 0 within the tolerance."""
-    if step:
-        found, counts = np.unique(np.round(rest / step), return_counts=True)
-        return float(f"{found[counts.argmax()] * step:.12g}")
-    middle = float(np.median(rest))
-    return float(f"{middle:.6g}") if abs(middle) > tolerance else 0.0
+    """The shortest number as near as rounding to the commonest remainders, which are in one step if there are steps; 0
+    if it is."""
+    found, counts = np.unique(np.round(rest / (step or np.inf)), return_counts=True)
+    middle = found[counts.argmax()] * step if step else np.median(rest)
+    near = rest[np.abs(rest - middle) <= tolerance]
+    if abs(middle) <= tolerance or not len(near):
+        return 0.0
+    return shortest(near.max() - tolerance, near.min() + tolerance)
 
 
-def _near(column: Column, formula: Formula, columns: Sequence[Column], values: Rows, stated: bool) -> Near | None:
-    """The relation, if it is stated or held-out rows gain from it."""
-    known = {each.name: each for each in columns}
-    kinds = {each.name: each.kind for each in columns if isinstance(each.kind, Numeric)}
-    y = values[column.name]
-    amounts = _amounts(formula.inputs, values, known)
-    rest = y - formula(amounts)
-    there = ~np.isnan(rest)
-    if there.sum() < (2 if stated else FEWEST):
+def _near(column: Column, formula: Formula, values: Rows, known: Columns, stated: bool) -> Near | None:
+    """The relation, if the remainder has a density wherever it should."""
+    y, rest = values[column.name], _rest(column, formula, values, known)
+    there, step = ~np.isnan(rest), column.kind.step
+    lost = ~there & ~np.isnan([y, *_amounts(formula.inputs, values, known).values()]).any(0)
+    if there.sum() < 2 or (lost.any() and not stated):
         return None
-    step = column.kind.step
-    slack = max(0.501 * step, ROUNDING * float(y[there].std()))
-    rest = np.round(rest / step, 6) * step if step else rest
     if not step and np.ptp(rest[there]) == 0:  # a point, which has no density
         return None
     kind = _kind(column, rest[there])
     if not _reaches(kind, column.kind.atoms, y[there], rest[there]):
         return None
-    known_inputs = np.stack([mapped(kinds[name], x[there])[0] for name, x in amounts.items()])
-    if not stated and not _gains(column, y[there], rest[there], known_inputs):
-        return None
+    slack = max(0.501 * step, ROUNDING * float(y[there].std()))
     return Near(column.name, formula, kind, float(np.mean(np.abs(rest[there]) <= slack)), stated)
+
+
+def _rest(column: Column, formula: Formula, values: Rows, known: Columns) -> Numbers:
+    """What a formula leaves of a column."""
+    rest, step = values[column.name] - formula(_amounts(formula.inputs, values, known)), column.kind.step
+    return np.asarray(np.round(rest / step, 6) * step if step else rest)
 
 
 def _kind(column: Column, x: Numbers) -> Numeric:
@@ -367,13 +396,21 @@ def _reaches(kind: Numeric, atoms: Sequence[Atom], y: Numbers, rest: Numbers) ->
     return all(bool(kind.first_map()(torch.from_numpy(end))[0].isfinite().all()) for end in ends)
 
 
-def _gains(column: Column, y: Numbers, rest: Numbers, mapped: np.ndarray) -> bool:
-    """Whether held-out rows are likelier with the remainder than with the column itself, each by a linear regression of
-    its first map on those of the formula's columns."""
-    learnt = np.random.default_rng(0).permutation(len(y)) % 2 == 0
-    nats = [_nats(_kind(column, x[learnt]), x, mapped, learnt) for x in (y, rest)]
-    gain = nats[1] - nats[0]
-    return bool(gain.mean() > GAIN + 2 * gain.std() / np.sqrt(len(gain)))
+def _gain(column: Column, formula: Formula, values: Rows, known: Columns, seen: np.ndarray) -> float:
+    """What held-out rows gain from the remainder in the place of the column itself, each by a linear regression of its
+    first map on what is ``seen`` of others, in nats a row, beyond what it must; 0 if that is not clear."""
+    rest = _rest(column, formula, values, known)
+    there = np.isfinite(rest)
+    if there.sum() < FEWEST or np.ptp(rest[there]) == 0 == column.kind.step:
+        return 0.0
+    random, pair = np.random.default_rng(0), (values[column.name][there], rest[there])
+    learnt = random.permutation(there.sum()) % 2 == 0
+    spread = column.kind.step * (random.random(there.sum()) - 0.5)  # over cells, as the flow sees them
+    nats = [_nats(_kind(column, x[learnt]), x + spread, seen[:, there], learnt) for x in pair]
+    less, more = (np.maximum(each, np.median(each) - WORST) for each in nats)
+    gain = more - less
+    least, mean = GAIN * len(formula.inputs), float(gain.mean())
+    return mean - least if mean > least + 2 * gain.std() / np.sqrt(len(gain)) else 0.0
 
 
 def _nats(kind: Numeric, x: Numbers, inputs: np.ndarray, learnt: np.ndarray) -> Numbers:
@@ -413,10 +450,6 @@ def _power(x: Numbers, p: float) -> Numbers:
 
 
 def _said(weight: float, factors: Sequence[Factor]) -> str:
-    names = [repr(x) if p == 1 else f"log({x!r})" if p == LOGARITHM else f"{x!r} ** {_plain(p)}" for x, p in factors]
-    sizes = [] if names and abs(weight) == 1 else [_plain(abs(weight))]
+    names = [repr(x) if p == 1 else f"log({x!r})" if p == LOGARITHM else f"{x!r} ** {p:.12g}" for x, p in factors]
+    sizes = [] if names and abs(weight) == 1 else [f"{abs(weight):.12g}"]
     return f"{'-' if weight < 0 else '+'} {' * '.join([*sizes, *names])}"
-
-
-def _plain(number: float) -> str:
-    return repr(number).removesuffix(".0")

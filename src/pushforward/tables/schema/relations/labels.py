@@ -7,14 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Columns, Dependency, Rows, amounts_of, on_scales
-from .look_up import EVIDENCE
+from .base import Columns, Dependency, Rows, amounts_of, on_scales, shortest
 
 FEWEST = 50  # rows
 MOST = 60  # columns among which a label is sought
+EVIDENCE = 30.0  # nats, beyond those of looking at many columns
 FEWEST_EACH = 5  # rows of each of the labels that are told by several columns
 
 
@@ -97,7 +98,9 @@ def labels(columns: Sequence[Column], values: Rows, free: Collection[str]) -> li
     amounts = np.array([amounts_of(known[name], values[name]) for name in names])
     for column in columns:
         x = values[column.name]
-        if column.classes < 2 or column.name in free or len(x) < FEWEST or np.isnan(x).any() or not _is_told(x):
+        if column.classes < 2 or column.name in free or len(x) < FEWEST or np.isnan(x).any():
+            continue
+        if _nats(x) < EVIDENCE + np.log(len(columns) * max(len(names), 1)):
             continue
         groups = [[j] for j in range(len(scales))]
         if column.classes > 2 and np.unique(x, return_counts=True)[1].min() >= FEWEST_EACH:
@@ -135,8 +138,8 @@ def _threshold(
     groups: Sequence[Sequence[int]],
     words: Mapping[str, str],
 ) -> Dependency | None:
-    """The label by cuts of a group's only column, in whose order labels are, or of several of a group's; unless it
-    tells these in turn, but for the first of several."""
+    """The label by cuts of a group's only column, or of several of a group's; unless it tells these in turn, but for
+    the first of several."""
     if not names:
         return None
     codes = np.unique(x)
@@ -149,9 +152,9 @@ def _threshold(
         labels = [*({*range(len(codes))} - {*told}), *told]
         inputs = tuple(names[group[j]] for j in places) if len(group) > 1 else (names[group[0]],)
         fixed = sum(bool((low[:, group[j]] == high[:, group[j]]).all()) for j in {*places})
-        one, several = labels in (sorted(labels), sorted(labels)[::-1]), len({*places}) > 1
-        if fixed <= several and (several if len(group) > 1 else one):
-            cuts = tuple(map(_shortest, below, above))
+        several = len({*places}) > 1
+        if fixed <= several == (len(group) > 1):
+            cuts = tuple(map(shortest, below, above))
             said = tuple(words.get(name, "") for name in inputs)
             return Threshold(column, inputs, cuts, (below, above), tuple(codes[labels].tolist()), said)
     return None
@@ -181,13 +184,9 @@ def _cuts(low: np.ndarray, high: np.ndarray) -> list[tuple[int, int, float, floa
     return steps
 
 
-def _shortest(low: float, high: float) -> float:
-    """The number with the fewest digits that is not below one, and below the other."""
-    middle = 0.5 * (low + high)
-    return next((short for k in range(1, 17) if low <= (short := float(f"{middle:.{k}g}")) < high), low)
-
-
-def _is_told(x: Numbers) -> bool:
-    """Whether so many rows of a label would hardly follow from others by chance."""
-    shares = np.unique(x, return_counts=True)[1] / len(x)
-    return len(x) * -float(np.log((shares**2).sum())) >= EVIDENCE
+def _nats(x: Numbers) -> float:
+    """How unlikely it is that rows with labels are sorted by these, in any order of them: the logarithm of the number
+    of arrangements of so many rows of each, for one of these orders."""
+    counts = np.unique(x, return_counts=True)[1]
+    ways = torch.tensor([len(x), *counts, len(counts)], dtype=torch.float64).add(1).lgamma()
+    return float(ways[0] - ways[1:].sum())

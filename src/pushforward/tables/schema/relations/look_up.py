@@ -89,9 +89,9 @@ def implied_categories(columns: Sequence[Column], values: Rows, free: Collection
     relations: list[LookUp] = []
     for column in reversed([column for column in named if column.name not in free]):
         others = [other for other in named if other is not column and other.classes >= column.classes]
-        tables = (
-            (other, implies((np.arange(other.classes), values[other.name]), values[column.name])) for other in others
-        )
+        codes = ((other, (np.arange(other.classes), values[other.name])) for other in others)
+        most = {other.name: other.kind.classes - 1.0 for other in others if other.kind.grouped}
+        tables = ((other, implies(own, values[column.name], most.get(other.name, np.inf))) for other, own in codes)
         found = next((LookUp(column, (other.name,), table) for other, table in tables if table is not None), None)
         if found is not None:
             named.remove(column)
@@ -102,9 +102,9 @@ def implied_categories(columns: Sequence[Column], values: Rows, free: Collection
 def looked_up(
     columns: Sequence[Column], values: Rows, implied: Sequence[LookUp], free: Collection[str]
 ) -> list[LookUp]:
-    """Numbers that follow from numbers or categories, value by value, and categories that follow from numbers, but for
-    the free ones: logarithms of rounded numbers, means of groups, and flags for values above a threshold. With what is
-    implied by categories; if these in turn follow from numbers, it is derived from those numbers."""
+    """Numbers that follow from numbers or categories, value by value, but for the free ones: logarithms of rounded
+    numbers, means of groups. With what is implied by categories; if these in turn follow from numbers, it is derived
+    from those numbers."""
     kept, relations = list(columns), list(implied)
     found = {column.name: codes_of(column, values[column.name]) for column in columns}
     codes = {name: code for name, code in found.items() if code is not None}
@@ -127,8 +127,9 @@ def codes_of(column: Column, x: Numbers, most: int = LONGEST) -> Codes | None:
     return (at, code) if len(at) <= min(most, len(code) // REPEATED) else None
 
 
-def implies(codes: Codes, then: Numbers) -> tuple[float, ...] | None:
-    """What every value implies, if the rows support it clearly; otherwise None."""
+def implies(codes: Codes, then: Numbers, named: float = np.inf) -> tuple[float, ...] | None:
+    """What every value implies, if the rows support it clearly, of which those of the first ``named`` values count;
+    otherwise None."""
     given, table = codes[1], np.full(len(codes[0]), np.nan)
     for rows in (slice(0, FIRST), slice(None)):  # most pairs are refuted by a few rows
         places = given[rows].astype(np.int64)
@@ -136,6 +137,7 @@ def implies(codes: Codes, then: Numbers) -> tuple[float, ...] | None:
         if not (table[places] == then[rows]).all():
             return None
     shares = np.unique(then, return_counts=True)[1] / len(then)
+    given = given[given < named]
     repeated = len(given) - len(np.unique(given))
     if repeated * -np.log((shares**2).sum()) < EVIDENCE or np.isnan(table).any():
         return None
@@ -151,25 +153,12 @@ def _looked_up(column: Column, other: Column, codes: Mapping[str, Codes], x: Num
     """The column as implied by the other's values.
 
     Numbers that follow from names are what is known of these, as the age of a patient in all visits. Those that follow
-    from numbers have at least half as many values, or they would say no more about them than a group about its members;
-    or they are few and, like categories that follow from numbers, intervals of the other's scale.
+    from numbers have at least half as many values, or they would say no more about them than a group about its members.
     """
     own, (at, _) = len(codes[column.name][0]), codes[other.name]
-    if own > len(at) or (column.classes and other.classes):
-        return None
     named = other.classes > 0 and not other.kind.is_number
-    follows = named or 2 * own >= len(at)
-    if not column.classes and (not follows or (other.classes and not named)):
+    follows = column.kind.is_number and own <= len(at) and (named or 2 * own >= len(at))
+    if not follows or (other.classes and (column.classes or not named)):
         return None
     table = implies(codes[other.name], x)
-    if table is None or not ((column.kind.is_number and follows) or _in_intervals(table, own)):
-        return None
-    return LookUp(column, (other.name,), table, () if other.classes else tuple(at.tolist()))
-
-
-def _in_intervals(table: Sequence[float], classes: int) -> bool:
-    """Whether categories are intervals of increasing numbers, at most two of each; or in order, if they are nearly as
-    many as the numbers."""
-    if 2 * classes < len(table):
-        return jumps(table) <= 2 * (classes - 1)
-    return len({*np.sign(np.diff(table)).tolist()} - {0.0}) == 1
+    return None if table is None else LookUp(column, (other.name,), table, () if other.classes else tuple(at.tolist()))

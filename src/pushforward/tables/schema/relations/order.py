@@ -14,6 +14,7 @@ from ....numerics.in_order import InOrder
 from ..columns import Column
 from ..kinds.base import Numbers
 from .base import Relation, Rows, on_scales
+from .look_up import LookUp
 
 FEWEST = 50  # rows
 MOST = 60  # columns of two values
@@ -63,15 +64,23 @@ class Exclusive(Relation):
 
 
 def find_orders(
-    columns: Sequence[Column], values: Rows, source: str, stated: Sequence[tuple[str, str]] = (), *, found: bool = True
+    columns: Sequence[Column],
+    relations: Sequence[Relation],
+    values: Rows,
+    source: str,
+    stated: Sequence[tuple[str, str]] = (),
+    *,
+    found: bool = True,
 ) -> tuple[Order, ...]:
     """Stated orders, as pairs of which the lower one comes first; and with ``found``, those that all rows keep and that
-    independent columns of the same values would break, without those that follow from others."""
-    numbers = on_scales(columns, values)
+    independent columns of the same values would break, without those that follow from others. One of the two may be a
+    number that names imply."""
+    implied, told = [each.column for each in implied_numbers(relations, columns)], {(low, high) for low, high in stated}
+    numbers, modelled = on_scales([*columns, *implied], values), {column.name for column in columns}
     for low, high in stated:
         _check(low, high, numbers, source)
-    evidence, pairs = EVIDENCE + 2 * np.log(max(len(numbers), 1)), list(itertools.permutations(numbers, 2))
-    told = {(low, high) for low, high in stated}
+    evidence = EVIDENCE + 2 * np.log(max(len(numbers), 1))
+    pairs = [pair for pair in itertools.permutations(numbers, 2) if {*pair} & modelled or pair in told]
     kept = {pair for pair in pairs if found and _ordered(numbers[pair[0]], numbers[pair[1]], evidence)} | told
     between = {(low, high) for low, high in kept if any({(low, each), (each, high)} <= kept for each in numbers)}
     return tuple(Order(*pair, pair in told) for pair in pairs if pair in told or pair in kept - between)
@@ -80,7 +89,8 @@ def find_orders(
 def _check(low: str, high: str, numbers: Mapping[str, Numbers], source: str) -> None:
     for name in (low, high):
         if name not in numbers:
-            raise InputError(f"{source}: {name!r} is not among the modelled columns of numbers", "order", (low, high))
+            what = "is not among the columns of numbers that are modelled or implied by a name"
+            raise InputError(f"{source}: {name!r} {what}", "order", (low, high))
     wrong = np.flatnonzero(numbers[low] > numbers[high])
     if len(wrong):
         row, x, y = wrong[0], numbers[low][wrong[0]], numbers[high][wrong[0]]
@@ -131,17 +141,33 @@ def find_exclusive(columns: Sequence[Column], values: Rows) -> tuple[Exclusive, 
     return tuple(found)
 
 
-def in_order(orders: Sequence[Order | Exclusive], columns: Sequence[Column], flags: Mapping[int, int]) -> InOrder:
+def implied_numbers(relations: Sequence[Relation], columns: Sequence[Column]) -> list[LookUp]:
+    """Those of the relations by which numbers follow from modelled names."""
+    named = {column.name for column in columns if column.classes}
+    tables = [each for each in relations if isinstance(each, LookUp) and each.implied and not each.at]
+    return [each for each in tables if each.column.kind.is_number and each.inputs[0] in named]
+
+
+def in_order(
+    orders: Sequence[Order | Exclusive],
+    columns: Sequence[Column],
+    flags: Mapping[int, int],
+    relations: Sequence[Relation],
+) -> InOrder:
     """Whether encoded rows keep the orders; ``flags`` are the columns that flag missing values of others."""
-    places = {column.name: j for j, column in enumerate(columns)}
+    implied = {len(columns) + k: each for k, each in enumerate(implied_numbers(relations, columns))}
+    each_of = [*columns, *(each.column for each in implied.values())]
+    places = {column.name: j for j, column in enumerate(each_of)}
     pairs = [(places[order.low], places[order.high]) for order in orders if isinstance(order, Order)]
     apart = [order for order in orders if isinstance(order, Exclusive)]
-    kinds = {j: columns[j].kind for j in sorted({j for pair in pairs for j in pair})}
+    kinds = {j: each_of[j].kind for j in sorted({j for pair in pairs for j in pair})}
+    codes = {j: np.array(implied[j].implied) if j in implied else np.arange(float(kinds[j].classes)) for j in kinds}
     return InOrder(
         pairs,
-        grids=[(j, kind.origin, kind.step) for j, kind in kinds.items() if kind.step],
-        tables=[(j, kind.amounts(np.arange(float(n))).tolist()) for j, kind in kinds.items() if (n := kind.classes)],
-        atoms=[(j, sorted(kind.atoms)) for j, kind in kinds.items() if kind.atoms],
+        grids=[(j, kind.origin, kind.step) for j, kind in kinds.items() if kind.step and j not in implied],
+        tables=[(j, kinds[j].amounts(code).tolist()) for j, code in codes.items() if len(code)],
+        atoms=[(j, sorted(kind.atoms)) for j, kind in kinds.items() if kind.atoms and j not in implied],
         flags=[(j, flags[j]) for j in kinds if j in flags],
         apart=[[(places[name], code) for name, code in zip(each.names, each.codes, strict=True)] for each in apart],
+        read_from=[(j, places[each.inputs[0]]) for j, each in implied.items() if j in kinds],
     )

@@ -10,7 +10,7 @@ import numpy as np
 from ....errors import InputError
 from ..columns import Column
 from .base import Dependency, Rows
-from .formula import LOGARITHM, Determined, Formula, Term, is_scale
+from .formula import LOGARITHM, Determined, Formula, Term, is_scale, sources
 
 EXPECTED = "expected sums and products of columns, their powers and logarithms, as in total = price + 2 * log(tax)"
 
@@ -39,14 +39,9 @@ def holding(formulas: Mapping[str, Formula], columns: Sequence[Column], values: 
     needed = {each for name, formula in formulas.items() if name not in held for each in formula.inputs}
     found: dict[str, Dependency] = {}
     for name in held:
-        if name not in needed | _sources(relations[name], found):
+        if name not in needed | sources(relations[name].inputs, found):
             found[name] = relations[name]
-    return sorted(found.values(), key=lambda relation: len(_sources(relation, found)))
-
-
-def _sources(relation: Dependency, found: Mapping[str, Dependency]) -> set[str]:
-    """The columns that one is computed from, by itself or through others."""
-    return {*relation.inputs}.union(*(_sources(found[name], found) for name in relation.inputs if name in found))
+    return sorted(found.values(), key=lambda relation: len(sources(relation.inputs, found)))
 
 
 def parsed(text: str) -> Formula:

@@ -10,12 +10,13 @@ import polars as pl
 
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Columns, Dependency, Rows
+from .base import Columns, Dependency, Rows, shortest
 from .formula import Computed, Formula
 
 MOST_INPUTS = 30  # columns that a sum may be made of
 FEWEST = 50  # complete rows in which a sum is found, if others have holes
 FIRST = 2000  # rows that suffice to refute most relations
+HALF = 0.500001  # of a step: as far as a sum may be from what it is rounded to
 FEWEST_GAPS, UNUSUAL = 10, 0.05  # rows with a total at which a column is missing; how many others may have it there
 
 
@@ -62,7 +63,7 @@ class Sum(Computed):
         off_total = np.abs(found - self._total(values, columns))  # for values that snapping cannot find
         wrong &= off_total > self.slack
         if step := self.column.kind.step:
-            wrong &= (off > 1.000001 * step) | (off_total > 0.500001 * step)
+            wrong &= (off > 1.000001 * step) | (off_total > HALF * step)
         return wrong
 
     def _total(self, values: Rows, columns: Columns) -> Numbers:
@@ -120,10 +121,9 @@ def _sum(column: Column, x: Numbers, others: Sequence[tuple[Column, Numbers]], v
     names = tuple(basis[j].name for j in order)
     for digits in (3, 6, 9, 17):
         short = np.array([float(f"{w:.{digits}g}") for w in chosen])
-        offset = float(np.median(x - design[:, order] @ short))
-        step = column.kind.step or 1.0  # half-way cases blur the median
-        for each in (round(offset / step) * step, float(f"{offset:.{max(digits, 6)}g}")):
-            relation = Sum(column, names, tuple(short.tolist()), each)
-            if not relation.broken(values[column.name], values, known).any():
-                return relation.with_gap(values[column.name], values, known)
+        rest, relation = x - design[:, order] @ short, Sum(column, names, tuple(short.tolist()))
+        room = HALF * column.kind.step or relation.slack
+        relation = replace(relation, offset=shortest(float(rest.max()) - room, float(rest.min()) + room))
+        if not relation.broken(values[column.name], values, known).any():
+            return relation.with_gap(values[column.name], values, known)
     return None
