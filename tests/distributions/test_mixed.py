@@ -58,6 +58,17 @@ def test_draws_follow_the_density() -> None:
     assert abs(float(here.mean() - mean)) < 4.5 * float(here.std()) / math.sqrt(len(here))
 
 
+@torch.no_grad()
+def test_draws_of_rows_are_not_looked_at_where_nobody_can() -> None:
+    model, x = mixed(), rows(torch.linspace(-1, 1, 4, dtype=torch.float64))
+    expected = model(x.flatten(0, 1)).view(6, 4)
+    for sets in (x, x[:1].expand(6, -1, -1)):  # of different categories, and of the same
+        assert torch.equal(model(sets), expected if sets is x else expected[:1].expand(6, -1))
+    assert torch.allclose(torch.vmap(model)(x[None]), expected[None])
+    assert torch.allclose(torch.export.export(model, (x,)).module()(x), expected)
+    assert model.to("meta")(x.to("meta")).shape == (6, 4)
+
+
 def test_a_code_that_is_none_has_no_density() -> None:
     x = torch.tensor([[0.0, 0.5, 1.0], [-1.0, 0.5, 1.0], [3.0, 0.5, 1.0], [0.0, 0.5, 2.0], [0.5, 0.5, 1.0]])
     log_p = mixed()(x.double())

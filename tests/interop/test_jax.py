@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,13 @@ def test_double_precision_is_kept() -> None:
     x = torch.randn(2, dtype=torch.float64)
     with jax.enable_x64(True):
         assert float(to_jax(flow)(jax.numpy.asarray(x.numpy()))) == pytest.approx(flow.log_prob(x).item(), abs=1e-12)
+
+
+def test_threads_may_call_at_once() -> None:
+    flow, x = randomize(pf.realnvp(3, **SIZES)), torch.randn(60, 3)
+    with ThreadPoolExecutor(4) as pool:
+        values = list(pool.map(to_jax(flow), x.numpy()))
+    np.testing.assert_allclose(np.array(values), flow.log_prob(x).detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_what_has_no_counterpart_is_named() -> None:

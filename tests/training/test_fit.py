@@ -8,6 +8,7 @@ import math
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
@@ -139,7 +140,7 @@ def test_a_budget_is_of_wall_time():
 
 
 def test_epochs_are_passes_through_the_rows():
-    result = pf.fit(small_flow(), rows(1000), epochs=3, batch_size=300)  # 900 rows in batches of 300
+    result = pf.fit(small_flow(), rows(1000), epochs=3, batch_size=np.int64(300))  # 900 rows in batches of 300
     assert result.steps == 9
     assert result.history[-1]["epoch"] == 3
 

@@ -13,6 +13,7 @@ from torch.distributions import Distribution, Independent, Normal, constraints
 
 from ..nets.encoders import encoded
 from ..numerics.quantiles import normal_nodes
+from ..numerics.torch_internals import fake_tensors, transformed
 from ..saving.config import Configurable
 from ..transforms.base import sum_event
 from ..transforms.precision import rounds_itself
@@ -204,7 +205,10 @@ class Density(Configurable):
 
 
 def alike(*parts: Tensor | None) -> bool:
-    """Whether several draws of rows, the first dimension, have the same entries so far, NaN among them."""
+    """Whether several draws of rows, the first dimension, have the same entries so far, NaN among them; not told
+    where nobody can look at them."""
+    if torch.compiler.is_compiling() or transformed() or fake_tensors():
+        return False
     firsts = ((x.nan_to_num(torch.inf), x[:1].nan_to_num(torch.inf)) for x in parts if x is not None)
     return all(x.dim() > 2 and torch.equal(x, first.expand_as(x)) for x, first in firsts)
 

@@ -170,7 +170,8 @@ class Mixed(Density):
         """
         x, context = self._check(x, context)
         codes, numbers, given = self.divide(x, context)
-        if not torch.is_grad_enabled() and alike(codes, context):  # points of the same cells, or draws of the numbers
+        looked = x.device.type == "cpu" and not torch.is_grad_enabled()  # elsewhere a look would synchronise
+        if looked and alike(codes, context):  # points of the same cells, or draws of the numbers
             codes, context = codes[:1], None if context is None else context[:1]
         return self.categories.log_prob(codes, context) + self.numbers.log_prob(numbers, given)
 

@@ -42,11 +42,11 @@ def to_jax(density: Density) -> Callable[..., Any]:
         >>> jax.jit(jax.vmap(jax.grad(log_p)))(x)  # doctest: +SKIP
         >>> numpyro.factor("prior", log_p(theta))  # doctest: +SKIP
     """
-    program = _InJax(exported(density).module())
+    program = exported(density).module()
     for node in program.graph.nodes:
         if node.op == "call_function":
             _operator_of(node.target)  # what is not known is said here
-    return program.run
+    return lambda x, *context: _InJax(program).run(x, *context)  # one that runs holds its values: each call has its own
 
 
 def from_jax(log_density: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:

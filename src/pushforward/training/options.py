@@ -76,8 +76,10 @@ class StepOptions:
     validate_every: int | None = None
 
     def __post_init__(self) -> None:
-        counts = {"batch_size": self.batch_size, "patience": self.patience, "validate_every": self.validate_every}
-        positive_integers(**{name: count for name, count in counts.items() if count is not None})
+        for name in ("batch_size", "patience", "validate_every"):
+            if (count := getattr(self, name)) is not None:
+                positive_integers(**{name: count})
+                object.__setattr__(self, name, int(count))  # NumPy's overflow in seeds
         for name in ("lr", "clip"):
             value = getattr(self, name)
             if not (value > 0 and (name == "clip" or math.isfinite(value))):

@@ -101,6 +101,7 @@ def test_filling_knows_its_density_and_keeps_what_is_seen() -> None:
     assert torch.allclose(log_q, density.log_prob(filled, c, given=~holes), atol=1e-9)
     _, backwards = density.fill(x.masked_fill(holes, NAN), z[0], c, order=[3, 2, 1, 0])
     assert backwards.isfinite().all()
+    assert density.sample((0,), c, given=x.masked_fill(holes, NAN)).shape == (0, 7, 4)
 
 
 def test_draws_follow_the_density() -> None:

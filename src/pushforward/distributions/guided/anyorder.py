@@ -330,12 +330,13 @@ class AnyOrder(Density):
         leave: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """``new``: every entry of every row is missing, so no search for holes, which would synchronise."""
-        batch, same = x.shape[:-1], not new and alike(x, context)
+        own = None if context is None or context.dim() < x.dim() else context  # contexts of the draws, if these differ
+        batch, same = x.shape[:-1], not new and alike(x, own)
         x = x.reshape(-1, len(self.classes)).clone()
         z, context = z.reshape(x.shape), self._rows(context, batch)
         known, log_q = ~x.isnan(), z.new_zeros(len(x))
         holes = ~known if leave is None else ~(known | leave.reshape(known.shape))
-        first = len(x) // batch[0] if same else len(x)  # what all draws of a row have in common is read once
+        first = math.prod(batch[1:]) if same else len(x)  # what all draws of a row have in common is read once
         read = self._read(x[:first])[1].repeat(1, len(x) // max(first, 1)) * known.t()[self.entry]
         along = None if self.normal is None else self.normal.along(known.t(), holes.t(), order)
         for j in order:

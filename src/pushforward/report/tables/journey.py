@@ -48,6 +48,7 @@ def journey(e: RowEvidence) -> Blocks:
     yield Animation(data, f"{points}, each in the colour of the sixth of the noise that it started in.{shade}")
 
 
+@torch.no_grad()
 def frames(
     model: RowModel, data: Tensor, context: Tensor | None, columns: Sequence[str], seed: int
 ) -> dict[str, Any] | None:
@@ -103,7 +104,6 @@ def _after_each_layer(transform: Transform) -> list[tuple[str, Transform]]:
     return [(labels[k], stages[k].to(device)) for k in keep]
 
 
-@torch.no_grad()
 @torch.no_grad()
 def _density(model: RowModel, transform: Transform, low: Tensor, high: Tensor) -> str:
     """The square root of the density on a grid, scaled to 0 to 255, row by row from the top, in base64."""
