@@ -234,7 +234,8 @@ class TableDensity(TableModel):
         trained further, for a third of the steps of its fit, an average for half. New categories, impossible values and
         values missing as in no row before are taken in with a note; where rows contradict relations that were found, or
         few numbers become more, all rows are described again. The density is then fitted anew to draws and new rows, as
-        it is once a table of which ``keep`` holds all rows has grown by half, for which more of the same wait.
+        it is once a table of which ``keep`` holds all rows has grown to twice its size, until when a density is trained
+        half as long, and an average waits for more of the same.
         ``facts["updates"]`` records how the rows differed. New rows count alike, and given columns take in nothing new.
 
         Args:

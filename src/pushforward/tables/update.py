@@ -4,9 +4,9 @@ What it knew is kept by draws of the model itself in the place of old rows, by r
 (``keep=``), and by the schema, which stays as it was decided and takes in what is new; only if new rows contradict what
 was found of old ones, all are described again. The density goes on from its weights, since one that is fitted to draws
 loses much of what few rows have taught: held-out rows, which every model saves, and some of the new ones tell when to
-stop. It is fitted anew where what a column is has changed. While the saved rows are still all that there were, more of
-the same take one step, until they have come to half as many again as at the last fit: then it is fitted anew, which
-costs three fits in all, however long a table grows.
+stop. It is fitted anew where what a column is has changed, and where the saved rows are still all that there were and
+have come to twice as many as at the last fit, which on average costs no more than a fit. Until then, little is trained:
+an average, of which a fifth of the steps would take as long as a fit, waits for more of the same.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ from .schema.widening import widened
 from .selection.cross_fitting import BATCH
 from .splits import TableSplits, keys_of
 
-GROWN = 1.5  # times as many rows as the last fit had, all of them saved: the density is fitted anew
+GROWN = 2  # times as many rows as the last fit had, all of them saved: the density is fitted anew
 DRAWS = 50_000  # old rows, at most, in whose place draws are
 TIMES = 4  # draws in the place of a row, for a flow: what is learnt again of draws loses the less
 SHORTER, LEAST = 3, 20  # times: the training of an update, beside that of the fit; steps, at least
+SOON = 2  # times: it is shorter still where a fit to all rows is to come
 HALF = 2  # the same of an average
 SLOWER = 2  # times: the learning rate of one flow
 ANOTHER = 1.0  # nats by which every column of another table has moved
@@ -87,8 +88,8 @@ def update_table(
     console.note(*notes)
     anew = relearnt or bool(notes) or (old.complete and old.known + frame.height >= GROWN * old.fitted)
     steps = int(model.facts.get("first_steps", summary["training"]["steps"]))
-    if waits := not anew and old.complete and moved.p_value > LEVEL:
-        console.note(f"{source}: is learnt when there are half as many rows again as at the last fit")
+    if waits := not anew and old.complete and moved.p_value > LEVEL and is_average(summary):
+        console.note(f"{source}: is learnt when there are twice as many rows as at the last fit")
     record = {
         "data": new.path.name,
         "rows": frame.height,
@@ -104,7 +105,9 @@ def update_table(
         rows = shaped(rows, options, Console(quiet=True), source)
     elif anew:
         rows = replace(rows, schema=schema.shaped(rows.train.x, rows.train.weights, again=True))
-    options = _as_it_was(model, options, anew, 1 if waits else steps)
+    options = _as_it_was(model, options, anew, steps, SOON if old.complete else 1)
+    if waits:
+        options = replace(options, training=replace(options.training, steps=1, lr=1e-12))  # it stays as it is
     said = Console(quiet=True) if waits else console
     fitted = fit_rows(table, rows, options, said, None if anew else model, started)
     if fitted is None:
@@ -119,14 +122,14 @@ def update_table(
     return learned, facts
 
 
-def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int) -> TableOptions:
-    """The options of the fit, and how long to train: as told, or for a part of its steps; an average, whose flows were
-    each trained on small batches, on such."""
+def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int, times: int) -> TableOptions:
+    """The options of the fit, and how long to train: as told, or for a part of its steps, so many times shorter; an
+    average, whose flows were each trained on small batches, on such."""
     average = is_average(model.facts["summary"])
     options = replace(options, queries=model.guided is not None, weights=None, keep=0)
     training = replace(options.training, epochs=None, steps=None, limit=None)
     if training.budget is None and not (anew and average):
-        part = max(steps // (HALF if average else SHORTER), min(steps, LEAST))
+        part = max(steps // (times * (HALF if average else SHORTER)), min(steps, LEAST))
         training = replace(training, steps=steps if anew else part)
     if not anew and training.lr is None:
         training = replace(training, lr=learning_rate(options.flow) / (1 if average else SLOWER))
