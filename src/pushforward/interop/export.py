@@ -76,7 +76,7 @@ def export(
 
     where z is drawn from the base, a standard normal in most recipes. Before the file is kept, it is run and compared
     with the density. A ``.pt2`` file also holds machine code for this kind of processor, which
-    :func:`~pushforward.load_compiled` runs: a single row takes a tenth of its time in Python.
+    :func:`~pushforward.load_compiled` runs: a single row takes a fifteenth to a half of its time in Python.
 
     Args:
         density: A flow or another density; or a fitted table, as ONNX alone, from raw columns to what

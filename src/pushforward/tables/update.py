@@ -45,8 +45,8 @@ GROWN = 2  # times as many rows as the last fit had, all of them saved: the dens
 DRAWS = 50_000  # old rows, at most, in whose place draws are
 TIMES = 4  # draws in the place of a row, for a flow: what is learnt again of draws loses the less
 SHORTER, LEAST = 3, 20  # times: the training of an update, beside that of the fit; steps, at least
-SOON = 2  # times: it is shorter still where a fit to all rows is to come
 HALF = 2  # the same of an average
+SOON = 2  # times: either is shorter still where a fit to all rows is to come
 SLOWER = 2  # times: the learning rate of one flow
 ANOTHER = 1.0  # nats by which every column of another table has moved
 
