@@ -29,6 +29,7 @@ def test_columns_that_tell_something_only_together_are_found_beside_a_wrong_row(
     columns[1] = columns[0] + 0.01 * rng.normal(size=500)  # whose difference is the target, correlated with neither
     y = 100 * (columns[0] - columns[1]) + 0.01 * rng.normal(size=500)
     columns[2] = y + 0.2 * rng.normal(size=500)
+    columns[5] = np.arange(500) == 9  # constant in all rows but one
     y[7] = 2.9
     found = dict(zip((1, 2), best_subsets(columns, y, 2), strict=True))
     assert found[1][0] == [2]

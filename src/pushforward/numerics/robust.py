@@ -80,7 +80,7 @@ def best_subsets(columns: np.ndarray, target: np.ndarray, most: int) -> Iterator
     right = ((rows >= low) & (rows <= high)).all(0)
     for sizes in ([most], range(1, most + 1)):
         gram = np.cov(rows[:, right])
-        gram += RIDGE * np.diag(np.diag(gram))
+        gram += np.diag(np.where(np.diag(gram) > 0, RIDGE * np.diag(gram), 1.0))  # 1 for what is constant in these rows
         found = [chosen(size) for size in sizes]
         designs = [np.column_stack([*columns[some], np.ones_like(target)]) for some in found]
         fits = [least_absolute(design, target) for design in designs]
