@@ -434,7 +434,8 @@ def test_drift_that_nobody_asked_for_has_no_figure() -> None:
 
 def test_drift_of_rows_and_of_those_that_were_scored_last(url: str, model: pf.TableDensity) -> None:
     frame = table(1_200)[600:]
-    same, moved = as_json(frame[:300]), as_json(frame[:300].with_columns(pl.col("x") + 3.0).drop("double"))
+    far = frame[:300].with_columns(pl.col("x") + 3.0).drop("double")
+    same, moved = as_json(frame[:300]), as_json(far)
     found = ok(f"{url}/drift", {"rows": same})
     expected = model.drift(frame[:300])
     assert found["p_value"] == pytest.approx(expected.p_value)
@@ -442,7 +443,8 @@ def test_drift_of_rows_and_of_those_that_were_scored_last(url: str, model: pf.Ta
     assert [w["window"] for w in ok(f"{url}/drift", {"rows": same, "by": "group"})["windows"]] == ["a", "b"]
     refused(f"{url}/drift", {"rows": same[:5]}, 422, "5 rows are too few")
     refused(f"{url}/drift", {"rows": same, "by": "nobody"}, 422, "no such column")
-    for rows in (moved, moved, moved, moved):  # more than a window holds
+    ok(f"{url}/score", as_arrow(far), content_type=ARROW)  # whole numbers, not floats
+    for rows in (moved, moved, moved):  # more than a window holds
         ok(f"{url}/score", {"rows": rows})
     changed = ok(f"{url}/drift")
     assert changed["p_value"] < 0.01

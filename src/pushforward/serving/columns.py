@@ -61,10 +61,17 @@ class Cell:
         plain["text"] = self.column.expected
         return {**plain, "Duration": "a finite number of seconds"}.get(self.contents, "a finite number")
 
+    @property
+    def dtype(self) -> Any:
+        """The type of the column in a frame of rows."""
+        names = dict.fromkeys(("names", "text"), pl.String)
+        moments = {"Date": pl.Date, "Time": pl.Time, "Duration": pl.Duration("us")}
+        types: Any = {**names, **moments, "truth": pl.Boolean, "Datetime": pl.Datetime("us", self.column.reading.zone)}
+        return pl.String if self.column.reading.form else types.get(self.contents, pl.Float64)
+
     def series(self, values: Sequence[Any]) -> pl.Series:
         """Checked cells in the table's types, whole numbers as integers."""
-        zoned = self.contents == "Datetime" and not self.column.reading.form
-        made = pl.Series(self.column.name, values, pl.Datetime("us", self.column.reading.zone) if zoned else None)
+        made = pl.Series(self.column.name, values, self.dtype)  # rows of JSON and of Arrow may stand together
         if not self.column.whole or not made.dtype.is_float():
             return made
         whole = made.cast(pl.Int64, strict=False)
