@@ -71,6 +71,9 @@ def test_what_calibrates_intervals_is_asked_once_for_each_question(
     first, *_ = (model.predict(some, "x", "interval", level) for some, level in ((rows, 0.9), (rows[:3], 0.5)))
     model.predict(rows.select("kind"), "x", "interval")
     assert asked == [20, 60, 3, 20, 60]  # of the rows, and of those that were held out
+    nothing = pl.DataFrame({"kind": [None]}, {"kind": pl.String})
+    unread = pl.DataFrame({"x": [1.0]})
+    assert model.predict(nothing, "x", "interval").equals(model.predict(unread, "x", "interval"))
     assert first.equals(model.predict(rows, "x", "interval"))
 
 

@@ -96,7 +96,8 @@ def predict(
     known = Known.of(model, others if others.width else None)
     found, notes = distribution_of(model, name, known, seed), known.notes
     if kind == "interval":
-        central, more = central_level(model, name, others.columns, level, seed)
+        there = [each.name for each in others if each.null_count() < len(each)]
+        central, more = central_level(model, name, there, level, seed)
         low, high = found.quantile([0.5 - 0.5 * central, 0.5 + 0.5 * central]).t()
         rows, notes = pl.DataFrame({"low": _written(column, low), "high": _written(column, high)}), (*notes, *more)
     else:
