@@ -21,6 +21,7 @@ import pushforward as pf
 from pushforward.saving.checkpoint import CheckpointError, load_extra
 from pushforward.transforms import Compose, Standardize
 from pushforward.transforms.precision import Precision
+from pushforward.transforms.remainder import Remainder
 
 
 def random_flow(recipe=pf.maf, features=3, **options):
@@ -76,12 +77,13 @@ def test_a_fresh_process_gives_the_same_density_bit_for_bit(tmp_path):
 def test_tensors_of_another_precision_keep_it(tmp_path):
     scale = Standardize(torch.tensor([1e9, 0.0], dtype=torch.float64), torch.tensor([1.0, 2.0], dtype=torch.float64))
     inner = random_flow(pf.realnvp, 2)
-    flow = pf.Flow(Compose([scale, Precision(), inner.transform]), 2)
+    formula = Remainder(0, [(1.0, [(1, 1.0)])], cells=[(1, [(1.1, -0.1, 0.2)])])
+    flow = pf.Flow(Compose([formula, scale, Precision(), inner.transform]), 2)
     x = torch.tensor([[1e9 + 0.25, 1.0]], dtype=torch.float64)
     pf.save(flow, tmp_path / "model")
     loaded = pf.load(tmp_path / "model")
     assert torch.equal(loaded(x), flow(x))
-    assert loaded.transform.transforms[0].loc.dtype == torch.float64
+    assert loaded.transform.transforms[1].loc.dtype == torch.float64
     assert next(loaded.parameters()).dtype == torch.float32
 
 

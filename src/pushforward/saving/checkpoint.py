@@ -131,12 +131,13 @@ def _fresh(content: dict[str, Any]) -> Configurable:
     model = build(content["model"])
     if not isinstance(model, Configurable):
         raise ValueError(f"'model' should describe a module, got {type(model).__name__}")
+    exact = {name: tensor.data for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
     model.to(dtype_named(content["dtype"]))
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
     if content.get("format", FORMAT) < 3:
         content = {**content, **present_names(model, content, tensors)}
     for name, dtype in content["other_dtypes"].items():
-        tensors[name].data = tensors[name].data.to(dtype_named(dtype))
+        tensors[name].data = exact[name].to(dtype_named(dtype))
     for name in content.get("frozen", ()):
         tensors[name].requires_grad_(False)
     return model
