@@ -127,6 +127,15 @@ def test_an_offset_is_said_in_few_digits():
         assert "1.8 * 'c' + 32," in repr(schema.with_near(schema.encode(slips, "t").x, ("c",), {}))
 
 
+def test_huge_values_do_not_make_all_others_alike():
+    rng = np.random.default_rng(0)
+    first = np.repeat([1e12, 1e3, 1.0], 200) * rng.lognormal(size=600)
+    table = pl.DataFrame({"first": first, "second": first * rng.lognormal(0, 0.3, 600)})
+    schema = schema_of(table)
+    (found,) = schema.with_near(schema.encode(table, "t").x, (), {"second": Formula(((1.0, (("first", 1.0),)),))}).near
+    assert found.share < 0.01
+
+
 def independent(rng: np.random.Generator) -> pl.DataFrame:
     """A few independent columns of several kinds."""
     n = int(rng.choice([60, 150, 500]))

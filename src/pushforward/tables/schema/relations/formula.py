@@ -33,7 +33,7 @@ LOGARITHM = 0.0  # the power that stands for the logarithm, as in the family of 
 POWERS = np.unique([sign * k / d for sign in (1, -1) for d in (2, 3) for k in range(1, 3 * d + 1)])  # of products
 HOLDS = 0.5  # share of the rows in which a sum with slips holds
 WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
-ROUNDING = 1e-6  # of a column's spread: of formulas that were computed in float32
+ROUNDING = 1e-6  # of a column's spread, or usual size if this is less: of formulas that were computed in float32
 CLOSE, NARROW = 0.02, 0.15  # median relative remainder of a product: at most, and as a part of that of a constant
 POSITIVE = 0.99  # share of the rows in which a factor is
 LEAST_POWER = 0.1
@@ -274,7 +274,7 @@ def _formulas(column: Column, y: Numbers, others: Sequence[Column], scales: Mapp
 
 def _sums(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> Iterator[Formula]:
     """A sum of multiples of few columns or of their logarithms, exact up to rounding in most rows."""
-    tolerance = max(0.501 * step, ROUNDING * float(y.std()))
+    tolerance = _rounding(y, step)
     if y.std() < WIDE * tolerance:
         return
     factors = [(name, 1.0) for name in names]
@@ -295,6 +295,12 @@ def _sums(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> I
                 yield Formula(tuple((w, (factors[j],)) for w, j in zip(weights, chosen, strict=True)), offset)
                 return
         return
+
+
+def _rounding(y: Numbers, step: float) -> float:
+    """How far values may be from a formula that holds. A few huge ones do not make all the others alike."""
+    usual = np.median(np.abs(y[y != 0])) if y.any() else 0.0
+    return max(0.501 * step, ROUNDING * float(min(y.std(), usual)))
 
 
 def _products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator[Formula]:
@@ -368,7 +374,7 @@ def _near(column: Column, formula: Formula, values: Rows, known: Columns, stated
     kind = _kind(column, rest[there])
     if not _reaches(kind, column.kind.atoms, y[there], rest[there]):
         return None
-    slack = max(0.501 * step, ROUNDING * float(y[there].std()))
+    slack = _rounding(y[there], step)
     return Near(column.name, formula, kind, float(np.mean(np.abs(rest[there]) <= slack)), stated)
 
 
