@@ -12,6 +12,7 @@ import pytest
 import pushforward as pf
 from pushforward.cli.app import main
 from pushforward.errors import InputError
+from pushforward.tables.splits import keys_of
 
 
 def rows(n: int, seed: int) -> pl.DataFrame:
@@ -77,6 +78,7 @@ def test_what_is_new_is_taken_in_with_a_note(fitted):
     drawn = model.sample(2000, random_state=0)
     assert 0.04 <= (drawn["kind"] == "c").mean() <= 0.2
     assert model.facts["updates"][-1]["notes"]
+    assert set(keys_of(model.saved_rows("kept"))) < set(model.facts["learnt"])
 
 
 def test_an_average_and_a_conditional_model_are_updated():

@@ -116,7 +116,7 @@ def update_table(
     facts["summary"] |= {name: summary[name] for name in ("verdict", "training") if waits}  # of the last fit
     facts["summary"] |= {"training_rows": old.known + frame.height - len(rows.test)}  # without draws
     facts |= {"updates": [*model.facts.get("updates", ()), record], "first_steps": steps, "first_rows": old.first}
-    facts["learnt"] = [*model.facts.get("learnt", ()), *keys_of(learnt)]
+    facts["learnt"] = sorted({*model.facts.get("learnt", ()), *keys_of(learnt)})
     if kept is not None:
         facts |= {"kept": saved(kept, np.arange(len(kept))), "keep": old.keep}
     return learned, facts
@@ -183,7 +183,7 @@ class _Old:
 
     def joined(self, schema: Schema, new: pl.DataFrame, times: int) -> tuple[TableSplits, Rows | None, Rows]:
         """Old and new rows to train on, to stop by and to report on, of which the last were seen by nothing; as many of
-        those to train on as were saved before, old and new ones in proportion; and the new ones that are learnt.
+        those to train on as were saved before, old and new ones in proportion; and what is learnt, without draws.
 
         Args:
             schema: Encodes them.
@@ -214,7 +214,7 @@ class _Old:
         split, numbers = (train_at, val_at, test_at), np.arange(len(test_at))
         divided = TableSplits(schema, whole, split, numbers, complete=False, earlier=len(whole) - len(fresh))
         kept = self._kept(saved, train[0], new.height / (self.known + new.height))
-        return divided, kept, _stacked([train[0], val[0]])
+        return divided, kept, _stacked([train[0], *saved, val[0]])
 
     def _kept(self, saved: list[Rows], fresh: Rows, share: float) -> Rows | None:
         """The rows to save, a share of which is new: more if there is room."""
