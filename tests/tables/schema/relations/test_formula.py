@@ -8,7 +8,7 @@ import pytest
 from schemas import schema_of
 
 import pushforward as pf
-from pushforward.tables.schema.relations.formula import Determined, Formula
+from pushforward.tables.schema.relations.formula import Determined, Formula, _products
 
 QUICK = {"flow": "maf", "layers": 1, "hidden": (16,), "steps": 40, "queries": False, "random_state": 0}
 
@@ -125,6 +125,17 @@ def test_an_offset_is_said_in_few_digits():
         slips = pl.DataFrame({"c": celsius, "f": fahrenheit + wrong})
         schema = schema_of(slips)
         assert "1.8 * 'c' + 32," in repr(schema.with_near(schema.encode(slips, "t").x, ("c",), {}))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_simple_powers_are_told_from_few_rows(share):
+    """Free powers come nearer to the rounding of the rows at hand."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        cases, deaths = rng.lognormal(6, 1, 90).round(), rng.lognormal(10, 0.3, 90).round()
+        wrong = np.where(rng.random(90) < share, rng.lognormal(0, 0.3, 90), 1.0)
+        (found,) = _products((1000 * cases / deaths * wrong).round(2), np.stack([cases, deaths]), ["cases", "deaths"])
+        assert found == Formula(((1000.0, (("cases", 1.0), ("deaths", -1.0))),))
 
 
 def test_huge_values_do_not_make_all_others_alike():

@@ -37,7 +37,7 @@ ROUNDING = 1e-6  # of a column's spread, or usual size if this is less: of formu
 CLOSE, NARROW = 0.02, 0.15  # median relative remainder of a product: at most, and as a part of that of a constant
 POSITIVE = 0.99  # share of the rows in which a factor is
 LEAST_POWER = 0.1
-AS_WELL = 1.1  # times that with any powers and weight, that it may be with simple ones
+AS_WELL = 4.0  # standard errors, of a median of evenly spread remainders, that they may be larger with simple powers
 LEAST = 1e-3  # standard deviation of the logarithm of one of its factors
 SEASONS, HARMONICS = (365.2425, 7.0, 1.0), 3  # days; waves of each
 FEWEST_DATES, CLEAR = 200, 4.0  # rows in which seasons are sought; standard errors of a wave
@@ -313,7 +313,7 @@ def _products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator[F
     positive = np.flatnonzero(usable[1:])[:MOST_POSITIVE].tolist()
     if not positive or not usable[0] or rows.shape[1] < FEWEST:
         return
-    target, logs = logs[0], logs[1:][positive]
+    target, logs, as_well = logs[0], logs[1:][positive], 1 + AS_WELL / np.sqrt(rows.shape[1])
     for chosen, beta in best_subsets(logs, target, MOST_FACTORS):
         best = float(np.median(np.abs(target - logs[chosen].T @ beta[:-1] - beta[-1])))
         if best > min(CLOSE, NARROW * np.median(np.abs(target - np.median(target)))):
@@ -323,8 +323,8 @@ def _products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator[F
             rest = target - logs[chosen].T @ powers
             sizes = [float(f"{np.exp(np.median(rest)):.{digits}g}") for digits in (1, 2, 3, 6)]
             off = [float(np.median(np.abs(rest - np.log(size)))) for size in sizes]
-            if off[-1] <= AS_WELL * best + ROUNDING and np.abs(powers).min() >= LEAST_POWER:
-                size = next(size for size, each in zip(sizes, off, strict=True) if each <= AS_WELL * off[-1] + ROUNDING)
+            if off[-1] <= as_well * best + ROUNDING and np.abs(powers).min() >= LEAST_POWER:
+                size = next(size for size, each in zip(sizes, off, strict=True) if each <= as_well * off[-1] + ROUNDING)
                 factors = zip([names[positive[j]] for j in chosen], powers.tolist(), strict=True)
                 yield Formula(((size, tuple(factors)),))
                 break
