@@ -167,7 +167,9 @@ def test_questions_are_answered(url: str, model: pf.TableDensity) -> None:
     assert ok(f"{url}/ask", ranges)["probability"] == pytest.approx(value, abs=1e-4)
     for asked in ({"x": {"least": 1}}, {"x": {"low": "1"}}, {"x": ["1"]}, {"group": "z"}, {"x": {"low": 2, "high": 1}}):
         refused(f"{url}/ask", {"where": asked}, 422, "where", next(iter(asked)))
-    refused(f"{url}/ask", {"where": 5}, 422, "where")
+    assert "low" not in refused(f"{url}/ask", {"where": {"group": 5}}, 422, "a list")["detail"]  # names have no range
+    for asked in ({"where": 5}, {"where": "x > 0", "given": []}):
+        refused(f"{url}/ask", asked, 422, f"'{[*asked][-1]}'", "SQL, or columns")
 
 
 def test_a_column_is_predicted(url: str, model: pf.TableDensity) -> None:

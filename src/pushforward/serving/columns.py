@@ -29,7 +29,6 @@ FIRST, LAST = dt.datetime(1, 1, 3, tzinfo=dt.UTC), dt.datetime(9999, 12, 29, tzi
 LONGEST = 2**63 / 1e6 - 1024  # longest duration in seconds; tables count in microseconds
 ROLES = ("modelled", "given", "follows")
 QUANTILES = 9
-FORMS = ', a list of such, or {"low": …, "high": …}'  # of a condition
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,12 @@ class Cell:
         plain = {"names": "text", "truth": "true or false", "marked": "a number, or text such as 1,200"}
         plain["text"] = self.column.expected
         return {**plain, "Duration": "a finite number of seconds"}.get(self.contents, "a finite number")
+
+    @property
+    def expected_condition(self) -> str:
+        """The expected condition on a cell, in words; names have no range."""
+        forms = ", or a list of such" if self.contents == "names" else ', a list of such, or {"low": …, "high": …}'
+        return f"{self.expected}{forms}"
 
     @property
     def dtype(self) -> Any:
@@ -110,7 +115,7 @@ class Cell:
             | Annotated[ends, AfterValidator(lambda ends: (ends.get("low"), ends.get("high"))), Tag("dict")]
         )
         form = Discriminator(lambda given: type(given).__name__ if isinstance(given, list | dict) else "value")
-        about = Field(title=self.column.name, description=f"Expected: {self.expected}{FORMS}.")
+        about = Field(title=self.column.name, description=f"Expected: {self.expected_condition}.")
         return NotRequired[Annotated[forms, form, about]]
 
     @property
@@ -189,7 +194,9 @@ class RowType:
         """The type of a condition on rows: SQL, or what columns hold."""
         columns = _typed("Condition", {name: cell.condition for name, cell in self.cells.items()})
         forms: Any = Annotated[str, Tag("text")] | Annotated[columns, Tag("columns")]
-        return Annotated[forms, Discriminator(lambda given: "columns" if isinstance(given, dict) else "text")]
+        tags: dict[type, str] = {dict: "columns", str: "text"}
+        expected = "text in SQL, or columns and what they hold"
+        return Annotated[forms, Discriminator(lambda given: tags.get(type(given)), "condition", expected)]
 
     def frame(self, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         """Checked rows as a frame, with the columns that any of them has."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import Response
 
 from ..errors import InputError, in_request
-from .columns import FIRST, FORMS, LAST, RowType
+from .columns import FIRST, LAST, RowType
 
 JSON = "application/json"
 SHOWN = 20  # problems listed in an answer
@@ -96,8 +96,9 @@ def _problem(one: Any, cells: RowType) -> dict[str, Any]:
         return {**at, "expected": known, "got": "an unknown column" if column else "an unknown field"}
     cell = cells.cells.get(column or "")
     around = "^(Input should be|Value error,|List should have) | after validation.*"
-    forms = FORMS if isinstance(at.get("row"), str) else ""
-    expected = f"{cell.expected}{forms}" if cell else re.sub(around, "", one["msg"])
+    expected = re.sub(around, "", one["msg"])
+    if cell:
+        expected = cell.expected_condition if isinstance(at.get("row"), str) else cell.expected
     got = "nothing" if one["type"] == "missing" else repr(one["input"])
     return {**at, "expected": expected, "got": got if len(got) <= 60 else f"{got[:57]}..."}
 
