@@ -138,6 +138,15 @@ def test_simple_powers_are_told_from_few_rows(share):
         assert found == Formula(((1000.0, (("cases", 1.0), ("deaths", -1.0))),))
 
 
+def test_a_date_is_no_multiple_of_another():
+    rng = np.random.default_rng(0)
+    start = np.datetime64("1992-01-01") + rng.integers(0, 300, 400)
+    days = np.where(rng.random(400) < 0.9, 168 + rng.integers(0, 2, 400), rng.integers(13, 197, 400))
+    table = pl.DataFrame({"start": start, "end": start + days})
+    schema = schema_of(table)
+    assert not schema.with_near(schema.encode(table, "t").x, (), {}).near
+
+
 def test_huge_values_do_not_make_all_others_alike():
     rng = np.random.default_rng(0)
     first = np.repeat([1e12, 1e3, 1.0], 200) * rng.lognormal(size=600)
