@@ -20,7 +20,7 @@ from ..objectives.target import with_gradients
 from ..saving.checkpoint import load, save
 
 FOLDER = "pushforward"  # of our own files within a .pt2 file
-FEW = 32  # events up to which a processor takes longer for Python than for the products
+FEW = 128  # events up to which a processor mostly takes longer for Python than for the products
 
 Run = Callable[..., list[Tensor]]
 
