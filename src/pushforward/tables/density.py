@@ -399,8 +399,9 @@ class TableDensity(TableModel):
             InputError: the column is unknown, given, or holds names; or a probability is none.
         """
         known = Known.of(self, given)
-        found, several = quantiles(self, column, probabilities(q), known, self.seed), np.ndim(q) > 0
-        self._tell(known.notes)
+        *found, notes = quantiles(self, column, probabilities(q), known, self.seed)
+        self._tell(notes)
+        several = np.ndim(q) > 0
         shaped = [part[0] if known.one else part for part in found]
         shaped = shaped if several else [part[..., 0] for part in shaped]
         return tuple(shaped) if errors else shaped[0]

@@ -10,6 +10,7 @@ import pytest
 
 import pushforward as pf
 from pushforward.errors import InputError
+from pushforward.tables.queries.predict import predict
 
 N = 400
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 40, "lr": 0.02, "random_state": 0}
@@ -116,6 +117,11 @@ def test_probabilities_and_quantiles_given_a_total_are_those_of_draws(model: pf.
     assert abs(middle - drawn["x"].median()) < 4 * np.hypot(error, 0.02)
     shares = model.predict(rows.drop("x"), "town", "proba").to_numpy()
     assert shares[:, :2].sum(1) == pytest.approx([1.0, 0.0])
+    totals = pl.DataFrame({"sum": [1.0, 2.0, 3.0, 2.0], "paid": [None, None, None, -5.0]})
+    found = model.predict(totals, "x")
+    assert np.isnan(found).tolist() == [False] * 3 + [True]
+    assert "no answer" in predict(model, totals, "x", "mean", 0.9, 0)[1][-1]
+    assert np.array_equal(model.predict(totals[::-1], "x"), found[::-1], equal_nan=True)  # whatever its place
 
 
 def test_what_no_parts_add_up_to_stays_missing(model: pf.TableDensity) -> None:

@@ -28,7 +28,7 @@ from ..schema.columns import Column
 from ..schema.numbers import require_columns
 from .known import Known, check_shared
 from .one_column import has_one_column, only_column
-from .probability import as_known, log_masses, of_density
+from .probability import UNANSWERED, as_known, log_masses, of_density
 from .query import most_draws
 from .region import Region, stacked
 from .weighted_column import ColumnDistribution, WeightedColumn, error_of_share
@@ -40,16 +40,19 @@ NODES = 1024  # along the column, if all other cells are known
 EFFECTIVE, MOVED = 256, 16_384  # draws that carry weight, below which so many of the density are tried
 
 
-def distribution_of(model: TableModel, name: str, known: Known, seed: int, draws: int = FEW) -> ColumnDistribution:
-    """The distribution of a column given what is known of rows."""
+def distribution_of(
+    model: TableModel, name: str, known: Known, seed: int, draws: int = FEW
+) -> tuple[ColumnDistribution, tuple[str, ...]]:
+    """The distribution of a column given what is known of rows, and notes on these."""
     column_of(model, name)
     known.refuse_counted()
     if has_one_column(model) and known.nothing:
-        return only_column(model, known.rows.context, known.strange)
+        return only_column(model, known.rows.context, known.strange), known.notes
     j = model.schema.features.index(name)
     found = (_of_values if model.schema.columns[j].classes else _of_numbers)(model, known, j, seed, draws)
+    unanswered = bool((found.weights[0].isnan() & ~known.strange).any())
     found.weights[:, known.strange] = math.nan
-    return found
+    return found, (*known.notes, *[UNANSWERED] * unanswered)
 
 
 def column_of(model: TableModel, name: str, argument: str = "column") -> Column:
@@ -63,14 +66,15 @@ def column_of(model: TableModel, name: str, argument: str = "column") -> Column:
 
 def quantiles(
     model: TableModel, name: str, q: Sequence[float], known: Known, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Quantiles of a column and their standard errors, ``(n, len(q))`` each; dates as such, their errors in seconds."""
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Quantiles of a column and their standard errors, ``(n, len(q))`` each, dates as such, their errors in seconds;
+    and notes."""
     if name in known.cells.columns:
         raise InputError(f"{name!r} is given", "column")
-    found = distribution_of(model, name, known, seed, MOST)
+    found, notes = distribution_of(model, name, known, seed, MOST)
     values = found.quantile(q)
     written = _written(found.column, values.flatten()).reshape(values.shape)
-    return written, found.errors_of_quantiles(q).numpy()
+    return written, found.errors_of_quantiles(q).numpy(), notes
 
 
 def probabilities(q: Any) -> list[float]:
@@ -94,7 +98,7 @@ def predict(
     others = frame.drop(name, *model.schema.extra_names(frame.columns), strict=False)
     check_shared(model, frame, "the table")
     known = Known.of(model, others if others.width else None)
-    found, notes = distribution_of(model, name, known, seed), known.notes
+    found, notes = distribution_of(model, name, known, seed)
     if kind == "interval":
         there = [each.name for each in others if each.null_count() < len(each)]
         central, more = central_level(model, name, there, level, seed)
@@ -136,7 +140,7 @@ def _central(model: TableModel, name: str, given: Sequence[str], seed: int) -> T
     known, x = Known.of_held_out(model, [name], given)
     if not len(x):
         return x[:, 0]
-    found = distribution_of(model, name, known, seed)
+    found, _ = distribution_of(model, name, known, seed)
     return found.central(x[:, model.schema.features.index(name)]).sort().values
 
 

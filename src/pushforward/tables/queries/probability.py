@@ -37,6 +37,7 @@ from .weighted_column import error_of_share
 from .where import Where
 
 A = TypeVar("A")
+UNANSWERED = "no draw of the model is as given, so there is no answer"
 FIRST, MOST = EVERY * REPLICATES, 8192  # draws from the guide for each region
 FEWEST, POINTS = 64, 500_000  # if asked of many rows: for each, and for all together
 COUNTED, DRAWN = 20_000, 50_000  # draws among which other conditions are counted; draws of the density itself
@@ -101,7 +102,7 @@ def said_of(found: Share, where: Any, known: Known) -> tuple[str, ...]:
     if len(found.value) and not found.value.any():
         said.append(f"{where}: no draw of the model lies there")
     if (found.value.isnan() & ~known.strange).any():
-        said.append("no draw of the model is as given, so there is no answer")
+        said.append(UNANSWERED)
     return tuple(said)
 
 
@@ -339,7 +340,7 @@ def of_density(model: TableModel, rows: Rows, draws: int, seed: int, told: Told 
     if numbers are known, or what follows from others is told, those of draws that are as known."""
     if told is not None:
         there = model.schema.missingness.forgotten(rows.x, 0.0)  # no cell is missing
-        return told.weighted(model, Rows(there, rows.context), draws, seed)
+        return told.weighted(model, Rows(there, rows.context), draws, seed, alike=True)
     if bool(no_numbers(model, rows).all()):
         generator, context = torch.Generator(model.device).manual_seed(seed), rows.to(model.device).context
         x = model.density.sample((draws,), context, generator=generator).view(draws, -1, rows.x.shape[1])

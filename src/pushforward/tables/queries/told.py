@@ -77,13 +77,16 @@ class Told:
         return picked(found, taken).masked_fill(none[:, None], math.nan)
 
     @torch.no_grad()
-    def weighted(self, model: TableModel, rows: Rows, candidates: int, seed: int) -> tuple[Tensor, Tensor]:
+    def weighted(
+        self, model: TableModel, rows: Rows, candidates: int, seed: int, alike: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Draws of what rows lack, ``(candidates, n, features)``, on the CPU, and their log-weights: -inf where they do
-        not agree with what is known."""
+        not agree with what is known. Of the same random numbers, if ``alike``: whatever the place of a row is."""
         guided, here, turns = model.guide_for("cannot draw missing cells"), rows.to(model.device), self._turns(rows.x)
         left = turns.repeat(-(-candidates // len(turns)), 1, 1)[:candidates]
         generator = torch.Generator().manual_seed(seed)
-        u, v, z = torch.rand(3, *left.shape, dtype=torch.float64, generator=generator)
+        shape = 3, len(left), 1 if alike else left.shape[1], left.shape[2]
+        u, v, z = torch.rand(shape, dtype=torch.float64, generator=generator).expand(3, *left.shape)
         points = spread_seen(model.cells, self.schema.seen(here.x).expand(left.shape), u.to(here.x))
         z, known = torch.special.ndtri(z.clamp(1e-15, 1 - 1e-15)).to(guided.guide.loc), ~here.x.isnan()
         drawn = guided.guide.fill(points, z, here.context, leave=left.to(z.device))[0]
