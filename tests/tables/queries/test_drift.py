@@ -127,6 +127,7 @@ def test_rows_to_look_at_are_the_least_likely(model):
     found = model.drift(fresh)
     assert found.rows["row"][0] == 42
     assert found.rows["unlikely_because"][0] in ("size", "weight")
+    assert found.rows.columns[-2:] == ["also_unlikely", "gain"]  # which is by all of these together
 
 
 def test_windows_by_date(model):

@@ -292,7 +292,7 @@ def _least_likely(pooled: Pooled, numbers: np.ndarray) -> pl.DataFrame:
         "log_density": value[worst],
         "percentile": model.percentile(value[worst]),
     }
-    return pl.DataFrame(scores).hstack(why.select("unlikely_because", "would_fit", "gain"))
+    return pl.DataFrame(scores).hstack(why.select("unlikely_because", "would_fit", "also_unlikely", "gain"))
 
 
 def drift_file(model: TableModel, data: Location, console: Console, by: str | None = None) -> dict[str, Any]:
