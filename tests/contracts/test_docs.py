@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import doctest
-import functools
 import gzip
 import importlib
 import importlib.util
@@ -29,7 +28,6 @@ from PIL import Image
 
 import pushforward
 from pushforward.cli.app import main
-from pushforward.diagnostics import peaks
 from pushforward.tables.selection.members import MemberOptions
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +52,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("pushforward.tables.selection.kinds.ROWS_EACH", 40)  # mixtures of 8 at most
     monkeypatch.setattr("pushforward.tables.selection.one_mixture.MOST", 4)
     monkeypatch.setattr("pushforward.posterior.family.SEARCHED", 1)
-    monkeypatch.setattr(peaks, "climb", functools.partial(peaks.climb, steps=80))
+    monkeypatch.setattr("pushforward.diagnostics.peaks.peaks_from.__defaults__", (80,))
     monkeypatch.setattr(
         "pushforward.tables.selection.cross_fitting.member_options", lambda *_: MemberOptions(steps=20, every=10)
     )

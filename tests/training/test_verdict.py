@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -115,7 +116,7 @@ def test_a_few_rows_and_a_large_flow_overfit_and_the_run_says_from_where():
 
 def test_a_limit_ends_a_run_that_would_go_on_with_a_rate_of_zero(monkeypatch):
     readings = itertools.count(1000.0, 1 / 64)
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(readings)))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(readings), perf_counter=time.perf_counter))
     result = pf.fit(small_flow(), rows(), limit="1s", batch_size=64, lr=1e-3)
     assert result.seconds == 1.0
     assert result.verdict.kind == "improving"

@@ -66,7 +66,7 @@ def test_no_rows_have_no_answers(model: pf.TableDensity) -> None:
         (model.sample(3, given=given), (0, len(model.schema.table_names))),
         (model.impute(none, draws=2), none.shape),
         (model.explain(none).select("gain"), (0, 1)),
-        (model.outliers(none, level=0.5), (0, 7)),
+        (model.outliers(none, level=0.5), (0, 8)),
         (model.predict(none, "tip"), (0,)),
         (model.predict(none, "day", "proba"), (0, 2)),
         (model.predict(none, "size", "median"), (0,)),

@@ -221,5 +221,5 @@ def _log_mean(log_p: Tensor) -> tuple[Tensor, Tensor]:
     if k == 1:
         return value, torch.zeros_like(value)
     ratio = (log_p - value).exp()  # mean 1
-    error = ratio.std(0) / math.sqrt(k)
+    error = (ratio - 1).square().sum(0).div(k * (k - 1)).sqrt()
     return value, torch.where(value.isinf(), 0.0, error)

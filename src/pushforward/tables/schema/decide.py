@@ -86,7 +86,7 @@ def _divided(columns: list[Column], learner: Learner) -> tuple[list[Column], lis
     formulas = stated_formulas(said.formulas, columns, decisions.source)
     free = {*said.unrelated, *formulas, *(name for formula in formulas.values() for name in formula.inputs)}
     told = holding(formulas, columns, values)
-    follow = [] if said.relations == "none" else _found(modelled(columns, told), values, free)
+    follow = [] if said.relations == "none" else _found(modelled(columns, told), values, free, decisions.strict)
     columns, follow, split = weeks(modelled(columns, [*told, *follow]), [*told, *follow], values)
     for each in split:
         decisions.add(f"{each}", "kept so in samples; a row that breaks it has density 0", "")
@@ -100,10 +100,11 @@ def _divided(columns: list[Column], learner: Learner) -> tuple[list[Column], lis
     return columns, follow, split
 
 
-def _found(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
-    """What follows from other columns, but for the free ones, in the order in which it is computed."""
+def _found(columns: Sequence[Column], values: Rows, free: Collection[str], strict: bool) -> list[Dependency]:
+    """What follows from other columns, but for the free ones, in the order in which it is computed. A label of numbers
+    has a probability beside them, so ``strict`` neither seeks nor refuses one."""
     last = date_parts(columns, values, free)
-    last += labels(modelled(columns, last), values, free)
+    last += [] if strict else labels(modelled(columns, last), values, free)
     columns = modelled(columns, last)
     implied = implied_categories(columns, values, free)
     summed = sums(modelled(columns, implied), values, {*free, *inputs_of(implied)})
