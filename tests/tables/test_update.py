@@ -90,6 +90,8 @@ def test_an_average_and_a_conditional_model_are_updated():
     assert model.score(fresh) > before - 0.05
     assert saved + 30 <= len(model.saved_rows("kept")) <= saved + 60  # there is room for all that are trained on
     assert model.summary_["training"]["steps"] > 1  # of the last fit: the new rows wait
+    trained = copy.deepcopy(model).update(rows(20, 19), budget="1s")  # one that is told how long does not wait
+    assert not any("twice as many" in note for note in trained.notes_)
     assert [each["anew"] for each in model.update(rows(60, 18)).facts["updates"]] == [False, True]  # twice as many
     assert (model.summary_["flow"], model.summary_["average"]["members"]) == ("maf", 2)
     given = pf.TableDensity("maf", given=["kind"], steps=20, queries=False).fit(few)

@@ -88,7 +88,8 @@ def update_table(
     console.note(*notes)
     anew = relearnt or bool(notes) or (old.complete and old.known + frame.height >= GROWN * old.fitted)
     steps = int(model.facts.get("first_steps", summary["training"]["steps"]))
-    if waits := not anew and old.complete and moved.p_value > LEVEL and is_average(summary):
+    untold = options.training.budget is None
+    if waits := untold and not anew and old.complete and moved.p_value > LEVEL and is_average(summary):
         console.note(f"{source}: is learnt when there are twice as many rows as at the last fit")
     record = {
         "data": new.path.name,
