@@ -77,7 +77,8 @@ class Compiled:
     ) -> Tensor:
         """Draws of shape ``(*shape, *context batch, *event)``, the same as the density's own."""
         flow: Any = self.density
-        run = self._chosen("sample", batch_of_draws(shape, None).numel())
+        given = context if flow.encoder is None else None  # before it is encoded, its shape tells nothing
+        run = self._chosen("sample", batch_of_draws(shape, given).numel())
         if run is None:
             return flow.sample(shape, context, generator=generator, temperature=temperature)
         z, context = flow._noise(shape, context, generator, temperature)
