@@ -28,7 +28,7 @@ from ..transforms.splits import Alternate, Half, Split
 from . import stack
 from .block_triangular import block_triangular, full
 from .incremental import Sequential, UnitSchedule
-from .maps import AffineMap, AnyMap, SplineMap
+from .maps import AffineMap, AnyMap, SplineMap, within
 from .network import Shape
 
 
@@ -140,7 +140,9 @@ class MaskedRows:
         """The features in the network's order, before the tails, and their log-slopes."""
         if self.order is not None:
             z = _Reordered.apply(z, self.order.back, self.order.order)
-        return (z, None) if self.tails is None else affine.inverse_log_tails(z, self.tails.bound, self.tails.far)
+        if self.tails is None or (not z.requires_grad and within(z, self.tails.bound)):
+            return z, None
+        return affine.inverse_log_tails(z, self.tails.bound, self.tails.far)
 
     def _inverse_map(self) -> Any:
         return _scalar_map(self.transform.scalar) or AnyMap(self.transform.scalar)
