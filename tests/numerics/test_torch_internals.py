@@ -93,6 +93,16 @@ def test_names_of_modules_may_be_missing():
     assert not torch_internals.takes_device(bare)
 
 
+def test_the_compiler_may_remember_no_strides(monkeypatch):
+    from torch._inductor import sizevars
+
+    stride = getattr(sizevars, "stride_at_vec_range", None)
+    if stride is not None:
+        monkeypatch.setattr(sizevars, "stride_at_vec_range", stride.__wrapped__)
+    torch_internals._remember_strides()
+    assert not hasattr(getattr(sizevars, "stride_at_vec_range", None), "cache_parameters")
+
+
 def test_models_load_where_operators_cannot_be_watched(tmp_path, monkeypatch):
     flow, x = randomize(pf.maf(3, layers=2, hidden=(8,))), torch.randn(4, 3)
     pf.save(flow, tmp_path / "model")
