@@ -38,6 +38,15 @@ def test_the_whole_cell_of_a_value_on_a_bound_may_be_drawn(kind: Numeric) -> Non
     assert low + width < limits[1]
 
 
+def test_no_training_row_is_far() -> None:
+    x = np.exp(RNG.normal(0.0, 4.0, 400))
+    for kind, values in ((kind_of(Number, x), x), (kind_of(Number, x / (1 + x), bounds=(0.0, 1.0)), x / (1 + x))):
+        low, high = kind.limits(1.0)
+        assert kind.bounds is not None
+        assert kind.bounds[0] < low < values.min()
+        assert values.max() < high
+
+
 def test_ranges_are_unions_of_cells() -> None:
     counts = kind_of(Grid, RNG.poisson(9.0, 400).astype(float))
     assert counts.between(3, 5).tolist() == [[2.5], [5.5]]

@@ -148,8 +148,8 @@ class Numeric(Intervals):
         low, high = self.minimum - spreads * spread, self.maximum + spreads * spread
         if self.bounds is not None:
             end, other = self.bounds
-            low = max(low, _within(self.lowest_edge(end), end, 1e-6 * spread))
-            high = high if other is None else min(high, _within(self.highest_edge(other), other, -1e-6 * spread))
+            low = max(low, _within(self.lowest_edge(end), end, self.minimum))
+            high = high if other is None else min(high, _within(self.highest_edge(other), other, self.maximum))
         return low, high
 
     def shown(self, number: float) -> str:
@@ -193,9 +193,9 @@ class Number(Numeric):
         return cls.of(present(values)).mapped(values, hints)
 
 
-def _within(edge: float, bound: float, away: float) -> float:
+def _within(edge: float, bound: float, outermost: float) -> float:
     """Up to where a bound is not far: the edge of the cell there, however narrow; a little inside, if it has none."""
-    return edge if edge != bound else bound + away
+    return edge if edge != bound else bound + 1e-6 * (outermost - bound)
 
 
 def _decimals(x: Numbers) -> int | None:
