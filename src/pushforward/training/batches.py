@@ -46,14 +46,8 @@ class Rows:
         context, weights = [None if part is None else part.to(device) for part in (self.context, self.weights)]
         return Rows(self.x.to(device), context, weights)
 
-    def pick(self, index: Tensor) -> tuple[Any, ...]:
-        return tuple([part if part is None else part.index_select(0, index) for part in self.parts])
-
-    def slice(self, start: int, stop: int) -> tuple[Any, ...]:
-        return tuple([part if part is None else part[start:stop] for part in self.parts])
-
     def chunks(self, size: int) -> list[tuple[Any, ...]]:
-        return [self.slice(start, start + size) for start in range(0, len(self), size)]
+        return [self[start : start + size].parts for start in range(0, len(self), size)]
 
     def checksum(self) -> int:
         """A CRC of all values, to recognise the same rows in another process."""
@@ -172,7 +166,7 @@ class Batches(RowBatches):
         self, rows: Rows, index: Tensor, held_out: Rows | None, *, batch_size: int, seed: int, world: World
     ) -> None:
         super().__init__(len(index), held_out, batch_size, world)
-        self.rows, self.index, self.seed = rows, index, seed
+        self.rows, self.parts, self.index, self.seed = rows, rows.parts, index, seed
         self._epoch, self._order = -1, index
 
     def batch(self, step: int) -> tuple[Any, ...]:
@@ -181,11 +175,14 @@ class Batches(RowBatches):
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._shuffled(epoch)
         joint = self._order[place * self.size : (place + 1) * self.size]
-        return self.rows.pick(joint[self.world.rank :: self.world.count][: self.size // self.world.count])
+        return self._picked(joint[self.world.rank :: self.world.count][: self.size // self.world.count])
 
     def first(self, rows: int) -> tuple[Any, ...]:
         """The inputs of the first step; or this many rows, if that is more, the same on every process."""
-        return self.batch(0) if rows <= self.size else self.rows.pick(self._shuffled(0)[:rows])
+        return self.batch(0) if rows <= self.size else self._picked(self._shuffled(0)[:rows])
+
+    def _picked(self, index: Tensor) -> tuple[Any, ...]:
+        return tuple([part if part is None else part.index_select(0, index) for part in self.parts])
 
     def _shuffled(self, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed(mix(self.seed, epoch, 1))

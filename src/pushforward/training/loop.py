@@ -82,10 +82,11 @@ class Training:
             validated = over or at.step % self.every == 0
             if validated:
                 self._validate(monitor)
-            self._cool(progress, validated)
+            if isinstance(self.schedule, OpenEnded) and at.cooling is None:
+                self._cool(self.schedule, progress, validated)
             over = self._over(progress) if validated else over
-            if store.due(at.step, over):
-                store.write(at, self.tensors())
+            if over or at.step % store.every == 0:
+                store.write(at, self.tensors)
 
     def _step(self, rate: float) -> None:
         """One update; none if the loss or the gradient is not finite."""
@@ -102,11 +103,9 @@ class Training:
         if self.average:
             lerp_(self.average, [p.detach() for p in self.parameters], self._newest())
 
-    def _cool(self, progress: float, validated: bool) -> None:
+    def _cool(self, schedule: OpenEnded, progress: float, validated: bool) -> None:
         """In a run that ends by itself: starts the cooling if nothing improves any more, or if time runs short."""
-        at, schedule = self.at, self.schedule
-        if not isinstance(schedule, OpenEnded) or at.cooling is not None:
-            return
+        at = self.at
         at.plateau = validated and plateau(at.history, at.start)
         if at.plateau or progress >= schedule.latest:
             at.cooling, at.stale = progress, 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,17 +109,16 @@ class Store:
             raise CheckpointError(f"there is no state of training to resume in checkpoint={self.folder}")
         return state
 
-    def due(self, step: int, over: bool) -> bool:
-        """Whether to write a checkpoint after this step, which may be the last; the same on every process."""
-        return self.folder is not None and (over or step % self.every == 0)
-
-    def write(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
+    def write(self, progress: Progress, tensors: Callable[[], dict[str, Tensor]]) -> None:
         """Writes a checkpoint and removes all but the last two. A disk error is only a warning: training continues."""
-        if self.folder is None or not self.writer:
+        if self.folder is None:
+            return
+        found = tensors()  # which all processes gather together
+        if not self.writer:
             return
         config = {"format": FORMAT, "identity": self.identity, "position": asdict(progress)}
         try:
-            write_bundle(self.folder / f"step-{progress.step:08d}", "state", config, tensors)
+            write_bundle(self.folder / f"step-{progress.step:08d}", "state", config, found)
         except OSError as error:
             warnings.warn(f"the state of training was not saved, training goes on: {error}", stacklevel=2)
         self._remove(self._states()[:-KEPT])

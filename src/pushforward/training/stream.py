@@ -72,7 +72,7 @@ class StreamBatches(RowBatches):
             if self._used == len(self._piece):
                 self._piece, self._used = Rows(*next(self._pieces)).to_flow(self.flow), 0
             end = min(self._used + rows, len(self._piece))
-            parts.append(self._piece.slice(self._used, end))
+            parts.append(self._piece[self._used : end].parts)
             rows, self._used = rows - (end - self._used), end
         return [part[0] if len(part) == 1 or part[0] is None else torch.cat(part) for part in zip(*parts, strict=True)]
 
