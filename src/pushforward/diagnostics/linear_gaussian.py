@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -71,7 +72,7 @@ class LinearGaussian:
         made.classes = list(values.get("classes", [0] * len(made.cholesky)))
         return made
 
-    @property
+    @functools.cached_property
     def _sizes(self) -> list[int]:
         return [size for size in self.classes if size]
 

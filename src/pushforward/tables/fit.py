@@ -142,11 +142,10 @@ def _measured(
 ) -> dict[str, Any]:
     """The facts that are saved with what was learnt; the main ones are printed."""
     rows, fitted, fill, seed = learned.rows, learned.fitted, learned.fill, options.training.seed
-    options = replace(options, flow=fitted.flow)
     train = rows.train
     gaussian = LinearGaussian(spread(train, rows.schema, seed), train.context, rows.schema.classes, train.weights)
     with threads.using(fitted.facts["training"].get("threads", 1)):  # the number that training found fastest
-        summary = fitted.facts | learned.guide | measured(fitted.density, gaussian, rows, options, fill)
+        summary = fitted.facts | learned.guide | measured(fitted, gaussian, rows, options, fill)
         facts = facts_of(table, rows, fitted.history, options)
         drawn = drawn_beside_held_out(fitted.density, rows, seed)
     summary["sampling"] = {**drawn.to_json(), "text": ". ".join(drawn.sentences())}

@@ -19,6 +19,7 @@ from .io.table import Table
 from .options import TableOptions
 from .schema.cells import Cells, Fill
 from .schema.schema import Schema
+from .selection.candidate import Fitted
 from .splits import RECOGNISED, TableSplits, fingerprint, keys_of
 
 DRAWN = 1_000  # draws, and held-out rows beside them
@@ -28,7 +29,7 @@ KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports wit
 
 
 def measured(
-    density: Density, gaussian: LinearGaussian, rows: TableSplits, options: TableOptions, fill: Fill | None
+    fitted: Fitted, gaussian: LinearGaussian, rows: TableSplits, options: TableOptions, fill: Fill | None
 ) -> dict[str, Any]:
     """The summary's facts on a density."""
     return {
@@ -37,10 +38,10 @@ def measured(
         "columns": rows.schema.names,
         "given": rows.schema.given_names,
         **({} if options.weights is None else {"weights": options.weights}),
-        "flow": options.flow,
+        "flow": fitted.flow,
         "objective": options.objective,
-        "parameters": sum(map(torch.numel, density.parameters())),
-        "held_out": _held_out(density, gaussian, rows, options, fill),
+        "parameters": sum(map(torch.numel, fitted.density.parameters())),
+        "held_out": _held_out(fitted.density, gaussian, rows, options, fill),
     }
 
 

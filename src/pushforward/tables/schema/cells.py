@@ -113,7 +113,8 @@ class Cells(nn.Module):
         for j in self.stand_ins:
             shares = torch.tensor(columns[j].kind.stands_in, dtype=torch.float64).cumsum(0)
             self.register_buffer(f"stand_ins_{j}", shares[:-1] / shares[-1])
-        self.fill, self.may_miss, self.schema = fill or MarginalFill(schema), schema.missingness.occurs, schema
+        self.may_miss, self.schema = schema.missingness.occurs, schema
+        self.fill = fill or (MarginalFill(schema) if self.may_miss else None)
 
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
         return self.weighted(x, u)[0]
@@ -142,7 +143,10 @@ class Cells(nn.Module):
         for j in self.stand_ins:
             code = torch.searchsorted(getattr(self, f"stand_ins_{j}"), u[..., j].contiguous().double(), right=True)
             spread[..., j] = torch.where(x[..., j] == -1, code.to(x.dtype), spread[..., j])
-        return self.fill(spread, u, context) if (self.may_miss if holes is None else holes) else (spread, 0.0)
+        if not (self.may_miss if holes is None else holes):
+            return spread, 0.0
+        fill = self.fill or MarginalFill(self.schema).to(x.device)  # of rows with holes, where no training row has any
+        return fill(spread, u, context)
 
     @torch.no_grad()
     def log_density(

@@ -153,7 +153,7 @@ class Schema(Saved):
         """The spacing of the values of every column that lies on a grid."""
         return {j: column.kind.step for j, column in enumerate(self.columns) if column.kind.step > 0}
 
-    @property
+    @cached_property
     def numeric(self) -> Schema:
         """The schema of the columns of numbers alone."""
         return Schema(tuple(self.columns[j] for j in self.numbers), relations=(*self.near, *self.compositions))
