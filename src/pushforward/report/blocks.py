@@ -28,11 +28,15 @@ class Picture(NamedTuple):
 
 
 class Heading(NamedTuple):
-    """A table column: its heading, whether its cells are numbers, and whether it holds running text."""
+    """A table column: its heading, how its numbers are shown, None for text, and whether it holds running text."""
 
     title: str
-    numeric: bool = True
+    show: Callable[[Any], str] | None = None
     prose: bool = False
+
+    def cell(self, value: Any) -> Cell:
+        """A value as a cell: a number as it is shown, sorted by itself."""
+        return value if self.show is None or isinstance(value, Entry | str) else Entry(self.show(value), float(value))
 
 
 class Entry(NamedTuple):
@@ -46,13 +50,17 @@ Cell = Entry | str
 
 
 class Listing(NamedTuple):
-    """A table; if ``sortable``, the reader can sort it by any column."""
+    """A table, of values or of cells; if ``sortable``, the reader can sort it by any column."""
 
     id: str
     caption: str
     columns: Sequence[Heading]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[Any]]
     sortable: bool = True
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        return [[head.cell(value) for head, value in zip(self.columns, row, strict=True)] for row in self.rows]
 
 
 Blocks = Iterable[Any]

@@ -57,6 +57,9 @@ class Mean(NamedTuple):
         mean, error = mean_and_error(finite) if len(finite) else (math.nan, math.nan)
         return cls(mean, error, len(finite), len(values) - len(finite))
 
+    def __float__(self) -> float:
+        return self.value
+
     def __str__(self) -> str:
         return plus_minus(self.value, self.error)
 

@@ -14,10 +14,8 @@ from .. import __version__, plot
 from ..diagnostics.averages import overfits, rules_out
 from .blocks import (
     Blocks,
-    Cell,
     Code,
     Details,
-    Entry,
     Fact,
     Facts,
     Figure,
@@ -165,7 +163,7 @@ def likelihood(e: Evidence) -> Blocks:
     if e.about_fit:
         yield e.about_fit
     rows, numbers = _means(e)
-    heads = [Heading("model", False), Heading(e.unit), Heading(f"{e.noun}s")]
+    heads = [Heading("model"), Heading(e.unit, str), Heading(f"{e.noun}s", "{:,}".format)]
     better = "higher" if e.sign > 0 else "lower"
     yield Listing("likelihoods", f"Means ± their standard errors; {better} is better.", heads, rows, sortable=False)
     finite, own = e.measured[e.measured.isfinite()], e.measure(e.own.log_prob)
@@ -177,17 +175,18 @@ def likelihood(e: Evidence) -> Blocks:
     yield numbers
 
 
-def _means(e: Evidence) -> tuple[list[list[Cell]], dict[str, Any]]:
+def _means(e: Evidence) -> tuple[list[tuple[str, Mean, int]], dict[str, Any]]:
     """The lines of the table of likelihoods, and their numbers."""
     ours = {"held_out": (f"held-out {e.noun}s", e.held_out), "own_samples": (f"{e.noun}s of its own", e.own_mean)}
     if e.train_mean is not None:
         ours["train"] = (f"{e.noun}s it was trained on", e.train_mean)
-    rows = [_mean(label, mean) for label, mean in ours.values()]
+    rows = [(label, mean, mean.of) for label, mean in ours.values()]
     numbers: dict[str, Any] = {key: mean.value for key, (_, mean) in ours.items()}
     numbers |= {f"{key}_error": mean.error for key, (_, mean) in ours.items()}
     others = {name: lead for name, lead in {e.rival: e.baseline, **e.rivals}.items() if lead is not None}
     for name, lead in others.items():
-        rows += [_mean(name, lead.theirs), _mean(f"lead over {name}, {e.noun} by {e.noun}", lead.lead)]
+        rows += [(name, lead.theirs, lead.theirs.of)]
+        rows += [(f"lead over {name}, {e.noun} by {e.noun}", lead.lead, lead.lead.of)]
         found = {
             "mean": lead.theirs.value,
             "error": lead.theirs.error,
@@ -198,10 +197,6 @@ def _means(e: Evidence) -> tuple[list[list[Cell]], dict[str, Any]]:
         }
         numbers |= {"against": {**numbers.get("against", {}), name: found}}
     return rows, numbers
-
-
-def _mean(name: str, mean: Mean) -> list[Cell]:
-    return [name, Entry(str(mean), mean.value), Entry(f"{mean.of:,}", mean.of)]
 
 
 @section("cost", "Cost, versions, and how to repeat it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from ... import plot
 from ...images.formats import png
 from ...images.labelled import full_range
-from ..blocks import Blocks, Cell, Entry, Figure, Findings, Heading, Listing, Picture, section
+from ..blocks import Blocks, Figure, Findings, Heading, Listing, Picture, section
 from ..evidence import Mean
 from ..svg import to_svg
 from ..words import count, fixed
@@ -125,10 +126,8 @@ def by_class(e: ImageEvidence) -> Blocks:
         name: Mean.over(e.measured[torch.tensor([label == name for label in e.labels])])
         for name in sorted(counts, key=lambda label: (len(label), label))
     }
-    rows: list[list[Cell]] = [
-        [name, Entry(str(mean), mean.value), Entry(f"{counts[name]:,}", counts[name])] for name, mean in means.items()
-    ]
-    heads = [Heading("class", False), Heading("bits per dimension"), Heading("held-out images")]
+    rows = [(name, mean, counts[name]) for name, mean in means.items()]
+    heads = [Heading("class"), Heading("bits per dimension", str), Heading("held-out images", "{:,}".format)]
     yield Listing("classes", "Mean ± standard error by class; the headings sort.", heads, rows)
     yield {name: mean.value for name, mean in means.items()}
 
@@ -145,17 +144,14 @@ def unlikely_images(e: ImageEvidence) -> Blocks:
         f"{than} are less likely still."
     )
     yield picture(e, e.data[worst], "The least likely images.", "The least likely, from the least on.", across(e))
-    rows: list[list[Cell]] = []
-    numbers = []
+    rows, numbers = [], []
     for place, (index, percentile) in enumerate(zip(worst, percentiles, strict=True), 1):
         value, bits = float(e.log_prob[index]), float(e.measured[index])
-        row: list[Cell] = [Entry(str(place), place), e.names[index]]
-        row += [e.labels[index]] if e.labels else []
-        row += [Entry(fixed(value, 1), value), Entry(fixed(bits, 3), bits), Entry(f"{percentile:.2f}", percentile)]
-        rows.append(row)
+        rows.append([place, e.names[index], *([e.labels[index]] if e.labels else []), value, bits, percentile])
         numbers.append({"image": e.names[index], "log_density": value, "bits_per_dim": bits})
-    heads = [Heading("place"), Heading("image", False), *([Heading("class", False)] if e.labels else [])]
-    heads += [Heading("log P, nats"), Heading("bits per dimension"), Heading("percentile")]
+    heads = [Heading("place", str), Heading("image"), *([Heading("class")] if e.labels else [])]
+    heads += [Heading("log P, nats", partial(fixed, decimals=1))]
+    heads += [Heading("bits per dimension", partial(fixed, decimals=3)), Heading("percentile", "{:.2f}".format)]
     yield Listing("unlikely-images", "The same images, in the same order; the headings sort.", heads, rows)
     yield picture(e, e.data[best], "The likeliest images.", "For contrast, the likeliest of all.", across(e))
     yield {"images": numbers}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ... import plot
-from ..blocks import Beside, Blocks, Cell, Entry, Figure, Heading, Listing, section
+from ..blocks import Beside, Blocks, Entry, Figure, Heading, Listing, section
 from ..svg import to_svg
 from ..words import fixed, number, percent
 from .evidence import RowEvidence, confidence, ks_bound, noise
@@ -23,13 +25,14 @@ def calibration(e: RowEvidence) -> Blocks:
         "The flow claims to know where, say, half of all rows are: in the smallest region that holds half of its "
         f"probability. Are half of the held-out rows there? {confidence(e.coverage).text}{given}"
     )
-    rows: list[list[Cell]] = [
-        [Entry(percent(a, 0), a), Entry(percent(b), b), Entry(f"± {percent(c)}", c)]
-        for a, b, c in zip(levels, covered, error, strict=True)
-    ]
     holds = [f"{percent(a, 0)} region holds {percent(b)}" for a, b in zip(levels, covered, strict=True)]
     svg = to_svg(plot.coverage(levels, covered, error), "coverage", "Coverage: " + "; ".join(holds) + ".")
-    heads = [Heading("region of"), Heading("holds"), Heading("standard error")]
+    heads = [
+        Heading("region of", "{:.0%}".format),
+        Heading("holds", percent),
+        Heading("standard error", "± {:.1%}".format),
+    ]
+    rows = list(zip(levels, covered, error, strict=True))
     table = Listing("coverage-table", "Share of held-out rows per region.", heads, rows, sortable=False)
     yield Beside([Figure(svg, COVERAGE), table])
     yield e.coverage
@@ -53,11 +56,9 @@ def ranks(e: RowEvidence) -> Blocks:
         "the draws are too narrow for their contexts, the other way round too wide. Above 0 throughout: too high, "
         "below: too low.",
     )
-    rows: list[list[Cell]] = []
-    for name, t in found.tests.items():
-        scores = [Entry(fixed(t.shift, 2), t.shift), Entry(fixed(t.spread, 2), t.spread)]
-        rows.append([name, *scores, Entry(number(t.p_value, 2), t.p_value)])
-    heads = [Heading("rank of", False), Heading("too low by, sd (0)"), Heading("spread of scores (1)"), Heading("p")]
+    rows = [(name, t.shift, t.spread, t.p_value) for name, t in found.tests.items()]
+    heads = [Heading("rank of"), Heading("too low by, sd (0)", fixed), Heading("spread of scores (1)", fixed)]
+    heads.append(Heading("p", partial(number, digits=2)))
     caption = "Spread above 1: draws are too narrow. p: of uniform ranks, for each line alone."
     regions = Figure(to_svg(figures["coverage"], "tarp", "Coverage by density and by distance."), COVERAGE)
     yield Beside([regions, Listing("ranks-table", caption, heads, rows)])
@@ -78,11 +79,9 @@ def latents(e: RowEvidence) -> Blocks:
         f"The flow was trained to turn {what} into independent standard normal noise, z = f(x). If it succeeded, "
         f"z tells nothing any more about the row it came from. {verdict.text}"
     )
-    rows: list[list[Cell]] = [
-        [Entry(f"z{j}", j), *(Entry(fixed(z[key], 3), z[key]) for key in ("mean", "sd", "ks"))]
-        for j, z in enumerate(e.normality, 1)
-    ]
-    heads = [Heading("latent", False), Heading("mean (0)"), Heading("sd (1)"), Heading("K-S distance (0)")]
+    rows = [(Entry(f"z{j}", j), *(z[key] for key in ("mean", "sd", "ks"))) for j, z in enumerate(e.normality, 1)]
+    titles = ("mean (0)", "sd (1)", "K-S distance (0)")
+    heads = [Heading("latent"), *(Heading(title, partial(fixed, decimals=3)) for title in titles)]
     bound = ks_bound(len(e.data), 1)
     caption = f"K-S: Kolmogorov-Smirnov; by chance a dimension stays below {bound:.3f} nineteen times in twenty."
     alt = "Quantiles of the latents against those of the standard normal; on the dashed diagonal they agree."

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ... import plot
 from ...errors import in_shell, spelled
-from ..blocks import Blocks, Cell, Entry, Figure, Heading, Listing, Menus, section
+from ..blocks import Blocks, Entry, Figure, Heading, Listing, Menus, section
 from ..evidence import shuffled
 from ..svg import to_svg
 from ..words import count, listing, number
@@ -38,23 +38,19 @@ def columns(e: RowEvidence) -> Blocks:
         says += f" What was decided about columns: {spelled('; '.join(e.schema.notes), in_shell)}."
     yield says
     statistics = ("minimum", "median", "maximum", "mean", "sd")
-    heads = [
-        Heading("column", False),
-        Heading("kind", False),
-        *map(Heading, statistics),
-        Heading("first transform", False),
-    ]
+    numbers = [Heading(name, number) for name in statistics]
+    heads = [Heading("column"), Heading("kind"), *numbers, Heading("first transform")]
     yield Listing(
         "columns", "The held-out rows by column.", heads, [_column(e, j) for j in range(len(e.schema.features))]
     )
 
 
-def _column(e: RowEvidence, j: int) -> list[Cell]:
+def _column(e: RowEvidence, j: int) -> list[Any]:
     said = e.schema.columns[j].describe()
     there = seen(e.data[:, j])
     quantiles = np.quantile(there.numpy(), [0.0, 0.5, 1.0]).tolist()
     values = [*quantiles, float(there.mean()), float(there.std(correction=0))]
-    told = [Entry("", float("inf"))] * len(values) if j in e.schema.labels else [Entry(number(v), v) for v in values]
+    told = [Entry("", float("inf"))] * len(values) if j in e.schema.labels else values
     return [e.schema.features[j], said.kind, *told, said.first]
 
 
@@ -77,11 +73,8 @@ def drift(e: RowEvidence) -> Blocks:
     )
     alt = f"Histograms of {count(len(at), 'column')}: rows held out at the fit filled, these rows as outlines."
     yield Figure(to_svg(figure, "drift", alt), "Filled: rows held out at the fit. Outline: these rows.")
-    heads = [Heading("column", False), Heading("p-value"), Heading("nats"), Heading("change", False)]
-    rows: list[list[Cell]] = [
-        [name, Entry(number(p), p), Entry(number(nats), nats), change] for name, p, nats, change in moved
-    ]
-    yield Listing("moved", "Columns, the most moved first; p-values are corrected for their number.", heads, rows)
+    heads = [Heading("column"), Heading("p-value", number), Heading("nats", number), Heading("change")]
+    yield Listing("moved", "Columns, the most moved first; p-values are corrected for their number.", heads, moved)
 
 
 @section("marginals", "Each column alone", RowEvidence)

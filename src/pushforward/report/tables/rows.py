@@ -39,16 +39,11 @@ def unlikely_rows(e: RowEvidence) -> Blocks:
     body, numbers = [], []
     for i, index in enumerate(order.tolist()):
         row, reasons = e.names[index], _reasons(e, rows[i], gains[i], values[i], reference)
-        cells = [Entry(str(row), row), Entry(fixed(float(density[i])), float(density[i]))]
-        cells += [Entry(f"{percentiles[i]:.2f}", percentiles[i]), Entry(reasons, float(gains[i].max()))]
-        body.append([*cells, *_cells(e, rows[i])])
+        reason = Entry(reasons, float(gains[i].max()))
+        body.append([row, float(density[i]), percentiles[i], reason, *_cells(e, rows[i])])
         numbers.append({"row": row, "log_density": float(density[i]), "percentile": percentiles[i], "why": reasons})
-    heads = [
-        Heading("row"),
-        Heading("log-density"),
-        Heading("percentile"),
-        Heading("what makes it unlikely", True, True),
-    ]
+    heads = [Heading("row", str), Heading("log-density", fixed), Heading("percentile", "{:.2f}".format)]
+    heads.append(Heading("what makes it unlikely", str, prose=True))
     caption = f"Rows are counted from 1. The headings sort; reasons sort by their largest gain.{_left_out(e)}"
     yield Listing("unlikely-rows", caption, [*heads, *_heads(e)], body)
     yield {"rows": numbers}
@@ -82,17 +77,16 @@ def _end(below: Tensor, above: Tensor) -> str:
 def sampled_rows(e: RowEvidence) -> Blocks:
     """The first few rows that the flow drew."""
     drawn = zip(e.own.data[:DRAWN], e.own.log_prob[:DRAWN].tolist(), strict=True)
-    body = [[Entry(fixed(density), density), *_cells(e, row)] for row, density in drawn]
+    body = [[density, *_cells(e, row)] for row, density in drawn]
     given = "" if e.context is None else " Each was drawn for the context of a held-out row."
     yield f"The first {len(body)} rows that the flow drew from noise, not chosen.{given}"
-    heads = [Heading("log-density"), *_heads(e)]
+    heads = [Heading("log-density", fixed), *_heads(e)]
     yield Listing("sampled-rows", f"Rows drawn from the flow.{_left_out(e)}", heads, body)
 
 
 def _heads(e: RowEvidence) -> list[Heading]:
-    return [
-        Heading(plot.short(name, 40), j in e.schema.numbers) for j, name in enumerate(e.schema.features[:SHOWN_COLUMNS])
-    ]
+    names = enumerate(e.schema.features[:SHOWN_COLUMNS])
+    return [Heading(plot.short(name, 40), number if j in e.schema.numbers else None) for j, name in names]
 
 
 def _cells(e: RowEvidence, row: Tensor) -> list[Cell]:
