@@ -185,18 +185,10 @@ def _thinned(frame: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
 
 def _as_numbers(tables: Sequence[pl.DataFrame], texts: Sequence[int]) -> list[Numbers]:
     """Texts become whole numbers, the same in all tables; missing values are NaN."""
-    parts: list[list[Numbers]] = [[] for _ in tables]
-    for j in range(tables[0].width):
-        columns = [table.to_series(j) for table in tables]
-        if j in texts:
-            words = sorted(set().union(*(column.cast(pl.String).drop_nulls().unique() for column in columns)))
-            code = {word: float(i) for i, word in enumerate(words)}
-            columns = [
-                pl.Series([code.get(cell) for cell in column.cast(pl.String)], dtype=pl.Float64) for column in columns
-            ]
-        for part, column in zip(parts, columns, strict=True):
-            part.append(column.cast(pl.Float64).fill_null(np.nan).to_numpy())
-    return [np.stack(part, 1) for part in parts]
+    types = {name: pl.String if j in texts else pl.Float64 for j, name in enumerate(tables[0].columns)}
+    whole = pl.concat([table.cast(types) for table in tables])  # type: ignore[arg-type]
+    codes = whole.with_columns(pl.col(pl.String).rank("dense").cast(pl.Float64) - 1)
+    return np.split(codes.fill_null(np.nan).to_numpy(order="c"), np.cumsum([table.height for table in tables])[:-1])
 
 
 def _told_apart(real: Numbers, fake: Numbers, texts: Sequence[int], seed: int) -> tuple[float | None, float | None]:
