@@ -317,7 +317,7 @@ class Learner:
     def _is_too_wide(self, name: str, values: pl.Series, hints: Hints) -> bool:
         """Whether a column is left out, since single precision does not hold its numbers."""
         x = present(values)
-        if (not hints.scale and are_few(x)) or not (np.abs(x).max() > LARGEST or 0 < np.ptp(x) < 1 / LARGEST):
+        if (np.abs(x).max() <= LARGEST and not 0 < np.ptp(x) < 1 / LARGEST) or (not hints.scale and are_few(x)):
             return False
         what = f"runs from {x.min():g} to {x.max():g}, outside what single precision holds"
         if self.asked:

@@ -57,7 +57,7 @@ class FewValues(Named):
     @classmethod
     def fits(cls, values: pl.Series, hints: Hints) -> Self | None:
         x = present(values)
-        return cls.of(values) if len(np.unique(x)) == 1 or (not hints.scale and are_few(x)) else None
+        return cls.of(values) if np.ptp(x) == 0 or (not hints.scale and are_few(x)) else None
 
     def expecting(self, counts: np.ndarray) -> Self:
         numbers = [float(name) for name in self.values]
