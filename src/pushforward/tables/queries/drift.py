@@ -93,26 +93,26 @@ def drift(model: TableModel, table: Table, console: Console, by: str | None = No
     frame = table.held_out().frame[new.numbers]
     if by is not None and by not in frame.columns:
         raise InputError(f"the table has no such column; it has {listed(frame.columns)}", "by", by)
-    unseen = np.flatnonzero(_unseen(model, new.rows))
+    held = model.saved_held_out().rows
+    kept, unseen = map(np.flatnonzero, _unseen(model, held, new.rows))
     if left_out := len(frame) - len(unseen):
         console.note(f"{table.path}: left out: {n_rows(left_out)} equal to rows that the model has learnt")
-    if (fewest := min(len(unseen), len(model.saved_held_out().rows))) < FEWEST:
+    if (fewest := min(len(unseen), len(held))) < FEWEST:
         needed = f"{FEWEST} are needed, both held out at the fit and new, unlike those that were learnt"
         raise InputError(f"{fewest} rows are too few to compare; {needed}")
     chosen = np.sort(np.random.default_rng(model.seed).permutation(unseen)[:MOST])
     rows, frame = new.rows[chosen], frame[chosen]
-    pooled = pool(model, rows, frame, by)
+    pooled = pool(model, held[kept], rows, frame, by)
     found = _described(pooled)
     if by is not None:
         found = replace(found, windows=_by_window(pooled, frame[by]))
     return replace(found, rows=_least_likely(pooled, new.numbers[chosen]))
 
 
-def pool(model: TableModel, new: Rows, frame: pl.DataFrame, without: str | None = None) -> Pooled:
+def pool(model: TableModel, old: Rows, new: Rows, frame: pl.DataFrame, without: str | None = None) -> Pooled:
     """The rows that a model did not see, followed by new ones, encoded and as they are in the table; ``without`` names
     a column that is not compared."""
-    old, schema = model.saved_held_out().rows, model.schema
-    old = old[_unseen(model, old)]
+    schema = model.schema
     context = None if new.context is None or old.context is None else torch.cat([old.context, new.context])
     both = Rows(torch.cat([old.x, new.x]), context)
     second = torch.arange(len(both)) >= len(old)
@@ -125,12 +125,12 @@ def pool(model: TableModel, new: Rows, frame: pl.DataFrame, without: str | None 
     return Pooled(model, both, columns, value, tails_of(model, both, ~value.isnan()), broken, second)
 
 
-def _unseen(model: TableModel, rows: Rows) -> np.ndarray:
-    """Which rows equal none that the model has learnt, of which nothing can be told; all of them, where those that it
-    did not see often do, since values are few."""
-    learnt = model.facts.get("learnt", ())
-    repeated, found = (np.isin(keys_of(some), learnt) for some in (model.saved_held_out().rows, rows))
-    return ~found | bool(repeated.sum() > REPEATED * len(repeated))
+def _unseen(model: TableModel, *tables: Rows) -> list[np.ndarray]:
+    """Which rows of each equal none that the model has learnt, of which nothing can be told; all of them, where those
+    of the first, which it did not see, often do, since values are few."""
+    learnt = [np.isin(keys_of(rows), model.facts.get("learnt", ())) for rows in tables]
+    few = learnt[0].sum() > REPEATED * len(learnt[0])
+    return [~each | few for each in learnt]
 
 
 def _scores(model: TableModel, rows: Rows) -> Tensor:
