@@ -234,8 +234,8 @@ class TableDensity(TableModel):
         trained further, for a third of the steps of its fit, an average for half. New categories, impossible values and
         values missing as in no row before are taken in with a note; where rows contradict relations that were found, or
         few numbers become more, all rows are described again. The density is then fitted anew to draws and new rows, as
-        it is once a table of which ``keep`` holds all rows has grown to twice its size, until when a density is trained
-        half as long, and an average waits for more of the same.
+        it is once a table of which ``keep`` holds all rows has grown to twice its size, until when more of the same
+        waits, unless ``budget`` says how long to train.
         ``facts["updates"]`` records how the rows differed. New rows count alike, and given columns take in nothing new.
 
         Args:
@@ -263,14 +263,14 @@ class TableDensity(TableModel):
         return self._learned(update_table(self, read, options, console), read, console, command)
 
     def _learned(
-        self, fitted: tuple[Learned, dict[str, Any]] | None, read: Table, console: Console, command: str
+        self, fitted: tuple[Learned | None, dict[str, Any]] | None, read: Table, console: Console, command: str
     ) -> Self:
         """Holds what was learnt, if this process is the one that does."""
         self.notes_ = console.notes
         if fitted is not None:
             learned, facts = fitted
-            self._hold(learned.whole, {**facts, "frame": read.kind, "command": command})
-            self.facts |= calibrated(self, learned)
+            self._hold(learned.whole if learned else self._whole(), {**facts, "frame": read.kind, "command": command})
+            self.facts |= calibrated(self, learned) if learned else {}
         return self
 
     def score_samples(self, table: Any, given: Sequence[str] = (), errors: bool = False) -> Any:

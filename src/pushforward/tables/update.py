@@ -5,8 +5,8 @@ What it knew is kept by draws of the model itself in the place of old rows, by r
 was found of old ones, all are described again. The density goes on from its weights, since one that is fitted to draws
 loses much of what few rows have taught: held-out rows, which every model saves, and some of the new ones tell when to
 stop. It is fitted anew where what a column is has changed, and where the saved rows are still all that there were and
-have come to twice as many as at the last fit, which on average costs no more than a fit. Until then, little is trained:
-an average, of which a fifth of the steps would take as long as a fit, waits for more of the same.
+have come to twice as many as at the last fit, which on average costs no more than a fit. Until then, more of the same
+waits: what twice the rows teach of few is most of all what each column is like, which no further training changes.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ from .splits import TableSplits, keys_of
 GROWN = 2  # times as many rows as the last fit had, all of them saved: the density is fitted anew
 DRAWS = 50_000  # old rows, at most, in whose place draws are
 TIMES = 4  # draws in the place of a row, for a flow: what is learnt again of draws loses the less
-SHORTER, LEAST = 3, 20  # times: the training of an update, beside that of the fit; steps, at least
+SHORTER = 3  # times: the training of an update, beside that of the fit
 HALF = 2  # the same of an average
-SOON = 2  # times: either is shorter still where a fit to all rows is to come
 SLOWER = 2  # times: the learning rate of one flow
 ANOTHER = 1.0  # nats by which every column of another table has moved
 
 
 def update_table(
     model: TableModel, new: Table, options: TableOptions, console: Console
-) -> tuple[Learned, dict[str, Any]] | None:
+) -> tuple[Learned | None, dict[str, Any]] | None:
     """Compares new rows with what a model knows, and learns both.
 
     Returns:
-        What was learnt, and the facts that are saved with it; None on all but the first process of torchrun.
+        What was learnt, if anything was, and the facts that are saved with it; None on all but the first process of
+        torchrun.
     """
     started = time.monotonic()
     source = str(new.path)
@@ -82,60 +82,59 @@ def update_table(
     console.note(f"{source}: {moved.verdict}")
     old, summary = _Old(model), model.facts["summary"]
     schema, notes = widened(model.schema, frame, lambda: old.drawn(min(old.known, DRAWS)), old.known, old.complete)
-    relearnt = schema is None
-    if schema is None:
+    known = old.known + old.waits + frame.height
+    anew = schema is None or bool(notes) or (old.complete and known >= GROWN * old.fitted)
+    relearnt = schema is None or (anew and old.complete)
+    if schema is None or relearnt:
         schema = old.learnt_again(frame, options, source)
     console.note(*notes)
-    anew = relearnt or bool(notes) or (old.complete and old.known + frame.height >= GROWN * old.fitted)
+    fresh = old.fresh(schema, frame)
     steps = int(model.facts.get("first_steps", summary["training"]["steps"]))
-    untold = options.training.budget is None
-    if waits := untold and not anew and old.complete and moved.p_value > LEVEL and is_average(summary):
-        console.note(f"{source}: is learnt when there are twice as many rows as at the last fit")
     record = {
         "data": new.path.name,
         "rows": frame.height,
-        "known": old.known + frame.height,
+        "known": known,
         "notes": notes,
         "anew": anew,
         **{name: getattr(moved, name) for name in ("p_value", "effect", "verdict", "columns")},
     }
-    if left_out := int(schema.unplaced(schema.encode(frame, source).x).sum()):
+    updates = [*model.facts.get("updates", ()), record]
+    if old.complete and moved.p_value > LEVEL and not anew and options.training.budget is None:
+        console.note(f"{source}: is learnt when there are twice as many rows as at the last fit")
+        return None, {**model.facts, "updates": updates, "waiting": saved(fresh, np.arange(len(fresh)))}
+    if left_out := int(schema.unplaced(fresh.x).sum()):
         console.note(f"{source}: left out {n_rows(left_out)} with new names, as rare as those that are expected")
-    rows, kept, learnt = old.joined(schema, frame, 1 if anew else TIMES)
+    rows, kept, learnt = old.joined(schema, fresh, 1 if anew else TIMES)
     if relearnt:
         rows = shaped(rows, options, Console(quiet=True), source)
     elif anew:
         rows = replace(rows, schema=schema.shaped(rows.train.x, rows.train.weights, again=True))
-    options = _as_it_was(model, options, anew, steps, SOON if old.complete else 1)
-    if waits:
-        options = replace(options, training=replace(options.training, steps=1, lr=1e-12))  # it stays as it is
-    said = Console(quiet=True) if waits else console
-    fitted = fit_rows(table, rows, options, said, None if anew else model, started)
+    options = _as_it_was(model, options, anew, steps)
+    fitted = fit_rows(table, rows, options, console, None if anew else model, started)
     if fitted is None:
         return None
     learned, facts = fitted
-    facts["summary"] |= {name: summary[name] for name in ("verdict", "training") if waits}  # of the last fit
-    facts["summary"] |= {"training_rows": old.known + frame.height - len(rows.test)}  # without draws
-    facts |= {"updates": [*model.facts.get("updates", ()), record], "first_steps": steps, "first_rows": old.first}
+    facts["summary"] |= {"training_rows": known - len(rows.test)}  # without draws
+    facts |= {"updates": updates, "first_steps": steps, "first_rows": old.first}
     facts["learnt"] = sorted({*model.facts.get("learnt", ()), *keys_of(learnt)})
     if kept is not None:
         facts |= {"kept": saved(kept, np.arange(len(kept))), "keep": old.keep}
     return learned, facts
 
 
-def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int, times: int) -> TableOptions:
-    """The options of the fit, and how long to train: as told, or for a part of its steps, so many times shorter; an
-    average, whose flows were each trained on small batches, on such."""
-    average = is_average(model.facts["summary"])
+def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int) -> TableOptions:
+    """The options of the fit, and how long to train: as told, or for a part of its steps; anew until it ends by itself,
+    unless the fit did not. Flows of an average were trained on small batches, and are again."""
+    summary = model.facts["summary"]
+    average, told = is_average(summary), options.training.steps or options.training.epochs
+    cut_short = told or summary["training"]["verdict"]["kind"] == "improving"
     options = replace(options, queries=model.guided is not None, weights=None, keep=0)
     training = replace(options.training, epochs=None, steps=None, limit=None)
-    if training.budget is None and not (anew and average):
-        part = max(steps // (times * (HALF if average else SHORTER)), min(steps, LEAST))
-        training = replace(training, steps=steps if anew else part)
-    if not anew and training.lr is None:
-        training = replace(training, lr=learning_rate(options.flow) / (1 if average else SLOWER))
-    if not anew and average:
-        training = replace(training, batch_size=training.batch_size or BATCH)
+    if training.budget is None and (cut_short or not anew):
+        training = replace(training, steps=steps if anew else -(-steps // (HALF if average else SHORTER)))
+    if not anew:
+        rate = training.lr or learning_rate(options.flow) / (1 if average else SLOWER)
+        training = replace(training, lr=rate, batch_size=training.batch_size or (BATCH if average else None))
     return replace(options, training=training)
 
 
@@ -144,14 +143,15 @@ class _Old:
     draws in the place of the others."""
 
     def __init__(self, model: TableModel) -> None:
-        self.model, self.held = model, model.saved_held_out().rows
-        self.saved = [model.saved_rows("kept")] if "kept" in model.facts else []
+        self.model, self.held, facts = model, model.saved_held_out().rows, model.facts
+        self.saved, self.waiting = ([model.saved_rows(k)] if k in facts else [] for k in ("kept", "waiting"))
         self.count = sum(map(len, self.saved))
-        self.keep = int(model.facts.get("keep", self.count))
-        self.complete = self.count < self.keep and not model.facts.get("weighted")
-        summary, updates = model.facts["summary"], model.facts.get("updates", ())
-        first = model.facts.get("first_rows", summary["training_rows"] + 2 * summary["validation_rows"])
-        self.known, self.first = int(updates[-1]["known"] if updates else first), int(first)
+        self.keep = int(facts.get("keep", self.count))
+        self.complete = self.count < self.keep and not facts.get("weighted")
+        summary, updates = facts["summary"], facts.get("updates", ())
+        first = facts.get("first_rows", summary["training_rows"] + 2 * summary["validation_rows"])
+        self.waits, self.first = sum(map(len, self.waiting)), int(first)
+        self.known = int(updates[-1]["known"] if updates else first) - self.waits
         self.fitted = max([self.first, *(each["known"] for each in updates if each.get("anew"))])
         self.drawn = functools.cache(self._drawn)  # no longer than the update, which asks for the same rows twice
 
@@ -162,7 +162,7 @@ class _Old:
 
     def learnt_again(self, new: pl.DataFrame, options: TableOptions, source: str) -> Schema:
         """The schema of old and new rows together."""
-        schema, saved = self.model.schema, [self._frame(rows) for rows in self.saved]
+        schema, saved = self.model.schema, [self._frame(rows) for rows in (*self.saved, *self.waiting)]
         known = [*schema.known, *schema.dependencies.columns]
         rows = pl.DataFrame([c.reading.cells(c.name, c.reading.values(new[c.name])) for c in known if c.name in new])
         parts = [rows, self._frame(self.held), *saved, *([self.drawn(min(self.left, DRAWS))] if self.left else [])]
@@ -182,30 +182,29 @@ class _Old:
     def _frame(self, rows: Rows) -> pl.DataFrame:
         return self.model.schema.frame(rows.x, rows.context)
 
-    def joined(self, schema: Schema, new: pl.DataFrame, times: int) -> tuple[TableSplits, Rows | None, Rows]:
+    def fresh(self, schema: Schema, new: pl.DataFrame) -> Rows:
+        """New rows, encoded, after those that wait for more of the same."""
+        return _stacked([*(self._again(schema, rows) for rows in self.waiting), _encoded(schema, new)])
+
+    def _again(self, schema: Schema, rows: Rows) -> Rows:
+        return rows if schema is self.model.schema else _encoded(schema, self._frame(rows))
+
+    def joined(self, schema: Schema, fresh: Rows, times: int) -> tuple[TableSplits, Rows | None, Rows]:
         """Old and new rows to train on, to stop by and to report on, of which the last were seen by nothing; as many of
         those to train on as were saved before, old and new ones in proportion; and what is learnt, without draws.
 
         Args:
             schema: Encodes them.
-            new: The new rows.
+            fresh: The new rows, encoded.
             times: How many draws there are in the place of a row.
         """
-
-        def rows(frame: pl.DataFrame) -> Rows:
-            encoded = schema.encode(frame, "rows")
-            return Rows(schema.seen(encoded.x), encoded.context)
-
-        def again(old: Rows) -> Rows:
-            return old if schema is self.model.schema else rows(self._frame(old))
-
-        random, held = np.random.default_rng([self.model.seed, self.known]), again(self.held)
-        fresh = rows(new[random.permutation(new.height)])
+        random, held = np.random.default_rng([self.model.seed, self.known]), self._again(schema, self.held)
+        share, fresh = len(fresh) / (self.known + len(fresh)), fresh[torch.from_numpy(random.permutation(len(fresh)))]
         fresh = fresh[~schema.unplaced(fresh.x)]
         part = max(min(round(len(held) * len(fresh) / self.known), len(fresh) // 4), 1)
-        saved = [again(old) for old in self.saved]
+        saved = [self._again(schema, old) for old in self.saved]
         left, count = self.left, times * min(self.left, DRAWS)
-        train = [fresh[2 * part :], *saved, *([rows(self.drawn(count))] if count else [])]
+        train = [fresh[2 * part :], *saved, *([_encoded(schema, self.drawn(count))] if count else [])]
         val, test = [fresh[:part], held], [fresh[part : 2 * part], held]
         ends = np.cumsum([0, *(sum(map(len, parts)) for parts in (train, val, test))])
         weights = torch.ones(int(ends[-1]), dtype=torch.float64)
@@ -214,7 +213,7 @@ class _Old:
         train_at, val_at, test_at = np.split(np.arange(ends[-1]), ends[1:-1])
         split, numbers = (train_at, val_at, test_at), np.arange(len(test_at))
         divided = TableSplits(schema, whole, split, numbers, complete=False, earlier=len(whole) - len(fresh))
-        kept = self._kept(saved, train[0], new.height / (self.known + new.height))
+        kept = self._kept(saved, train[0], share)
         return divided, kept, _stacked([train[0], *saved, val[0]])
 
     def _kept(self, saved: list[Rows], fresh: Rows, share: float) -> Rows | None:
@@ -225,6 +224,11 @@ class _Old:
         new = min(max(new, self.keep - len(saved[0])), len(fresh))
         pairs = ((saved[0], self.keep - new), (fresh, new))
         return _stacked([rows[torch.from_numpy(random.permutation(len(rows))[:n])] for rows, n in pairs])
+
+
+def _encoded(schema: Schema, frame: pl.DataFrame) -> Rows:
+    encoded = schema.encode(frame, "rows")
+    return Rows(schema.seen(encoded.x), encoded.context)
 
 
 def _stacked(parts: list[Rows]) -> Rows:
