@@ -66,6 +66,8 @@ def test_they_are_spread_as_the_model_has_them(model: pf.TableDensity) -> None:
     np.testing.assert_allclose(ranks, 1 / (draws + 1), atol=0.05)
     for name in ("food", "rent"):
         assert (filled[name] == 0).mean() == pytest.approx((rows[name] == 0).mean(), abs=0.06)
+    many = model.impute(holed(rows.head(40), "x", "y"), draws=40)["x"].to_numpy().reshape(40, -1)
+    assert np.mean([len(np.unique(each)) for each in many.T]) > 36  # few candidates are drawn again and again
 
 
 def test_a_total_is_given(model: pf.TableDensity) -> None:

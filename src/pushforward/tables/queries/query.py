@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...distributions.guided import Answer
-from ...distributions.guided.density import BATCH
+from ...distributions.guided.density import BATCH, FEW
 from ...distributions.guided.holes import pieces
 from ...distributions.guided.region import Region
 from ...distributions.learning_error import learning_error
@@ -136,13 +136,13 @@ class Query:
             region=region,
         )
         filled = torch.where(holes, filled.cpu(), x)
-        few, many = (min(times * max(FEWEST // 2, draws), BATCH) for times in (4, 128))
-        for most in dict.fromkeys((few, many)):  # many if none agrees
+        sizes = (min(times * max(FEWEST // 2, draws), BATCH) for times in (4, 16, 128))
+        for most in dict.fromkeys(sizes):  # more where few of them agree
             for some in pieces(bound, BATCH // most):
                 own = seed + int(some[0])
                 for at, part in zip(range(0, draws, BATCH // 4), filled.split(BATCH // 4), strict=True):
-                    part[:, some] = told[some].drawn(model, self.rows[some], len(part), own + at, most, allowed)
-            bound &= filled.isnan().any(-1).any(0)
+                    part[:, some], count = told[some].drawn(model, self.rows[some], len(part), own + at, most, allowed)
+                bound[some] = count < max(FEW, draws)
         return filled
 
     @staticmethod

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ...models.train import Rows
 from ...numerics.partly_known import partly_known
-from ...numerics.sequential import picked
+from ...numerics.sequential import effective, picked, resampled
 from ..guide import spread_seen
 from ..model import TableModel
 from ..schema.kinds.base import Numbers
@@ -61,11 +61,11 @@ class Told:
         seed: int,
         candidates: int,
         allowed: Callable[[Tensor, Tensor], Tensor],
-    ) -> Tensor:
-        """The rows with their holes drawn, ``(draws, n, features)``; all NaN where no draw agrees with what is known.
+    ) -> tuple[Tensor, Tensor]:
+        """The rows with their holes drawn, ``(draws, n, features)``, all NaN where no draw agrees with what is known;
+        and how many of the weighted candidates from which they are resampled are effective, ``(n,)``.
 
-        They are resampled from so many weighted ones; where there are any, from those that are ``allowed``, told from
-        filled rows and the rows.
+        Where any are ``allowed``, told from filled rows and the rows, the others are not drawn.
         """
         found, log_w = self.weighted(model, rows, candidates, seed)
         allow = allowed(found.to(model.device), rows.x.to(model.device)).cpu()
@@ -73,8 +73,8 @@ class Told:
         log_w = torch.where(kept.isneginf().all(0), log_w, kept)  # some columns may hardly have a value in such rows
         none = log_w.isneginf().all(0)
         generator = torch.Generator().manual_seed(seed ^ 1)  # other numbers than those of the draws
-        taken = torch.multinomial(log_w.masked_fill(none, 0.0).softmax(0).T, draws, True, generator=generator).T
-        return picked(found, taken).masked_fill(none[:, None], math.nan)
+        taken = resampled(log_w, torch.rand(len(rows), dtype=log_w.dtype, generator=generator), draws)
+        return picked(found, taken).masked_fill(none[:, None], math.nan), effective(log_w)
 
     @torch.no_grad()
     def weighted(
