@@ -24,7 +24,7 @@ from .relations.dates import Weeks, date_parts, weeks
 from .relations.formula import determined
 from .relations.known_in_part import KnownInPart
 from .relations.labels import labels
-from .relations.look_up import Codes, codes_of, implied_categories, implies, jumps, looked_up
+from .relations.look_up import Codes, codes_of, implied_categories, implies, looked_up
 from .relations.order import Exclusive, Order, find_exclusive, find_orders
 from .relations.stated_formula import holding, stated_formulas
 from .relations.sums import sums
@@ -171,7 +171,7 @@ def _shuffled(table: Sequence[float]) -> bool:
     counts = np.unique(table, return_counts=True)[1]
     fewest = len(counts) - 1
     by_chance = len(table) * (1 - ((counts / len(table)) ** 2).sum()) - fewest
-    return jumps(table) - fewest >= max(JUMPS, SHUFFLED * by_chance)
+    return bool(np.count_nonzero(np.diff(table)) - fewest >= max(JUMPS, SHUFFLED * by_chance))
 
 
 def _with_holes(columns: list[Column], learner: Learner) -> list[Column]:

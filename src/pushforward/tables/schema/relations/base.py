@@ -10,14 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
 from ..columns import Column
 from ..kinds.base import Numbers
 from ..saved import Saved
-
-CLOSE = 1e-9  # of a column's spread: the rounding error of float64
 
 Rows = Mapping[str, Numbers]  # encoded columns by name
 Columns = Mapping[str, Column]
@@ -45,6 +44,8 @@ class Dependency(Relation):
 
     column: Column
     inputs: tuple[str, ...] = ()
+
+    close: ClassVar[float] = 1e-9  # of the column's spread: the rounding error of float64
 
     @abstractmethod
     def computed(self, values: Rows, columns: Columns) -> Numbers:
@@ -84,7 +85,7 @@ class Dependency(Relation):
     def slack(self) -> float:
         """How far apart two encoded values may be and count as equal."""
         low, high = self.column.kind.ends
-        return CLOSE * (1.0 if self.column.classes else max(high - low, abs(high), 1e-300))
+        return self.close * (1.0 if self.column.classes else max(high - low, abs(high), 1e-300))
 
 
 @dataclass(frozen=True, repr=False)

@@ -13,12 +13,12 @@ from ..columns import Column
 from ..kinds.base import Numbers
 from ..kinds.numeric import Numeric
 from .base import Dependency, Relation, Rows
-from .formula import FEWEST, mapped
+from .formula import scale_of
+from .gain import FEWEST, gained, mapped, spread
 from .sums import Sum
 
 MARGIN = 1.25  # room for the cells of zeros, in multiples of what they need
 MOST = 30  # parts
-RIDGE = 1e-3  # of the variances
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,17 +80,14 @@ def _composition(relation: Sum, known: dict[str, Column]) -> Composition | None:
     signs = dict(zip(relation.inputs, relation.weights, strict=True))
     parts = tuple(name for name, sign in signs.items() if sign == -1)
     wholes = tuple(name for name, sign in signs.items() if sign == 1)
-    columns = [known.get(name) for name in relation.inputs]
-    plain = all(c is not None and isinstance(c.kind, Numeric) and c.kind.circle is None for c in columns)
-    if not plain or not parts or len(parts) + len(wholes) < len(signs) or len(parts) > MOST:
+    kinds = {name: kind for name in signs if name in known and (kind := scale_of(known[name])) is not None}
+    if not 0 < len(parts) <= MOST or not len(signs) == len(kinds) == len(parts) + len(wholes):
         return None
-    kinds = [known[name].kind for name in parts]
-    last = relation.column.kind
-    if min(kind.ends[0] for kind in (*kinds, last)) < 0 or relation.offset < 0 or not (wholes or relation.offset):
+    least = min(kind.ends[0] for kind in (relation.column.kind, *(kinds[name] for name in parts)))
+    if least < 0 or relation.offset < 0 or not (wholes or relation.offset):
         return None
-    margins = [MARGIN * -kind.lowest_edge(0.0) for kind in kinds if isinstance(kind, Numeric)]
-    cells = [known[name].kind for name in signs]
-    rest = sum(_widest(kind) for kind in cells if isinstance(kind, Numeric))
+    margins = [-MARGIN * kinds[name].lowest_edge(0.0) for name in parts]
+    rest = sum(map(_widest, kinds.values()))
     return Composition(parts, relation.column.name, relation.offset, wholes, (*margins, MARGIN * rest))
 
 
@@ -101,28 +98,17 @@ def _widest(kind: Numeric) -> float:
 
 
 def _gains(composition: Composition, known: dict[str, Column], values: Rows) -> bool:
-    """Whether held-out rows are likelier under a Gaussian of log-ratios than under one of the columns' own maps."""
+    """Whether held-out rows are likelier by log-ratios than by the columns' own maps."""
     names, k = [*composition.parts, *composition.wholes], len(composition.parts)
     x = np.stack([values[name] for name in names])
     x = x[:, ~np.isnan(x).any(0)]
     if x.shape[1] < FEWEST:
         return False
-    kinds = [kind for name in names if isinstance(kind := known[name].kind, Numeric)]
-    own, slopes = np.array([mapped(kind, column) for kind, column in zip(kinds, x, strict=True)]).transpose(1, 2, 0)
-    middles = np.stack([kind.middles(column) for kind, column in zip(kinds, x, strict=True)], 1)
+    kinds, random = [kind for name in names if (kind := scale_of(known[name])) is not None], np.random.default_rng(0)
+    points = np.stack([spread(kind, column, random) for kind, column in zip(kinds, x, strict=True)], 1)
+    own, slopes = np.array(list(map(mapped, kinds, points.T))).transpose(1, 2, 0)
     chart = LogRatios(range(k), composition.total, range(k, len(names)), composition.margins)
-    z, logdet = (each.numpy() for each in chart(torch.from_numpy(middles)))
+    z, logdet = (each.numpy() for each in chart(torch.from_numpy(points)))
     ratios, logdet = np.nan_to_num(z[:, :k], posinf=50.0, neginf=-50.0), np.nan_to_num(logdet, neginf=-1e3)
-    learnt = np.random.default_rng(0).permutation(len(own)) % 2 == 0
-    ours = _gaussian(np.column_stack([ratios, own[:, k:]]), learnt) + (logdet + slopes[:, k:].sum(1))[~learnt]
-    gain = ours - _gaussian(own, learnt) - slopes.sum(1)[~learnt]
-    return bool(gain.mean() > 2 * gain.std() / np.sqrt(len(gain)))
-
-
-def _gaussian(z: Numbers, learnt: np.ndarray) -> Numbers:
-    """Log-densities, up to a constant, of the rows that are not learnt from."""
-    mean, covariance = z[learnt].mean(0), np.atleast_2d(np.cov(z[learnt].T))
-    covariance = covariance + RIDGE * np.diag(np.diag(covariance)) + 1e-12 * np.eye(len(covariance))
-    off = z[~learnt] - mean
-    square = np.einsum("ij,ij->i", off, np.linalg.solve(covariance, off.T).T)
-    return np.asarray(-0.5 * square - 0.5 * np.linalg.slogdet(covariance)[1])
+    new = np.column_stack([ratios, own[:, k:]]), logdet + slopes[:, k:].sum(1)
+    return gained(new, (own, slopes.sum(1))) > 0

@@ -133,9 +133,7 @@ def _part(column: Column, date: Column, values: Rows) -> DatePart | None:
         if len(at) < 2 or (table := implies((at, codes), x)) is None:
             continue
         amounts = column.kind.amounts(np.array(table))
-        if (
-            part != "weekday" and len(set((amounts - at).tolist())) == 1
-        ):  # the part itself, of which all values are known
+        if part != "weekday" and len({*(amounts - at)}) == 1:  # the part itself, of which all values are known
             numbers = Grid.of(column.kind.amounts(x), step=1.0, origin=float(amounts[0]), decimals=0)
             column = replace(column, kind=numbers, reading=replace(column.reading, dtype=""))
             return DatePart(column, (date.name,), part=part, dtype=date.reading.dtype, shift=float(amounts[0] - at[0]))

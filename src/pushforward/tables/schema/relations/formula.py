@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -21,16 +22,17 @@ from ..kinds.numeric import Number, Numeric
 from ..kinds.quantity import numbers_kind
 from ..saved import Saved
 from .base import Columns, Dependency, Relation, Rows, on_scales, shortest
+from .gain import FEWEST, Seen, gained, learnt, mapped, spread
 
 Factor = tuple[str, float]  # a column and its power
 Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product
 Wave = tuple[float, str, float, float]  # a height, a column of dates, a period and when in it the wave is highest
 
-FEWEST = 50  # rows
 SEARCHED = 1000  # rows in which a formula is searched
 MOST_TERMS, MOST_FACTORS, MOST_POSITIVE = 4, 3, 30  # of a sum, of a product, and columns that may be factors
 LOGARITHM = 0.0  # the power that stands for the logarithm, as in the family of Box and Cox
 POWERS = np.unique([sign * k / d for sign in (1, -1) for d in (2, 3) for k in range(1, 3 * d + 1)])  # of products
+HALF = 0.500001  # of a step: as far as a value may be from what it is rounded to
 HOLDS = 0.5  # share of the rows in which a sum with slips holds
 WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
 ROUNDING = 1e-6  # of a column's spread, or usual size if this is less: of formulas that were computed in float32
@@ -44,7 +46,6 @@ DATES = ("Date", "Datetime")
 FEWEST_DATES, CLEAR = 200, 4.0  # rows in which seasons are sought; standard errors of a wave
 MOST = 5000  # rows in which seasons are sought, and what a remainder gains
 GAIN = 0.05  # nats a row, beyond two standard errors, that held-out rows must gain for each column of a formula
-WORST = 10.0  # nats below the median that a row counts at most: a flow does not lose more by a wrong row
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ class Computed(Dependency):
     def formula(self) -> Formula:
         """m."""
 
+    def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
+        """Of two neighbours that are equally near to m, either is accepted: tools round halves up, down or to even."""
+        off = np.abs(self.column.kind.amounts(found) - self.formula(_amounts(self.inputs, values, columns)))
+        return off > HALF * self.column.kind.resolution + self.slack
+
     @property
     def solvable(self) -> tuple[str, ...]:
         """The inputs that m has once."""
@@ -134,14 +140,10 @@ class Determined(Computed):
     formula: Formula = Formula(())
     stated: bool = False
 
+    close: ClassVar[float] = ROUNDING
+
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         return self.column.kind.snap(self.formula(_amounts(self.formula.inputs, values, columns)))
-
-    def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
-        """If two neighbours on the grid are equally near to m, either is accepted."""
-        off = np.abs(found - self.formula(_amounts(self.formula.inputs, values, columns)))
-        low, high = self.column.kind.ends
-        return ~np.isnan(off) & (off > 0.5 * self.column.kind.step + ROUNDING * max(high - low, abs(high)))
 
     def holds(self, values: Rows, columns: Columns) -> bool:
         """Whether the column is m in every row, and missing where m is."""
@@ -222,10 +224,13 @@ def near(
     """Columns, but for those that are seen otherwise, that are formulas of others up to a remainder: as stated, or
     found, so that held-out rows are likelier for it; of several that follow from each other, the one that gains most.
     In this order none is computed from a later one."""
-    known = {column.name: column for column in columns if is_scale(column)}
+    kinds = {column.name: kind for column in columns if (kind := scale_of(column)) is not None}
+    known = {column.name: column for column in columns if column.name in kinds}
     some = {name: values[name][:: len(values[name]) // MOST + 1] for name in known}
-    seen = {name: mapped(kind, some[name])[0] for name in known if isinstance(kind := known[name].kind, Numeric)}
-    scales, found, left_out = on_scales([*known.values()], values), dict[str, Near](), set[tuple[str, Formula]]()
+    random, scales = np.random.default_rng(0), on_scales([*known.values()], values)
+    points = {name: spread(kind, some[name], random) for name, kind in kinds.items()}
+    seen = {name: mapped(kind, points[name])[0] for name, kind in kinds.items()}
+    found, left_out = dict[str, Near](), set[tuple[str, Formula]]()
 
     @cache
     def sought(name: str, *inputs: str) -> list[Formula]:
@@ -233,13 +238,17 @@ def near(
         own = [stated[name]] if name in stated else _formulas(known[name], y, others, scales)
         return [formula for formula in own if {*formula.inputs} <= {*inputs}]
 
+    @cache
+    def gain(name: str, formula: Formula, inputs: tuple[str, ...], by_remainder: frozenset[str]) -> float:
+        return _gain(known[name], formula, some, known, points[name], np.array([seen[each] for each in inputs]))
+
     def ranked() -> Iterator[tuple[float, str, Formula]]:
         for name in (each for each in known if each not in found and (each in stated or each not in other)):
             able = sought(name, *(each for each in known if name not in sources([each], found)))
             inputs = sources({each for formula in able for each in formula.inputs}, found)
-            told = np.array([seen[each] for each in sorted(inputs)])
+            told = tuple(sorted(inputs)), frozenset(inputs & found.keys())
             for formula in (each for each in able if (name, each) not in left_out):
-                yield np.inf if name in stated else _gain(known[name], formula, some, known, told), name, formula
+                yield np.inf if name in stated else gain(name, formula, *told), name, formula
 
     while (best := max(ranked(), key=lambda each: each[0], default=None)) is not None and best[0] > 0:
         _, name, formula = best
@@ -247,7 +256,8 @@ def near(
         if relation is None:
             left_out.add((name, formula))
         else:
-            found[name], seen[name] = relation, mapped(relation.remainder, _rest(known[name], formula, some, known))[0]
+            left = points[name] - some[name] + _rest(known[name], formula, some, known)
+            found[name], seen[name] = relation, mapped(relation.remainder, left)[0]
     return tuple(sorted(found.values(), key=lambda relation: len(sources(relation.inputs, found))))
 
 
@@ -256,9 +266,9 @@ def sources(inputs: Collection[str], found: Mapping[str, Near | Dependency]) -> 
     return {*inputs}.union(*(sources(found[name].inputs, found) for name in inputs if name in found))
 
 
-def is_scale(column: Column) -> bool:
-    """Whether a column holds numbers of a scale that has no period."""
-    return isinstance(column.kind, Numeric) and column.kind.circle is None
+def scale_of(column: Column) -> Numeric | None:
+    """The kind of a column of numbers on a scale that has no period; None for others."""
+    return column.kind if isinstance(column.kind, Numeric) and column.kind.circle is None else None
 
 
 def _formulas(column: Column, y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]) -> Iterator[Formula]:
@@ -371,9 +381,7 @@ def _near(column: Column, formula: Formula, values: Rows, known: Columns, stated
     y, rest = values[column.name], _rest(column, formula, values, known)
     there, step = ~np.isnan(rest), column.kind.step
     lost = ~there & ~np.isnan([y, *_amounts(formula.inputs, values, known).values()]).any(0)
-    if there.sum() < 2 or (lost.any() and not stated):
-        return None
-    if not step and np.ptp(rest[there]) == 0:  # a point, which has no density
+    if there.sum() < 2 or (lost.any() and not stated) or np.ptp(rest[there]) == 0 == step:  # a point has no density
         return None
     kind = _kind(column, rest[there])
     if not _reaches(kind, column.kind.atoms, y[there], rest[there]):
@@ -394,10 +402,7 @@ def _kind(column: Column, x: Numbers) -> Numeric:
         low, high = column.kind.ends
         x = x[0] + (column.kind.step or ROUNDING * (high - low)) * np.linspace(-0.5, 0.5, FEWEST)
         return Number.of(x).mapped(pl.Series(x), hints)
-    kind = numbers_kind(pl.Series(x), hints)
-    found = kind.shaped(x, np.ones(len(x)))
-    assert isinstance(found, Numeric)
-    return found
+    return numbers_kind(pl.Series(x), hints).shaped(x, np.ones(len(x)))
 
 
 def _reaches(kind: Numeric, atoms: Sequence[Atom], y: Numbers, rest: Numbers) -> bool:
@@ -406,40 +411,20 @@ def _reaches(kind: Numeric, atoms: Sequence[Atom], y: Numbers, rest: Numbers) ->
     return all(bool(kind.first_map()(torch.from_numpy(end))[0].isfinite().all()) for end in ends)
 
 
-def _gain(column: Column, formula: Formula, values: Rows, known: Columns, seen: np.ndarray) -> float:
-    """What held-out rows gain from the remainder in the place of the column itself, each by a linear regression of its
-    first map on what is ``seen`` of others, in nats a row, beyond what it must; 0 if that is not clear."""
-    rest = _rest(column, formula, values, known)
+def _gain(column: Column, formula: Formula, values: Rows, known: Columns, points: Numbers, inputs: np.ndarray) -> float:
+    """What held-out rows gain from the remainder in the place of the column itself, beside its inputs as they are seen,
+    in nats a row, beyond what they must; 0 if that is not clear."""
+    x, rest = values[column.name], _rest(column, formula, values, known)
     there = np.isfinite(rest)
     if there.sum() < FEWEST or np.ptp(rest[there]) == 0 == column.kind.step:
         return 0.0
-    random, pair = np.random.default_rng(0), (values[column.name][there], rest[there])
-    learnt = random.permutation(there.sum()) % 2 == 0
-    spread = column.kind.step * (random.random(there.sum()) - 0.5)  # over cells, as the flow sees them
-    nats = [_nats(_kind(column, x[learnt]), x + spread, seen[:, there], learnt) for x in pair]
-    less, more = (np.maximum(each, np.median(each) - WORST) for each in nats)
-    gain = more - less
-    least, mean = GAIN * len(formula.inputs), float(gain.mean())
-    return mean - least if mean > least + 2 * gain.std() / np.sqrt(len(gain)) else 0.0
+    half = learnt(int(there.sum()))
 
+    def beside_inputs(y: Numbers) -> Seen:
+        z, log_slope = mapped(_kind(column, y[there][half]), (y - x + points)[there])
+        return np.column_stack([*inputs[:, there], z]), log_slope
 
-def _nats(kind: Numeric, x: Numbers, inputs: np.ndarray, learnt: np.ndarray) -> Numbers:
-    """Log-densities of the rows that are not learnt from."""
-    z, log_slope = mapped(kind, x)
-    design = np.column_stack([*inputs, np.ones(len(x))])
-    scale = np.maximum(design[learnt].std(0), 1e-9) + (np.arange(design.shape[1]) == len(inputs))
-    design = design / scale
-    ridge = 1e-3 * np.eye(design.shape[1]) * learnt.sum()
-    beta = np.linalg.solve(design[learnt].T @ design[learnt] + ridge, design[learnt].T @ z[learnt])
-    off = z - design @ beta
-    sigma = max(float(off[learnt].std()), 1e-9)
-    return np.asarray(-0.5 * (off / sigma) ** 2 - np.log(sigma) + log_slope)[~learnt]
-
-
-def mapped(kind: Numeric, x: Numbers) -> tuple[Numbers, Numbers]:
-    """The first map of values at the middles of their cells, and its log-slope."""
-    z, log_slope = kind.first_map()(torch.from_numpy(kind.middles(x)))
-    return np.nan_to_num(z.numpy(), posinf=1e3, neginf=-1e3), np.nan_to_num(log_slope.numpy(), neginf=-1e3)
+    return gained(beside_inputs(rest), beside_inputs(x), GAIN * len(formula.inputs))
 
 
 def _possible(column: Column, amounts: Numbers) -> Numbers:

@@ -144,11 +144,6 @@ def implies(codes: Codes, then: Numbers, named: float = np.inf) -> tuple[float, 
     return tuple(table.tolist())
 
 
-def jumps(table: Sequence[float]) -> int:
-    """How often the implied value changes as the implying values increase."""
-    return int(np.count_nonzero(np.diff(table)))
-
-
 def _looked_up(column: Column, other: Column, codes: Mapping[str, Codes], x: Numbers) -> LookUp | None:
     """The column as implied by the other's values.
 

@@ -10,14 +10,14 @@ import numpy as np
 from ....errors import InputError
 from ..columns import Column
 from .base import Dependency, Rows
-from .formula import LOGARITHM, Determined, Formula, Term, is_scale, sources
+from .formula import LOGARITHM, Determined, Formula, Term, scale_of, sources
 
 EXPECTED = "expected sums and products of columns, their powers and logarithms, as in total = price + 2 * log(tax)"
 
 
 def stated_formulas(texts: Mapping[str, str], columns: Sequence[Column], source: str) -> dict[str, Formula]:
     """The formulas of columns, from the right sides of equations by their left sides."""
-    found, numbers = {}, [column.name for column in columns if is_scale(column)]
+    found, numbers = {}, [column.name for column in columns if scale_of(column) is not None]
     for name, text in texts.items():
         formula = parsed(text)
         stray = [each for each in (name, *formula.inputs) if each not in numbers]

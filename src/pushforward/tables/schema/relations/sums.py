@@ -11,12 +11,11 @@ import polars as pl
 from ..columns import Column
 from ..kinds.base import Numbers
 from .base import Columns, Dependency, Rows, shortest
-from .formula import Computed, Formula
+from .formula import HALF, Computed, Formula
 
 MOST_INPUTS = 30  # columns that a sum may be made of
 FEWEST = 50  # complete rows in which a sum is found, if others have holes
 FIRST = 2000  # rows that suffice to refute most relations
-HALF = 0.500001  # of a step: as far as a sum may be from what it is rounded to
 FEWEST_GAPS, UNUSUAL = 10, 0.05  # rows with a total at which a column is missing; how many others may have it there
 
 
@@ -52,19 +51,6 @@ class Sum(Computed):
     @property
     def formula(self) -> Formula:
         return Formula(tuple((w, ((x, 1.0),)) for x, w in zip(self.inputs, self.weights, strict=True)), self.offset)
-
-    def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
-        """If two neighbours on the grid are equally near to a sum, either is accepted: tools round halves up, down or
-        to even."""
-        wrong, computed = super().broken(found, values, columns), self.computed(values, columns)
-        if self.column.classes:
-            return wrong & ~self.column.missing(found) & ~self.column.missing(computed)
-        off = np.abs(found - computed)
-        off_total = np.abs(found - self._total(values, columns))  # for values that snapping cannot find
-        wrong &= off_total > self.slack
-        if step := self.column.kind.step:
-            wrong &= (off > 1.000001 * step) | (off_total > HALF * step)
-        return wrong
 
     def _total(self, values: Rows, columns: Columns) -> Numbers:
         return np.asarray(self.offset + self.amounts(values, columns).T @ np.array(self.weights))
