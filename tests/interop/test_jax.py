@@ -21,13 +21,11 @@ D, SIZES = pf.distributions, {"layers": 1, "hidden": (8,)}
 DENSITIES = {
     "maf": lambda: pf.maf(3, **SIZES),
     "context": lambda: pf.maf(3, context=2, linear=True, **SIZES),
-    "nsf": lambda: pf.nsf(3, **SIZES),
+    "nsf": lambda: pf.nsf(2, bins=4, **SIZES),
     "realnvp": lambda: pf.realnvp(3, **SIZES),
-    "circles": lambda: pf.ncsf(2, **SIZES),
-    "gmm": lambda: pf.gmm(3, components=2),
+    "circles": lambda: pf.ncsf(2, bins=4, **SIZES),
     "made": lambda: pf.made(3, hidden=(8,), conditional="mixture"),
     "heavy tails": lambda: pf.Flow(pf.maf(3, **SIZES).transform, D.StudentT(3)),
-    "positive": lambda: pf.constrain(pf.maf(2, **SIZES), (constraints.positive, 2)),
     "simplex": lambda: pf.constrain(pf.maf(2, **SIZES), (constraints.simplex, 3)),
     "average": lambda: D.Average([pf.maf(3, **SIZES), pf.gmm(3)]),
 }
@@ -46,18 +44,20 @@ def test_values_and_gradients_are_those_of_pytorch(name: str) -> None:
     value, gradient = jax.jit(jax.vmap(jax.value_and_grad(log_p)))(*rows)
     np.testing.assert_allclose(value, expected.detach().numpy(), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(gradient, slope.numpy(), rtol=1e-3, atol=1e-4)
-    assert log_p(*(row[0] for row in rows)).shape == ()
+    assert jax.eval_shape(log_p, *(row[0] for row in rows)).shape == ()
 
 
 def test_double_precision_is_kept() -> None:
-    flow = randomize(pf.nsf(2, **SIZES)).double()
+    flow = randomize(DENSITIES["nsf"]()).double()
     x = torch.randn(2, dtype=torch.float64)
     with jax.enable_x64(True):
-        assert float(to_jax(flow)(jax.numpy.asarray(x.numpy()))) == pytest.approx(flow.log_prob(x).item(), abs=1e-12)
+        assert float(jax.jit(to_jax(flow))(jax.numpy.asarray(x.numpy()))) == pytest.approx(
+            flow.log_prob(x).item(), abs=1e-12
+        )
 
 
 def test_threads_may_call_at_once() -> None:
-    flow, x = randomize(pf.realnvp(3, **SIZES)), torch.randn(60, 3)
+    flow, x = randomize(pf.realnvp(3, **SIZES)), torch.randn(20, 3)
     with ThreadPoolExecutor(4) as pool:
         values = list(pool.map(to_jax(flow), x.numpy()))
     np.testing.assert_allclose(np.array(values), flow.log_prob(x).detach().numpy(), rtol=1e-5, atol=1e-5)

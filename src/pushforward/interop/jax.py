@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
@@ -104,21 +105,10 @@ def _operator_of(target: Any) -> Callable[..., Any]:
     Raises:
         ValueError: it has no counterpart here.
     """
-    name = str(target).removeprefix("aten.").removeprefix("prims.").split(".")[0]
-    found = OPERATORS.get(name) or (getattr(jnp, name, None) if name in ALIKE else None)
-    if found is None:
+    name = target.__name__.split(".")[0]
+    if name not in OPERATORS:
         raise ValueError(f"the density needs {target}, which is not known in JAX")
-    return found  # type: ignore[no-any-return]
-
-
-def _slice(x: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Any:
-    places: list[Any] = [slice(None)] * x.ndim
-    places[dim] = slice(start, end, step)
-    return x[tuple(places)]
-
-
-def _split(x: Any, sizes: Sequence[int], dim: int = 0) -> Any:
-    return jnp.split(x, list(accumulate(sizes))[:-1], axis=dim)
+    return OPERATORS[name]
 
 
 def _expand(x: Any, shape: Sequence[int]) -> Any:
@@ -154,20 +144,20 @@ def _squeeze(x: Any, dims: Any) -> Any:
     return jnp.squeeze(x, [dim for dim in dims if x.shape[dim] == 1])
 
 
-# of the same name and meaning in jax.numpy
-ALIKE = {
+ALIKE = (  # in name and meaning in jax.numpy
     *("abs", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "sqrt", "sign", "copysign", "minimum", "maximum"),
-    *("reciprocal", "bitwise_and", "logical_not", "flip"),
-}
+    *("reciprocal", "remainder", "bitwise_and", "logical_not", "flip", "where", "cumsum", "diagonal"),
+)
+SIGNS = ("mul", "neg", "pow", "eq", "ne", "lt", "le", "gt", "ge", "getitem")  # as in Python
+REDUCED = ("sum", "mean", "amax", "amin", "any", "all")
 OPERATORS: dict[str, Callable[..., Any]] = {
+    **{name: getattr(jnp, name) for name in ALIKE},
+    **{name: getattr(operator, name) for name in SIGNS},
+    **{name: _reduced(getattr(jnp, name)) for name in REDUCED},
     "add": _scaled(jnp.add),
     "sub": _scaled(jnp.subtract),
-    "mul": jnp.multiply,
     "div": jnp.divide,
-    "neg": jnp.negative,
-    "pow": jnp.power,
     "rsqrt": lambda x: 1 / jnp.sqrt(x),
-    "remainder": jnp.remainder,
     "clamp": lambda x, low=None, high=None: jnp.clip(x, low, high),
     "relu": jax.nn.relu,
     "sigmoid": jax.nn.sigmoid,
@@ -177,36 +167,20 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "special_ndtri": special.ndtri,
     "erf": special.erf,
     "erfc": special.erfc,
-    "eq": jnp.equal,
-    "ne": jnp.not_equal,
-    "lt": jnp.less,
-    "le": jnp.less_equal,
-    "gt": jnp.greater,
-    "ge": jnp.greater_equal,
-    "where": jnp.where,
-    "sum": _reduced(jnp.sum),
-    "mean": _reduced(jnp.mean),
-    "amax": _reduced(jnp.max),
-    "amin": _reduced(jnp.min),
-    "any": _reduced(jnp.any),
-    "all": _reduced(jnp.all),
-    "cumsum": lambda x, dim: jnp.cumsum(x, dim),
     "mm": jnp.matmul,
     "bmm": jnp.matmul,
     "addmm": lambda b, x, y: b + x @ y,
-    "view": lambda x, shape: jnp.reshape(x, shape),
-    "permute": lambda x, dims: jnp.transpose(x, dims),
+    "view": jnp.reshape,
+    "permute": jnp.transpose,
     "expand": _expand,
     "squeeze": _squeeze,
-    "unsqueeze": lambda x, dim: jnp.expand_dims(x, dim),
+    "unsqueeze": jnp.expand_dims,
     "select": lambda x, dim, index: jnp.take(x, index, dim),
-    "slice": _slice,
-    "cat": lambda parts, dim=0: jnp.concatenate(parts, dim),
-    "split_with_sizes": _split,
-    "<built-in function getitem>": lambda parts, index: parts[index],
+    "slice": lambda x, dim=0, start=None, end=None, step=1: x.swapaxes(0, dim)[start:end:step].swapaxes(0, dim),
+    "cat": jnp.concatenate,
+    "split_with_sizes": lambda x, sizes, dim=0: jnp.split(x, list(accumulate(sizes))[:-1], dim),
     "index_select": lambda x, dim, index: jnp.take(x, index, dim),
     "gather": lambda x, dim, index: jnp.take_along_axis(x, index, dim),
-    "diagonal": jnp.diagonal,
     "full": _filled,
     "full_like": lambda x, value, **place: jnp.full_like(x, value),
     "scalar_tensor": lambda value, dtype=None, **place: jnp.asarray(value, _dtype(dtype)),

@@ -16,7 +16,7 @@ from ..distributions.view import DensityView
 from ..objectives.forms import as_target
 
 
-class PyroDensity(DensityView, TorchDistributionMixin):
+class PyroDensity(DensityView, TorchDistributionMixin):  # type: ignore[misc]  # of which both define expand
     """A density given a context, for ``pyro.sample``; register its parameters by ``pyro.module("flow", flow)``.
 
     Args:
