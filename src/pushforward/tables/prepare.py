@@ -25,8 +25,6 @@ from .splits import MOST_HELD_OUT, TableSplits, divide, refuse_few_rows
 from .streaming.shuffled_rows import ShuffledRows
 from .streaming.survey import HashedSplits, survey
 
-WEIGHTLESS = "{}: column {!r}: all weights are 0, so no row counts"
-
 
 def choose_columns(table: Table, options: TableOptions) -> TableOptions:
     """The options with the columns to model: those requested, or all that are not conditioned on."""
@@ -118,7 +116,9 @@ def prepare(
     frame, split = divide(table, options.training.seed, options.validation)
     weight = weights_of(frame, options.weights, source)
     counted = np.ones(frame.height, bool) if weight is None else (weight > 0).numpy()  # other rows decide nothing
-    split = (split[0][counted[split[0]]], split[1][counted[split[1]]], split[2][counted[split[2]]])
+    train, val, test = (part[counted[part]] for part in split)
+    if weight is not None and not all(map(len, (train, val, test))):
+        raise InputError(f"{source}: column {options.weights!r}: all weights are 0, so no row counts")
     # supports, grids and categories from all rows, so that every row can be encoded; all else from the training rows
     known = frame if counted.all() else frame.filter(counted)
     fresh, schema = schema is None, schema or learn_schema(known, options, source, in_part=in_part, asked=asked)
@@ -126,9 +126,8 @@ def prepare(
     if encoded.strange[torch.from_numpy(counted)].any():
         raise InputError(encoded.notes[0])
     rows = Rows(encoded.x, encoded.context, weight)
-    numbers = np.arange(len(split[2])) if table.splits else np.flatnonzero(usable)[split[2]]
-    splits = TableSplits(schema, rows, split, numbers, complete=not table.splits)
-    _refuse_weightless(splits, options.weights, source)
+    numbers = np.arange(len(test)) if table.splits else np.flatnonzero(usable)[test]
+    splits = TableSplits(schema, rows, (train, val, test), numbers, complete=not table.splits)
     return shaped(splits, options, console, source) if fresh else splits
 
 
@@ -148,11 +147,9 @@ def prepare_large(source: ParquetRows, options: TableOptions, console: Console, 
     schema = learn_schema(everything, options, name, asked=asked)
     encoded = schema.encode(frame, name)
     rows = Rows(encoded.x, encoded.context, weights_of(frame, weights, name))
-    first, second = found.sample.height, found.sample.height + found.val.height
-    train, val, test = (np.arange(*ends) for ends in ((0, first), (first, second), (second, frame.height)))
+    train, val, test = np.split(np.arange(frame.height), np.cumsum([part.height for part in parts[:2]]))
     stream = ShuffledRows(source, schema, splits, found.kept, seed, options.drop_missing, weights, found.weight)
     divided = TableSplits(schema, rows, (train, val, test), np.asarray(found.test_numbers), False, stream)
-    _refuse_weightless(divided, weights, name)
     return shaped(divided, options, console, name)
 
 
@@ -171,30 +168,14 @@ def shaped(splits: TableSplits, options: TableOptions, console: Console, source:
 
 def weights_of(frame: pl.DataFrame, name: str | None, source: str) -> Tensor | None:
     """The weight of each row; None if there is no column of weights."""
-    if name is None:
-        return None
-    weights = torch.from_numpy(row_weights(frame, name, source))
-    if not weights.any():
-        raise InputError(WEIGHTLESS.format(source, name))
-    return weights
-
-
-def _refuse_weightless(splits: TableSplits, name: str | None, source: str) -> None:
-    for part in (splits.train, splits.val, splits.test):
-        if part.weights is not None and not part.weights.any():
-            raise InputError(WEIGHTLESS.format(source, name))
+    return None if name is None else torch.from_numpy(row_weights(frame, name, source))
 
 
 def _complete(table: Table, wanted: Sequence[str], console: Console) -> Table:
     """The table without rows that have missing values."""
-    frames: dict[str, pl.DataFrame] = {"": table.frame, **table.splits}
-    dropped = 0
-    for key, frame in frames.items():
-        usable = usable_rows(frame, wanted)
-        frames[key] = frame.filter(usable)
-        if key or not table.splits:
-            dropped += int((~usable).sum())
+    parts = table.splits or {"train": table.frame}
+    whole = {name: frame.filter(usable_rows(frame, wanted)) for name, frame in parts.items()}
+    dropped = sum(frame.height - whole[name].height for name, frame in parts.items())
     if dropped:
         console.note(f"{table.path}: left out: {n_rows(dropped)} with missing or infinite values")
-    first = frames.pop("")
-    return replace(table, frame=first, splits=frames)
+    return replace(table, frame=whole["train"], splits=whole if table.splits else {})
