@@ -143,12 +143,7 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
         members=options.members,
         layers=options.layers,
         hidden=options.hidden,
-        training={
-            "steps": training.steps,
-            "lr": training.lr,
-            "batch_size": training.batch_size,
-            "patience": training.patience,
-        },
+        training={name: getattr(training, name) for name in ("steps", "lr", "batch_size", "patience")},
         seconds=training.budget,
         epochs=training.epochs,
         small=trained is not None,
