@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..diagnostics.repairs import LogProb
 from ..distributions.base import Density
+from ..tables.schema.cells import Cells
 from ..tables.schema.columns import Column
 from ..tables.schema.kinds.grid import Grid
 from ..tables.schema.kinds.numeric import Number
@@ -77,7 +78,7 @@ def write_report(
     page = Page(title or "What the flow learnt", summary or {}, command, history, rivals, seed, timings)
     evidence = RowEvidence(
         page=page,
-        model=RowModel(flow),
+        model=RowModel(flow, Cells(Schema(tuple(Column(str(name), Number()) for name in columns))), seed),
         schema=_plain(columns, data if train is None else train),
         held=Rows(data, context),
         names=range(1, len(data) + 1) if row_numbers is None else row_numbers,

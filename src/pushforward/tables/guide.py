@@ -158,10 +158,7 @@ def train_guide(
         own = dataclasses.replace(own, limit=None, steps=None, epochs=None, patience=None, budget=max(seconds, 1.0))
     elif steps is not None:
         own = dataclasses.replace(own, steps=steps, epochs=None, patience=None)
-    objective, quiet = (
-        DequantisedAnyOrder(guide, rows.schema, seen),
-        Console(quiet=True),
-    )  # its verdict is not the density's
+    objective, quiet = DequantisedAnyOrder(guide, rows.schema, seen), Console(quiet=True)  # not the density's verdict
     console.say("training the guide, which answers questions about some of the columns")
     lr *= WIDTH / len(guide.net.weights[0])
     source = rows.train_source

@@ -157,7 +157,7 @@ class TableModel(FittedDensity):
         known = self.facts.get("gaussian")
         return RowEvidence(
             page=page,
-            model=RowModel(self.density, Cells(self.schema, self.fill), page.seed),
+            model=RowModel(self.density, self.cells, page.seed),
             schema=self.schema,
             held=held.rows,
             names=(held.numbers + 1).tolist(),
@@ -206,7 +206,7 @@ class TableModel(FittedDensity):
 
         held, shown = self.saved_held_out().rows, self.schema.features[:4]
         generator = torch.Generator(self.device).manual_seed(self.seed)
-        model = RowModel(self.density, Cells(self.schema), self.seed)
+        model = RowModel(self.density, self.cells, self.seed)
         drawn = model.sample(len(held), held.context, generator)
         figure = marginals(
             held.x[:, : len(shown)],

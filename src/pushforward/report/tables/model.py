@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -19,8 +18,7 @@ BATCH = 2048
 
 
 class RowModel:
-    """A density of rows, and the cells that their values stand for, if not all are numbers with a density; all results
-    are float64 on the CPU.
+    """A density of rows, and the cells that their values stand for; all results are float64 on the CPU.
 
     Args:
         flow: The density.
@@ -28,7 +26,7 @@ class RowModel:
         seed: Seed of the points of cells.
     """
 
-    def __init__(self, flow: Density, cells: Cells | None = None, seed: int = 0) -> None:
+    def __init__(self, flow: Density, cells: Cells, seed: int = 0) -> None:
         self.flow, self.cells, self.seed = flow, cells, seed
         like = next((t for t in (*flow.parameters(), *flow.buffers()) if t.is_floating_point()), torch.empty(0))
         self.device, self.dtype = like.device, like.dtype
@@ -47,11 +45,7 @@ class RowModel:
 
     def score(self, log_prob: LogProb, rows: Tensor, context: Tensor | None, points: int = 16) -> Tensor:
         """Log-densities of rows under any density, computed in the same way as those of the flow."""
-        if self.cells is None:
-            values = _in_chunks(log_prob, rows, context)
-        else:
-            values, _ = self.cells.log_density(log_prob, rows, context, samples=points, seed=self.seed)
-        return values.masked_fill(values.isnan(), -math.inf)
+        return self.cells.log_density(log_prob, rows, context, samples=points, seed=self.seed)[0]
 
     @torch.no_grad()
     def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
@@ -61,8 +55,6 @@ class RowModel:
             drawn = torch.cat([self.flow.sample((size,), generator=generator).double().cpu() for size in sizes])
         else:
             drawn = _in_chunks(lambda c, _: self.flow.sample((), self.given(c), generator=generator), context, None)
-        if self.cells is None:
-            return drawn
         schema = self.cells.schema
         return schema.snap(schema.missingness.drawn(drawn, generator))  # as the table can have them, with gaps
 
@@ -85,8 +77,6 @@ class RowModel:
 
     def spread(self, rows: Tensor) -> Tensor:
         """A random point of each row's cell."""
-        if self.cells is None:
-            return rows
         u = torch.rand(rows.shape, generator=torch.Generator().manual_seed(self.seed), dtype=rows.dtype)
         return Cells(self.cells.schema).weighted(rows, u, holes=bool(rows.isnan().any()))[0]
 
