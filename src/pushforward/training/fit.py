@@ -208,7 +208,7 @@ def train(flow_or_objective: Density | Objective, given: TrainingData, options: 
             error.flow = objective.flow
             raise
         finally:
-            monitor.close()
+            monitor.bar.close()
             run.keep_best(objective)
     return _result(run, objective, interrupted, *indices)
 

@@ -162,7 +162,7 @@ class Training:
             "threads": self.threads.number,
         }
         at.history.append(line)
-        monitor.record(line)
+        monitor.write([line])
 
     def _compare(self, train: float | None, loss: float | None, error: float | None) -> None:
         """Keeps the weights if they are the best; without held-out rows, the last ones with finite losses."""

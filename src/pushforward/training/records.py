@@ -43,7 +43,7 @@ class Monitor:
             bar_format=SECONDS if schedule.budget else None,
         )
         self.metrics = None if metrics is None else Path(metrics)
-        self._write("w", history)
+        self.write(history, "w")
 
     def show(self, step: int, seconds: float, loss: float | None, held_out: float | None) -> None:
         """Advances the bar; losses in nats."""
@@ -52,14 +52,8 @@ class Monitor:
             losses = {"loss": loss, "held out": held_out}
             self.bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items() if value is not None})
 
-    def record(self, line: dict[str, Any]) -> None:
-        """Appends one line to the file."""
-        self._write("a", [line])
-
-    def close(self) -> None:
-        self.bar.close()
-
-    def _write(self, mode: str, lines: list[dict[str, Any]]) -> None:
+    def write(self, lines: list[dict[str, Any]], mode: str = "a") -> None:
+        """Appends lines to the file, or begins it with them."""
         if self.metrics is None:
             return
         try:

@@ -89,8 +89,6 @@ def _fall(lines: list[dict[str, Any]], begin: float, end: float) -> float | None
     i, j = place(begin), place(end)
     if i == j:  # too few validations for that: use the nearest earlier or later one
         i, j = max(i - 1, 0), min(j + 1, len(lines) - 1) if i == 0 else j
-    fell, minutes = (
-        losses[i] - min(losses[i + 1 : j + 1], default=losses[i]),
-        (lines[j]["seconds"] - lines[i]["seconds"]) / 60,
-    )
+    fell = losses[i] - min(losses[i + 1 : j + 1], default=losses[i])
+    minutes = (lines[j]["seconds"] - lines[i]["seconds"]) / 60
     return fell / minutes if fell > MATTERS and minutes > 0 else None
