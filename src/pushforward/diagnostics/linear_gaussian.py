@@ -78,11 +78,8 @@ class LinearGaussian:
 
     def _frequencies(self, names: Tensor, share: Tensor) -> Tensor:
         """The relative frequency of each category, with half a count added so that none is impossible."""
-        counts = [
-            (share * indicators(codes[:, None], [size])).sum(0) + 0.5
-            for codes, size in zip(names.T, self._sizes, strict=True)
-        ]
-        return torch.cat([count / count.sum() for count in counts]) if counts else torch.zeros(0, dtype=torch.float64)
+        counts = (share * indicators(names, self._sizes)).sum(0) + 0.5
+        return torch.cat([each / each.sum() for each in counts.split(self._sizes)]) if self._sizes else counts
 
     def _divide(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The numbers, and the codes of the categories."""
