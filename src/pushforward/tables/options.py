@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -65,12 +66,12 @@ class ColumnOptions:
     keep: int = 0
     stream: Flag = False
 
-    @property
+    @cached_property
     def unrelated(self) -> tuple[str, ...]:
         """Columns that are modelled whatever they may follow from: those that ``relations`` names after a minus."""
         return tuple(each[1:] for each in self._relations if each.startswith("-") and "=" not in each)
 
-    @property
+    @cached_property
     def formulas(self) -> dict[str, str]:
         """The formulas that ``relations`` states, as text, by the column on their left."""
         sides = [each.split("=", 1) for each in self._relations if "=" in each]
