@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..tables.model import TableModel
+from ..tables.schema.cells import shifted
 from ..tables.schema.columns import Column
 from ..tables.schema.kinds.named import Named
 
@@ -49,7 +50,8 @@ class TableGraph(nn.Module):
             parts, odd = zip(*(given.encoded(values[given.name]) for given in schema.given), strict=True)
             context, unknown = torch.cat(parts, -1).float(), unknown | torch.stack(odd).any(0)
         seen = schema.seen(x.nan_to_num(0.0))
-        value, _ = self.cells.averaged(self.density.log_prob, seen, context, self.points, self.seed, False)
+        u = shifted(seen, self.points, self.seed) if self.points > 1 else None
+        value, _ = self.cells.averaged(self.density.log_prob, seen, context, u, False)
         return torch.where(unknown, torch.nan, value + schema.log_of_unseen(x))
 
     def example(self, rows: int) -> tuple[Tensor, ...]:

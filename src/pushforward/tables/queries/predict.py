@@ -178,10 +178,9 @@ def _of_values(model: TableModel, known: Known, j: int, seed: int, draws: int) -
     for row in (known.bound & ~known.strange).nonzero()[:, 0]:
         x, log_w = (part[:, 0] for part in of_density(model, known.rows[row[None]], MOVED, seed, known.told[row[None]]))
         share = log_w.masked_fill(~known.where(int(row)).region.holds(x), -math.inf).softmax(0)
-        for code in range(len(weights)):
-            held = (x[:, j] == code).double()
-            weights[code, row] = (share * held).sum()
-            spread[code, row] = error_of_share(share, held, weights[code, row])
+        held = (x[:, j, None] == torch.arange(len(weights))).double()
+        weights[:, row] = share @ held
+        spread[:, row] = error_of_share(share[:, None], held, weights[:, row])
     return WeightedColumn.of_codes(column, weights, spread)
 
 

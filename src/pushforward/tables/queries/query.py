@@ -33,6 +33,7 @@ from .told import Told
 
 FEWEST, MOST = 32, 512  # draws from the guide per row
 POINTS = 250_000  # draws for all rows of a question, as long as each gets at least FEWEST
+HOLED = 4  # times as many points of rows with holes where values of a category are compared
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,8 @@ def conditional(model: TableModel, rows: Rows, given: Tensor, samples: int, seed
     ]
     rest = ~alone.any(1)
     if rest.any():
-        x = rows.x[rest]
-        both, condition = rows[rest], dataclasses.replace(rows[rest], x=x.masked_fill(~given, math.nan))
+        both = rows[rest]
+        condition = dataclasses.replace(both, x=both.x.masked_fill(~given, math.nan))
         found = marginal(model, both, samples, seed).given(marginal(model, condition, samples, seed))
         parts.append((rest, found))
     return Answer.joined(len(rows), parts)
@@ -204,7 +205,8 @@ def _among_values(model: TableModel, rows: Rows, j: int, samples: int, seed: int
     x = rows.x.repeat(len(values), 1, 1)
     x[..., j] = values[:, None]
     context = None if rows.context is None else rows.context.repeat(len(values), 1)
-    each = marginal(model, Rows(x.flatten(0, 1), context), samples, seed)
+    samples = samples * (HOLED if bool(x.isnan().any()) else 1)
+    each = marginal(model, Rows(x.flatten(0, 1), context), samples, seed, alike=j)
     unseen = torch.as_tensor(schema.log_of_unseen(x))  # what a value keeps beside the unseen ones that it stands for
     log_p = (each.value.view(len(values), -1) - unseen).log_softmax(0)
     own = (schema.seen(rows.x)[:, j] == values[:, None]).double()
@@ -218,24 +220,26 @@ def _among_values(model: TableModel, rows: Rows, j: int, samples: int, seed: int
     return Answer(value, error, each.effective.view(len(values), -1).amin(0))
 
 
-def marginal(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
-    """log p(the entries of each row that have a value | context): by the joint if none is unknown, or by the guide."""
+def marginal(model: TableModel, rows: Rows, samples: int, seed: int, alike: int | None = None) -> Answer:
+    """log p(the entries of each row that have a value | context): by the joint if none is unknown, or by the guide.
+    Rows that differ in the entry ``alike`` alone share the points of their cells and holes."""
     holes, device = rows.x.isnan(), model.density.device
     holed = (model.schema.missingness.hidden(rows.x) if holes.any() else holes).any(1)
     rows = rows if rows.x.device == device else rows.to(device)
     if model.guided is None or not holed.any():
-        found = _by_joint(model, rows, samples, seed)
+        found = _by_joint(model, rows, samples, seed, alike)
     else:
         parts = [(holed, _by_guide(model, rows[holed], samples, seed))]
         if not holed.all():
-            parts.append((~holed, _by_joint(model, rows[~holed], samples, seed)))
+            parts.append((~holed, _by_joint(model, rows[~holed], samples, seed, alike)))
         found = Answer.joined(len(rows), parts)
     learnt = learning_error(model.density, model.schema.seen(rows.x), rows.context, model.training_size or math.inf)
     return found._replace(error=found.error.hypot(learnt.cpu()))
 
 
-def _by_joint(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
-    return Answer.exact(*model.cells.log_density(model.density, rows.x, rows.context, samples=samples, seed=seed))
+def _by_joint(model: TableModel, rows: Rows, samples: int, seed: int, alike: int | None) -> Answer:
+    found = model.cells.log_density(model.density, rows.x, rows.context, samples=samples, seed=seed, alike=alike)
+    return Answer.exact(*found)
 
 
 def _by_guide(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:

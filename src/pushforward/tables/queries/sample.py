@@ -105,11 +105,10 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     )
     if drawn[:, bound].isnan().any():
         raise InputError("too few rows are so for any to be drawn", "given")
-    filled = drawn
     if not whole:
-        filled = schema.missingness.drawn(drawn, torch.Generator().manual_seed(seed))
-        filled = torch.where(known.there()[~strange], drawn, filled)
-    x[~strange] = torch.where(rows.x.isnan(), filled, rows.x).transpose(0, 1)
+        fewer = schema.missingness.drawn(drawn, torch.Generator().manual_seed(seed))
+        drawn = torch.where(known.there()[~strange], drawn, fewer)
+    x[~strange] = torch.where(rows.x.isnan(), drawn, rows.x).transpose(0, 1)
     return x
 
 

@@ -135,8 +135,7 @@ class WeightedColumn(ColumnDistribution):
         last, values = len(self.values) - 1, self.values.t()
         wide = values.gather(1, stop.clamp_max(last)) - values
         first = wide.masked_fill(stop > last, math.inf).argmin(1, keepdim=True)
-        middle = start.gather(1, first) + 0.5 * CENTRE
-        return self.quantile(middle)[:, 0]
+        return self.quantile(start.gather(1, first) + 0.5 * CENTRE)[:, 0]
 
     def _amounts(self, values: Tensor) -> Tensor:
         """Encoded values as amounts."""

@@ -158,6 +158,7 @@ class Cells(nn.Module):
         samples: int = 16,
         seed: int = 0,
         batch: int = 8192,
+        alike: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The cell log-density of every row and its standard error; exact, with error 0, if no column has cells.
 
@@ -171,6 +172,7 @@ class Cells(nn.Module):
             samples: K, the points in each cell.
             seed: Seed of the points.
             batch: Number of points evaluated at once.
+            alike: An entry that the points do not depend on, so that errors cancel in comparisons of its values.
 
         Returns:
             Log-densities in nats and their standard errors, both of shape ``(n,)``, float64, on the CPU.
@@ -179,21 +181,22 @@ class Cells(nn.Module):
         points = samples if holes or schema.has_cells or bool((x[:, self.stand_ins] == -1).any()) else 1
         self.to(x.device)
         other, x = schema.log_of_unseen(x), schema.seen(x)
-        values, errors = [], []
+        keyed = x if alike is None else x.index_fill(1, torch.tensor(alike, device=x.device), 0.0)
+        parts = []
         for start in range(0, max(len(x), 1), rows := max(batch // points, 1)):  # of no rows, one empty part
             given = None if context is None else context[start : start + rows]
-            value, error = self.averaged(log_prob, x[start : start + rows], given, points, seed, holes)
-            values.append(value)
-            errors.append(error)
-        return (torch.cat(values) + other).cpu(), torch.cat(errors).cpu()
+            u = shifted(keyed[start : start + rows], points, seed) if points > 1 else None
+            parts.append(self.averaged(log_prob, x[start : start + rows], given, u, holes))
+        value, error = (torch.cat(part) for part in zip(*parts, strict=True))
+        return (value + other).cpu(), error.cpu()
 
     def averaged(
-        self, log_prob: LogProb, x: Tensor, context: Tensor | None, points: int, seed: int, holes: bool
+        self, log_prob: LogProb, x: Tensor, context: Tensor | None, u: Tensor | None, holes: bool
     ) -> tuple[Tensor, Tensor]:
-        """The same of rows of which all numbers are seen, by so many points of each cell, where they are computed."""
-        given = None if context is None else context.expand(points, -1, -1)
-        u = _shifted(x, points, seed) if points > 1 else x[None]
-        spread, weight = self.weighted(x.expand(u.shape), u, holes, given) if points > 1 else (u, 0.0)
+        """The same of rows of which all numbers are seen, by the points u of their cells, ``(K, n, features)`` in
+        [0, 1), or by themselves, where they are computed."""
+        given = None if context is None else context.expand(1 if u is None else len(u), -1, -1)
+        spread, weight = (x[None], 0.0) if u is None else self.weighted(x.expand(u.shape), u, holes, given)
         log_p = log_prob(spread, given).double() + weight
         log_p = torch.where(log_p.isnan(), -math.inf, log_p)  # outside a first transform's support: no density
         value, error = _log_mean(log_p)
@@ -203,7 +206,7 @@ class Cells(nn.Module):
 
 def cell_points(schema: Schema, x: Tensor, *, samples: int = 16, seed: int = 0) -> Tensor:
     """The points that represent each row's cell, ``(K, n, features)``; the rows themselves if no column has cells."""
-    return Cells(schema).to(x.device)(x, _shifted(x, samples, seed)) if schema.has_cells else x[None]
+    return Cells(schema).to(x.device)(x, shifted(x, samples, seed)) if schema.has_cells else x[None]
 
 
 @functools.lru_cache(maxsize=16)
@@ -213,7 +216,7 @@ def _sobol(points: int, features: int, seed: int) -> Tensor:
         return torch.quasirandom.SobolEngine(features, scramble=True, seed=seed).draw(points)
 
 
-def _shifted(x: Tensor, points: int, seed: int) -> Tensor:
+def shifted(x: Tensor, points: int, seed: int) -> Tensor:
     """Numbers in [0, 1) for the points of every row's cell, ``(K, n, features)``."""
     return (_sobol(points, x.shape[1], seed).to(x)[:, None] + row_shifts(x, seed)) % 1.0
 

@@ -71,9 +71,8 @@ class Task:
     @property
     def averages(self) -> bool:
         """The same for averages, whose training differs from a single flow's: nothing may be said about that either."""
-        training = self.options.training
-        length, size = (training.steps, training.epochs, training.patience), (training.lr, training.batch_size)
-        return self.chooses and all(each is None for each in (*length, *size))
+        said = ("steps", "epochs", "patience", "lr", "batch_size")
+        return self.chooses and all(getattr(self.options.training, name) is None for name in said)
 
     @property
     def plain(self) -> bool:
