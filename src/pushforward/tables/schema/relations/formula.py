@@ -93,9 +93,16 @@ class Computed(Dependency):
     def formula(self) -> Formula:
         """m."""
 
+    def total(self, values: Rows, columns: Columns) -> Numbers:
+        """m, as an amount that is not yet rounded."""
+        return self.formula(_amounts(self.inputs, values, columns))
+
+    def computed(self, values: Rows, columns: Columns) -> Numbers:
+        return self.column.with_holes(_encoded(self.column, self.total(values, columns)))
+
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         """Of two neighbours that are equally near to m, either is accepted: tools round halves up, down or to even."""
-        off = np.abs(self.column.kind.amounts(found) - self.formula(_amounts(self.inputs, values, columns)))
+        off = np.abs(self.column.kind.amounts(found) - self.total(values, columns))
         return off > HALF * self.column.kind.resolution + self.slack
 
     @property
@@ -141,9 +148,6 @@ class Determined(Computed):
     stated: bool = False
 
     close: ClassVar[float] = ROUNDING
-
-    def computed(self, values: Rows, columns: Columns) -> Numbers:
-        return self.column.kind.snap(self.formula(_amounts(self.formula.inputs, values, columns)))
 
     def holds(self, values: Rows, columns: Columns) -> bool:
         """Whether the column is m in every row, and missing where m is."""
@@ -427,13 +431,15 @@ def _gain(column: Column, formula: Formula, values: Rows, known: Columns, points
     return gained(beside_inputs(rest), beside_inputs(x), GAIN * len(formula.inputs))
 
 
+def _encoded(column: Column, x: Numbers) -> Numbers:
+    """Amounts as the column encodes them."""
+    return column.kind.snap(x) if not column.classes else column.kind.read(pl.Series(x.round(9), nan_to_null=True))
+
+
 def _possible(column: Column, amounts: Numbers) -> Numbers:
-    """Amounts as the column encodes them; NaN for those that it cannot hold, or that no training row had."""
-    if column.classes:
-        codes = column.kind.read(pl.Series(amounts.round(9), nan_to_null=True))
-        return np.where(column.kind.can(codes), codes, np.nan)
-    inside = column.kind.can(amounts) & (column.kind.circle is None)
-    return np.where(inside, column.kind.snap(amounts), np.nan)
+    """The same; NaN for those that it cannot hold, or that no training row had."""
+    x, kind = _encoded(column, amounts), column.kind
+    return np.where(kind.can(x if column.classes else amounts) & (kind.circle is None), x, np.nan)
 
 
 def _amounts(names: Sequence[str], values: Rows, columns: Columns) -> dict[str, Numbers]:

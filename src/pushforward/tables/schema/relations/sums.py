@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import polars as pl
 
 from ..columns import Column
 from ..kinds.base import Numbers
@@ -33,16 +32,13 @@ class Sum(Computed):
     offset: float = 0.0
     gap: float | None = None
 
-    def computed(self, values: Rows, columns: Columns) -> Numbers:
-        return self._encoded(self.column, self._total(values, columns))
-
     def holed(self, values: Rows, columns: Columns) -> Numbers:
         found = values[self.column.name]
-        return found if self.gap is None else np.where(self._total(values, columns) == self.gap, np.nan, found)
+        return found if self.gap is None else np.where(self.total(values, columns) == self.gap, np.nan, found)
 
     def with_gap(self, found: Numbers, values: Rows, columns: Columns) -> Sum:
         """The sum with its gap, from encoded training rows of the column."""
-        total, gone = self._total(values, columns), self.column.missing(found)
+        total, gone = self.total(values, columns), self.column.missing(found)
         gaps = total[gone & ~np.isnan(total)]
         alike = len(gaps) >= FEWEST_GAPS and np.ptp(gaps) == 0
         usual = alike and (total[~gone] == gaps[0]).sum() <= UNUSUAL * len(gaps)
@@ -51,15 +47,6 @@ class Sum(Computed):
     @property
     def formula(self) -> Formula:
         return Formula(tuple((w, ((x, 1.0),)) for x, w in zip(self.inputs, self.weights, strict=True)), self.offset)
-
-    def _total(self, values: Rows, columns: Columns) -> Numbers:
-        return np.asarray(self.offset + self.amounts(values, columns).T @ np.array(self.weights))
-
-    @staticmethod
-    def _encoded(column: Column, amounts: Numbers) -> Numbers:
-        if column.classes:
-            return column.with_holes(column.kind.read(pl.Series(amounts.round(9), nan_to_null=True)))
-        return column.kind.snap(amounts)
 
     def __str__(self) -> str:
         gap = "" if self.gap is None else f", usually missing where that is {self.gap:g}"
