@@ -71,7 +71,10 @@ class TorchDistribution(Density):
         unneeded = set().union(*EITHER) - chosen
         names = [n for n in inspect.signature(type(base)).parameters if n in base.arg_constraints and n not in unneeded]
         if not names or _class(family) is not type(base):
-            raise ValueError(f"base must be a distribution with parameters of its own, got {type(base).__name__}")
+            raise ValueError(
+                f"base must be a distribution with parameters of its own, got {type(base).__name__}: in place of a "
+                "mixture take pf.gmm or pf.distributions.Average, of a transformed distribution a pf.Flow"
+            )
         return cls(family, {n: getattr(base, n) for n in names}, event_dim - len(base.event_shape))
 
     def arguments(self) -> dict[str, Any]:

@@ -12,18 +12,16 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor, nn
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
-from ..models.console import Console
 from ..recipes.by_name import flow_by_name, learning_rate
 from ..tables.density import TableDensity
 from ..tables.io.frames import from_frame
-from ..tables.io.read import read_any
-from ..tables.io.table import WEIGHTS
 from ..tables.selection.cross_fitting import AverageOptions, cross_fit, wants_average
 from ..tables.selection.members import Points
 from ..training.fit import fit as train
@@ -101,16 +99,12 @@ class FlowEstimator(DensityMixin, BaseEstimator):
     def _train_table(self, frame: pl.DataFrame, kind: str, given: Sequence[str], weights: Any) -> None:
         """The same for a table that holds text: via the table classes, with categories in addition to the numbers."""
         seed = seed_of(self.random_state)
-        if weights is not None:
-            frame = frame.with_columns(pl.Series(WEIGHTS, weights))
-        order = np.random.default_rng(seed).permutation(frame.height)
-        cut = max(round(self.validation * frame.height), 1)
+        rows, held_out = train_test_split(np.arange(frame.height), test_size=self.validation, random_state=seed)
         own = self._given("members", "steps", "epochs", "device", "layers", "hidden", "batch_size", "lr", "patience")
         table = TableDensity(self.flow, given=given, strict=True, random_state=seed, **own)
-        table.options = dataclasses.replace(table.options, weights=None if weights is None else WEIGHTS)
-        train, val = (read_any(frame[np.sort(rows)]) for rows in (order[cut:], order[:cut]))
-        rows = dataclasses.replace(train, kind=kind).validated_by(val)
-        self.table_ = table.fit_read(rows, Console(quiet=True), f"{type(self).__name__}({self.flow!r})")
+        weights = None if weights is None else weights[rows]
+        self.table_ = table.fit(frame[rows], validation=frame[held_out], sample_weight=weights)
+        table.facts["frame"] = kind
         self.flow_, self.history_ = table.density, table.facts["history"]
 
     def _given(self, *names: str) -> dict[str, Any]:

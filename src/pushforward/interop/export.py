@@ -317,17 +317,11 @@ def _solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, u
     if not left:
         transposed = _solve_triangular(A.mT, B.mT, upper=not upper, unitriangular=unitriangular)
         return transposed.mT
-    size = A.shape[-1]
-    order = list(range(size - 1, -1, -1) if upper else range(size))
-    rows: dict[int, Tensor] = {}
-    for i in order:
-        row = B[..., i, :]
-        if rows:
-            known = sorted(rows)
-            weights = A[..., i, known[0] : known[-1] + 1]
-            row = row - (weights.unsqueeze(-2) @ torch.stack([rows[j] for j in known], -2)).squeeze(-2)
+    rows = [torch.zeros_like(B[..., 0, :])] * A.shape[-1]
+    for i in range(len(rows))[:: -1 if upper else 1]:
+        row = B[..., i, :] - (A[..., i : i + 1, :] @ torch.stack(rows, -2)).squeeze(-2)  # of rows to come, 0
         rows[i] = row if unitriangular else row / A[..., i, i].unsqueeze(-1)
-    return torch.stack([rows[j] for j in range(size)], -2)
+    return torch.stack(rows, -2)
 
 
 def _bits(x: Tensor, dtype: torch.dtype) -> Tensor:

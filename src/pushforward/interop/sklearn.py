@@ -12,9 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from ..tables.io.frames import from_frame
-from ..tables.queries.known import Known
 from ..tables.queries.one_column import has_one_column, only_column
-from ..tables.queries.sample import draw
 from .estimator import FlowEstimator, as_tensor, checked_weights, seed_of, table_with_text
 
 DRAWS = 1000
@@ -174,9 +172,7 @@ class ConditionalFlowDensity(FlowEstimator):
         check_is_fitted(self)
         if self.table_ is not None:
             given = from_frame(X, "X")[0].select(self.table_.schema.given_names)
-            rows = draw(self.table_, n, Known.of(self.table_, given), seed_of(random_state)).select(
-                self.table_.schema.names
-            )
+            rows = self.table_.sample(n, given, seed_of(random_state)).select(self.table_.schema.names)
             draws = rows.to_numpy().reshape(given.height, n, -1).swapaxes(0, 1)
         else:
             x = as_tensor(validate_data(self, X, dtype=np.float64, reset=False, **self._shapes()))
