@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..distributions.base import Density
 from ..distributions.guided import AnyOrder, Guided, as_if_seen
 from ..distributions.guided.normal_conditionals import NormalConditionals
 from ..distributions.guided.one_dimensional import TAILS
@@ -47,7 +45,7 @@ class DequantisedAnyOrder(AnyOrderLikelihood):
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """An unbiased estimate of every row's loss at one point of its cell, ``(*batch,)``, in nats."""
         u = torch.rand_like(x)
-        return super().held_out(spread_seen(self.cells, x, u) if self.seen else self.cells(x, u), context)
+        return super().held_out(self.cells.spread(x, u) if self.seen else self.cells(x, u), context)
 
 
 class GuideFill:
@@ -78,11 +76,6 @@ class GuideFill:
         for _, told in self.tell:
             filled[..., told] = torch.where(x[..., told].isnan(), filled[..., told], x[..., told])
         return filled, -log_q.to(x.dtype)
-
-
-def spread_seen(cells: Cells, x: Tensor, u: Tensor) -> Tensor:
-    """Each row at one point of its cell; NaN stays NaN."""
-    return cells.to(x.device).weighted(x, u, holes=False)[0]
 
 
 def build_guide(schema: Schema, x: Tensor, weights: Tensor | None, seed: int) -> AnyOrder:
@@ -192,7 +185,7 @@ def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict
     half = (torch.rand(x.shape, generator=generator).argsort(-1) < x.shape[1] // 2).to(x.device)
     holed = x.masked_fill(half, torch.nan)
     answer = guided.marginal(holed, rows.context, most=32, path=False, seed=seed)
-    points = spread_seen(Cells(schema), x, torch.rand(x.shape, generator=generator, dtype=x.dtype).to(x.device))
+    points = Cells(schema).spread(x, torch.rand(x.shape, generator=generator, dtype=x.dtype).to(x.device))
     with torch.no_grad():
         one = guided.guide.log_prob(points, rows.context)
         other = guided.guide.log_prob(points, rows.context, order=range(x.shape[1] - 1, -1, -1))
@@ -213,10 +206,5 @@ def _some(rows: Rows, guided: Guided, seed: int) -> Rows:
 def with_cells(guided: Guided, cells: Cells) -> Guided:
     """The same density with its guide, for rows that stand for cells, if any do."""
     if bool((cells.width > 0).any()) or cells.inflated or cells.stand_ins:
-        guided._spread = partial(spread_seen, cells)
+        guided._spread = cells.spread
     return guided
-
-
-def joint_of(density: Density) -> Density:
-    """The density of complete rows, without the guide."""
-    return density.joint if isinstance(density, Guided) else density

@@ -21,7 +21,7 @@ from ..models.train import Rows
 from ..report.evidence import Evidence, Page
 from ..report.tables.model import RowModel
 from ..report.words import plus_minus
-from .guide import GuideFill, joint_of, with_cells
+from .guide import GuideFill, with_cells
 from .io.format import ReadOptions
 from .io.place import Location
 from .io.read import read_table
@@ -233,8 +233,8 @@ class TableModel(FittedDensity):
             )
 
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
-        super()._hold(joint_of(density), facts)
         self.guided = density if isinstance(density, Guided) else None
+        super()._hold(density if self.guided is None else self.guided.joint, facts)
         known = facts["schema"]  # of a fit as it is, of a saved model as JSON
         self.schema = known if isinstance(known, Schema) else Schema.from_json(known)
         self.cells, self.samples, self._known = Cells(self.schema, self.fill), int(facts.get("samples", 16)), {}

@@ -34,7 +34,6 @@ from ...diagnostics.repairs import POINTS, repairs, typical_values
 from ...distributions.guided import as_if_seen
 from ...models.train import Rows
 from ...numerics.tails import log_predictive
-from ..guide import spread_seen
 from ..model import TableModel
 from ..schema.schema import Schema
 from .query import Query, marginal, unknown
@@ -246,4 +245,4 @@ def expected(model: TableModel, rows: Rows, j: int) -> Tensor:
 def _middles(model: TableModel, rows: Rows) -> Tensor:
     """The middle of every row's cell."""
     x = model.schema.seen(rows.x)
-    return spread_seen(model.cells, x, torch.full_like(x, 0.5)).clone()
+    return model.cells.spread(x, torch.full_like(x, 0.5)).clone()

@@ -25,7 +25,6 @@ from torch import Tensor
 from ...models.train import Rows
 from ...numerics.partly_known import partly_known
 from ...numerics.sequential import effective, picked, resampled
-from ..guide import spread_seen
 from ..model import TableModel
 from ..schema.kinds.base import Numbers
 from ..schema.kinds.intervals import Intervals
@@ -87,7 +86,7 @@ class Told:
         generator = torch.Generator().manual_seed(seed)
         shape = 3, len(left), 1 if alike else left.shape[1], left.shape[2]
         u, v, z = torch.rand(shape, dtype=torch.float64, generator=generator).expand(3, *left.shape)
-        points = spread_seen(model.cells, self.schema.seen(here.x).expand(left.shape), u.to(here.x))
+        points = model.cells.spread(self.schema.seen(here.x).expand(left.shape), u.to(here.x))
         z, known = torch.special.ndtri(z.clamp(1e-15, 1 - 1e-15)).to(guided.guide.loc), ~here.x.isnan()
         drawn = guided.guide.fill(points, z, here.context, leave=left.to(z.device))[0]
         found, log_width, agrees = self._completed(drawn.double().cpu(), rows.x, v)

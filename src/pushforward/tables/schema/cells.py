@@ -119,6 +119,10 @@ class Cells(nn.Module):
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
         return self.weighted(x, u)[0]
 
+    def spread(self, x: Tensor, u: Tensor) -> Tensor:
+        """Each row at one point of its cell; NaN stays NaN."""
+        return self.to(x.device).weighted(x, u, holes=False)[0]
+
     def weighted(
         self, x: Tensor, u: Tensor, holes: bool | None = None, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor | float]:
