@@ -38,6 +38,10 @@ class Objective(nn.Module):
 
     Args:
         flow: The density to train.
+
+    Attributes:
+        takes_missing: Whether rows may have NaN for values that were not observed: an any-order model has their
+            marginals.
     """
 
     uses_data: ClassVar[bool] = True
@@ -50,12 +54,7 @@ class Objective(nn.Module):
         super().__init__()
         if not isinstance(flow, Density):
             raise TypeError(f"flow must be a density (a Flow, say), got {type(flow).__name__}")
-        self.flow = flow
-
-    @property
-    def takes_missing(self) -> bool:
-        """Whether rows may have NaN for values that were not observed: an any-order model has their marginals."""
-        return isinstance(self.flow, AnyOrder)
+        self.flow, self.takes_missing = flow, isinstance(flow, AnyOrder)
 
     def held_out(self, *inputs: Any, **options: Any) -> Tensor:
         """The loss of every row, or of every draw: validation averages it, and its spread gives the error."""

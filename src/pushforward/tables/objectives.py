@@ -98,12 +98,8 @@ class DequantisedKL(Objective):
     def __init__(self, flow: Density, schema: Schema, fill: Fill | None = None) -> None:
         super().__init__(flow)
         self.cells = Cells(schema, fill)
-        self.schema, self.proposes = schema, fill is not None
+        self.takes_missing, self.proposes = schema.missingness.occurs, fill is not None
         self.fillings: Fillings | None = None
-
-    @property
-    def takes_missing(self) -> bool:
-        return self.schema.missingness.occurs
 
     def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """The mean negative log-likelihood in nats, a scalar."""
@@ -171,11 +167,7 @@ class DequantisedMatching(FlowMatching):
     def __init__(self, flow: Flow, schema: Schema, fill: Fill | None = None) -> None:
         super().__init__(flow)
         self.cells = Cells(schema, fill)
-        self.schema = schema
-
-    @property
-    def takes_missing(self) -> bool:
-        return self.schema.missingness.occurs
+        self.takes_missing = schema.missingness.occurs
 
     def _errors(self, x: Tensor, context: Tensor | None, spread: bool) -> Tensor:
         return super()._errors(self.cells(x, torch.rand_like(x)), context, spread)
