@@ -22,6 +22,7 @@ class Console:
         spelling: How whoever reads the lines writes the arguments that they speak of.
 
     Attributes:
+        talks: Whether lines for people are printed.
         notes: What the user should know, in Python's words.
     """
 
@@ -29,14 +30,9 @@ class Console:
         self, as_json: bool = False, quiet: bool = False, aside: bool = False, spelling: Spelling = in_python
     ) -> None:
         first = os.environ.get("RANK", "0") == "0"  # under torchrun, only one process prints
-        self.as_json, self.quiet = as_json and first, quiet or not first
+        self.as_json, self.talks = as_json and first, first and not (as_json or quiet)
         self.aside, self.spelling = aside, spelling
         self.notes: list[str] = []
-
-    @property
-    def talks(self) -> bool:
-        """Whether lines for people are printed."""
-        return not (self.as_json or self.quiet)
 
     def say(self, *lines: str) -> None:
         for line in lines if self.talks else ():

@@ -84,8 +84,7 @@ class ColumnOptions:
     def __post_init__(self) -> None:
         for name in ("columns", "categories", "numbers"):
             object.__setattr__(self, name, as_names(getattr(self, name)))
-        object.__setattr__(self, "bounds", dict(self.bounds or {}))
-        for name in ("limits", "censored", "noise"):
+        for name in ("bounds", "limits", "censored", "noise"):
             object.__setattr__(self, name, dict(getattr(self, name) or {}))
         periods = {name: (float(low), float(high)) for name, (low, high) in (self.circular or {}).items()}
         object.__setattr__(self, "circular", periods)

@@ -78,6 +78,9 @@ class Missingness:
 
     Args:
         columns: The schema's columns, with those that flag missing numbers.
+
+    Attributes:
+        occurs: Whether training rows have missing numbers, or some that are known in part.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -87,6 +90,7 @@ class Missingness:
         self.ignored = {j: column.holes.share for j, column in enumerate(columns) if column.holes.ignored}
         holes = {j: column.holes for j, column in enumerate(columns)}
         self.in_part = any(some.in_part for some in holes.values())
+        self.occurs = bool(self.flags or self.ignored or self.in_part)
         self.at_random = {j: some.share for j, some in holes.items() if some.at_random and some.recorded}
 
     @property
@@ -98,11 +102,6 @@ class Missingness:
         }
         return [told[at_random] for at_random in (True, False)
                 if any(c.holes.share and c.holes.at_random == at_random for c in self.columns)]  # fmt: skip
-
-    @property
-    def occurs(self) -> bool:
-        """Whether training rows have missing numbers, or some that are known in part."""
-        return bool(self.flags or self.ignored or self.in_part)
 
     def found(self, x: Tensor) -> Tensor:
         """Which entries of rows ``(*batch, features)`` hold no value; those of flags, where they say so."""
