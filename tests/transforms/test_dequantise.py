@@ -78,5 +78,5 @@ def test_wrong_arguments_are_refused():
         Dequantise(None)
     with pytest.raises(ValueError, match=r"alpha=0\.5"):
         UnitLogit(0.5)
-    with pytest.raises(ValueError, match="'uniform' or 'variational'"):
+    with pytest.raises(ValueError, match="dequantise='none'"):
         pf.pixels(pf.glow((1, 4, 4), levels=1, steps=1, hidden=4), dequantise="none")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..errors import at_least_one
 from ..numerics.torch_internals import transformed
 from .made import MADE
-from .mlp import has_context
+from .mlp import has_context, zero_
 from .positions import PositionNet
 
 
@@ -74,13 +74,8 @@ class CausalTransformer(PositionNet):
         self.places = nn.Parameter(0.1 * torch.randn(positions, width))
         self.blocks: Any = nn.ModuleList(CausalBlock(width, heads, context) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.exit: Any
-        if inner:
-            self.exit = MADE(size, num_params, context=width, hidden=(inner,))
-        else:
-            self.exit = nn.Linear(width, size * num_params)
-            nn.init.zeros_(self.exit.weight)
-            nn.init.zeros_(self.exit.bias)
+        within: dict[str, Any] = {"context": width, "hidden": (inner,)}
+        self.exit: Any = MADE(size, num_params, **within) if inner else zero_(nn.Linear(width, size * num_params))
         nn.init.normal_(self.enter.weight, std=size**-0.5)
 
     def begin(self, batch: int, context: Tensor | None, *, cached: bool) -> list[tuple[Any, KeyValueCache | None]]:
@@ -137,10 +132,7 @@ class CausalBlock(nn.Module):
         self.write = nn.Linear(width, width)
         self.widen = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
-        self.adapt = nn.Linear(context, 4 * width) if has_context(context) else None
-        if self.adapt is not None:
-            nn.init.zeros_(self.adapt.weight)
-            nn.init.zeros_(self.adapt.bias)
+        self.adapt = zero_(nn.Linear(context, 4 * width)) if has_context(context) else None
 
     def modulation(self, context: Tensor | None) -> Sequence[Tensor] | None:
         """Scales and shifts of both norms, ``(n, 1, width)`` each."""

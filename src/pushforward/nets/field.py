@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import at_least_one, positive
 from ..saving.config import Configurable
-from .mlp import has_context, uniform
+from .mlp import has_context, uniform, zero_
 
 
 def tanh(a: Tensor) -> Tensor:
@@ -252,11 +252,3 @@ class ConvField(Configurable):
             if self.shifts is not None and i < len(self.shifts):
                 h = h + self.shifts[i](context)[:, :, None, None]
         return h
-
-
-def zero_(layer: nn.Module) -> nn.Module:
-    """Sets all parameters of a layer to zero: a flow whose field ends with it starts as the identity."""
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.zero_()
-    return layer

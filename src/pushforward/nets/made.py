@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from operator import index
 from typing import Any
@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from ..errors import at_least_one
 from ..numerics.torch_internals import repeat
 from .mlp import ACTIVATIONS, STRAIGHT, Perceptron, has_context
-from .positions import rows_of
-
-Inverse = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+from .positions import Inverse, rows_of
 
 
 class Masked(Perceptron):

@@ -152,3 +152,11 @@ def uniform(rows: int, columns: int, *, zero: bool = False) -> nn.Parameter:
     """PyTorch's default for linear layers, uniform within 1/sqrt(fan-in); or zeros."""
     bound = 0.0 if zero or not columns else columns**-0.5
     return nn.Parameter(torch.empty(rows, columns).uniform_(-bound, bound))
+
+
+def zero_(layer: nn.Module) -> nn.Module:
+    """Sets all parameters of a layer to zero: a flow whose network ends with it starts as the identity."""
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
+    return layer

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import at_least_one
 from ..saving.config import Configurable
-from .mlp import has_context
+from .mlp import has_context, zero_
 
 FIRST = 7  # rows, columns and taps of the first convolutions
 WIDTH = 3  # columns of the later vertical ones; these see 2 rows, and the horizontal ones 2 taps along the row
@@ -155,8 +155,7 @@ class PixelNet(Configurable):
         self.blocks = nn.ModuleList(Block(hidden, colours, context) for _ in range(layers))
         self.exit = AcrossConv(hidden, hidden, 1, colours)
         self.head = AcrossConv(hidden, num_params * colours, 1, colours)  # colours outermost: all of red first
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        zero_(self.head)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         v = self.enter_above(x)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from ..distributions.flow import Flow
-from ..errors import positive_integers
+from ..errors import one_of, positive_integers
 from ..nets.attention import CausalTransformer
 from ..nets.conv import ConvNet, ResidualConvNet
 from ..transforms.autoregressive import Autoregressive
@@ -159,8 +159,7 @@ def pixels(
     Raises:
         ValueError: an argument is out of range, or ``dequantise`` is unknown.
     """
-    if dequantise not in ("uniform", "variational"):
-        raise ValueError(f"dequantise must be 'uniform' or 'variational', got dequantise={dequantise!r}")
+    one_of(("uniform", "variational"), dequantise=dequantise)
     shape = flow.event_shape
     noisy, *rest = flow.transform.flattened()
     if isinstance(noisy, GaussianNoise):
