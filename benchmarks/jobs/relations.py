@@ -2,9 +2,9 @@
 
     python benchmarks/jobs/relations.py [--quick]
 
-A table of 3,000 rows is fitted to its first half with all defaults. A classifier (scikit-learn's histogram boosting, 5
-folds) distinguishes as many draws from the other half; the area under its ROC curve stands beside that for the rows of
-the first half, which is 0.5 but for chance.
+Of three tables of 3,000 rows each, the first half is fitted with all defaults. A classifier (scikit-learn's histogram
+boosting, 5 folds) distinguishes as many draws from the other half; the area under its ROC curve stands beside that for
+the rows of the first half, which is 0.5 but for chance: of one table, 0.01 up or down.
 """
 
 from __future__ import annotations
@@ -136,17 +136,22 @@ def area(ours: pd.DataFrame, fresh: pd.DataFrame, seed: int) -> float:
     )
 
 
-def run(case: str) -> list[Row]:
-    """The mean areas of draws, and of training rows, over the seeds."""
-    warnings.simplefilter("ignore")
-    table = pd.DataFrame(TABLES[case](np.random.default_rng(0)))
+def areas(case: str, seed: int) -> tuple[float, float]:
+    """The areas of draws and of training rows of one table."""
+    table = pd.DataFrame(TABLES[case](np.random.default_rng(seed)))
     train, fresh = table[: ROWS // 2].reset_index(drop=True), table[ROWS // 2 :].reset_index(drop=True)
     model = pf.TableDensity().fit(train)
-    print(case, *model.schema.relations, sep="\n  ", flush=True)
+    print(case, seed, *model.schema.relations, sep="\n  ", flush=True)
     drawn = model.sample(ROWS // 2, random_state=1)
     drawn = drawn[[c for c in train if c in drawn]]
-    areas = [np.mean([area(one[drawn.columns], fresh, seed) for seed in range(SEEDS)]) for one in (drawn, train)]
-    return [row(case, "training rows", float(areas[0]), float(areas[1]), higher=False)]
+    return area(drawn, fresh, seed), area(train[drawn.columns], fresh, seed)
+
+
+def run(case: str) -> list[Row]:
+    """The mean areas over the tables."""
+    warnings.simplefilter("ignore")
+    ours, theirs = np.mean([areas(case, seed) for seed in range(SEEDS)], axis=0)
+    return [row(case, "training rows", float(ours), float(theirs), higher=False)]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+import torch
 from schemas import schema_of
 
 from pushforward.tables.schema.relations.sums import Sum
@@ -25,3 +26,18 @@ def test_a_copy_that_is_missing_where_the_other_column_is_0_is_drawn_so() -> Non
     assert not found.broken(found.encode(slips, "t")).any()
     some = frame[:300].with_columns(pl.when(pl.int_range(300) > 20).then("if any"))
     assert schema_of(some).relations[0].gap is None
+
+
+def test_a_total_of_few_large_amounts_follows_up_to_rounding():
+    rng = np.random.default_rng(0)
+    first, second = rng.choice([1e8 + 0.1, 2e8 + 0.2, 3e8 + 0.3], (2, 300))
+    schema = schema_of({"first": first, "second": second, "total": (first + second).round(1)})
+    assert [type(each).__name__ for each in schema.dependencies] == ["Sum"]
+
+
+def test_a_sum_that_is_drawn_at_its_bound_keeps_the_relation():
+    x = np.random.default_rng(0).gamma(3.0, size=300).round(2) + 5
+    schema = schema_of({"x": x, "over 5": (x - 5).round(2)})
+    drawn = schema.decode(torch.tensor([[3.0], [7.0]], dtype=torch.float64))
+    assert drawn["over 5"].to_list() == [0.0, 2.0]
+    assert not schema.broken(schema.encode(drawn, "t")).any()

@@ -102,8 +102,9 @@ class Computed(Dependency):
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         """Of two neighbours that are equally near to m, either is accepted: tools round halves up, down or to even."""
-        off = np.abs(self.column.kind.amounts(found) - self.total(values, columns))
-        return off > HALF * self.column.kind.resolution + self.slack
+        y, m = self.column.kind.amounts(found), self.total(values, columns)
+        off = np.abs(y - m) > HALF * self.column.kind.resolution + np.maximum(self.slack, self.close * np.abs(m))
+        return off & super().broken(found, values, columns)
 
     @property
     def solvable(self) -> tuple[str, ...]:
