@@ -35,7 +35,7 @@ def fitting(images: Tensor, x: Tensor, hole: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 3), (3, 1, 2)])
-@pytest.mark.parametrize("places", [[1, 3], [0, 5], [4, 5]])
+@pytest.mark.parametrize("places", [[1, 3], [4, 5]])
 def test_particles_follow_the_conditional(shape: tuple[int, int, int], places: list[int]) -> None:
     torch.manual_seed(0)
     model = randomize(pf.pixelcnn(shape, levels=3, hidden=12, layers=1), scale=1.0)

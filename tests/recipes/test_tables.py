@@ -57,7 +57,7 @@ def test_dtype_of_whole_numbers_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("mixing", ["reverse", "random", "lu", "rotation"])
-@pytest.mark.parametrize("features", [1, 2, 4])
+@pytest.mark.parametrize("features", [1, 4])
 @pytest.mark.parametrize("recipe", [pf.maf, pf.iaf, pf.realnvp, pf.nsf])
 def test_mixing_and_residual_networks(recipe: Callable[..., pf.Flow], features: int, mixing: str) -> None:
     torch.manual_seed(0)

@@ -264,7 +264,7 @@ def saved_models(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["maf", "nsf", "made", "pixelcnn"])
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_mutation_of_a_config_gets_further_than_an_error(saved_models, tmp_path, name, data):
     shutil.copytree(saved_models / name, tmp_path / "model", dirs_exist_ok=True)

@@ -17,7 +17,7 @@ from pushforward.errors import InputError
 from pushforward.tables.queries.probability import Share
 from pushforward.tables.queries.where import Where
 
-QUICK: dict[str, Any] = {"flow": "maf", "layers": 1, "hidden": (24,), "steps": 120, "lr": 0.02}
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 1, "hidden": (24,), "steps": 80, "lr": 0.02}
 MANY = 30_000
 
 
@@ -50,6 +50,8 @@ TABLE = table()
 def _fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where few draws leave too large an error, a tenth of those that would be taken."""
     monkeypatch.setattr("pushforward.tables.queries.probability.PRECISE", (0.05, 0.016))
+    monkeypatch.setattr("pushforward.tables.queries.probability.COUNTED", 8_000)
+    monkeypatch.setattr("pushforward.tables.queries.predict.MOST", 16_384)
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +195,7 @@ def test_what_is_not_rare_is_as_certain_as_many_draws(monkeypatch: pytest.Monkey
         "x": x, "y": 3 * x**2 + 0.1 * rng.normal(size=1500), "z": np.sin(3 * x) + 0.1 * rng.normal(size=1500),
         "side": np.where(x + rng.normal(size=1500) > 0, "right", "left"),
     })  # fmt: skip
-    model = pf.TableDensity("nsf", layers=2, hidden=(32,), steps=150, lr=0.02).fit(bent)
+    model = pf.TableDensity("nsf", layers=1, hidden=(32,), steps=100, lr=0.02).fit(bent)
     value, error = model.probability({"z": (0.5, None)}, errors=True)
     assert error < 0.005  # 0.055 by the guide alone
     drawn = model.sample(20_000, random_state=3)

@@ -34,7 +34,7 @@ def births(n: int, seed: int = 0) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def model() -> pf.TableDensity:
-    return pf.TableDensity("maf", layers=2, hidden=(32,), steps=250).fit(births(900))
+    return pf.TableDensity("maf", layers=1, hidden=(32,), steps=120, lr=0.01).fit(births(900))
 
 
 def test_parts_follow_from_the_date_and_the_weekday_stays(model):
