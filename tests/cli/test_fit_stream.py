@@ -12,7 +12,7 @@ import pushforward as pf
 from pushforward.tables.streaming import shuffled_rows, survey
 from pushforward.training.stream import StreamBatches
 
-QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "120", "--lr", "0.01"]
+QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "60", "--lr", "0.02"]
 
 
 @pytest.fixture

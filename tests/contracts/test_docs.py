@@ -48,6 +48,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("pushforward.tables.queries.known.CALIBRATED", 40)
     monkeypatch.setattr("pushforward.tables.queries.predict.MOST", 2_048)
     monkeypatch.setattr("pushforward.tables.queries.probability.PRECISE", (1.0, 0.5))
+    monkeypatch.setattr("pushforward.tables.queries.probability.DRAWN", 5_000)
+    monkeypatch.setattr("pushforward.tables.queries.predict.MOVED", 2_048)
+    monkeypatch.setattr("pushforward.diagnostics.two_samples.DIVISIONS", 199)
     monkeypatch.setattr("pushforward.tables.fit.FEW_STEPS", 20)
     monkeypatch.setattr("pushforward.tables.selection.kinds.ROWS_EACH", 40)  # mixtures of 8 at most
     monkeypatch.setattr("pushforward.tables.selection.one_mixture.MOST", 4)

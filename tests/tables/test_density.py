@@ -45,12 +45,16 @@ KINDS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def fitted() -> pf.TableDensity:
-    return pf.TableDensity(**QUICK).fit(TABLE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pushforward.tables.measure.DRAWN", 1_000)  # enough for a classifier of draws
+        return pf.TableDensity(**QUICK).fit(TABLE)
 
 
 @pytest.fixture(scope="module")
 def conditioned() -> pf.TableDensity:
-    return pf.TableDensity(given=["colour"], numbers=["count"], **QUICK).fit(TABLE, validation=TABLE[:60])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pushforward.tables.measure.DRAWN", 1_000)
+        return pf.TableDensity(given=["colour"], numbers=["count"], **QUICK).fit(TABLE, validation=TABLE[:60])
 
 
 @pytest.fixture(scope="module")

@@ -121,8 +121,7 @@ def test_spark(spark: Any, model: pf.TableDensity, table: pl.DataFrame, shell: p
 def test_ray(ray: Any, model: pf.TableDensity, table: pl.DataFrame, shell: pl.DataFrame) -> None:
     engine, data = model.for_ray(), ray.data.from_arrow(numbered(table).to_arrow()).repartition(3)
     check_scores(back(engine.score(data)), table, shell)  # each job starts a worker of its own, which imports PyTorch
-    check_rows(back(engine.sample(BATCH + 10)), table)  # answers and predictions go the way of scores, in Spark
-    assert engine.drift(data).rows.height > 0
+    check_rows(back(engine.sample(BATCH + 10)), table)  # answers, predictions and drift go the way of scores, in Spark
 
 
 def check_answers(predicted: pl.DataFrame, asked: pl.DataFrame, table: pl.DataFrame) -> None:

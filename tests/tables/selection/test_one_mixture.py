@@ -34,9 +34,7 @@ def drawn(seed: int, components: int, spread: float, features: int = 5) -> tuple
     return x, logsumexp(np.log(weight)[:, None] + parts, axis=0)
 
 
-@pytest.mark.parametrize(
-    ("seed", "components", "spread"), [(1, 5, 2.5), (0, 8, 2.0), (2, 8, 1.5)], ids=["apart", "many", "overlapping"]
-)
+@pytest.mark.parametrize(("seed", "components", "spread"), [(1, 5, 2.5), (2, 8, 1.5)], ids=["apart", "overlapping"])
 def test_a_mixture_is_found_again(seed: int, components: int, spread: float) -> None:
     x, log_prob = drawn(seed, components, spread)
     frame = pl.DataFrame({f"c{j}": column for j, column in enumerate(x.T)})
