@@ -106,12 +106,12 @@ def overfitted(e: Evidence) -> Finding | None:
     if e.train_mean is None or e.train_mean.left_out or not math.isfinite(e.held_out.value):
         return None
     distance = e.sign * (e.train_mean.value - e.held_out.value)
-    spread = math.hypot(e.train_mean.error, e.held_out.error)
+    size = f"{plus_minus(distance, math.hypot(e.train_mean.error, e.held_out.error))} {e.unit}"
     if not overfits(distance, e.train_mean.error, 0.0, e.held_out.error):
-        said = f"Held-out {e.noun}s fare as well as the {e.noun}s it was trained on: no overfitting is seen."
+        said = f"Held-out {e.noun}s do not fare clearly worse than training ones ({size}): no overfitting is seen."
         return Finding("good", said)
     gain = max(e.baseline.lead.value, 0) if e.baseline is not None else 0
-    said = f"The {e.noun}s it was trained on do better than held-out ones by {plus_minus(distance, spread)} {e.unit}"
+    said = f"The {e.noun}s it was trained on do better than held-out ones by {size}"
     return Finding("fair" if distance < 0.5 * gain else "poor", f"{said}: it overfits somewhat.")
 
 
