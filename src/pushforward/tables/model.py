@@ -63,13 +63,6 @@ class TableModel(FittedDensity):
         return self.guided
 
     @property
-    def fill(self) -> GuideFill | None:
-        """The sampler of missing numbers, if the density was trained on such draws."""
-        if self.guided is None or not self.summary_.get("guide", {}).get("fills"):
-            return None
-        return GuideFill(self.guided.guide, self.schema)
-
-    @property
     def read_options(self) -> ReadOptions:
         """How files are read whose rows leave it open: as the one that was fitted."""
         return ReadOptions(
@@ -237,7 +230,9 @@ class TableModel(FittedDensity):
         super()._hold(density if self.guided is None else self.guided.joint, facts)
         known = facts["schema"]  # of a fit as it is, of a saved model as JSON
         self.schema = known if isinstance(known, Schema) else Schema.from_json(known)
-        self.cells, self.samples, self._known = Cells(self.schema, self.fill), int(facts.get("samples", 16)), {}
+        fills = facts["summary"].get("guide", {}).get("fills")  # if the density was trained on such draws
+        fill = GuideFill(self.guided.guide, self.schema) if self.guided is not None and fills else None
+        self.cells, self.samples, self._known = Cells(self.schema, fill), int(facts.get("samples", 16)), {}
         if self.guided is not None:
             with_cells(self.guided, self.cells)
 

@@ -355,11 +355,11 @@ def test_a_guide_that_has_learnt_nothing_fills_within_reach() -> None:
     frame = pl.DataFrame({f"w{j}": column for j, column in enumerate(wages.T)}).fill_nan(None)
     model = pf.TableDensity(**{**QUICK, "steps": 3}).fit(frame)
     x = model.schema.encode(frame, "table").x
+    fill: Any = model.cells.fill
     for u in (1e-9, 1 - 1e-9):
-        filled, _ = model.fill(x, torch.full_like(x, u))
+        filled, _ = fill(x, torch.full_like(x, u))
         assert filled.isfinite().all()
         assert (filled[:, :3] > 0).all()
-    fill = model.fill
     net = fill.guide.net
     with torch.no_grad():
         for j in range(3):  # the shift as it is, the scale as far out as it goes
