@@ -191,7 +191,7 @@ class Cells(nn.Module):
             given = None if context is None else context[start : start + rows]
             u = shifted(keyed[start : start + rows], points, seed) if points > 1 else None
             parts.append(self.averaged(log_prob, x[start : start + rows], given, u, holes))
-        value, error = (torch.cat(part) for part in zip(*parts, strict=True))
+        value, error = map(torch.cat, zip(*parts, strict=True))
         return (value + other).cpu(), error.cpu()
 
     def averaged(
