@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import http.client
 import json
 import signal
 import socket
+import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -226,6 +229,24 @@ def test_jobs_of_clients_that_hung_up_are_left_out_or_stopped() -> None:
     assert answers == [0, 1, 2]
     assert len(begun) == 1
     assert time.monotonic() - started < 20  # the one that has begun takes 30 s
+
+
+def test_what_clients_sent_that_hung_up_is_not_kept_until_its_turn() -> None:
+    async def asked_of(jobs: Jobs, over: threading.Event) -> Any:
+        first = asyncio.ensure_future(jobs.run(Stays(), over.wait, 60))  # type: ignore[arg-type]
+        await asyncio.sleep(0)  # it begins
+        sent = {1}
+        known, left = weakref.ref(sent), jobs.run(HangsUp(), len, sent)  # type: ignore[arg-type]
+        del sent
+        with contextlib.suppress(Refused):
+            await left
+        del left
+        gc.collect()
+        found = known()
+        over.set()
+        return found, await first
+
+    assert asyncio.run(asked_of(Jobs(), threading.Event())) == (None, True)
 
 
 def test_it_ends_when_it_is_told_and_answers_first(fitted: Path) -> None:

@@ -118,16 +118,16 @@ class Jobs:
 
     def __init__(self) -> None:
         self.thread, self.shares = ThreadPoolExecutor(1, "jobs"), Shares(JOBS // 2, "long requests", JOBS)
-        self.lock, self.at = threading.Lock(), (object(), 0)  # the job that is running, and its thread
+        self.lock, self.at = threading.Lock(), ([], 0)  # what the job that is running took, and its thread
 
     async def run(self, request: Request, job: Callable[..., T], *arguments: Any) -> T:
         """Runs a job and returns its result; a job whose client hangs up is left out, or stopped.
 
         The body of the request has to be read before.
         """
-        mark = object()
+        taken = list(arguments)  # and the mark of the job
         with self.shares.hold(client_of(request)):
-            result = asyncio.wrap_future(self.thread.submit(self._do, mark, job, arguments))
+            result = asyncio.wrap_future(self.thread.submit(self._do, taken, job))
             gone: asyncio.Future[None] = asyncio.ensure_future(_hung_up(request))
             try:
                 await asyncio.wait((result, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -137,25 +137,26 @@ class Jobs:
             finally:
                 gone.cancel()
                 result.cancel()
-                self._stop(mark)
+                self._stop(taken)
+                taken.clear()  # a job that is left out stays in the queue until its turn
                 del result  # an error refers to this frame, and would keep itself and all that was sent
 
-    def _do(self, mark: object, job: Callable[..., T], arguments: Sequence[Any]) -> T:
+    def _do(self, taken: list[Any], job: Callable[..., T]) -> T:
         try:
             with self.lock:
-                self.at = mark, threading.get_ident()
-            return job(*arguments)
+                self.at = taken, threading.get_ident()
+            return job(*taken)
         finally:
             with self.lock:
-                self.at = object(), 0
+                self.at = [], 0
             threading.get_ident()  # what was raised before arrives with a call
 
-    def _stop(self, mark: object) -> None:
+    def _stop(self, taken: list[Any]) -> None:
         """Ends a job if it is running. Python has no other way to end a thread, and the job no handle; like an
         interrupt from the keyboard, this arrives between two steps of Python."""
         with self.lock:
             running, thread = self.at
-            if running is mark:
+            if running is taken:
                 raised = ctypes.py_object(Abandoned)
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
 
