@@ -18,8 +18,8 @@ pytest.importorskip("starlette")
 from pydantic import ValidationError
 
 from pushforward.serving.columns import RowType, json_rows
-from pushforward.serving.refusals import refusal_of
-from pushforward.serving.verbs import AskRequest, ImputeRequest, SampleRequest, Score, ScoreRequest, score_json
+from pushforward.serving.refusals import json_answer, refusal_of
+from pushforward.serving.verbs import AskRequest, ImputeRequest, SampleRequest, Score, ScoreRequest, score_fields
 
 
 def table(rows: int = 300) -> pl.DataFrame:
@@ -147,9 +147,9 @@ def test_cells_that_no_table_could_hold_are_refused_by_their_column(cells: RowTy
 
 def test_scores_are_json_whatever_they_are() -> None:
     found = [Score(-1.5, 20.0, 0.1), Score(-np.inf, 0.0, np.inf), Score(np.nan, None, np.nan)]
-    assert json.loads(score_json(found, True)) == {
+    assert json.loads(json_answer(score_fields(found, True)).body) == {
         "log_density": [-1.5, None, None],
         "percentile": [20.0, 0.0, None],
         "standard_error": [0.1, None, None],
     }
-    assert set(json.loads(score_json(found, False))) == {"log_density", "percentile"}
+    assert set(score_fields(found, False)) == {"log_density", "percentile"}

@@ -21,7 +21,6 @@ from starlette.routing import Route
 
 from .. import __version__
 from ..errors import in_shell, spelled
-from ..saving.jsonable import jsonable
 from ..tables.density import TableDensity
 from ..tables.model import flow_in_words
 from .batching import MOST, Batcher, Jobs
@@ -32,7 +31,7 @@ from .metrics import ROWS, Metrics
 from .openapi import document
 from .options import ServeOptions
 from .refusals import HEADERS, JSON, Refused, check_frame, json_answer, refusal_of
-from .verbs import VERBS, DriftRequest, Score, Verb, score_json, scores
+from .verbs import VERBS, DriftRequest, Score, Verb, score_fields, scores
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 LONG = 1 << 16  # bodies from this many bytes on are not parsed on the event loop
@@ -81,7 +80,7 @@ class Server:
             "limits": {"rows": self.limits.max_rows, "bytes": self.limits.bytes, "seconds": self.limits.seconds},
             "version": __version__,
         }
-        return json_answer(jsonable(about))
+        return json_answer(about)
 
     async def metrics_text(self, _: Request) -> Response:
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
@@ -95,7 +94,7 @@ class Server:
         check_rows(asked.size(len(rows)), self.limits.max_rows)
         found = await self.jobs.run(request, self._answer, asked, rows)
         if isinstance(found, dict):
-            return json_answer(jsonable(found))
+            return json_answer(found)
         arrow = _wants_arrow(request, rows)
         body = await self.jobs.run(request, arrow_body if arrow else json_rows, found)
         return Response(body, media_type=ARROW if arrow else JSON)
@@ -110,7 +109,7 @@ class Server:
         self._remember(rows, found)
         if _wants_arrow(request, rows):
             return Response(arrow_body(pl.DataFrame(found, list(Score._fields), orient="row")), media_type=ARROW)
-        return Response(score_json(found, asked.errors), media_type=JSON)
+        return json_answer(score_fields(found, asked.errors))
 
     async def drift(self, request: Request) -> Response:
         """How the rows that were scored last differ from those that the model did not see."""
@@ -120,7 +119,7 @@ class Server:
         found = await self.jobs.run(request, self._answer, DriftRequest(by=None), rows)
         self.metrics.p_value.set(found["p_value"])
         self.metrics.effect.set(found["effect"])
-        return json_answer(jsonable(found))
+        return json_answer(found)
 
     def _answer(self, asked: Verb, rows: Any) -> Any:
         return asked.answer(self.model, self.cells.frame(rows) if isinstance(rows, list) else rows)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import Response
 
 from ..errors import InputError, in_request
+from ..saving.jsonable import jsonable
 from .columns import FIRST, LAST, RowType
 
 JSON = "application/json"
@@ -20,8 +21,9 @@ HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 
 def json_answer(values: Any, status: int = 200) -> Response:
-    """An answer of any status."""
-    return Response(json.dumps(values), status, media_type=JSON, headers={**HEADERS, **ADVICE.get(status, {})})
+    """An answer of any status, with null for what JSON has no number for."""
+    headers = {**HEADERS, **ADVICE.get(status, {})}
+    return Response(json.dumps(jsonable(values)), status, headers, JSON)
 
 
 class Refused(Exception):

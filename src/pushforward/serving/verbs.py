@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Sequence
 from copy import copy
@@ -12,7 +11,6 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..errors import in_request, spelled
-from ..saving.jsonable import jsonable
 from ..tables.density import TableDensity
 from ..tables.io.table import Piece
 from ..tables.queries.known import Known
@@ -203,8 +201,7 @@ def scores(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> lis
     return [Score(*row) for row in found.iter_rows()]
 
 
-def score_json(found: Sequence[Score], errors: bool) -> bytes:
-    """Scores as the body of an answer."""
+def score_fields(found: Sequence[Score], errors: bool) -> dict[str, Any]:
+    """Scores as the fields of an answer."""
     names = Score._fields if errors else Score._fields[:-1]
-    columns = zip(names, zip(*found, strict=True), strict=False)
-    return json.dumps({name: jsonable(values) for name, values in columns}, allow_nan=False).encode()
+    return dict(zip(names, zip(*found, strict=True), strict=False))
