@@ -422,11 +422,13 @@ def test_an_answer_that_takes_too_long_says_how_long() -> None:
 
 
 def test_drift_that_nobody_asked_for_has_no_figure() -> None:
+    from prometheus_client import generate_latest
+
     from pushforward.serving.app import Server
     from pushforward.serving.metrics import Metrics
     from pushforward.serving.refusals import Refused
 
-    lines = Metrics().text().decode().splitlines()
+    lines = generate_latest(Metrics().registry).decode().splitlines()
     assert {"pushforward_drift_p_value NaN", "pushforward_drift_effect NaN"} <= set(lines)
     server: Any = SimpleNamespace(metrics=Metrics())
     with pytest.raises(Refused) as raised:

@@ -118,7 +118,8 @@ class Jobs:
 
     def __init__(self) -> None:
         self.thread, self.shares = ThreadPoolExecutor(1, "jobs"), Shares(JOBS // 2, "long requests", JOBS)
-        self.lock, self.at = threading.Lock(), ([], 0)  # what the job that is running took, and its thread
+        self.lock = threading.Lock()
+        self.at: tuple[list[Any], int] = [], 0  # what the job that is running took, and its thread
 
     async def run(self, request: Request, job: Callable[..., T], *arguments: Any) -> T:
         """Runs a job and returns its result; a job whose client hangs up is left out, or stopped.

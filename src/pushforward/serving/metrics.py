@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from .verbs import Score
@@ -39,9 +39,6 @@ class Metrics:
         self.effect = Gauge("pushforward_drift_effect", f"Nats by which rows are less likely, {when}", **there)
         for gauge in (self.p_value, self.effect):
             gauge.set(math.nan)  # until then; 0 would be an alarm
-
-    def text(self) -> bytes:
-        return generate_latest(self.registry)
 
 
 class Window:
