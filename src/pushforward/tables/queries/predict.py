@@ -111,12 +111,11 @@ def predict(
 
 
 def _predicted(column: Column, found: ColumnDistribution, kind: PredictionKind) -> pl.DataFrame:
-    name = column.name
     if kind == "proba":
         return pl.DataFrame(dict(zip(column.kind.labels, found.probabilities.t().numpy(), strict=True)))
     if kind == "mean":
         mean = found.mean()
-        return pl.DataFrame({name: mean.numpy() if not column.reading.moment else _written(column, mean)})
+        return pl.DataFrame({column.name: mean.numpy() if not column.reading.moment else _written(column, mean)})
     value = found.mode() if kind == "mode" else found.quantile([0.5])[:, 0]
     return pl.DataFrame([column.written(value.numpy())])
 

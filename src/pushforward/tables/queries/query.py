@@ -221,8 +221,7 @@ def _among_values(model: TableModel, rows: Rows, j: int, samples: int, seed: int
 
 
 def marginal(model: TableModel, rows: Rows, samples: int, seed: int, alike: int | None = None) -> Answer:
-    """log p(the entries of each row that have a value | context): by the joint if none is unknown, or by the guide.
-    Rows that differ in the entry ``alike`` alone share the points of their cells and holes."""
+    """log p(the entries of each row that have a value | context): by the joint if none is unknown, or by the guide."""
     holes, device = rows.x.isnan(), model.density.device
     holed = (model.schema.missingness.hidden(rows.x) if holes.any() else holes).any(1)
     rows = rows if rows.x.device == device else rows.to(device)

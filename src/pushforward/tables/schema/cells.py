@@ -49,9 +49,7 @@ class MarginalFill(nn.Module):
 
     def forward(self, x: Tensor, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x with every NaN replaced by a draw computed from u, and -log q of the draws, summed over the row."""
-        hole = x.isnan()
-        log_weight = torch.zeros_like(x[..., 0])
-        columns = list(x.unbind(-1))
+        hole, columns, log_weight = x.isnan(), list(x.unbind(-1)), torch.zeros_like(x[..., 0])
         for j in hole.flatten(0, -2).any(0).nonzero()[:, 0].tolist():
             drawn, weight = self._draw(j, x[..., j], u[..., j])
             columns[j] = torch.where(hole[..., j], drawn.to(x.dtype), x[..., j])
@@ -197,15 +195,13 @@ class Cells(nn.Module):
     def averaged(
         self, log_prob: LogProb, x: Tensor, context: Tensor | None, u: Tensor | None, holes: bool
     ) -> tuple[Tensor, Tensor]:
-        """The same of rows of which all numbers are seen, by the points u of their cells, ``(K, n, features)`` in
-        [0, 1), or by themselves, where they are computed."""
+        """The same of rows as seen, where they are computed, at points u of their cells ``(K, n, features)`` if any."""
         given = None if context is None else context.expand(1 if u is None else len(u), -1, -1)
         spread, weight = (x[None], 0.0) if u is None else self.weighted(x.expand(u.shape), u, holes, given)
         log_p = log_prob(spread, given).double() + weight
         log_p = torch.where(log_p.isnan(), -math.inf, log_p)  # outside a first transform's support: no density
         value, error = _log_mean(log_p)
-        missingness = self.schema.missingness
-        return value - missingness.log_prob(x) if missingness.at_random else value, error
+        return value - self.schema.missingness.log_prob(x), error
 
 
 def cell_points(schema: Schema, x: Tensor, *, samples: int = 16, seed: int = 0) -> Tensor:
