@@ -30,6 +30,7 @@ from ..schema.kinds.few_values import is_unseen
 from ..schema.numbers import missing, n_rows
 from ..schema.schema import Encoded
 from .told import Told
+from .where import Where
 
 FEWEST, MOST = 32, 512  # draws from the guide per row
 POINTS = 250_000  # draws for all rows of a question, as long as each gets at least FEWEST
@@ -104,7 +105,7 @@ class Query:
         *,
         missing: bool = False,
         region: Region | None = None,
-        held: Callable[[Tensor], Tensor] | None = None,
+        where: Where | None = None,
         candidates: int = FEWEST,
     ) -> Tensor:
         """``(draws, n, features)``: the rows with their NaN drawn, float64, on the CPU; all NaN in rows of which
@@ -116,13 +117,13 @@ class Query:
             seed: Seed of the draws.
             missing: Whether the class of missing values, where a column has one, may be drawn.
             region: Where what is drawn may lie; None for anywhere.
-            held: Of which filled rows ``(K, n, features)`` all else holds that is known, ``(K, n)``.
+            where: What else holds of the filled rows; None for nothing.
             candidates: Draws from the guide for each row, from which these are resampled.
         """
         x, holes = self.rows.x, self.rows.x.isnan()
         if not holes.any():
             return x.expand(draws, *x.shape)
-        allowed = self._allowed(model, missing, [] if region is None else region.entries, held)
+        allowed = self._allowed(model, missing, [] if region is None else region.entries, where)
         told = self.told or Told(model.schema, {})
         bound = told.bears_on(x)
         filled, _ = model.guide_for("cannot draw missing cells").fill(
@@ -148,7 +149,7 @@ class Query:
 
     @staticmethod
     def _allowed(
-        model: TableModel, missing: bool, within: Sequence[int], held: Callable[[Tensor], Tensor] | None
+        model: TableModel, missing: bool, within: Sequence[int], where: Where | None
     ) -> Callable[[Tensor, Tensor], Tensor]:
         """Which filled rows may be drawn: those whose codes stand for values, unless these may be missing, whose
         columns are in order, and whose drawn numbers, unless they lie within a given range, are not far from those of
@@ -162,7 +163,9 @@ class Query:
         def allowed(x: Tensor, known: Tensor) -> Tensor:
             kept = (x < classes).all(-1) & ~schema.far(x.where(known.isnan() & free, math.nan)).to(x.device)
             kept = kept if in_order is None else kept & in_order(x)
-            return kept if held is None else kept & held(x)
+            if where is None or not where.rest:
+                return kept
+            return kept & torch.from_numpy(where.counts(schema.decode(x.flatten(0, 1)))).view(kept.shape).to(x.device)
 
         return allowed
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,8 @@ from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.reading import OTHER
-from ..schema.schema import Schema
 from .known import Known
 from .query import Query, most_draws
-from .where import Where
 
 BATCH = 2048  # rows drawn at once
 ROUNDS = 20  # of redrawing
@@ -90,7 +87,6 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     whole = not known.one or bool(known.bound.any())  # then no cell is missing
     if whole:
         rows = Rows(schema.missingness.forgotten(rows.x, 0.0), rows.context)
-    held = partial(_held, schema, known.wheres[0]) if known.wheres[0].rest else None
     query, bound = Query.holes(rows, known.told[~strange]), known.bound[~strange]
     if region is not None and any(known.where(row).region.parts for row in known.bound.nonzero()[:, 0].tolist()):
         raise InputError("takes no range beside a value of a column that follows from others", "given")
@@ -100,7 +96,7 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
         seed,
         missing=not whole,
         region=region,
-        held=held,
+        where=known.wheres[0],
         candidates=most_draws(len(rows), most=MOST, points=POINTS),
     )
     if drawn[:, bound].isnan().any():
@@ -110,12 +106,6 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
         drawn = torch.where(known.there()[~strange], drawn, fewer)
     x[~strange] = torch.where(rows.x.isnan(), drawn, rows.x).transpose(0, 1)
     return x
-
-
-def _held(schema: Schema, where: Where, x: torch.Tensor) -> torch.Tensor:
-    """Of which filled rows ``(K, n, features)`` the rest of a condition holds, ``(K, n)``."""
-    held = where.counts(schema.decode(x.flatten(0, 1)))
-    return torch.from_numpy(held).view(x.shape[:2]).to(x.device)
 
 
 def sample_file(

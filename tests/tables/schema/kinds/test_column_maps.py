@@ -22,6 +22,7 @@ COLUMNS = {
     "income": np.where(RNG.random(300) < 0.3, 0.0, np.exp(9 + RNG.normal(size=300))),
     "skewed": RNG.gamma(2.0, size=300),
     "tiny": np.exp(RNG.normal(size=24)),
+    "three units": np.concatenate([RNG.normal(3, 4, 200), 10 ** RNG.normal(4, 0.5, 200), 10 ** RNG.normal(10, 1, 200)]),
 }
 
 
@@ -42,6 +43,12 @@ def test_draws_at_five_deviations_stay_within_three_ranges_and_far_rows_keep_a_s
     z, log_slope = f(torch.tensor([x.max() + 30 * width, x.max() + 1e6 * width]))
     assert bool(z.isfinite().all())
     assert bool(log_slope.isfinite().all())
+
+
+def test_numbers_of_either_sign_are_told_apart_whatever_their_magnitude() -> None:
+    z = kind_of(COLUMNS["three units"]).first_map()(torch.tensor(COLUMNS["three units"]))[0].view(3, 200)
+    assert float((z.quantile(0.5, 1).diff() / z.std(1)[:-1]).min()) > 3
+    assert float(z.std(1).min()) > 0.1 * float(z.std())
 
 
 @pytest.mark.parametrize("name", COLUMNS)

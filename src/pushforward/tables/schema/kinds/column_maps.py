@@ -36,6 +36,7 @@ from .base import Numbers
 from .intervals import Intervals
 
 GAIN = 0.1  # nats a row that a first map must gain if none is required
+SMALL = (0.05, 0.25, 0.5)  # quantiles of magnitudes: below one an arsinh is linear
 
 _TRANSFORMS: dict[str, type[Transform]] = {"log": Log, "asinh": Asinh, "softplus": InverseSoftplus, "logit": Logit}
 SHRUNK = 0.8  # of the outer rows' mean excess
@@ -72,25 +73,27 @@ class FirstMap(Saved):
             return f
         return Compose([Standardize(torch.tensor(self.loc), torch.tensor(self.scale)), f])
 
+    def nats(self, x: Numbers) -> float:
+        """The mean log-density of numbers that the map makes normal, less a constant."""
+        z, log_slope = _mapped(self.transform(), x)
+        return float(log_slope.mean() - np.log(z.std()))
+
     def __str__(self) -> str:
-        shift = f"{-self.loc:+.4g}"
+        x = f"(x {-self.loc:+.4g})" if self.loc else "x"
         return {
             "logit": f"logit from {self.loc:.4g} to {self.loc + self.scale:.4g}",
-            "log": "log" if self.loc == 0 else f"log(x {shift})",
+            "log": "log" if x == "x" else f"log{x}",
             "histogram": "normal by the shares of its values",
             "softplus": f"inverse softplus above {self.loc:.4g}",
-            "asinh": f"arsinh((x {shift}) / {self.scale:.4g})",
+            "asinh": f"arsinh({x} / {self.scale:.4g})",
         }[self.name]
-
-
-Scored = tuple[float, FirstMap]  # nats a row
 
 
 def free_map(x: Numbers, starts: list[float]) -> FirstMap | None:
     """The map of a column without bounds, if one is worth it, from the middles of its cells and where a logarithm may
     start."""
-    gain, best = max([*(_log(x, start) for start in starts), _arsinh(x)], key=lambda scored: scored[0])
-    return best if gain + np.log(x.std()) >= GAIN else None
+    best = max([*(FirstMap("log", start) for start in starts), *_arsinhs(x)], key=lambda f: f.nats(x))
+    return best if best.nats(x) + np.log(x.std()) >= GAIN else None
 
 
 def bounded_map(x: Numbers, low: float, high: float | None) -> FirstMap:
@@ -98,28 +101,16 @@ def bounded_map(x: Numbers, low: float, high: float | None) -> FirstMap:
     loc = _outward(low, -np.inf)
     if high is not None:
         return FirstMap("logit", loc, _outward(high - loc, np.inf))
-    return max(_log(x, loc), _inverse_softplus(x, loc), key=lambda scored: scored[0])[1]
+    soft = FirstMap("softplus", loc, float(np.float32(x.std())))
+    return max(FirstMap("log", loc), soft, key=lambda f: f.nats(x))
 
 
-def _log(x: Numbers, loc: float) -> Scored:
-    y = np.log(x - loc)
-    return float(-np.log(y.std()) - y.mean()), FirstMap("log", float(loc))
-
-
-def _arsinh(x: Numbers) -> Scored:
+def _arsinhs(x: Numbers) -> list[FirstMap]:
+    """About the middle; and about 0 for numbers of either sign, which may be of many magnitudes."""
     quarter, middle, three_quarters = np.quantile(x, [0.25, 0.5, 0.75])
-    scale = max(three_quarters - quarter, 1e-3 * x.std())
-    u = (x - middle) / scale
-    slope = -0.5 * np.log1p(u * u).mean() - np.log(scale)
-    return float(-np.log(np.arcsinh(u).std()) + slope), FirstMap("asinh", float(middle), float(scale))
-
-
-def _inverse_softplus(x: Numbers, loc: float) -> Scored:
-    scale = float(np.float32(x.std()))
-    u = (x - loc) / scale
-    y = u + np.log(-np.expm1(-u))
-    slope = np.logaddexp(0.0, -y).mean() - np.log(scale)
-    return float(-np.log(y.std()) + slope), FirstMap("softplus", float(loc), scale)
+    about_0 = np.quantile(np.abs(x[x != 0]), SMALL).clip(1e-15 * x.std()) if x.min() < 0 < x.max() else ()
+    middles = [(middle, max(three_quarters - quarter, 1e-3 * x.std())), *((0.0, each) for each in about_0)]
+    return [FirstMap("asinh", float(loc), float(scale)) for loc, scale in middles]
 
 
 def _outward(value: float, towards: float) -> float:

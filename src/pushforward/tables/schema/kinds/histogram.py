@@ -10,8 +10,9 @@ the leave-one-out likelihood of the rows, so draws repeat training rows as often
 if it gains ``GAIN`` nats a row over f with a :math:`\lambda` of at most ``SPIKED``.
 
 For other columns, the bins have the masses of equal-width bins under a normal distribution. Each half of the rows
-chooses the number of bins that is likeliest on the other half. If this gains ``GAIN`` nats over few bins, the column is
-too jagged for a flow, like customer numbers issued in blocks. Values that stand out have their own bins.
+chooses the number of bins that is likeliest on the other half. If this gains ``GAIN`` nats over few bins, and over a
+normal after the column's own map, the column is too jagged for a flow, like customer numbers issued in blocks. Values
+that stand out have their own bins.
 """
 
 from __future__ import annotations
@@ -104,10 +105,18 @@ def _many_values(cells: Intervals, x: np.ndarray, weight: np.ndarray) -> tuple[n
         for size in sizes
     ]
     best = int(np.argmax(nats)) if sizes else 0
-    if not sizes or (nats[best] - nats[0] < GAIN and not cells.atoms):
+    if not sizes or (nats[best] - max(float(nats[0]), _smooth(cells, x)) < GAIN and not cells.atoms):
         return None
     edges, shares = _even_bins(cells, sizes[best], x, weight)
     return _with_ends(cells, edges, shares, len(x))
+
+
+def _smooth(cells: Intervals, x: np.ndarray) -> float:
+    """The mean log-density of rows that their column's own map makes normal; -inf if it has none, or a histogram."""
+    first = getattr(cells, "first", None)
+    if first is None or first.knots:
+        return -np.inf
+    return float(first.nats(cells.middles(x)) - 0.5 * np.log(2 * np.pi * np.e))
 
 
 def _nats(cells: Intervals, size: int, known: tuple[np.ndarray, np.ndarray], judged: np.ndarray) -> float:
