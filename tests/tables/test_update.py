@@ -90,6 +90,8 @@ def test_an_average_and_a_conditional_model_are_updated():
     assert model.update(rows(60, 12)).score(fresh) == before  # these wait
     assert {name for name, fact in model.facts.items() if fact != facts.get(name)} == {"updates", "waiting", "command"}
     assert model.drift(rows(60, 12)).new_rows == 60  # they are not learnt
+    with pytest.raises(InputError):  # the same file again
+        model.update(rows(60, 12))
     trained = copy.deepcopy(model).update(rows(20, 19), budget="1s")  # one that is told how long does not wait
     assert "waiting" not in trained.facts
     assert saved + 55 <= len(trained.saved_rows("kept")) <= saved + 75  # there is room for all that are trained on
@@ -101,6 +103,17 @@ def test_an_average_and_a_conditional_model_are_updated():
     assert given.schema.given_names == ["kind"]
     with pytest.raises(InputError, match="row 3: 'c'"):
         given.update(rows(60, 13).with_columns(kind=pl.Series(["a", "a", "c"] + ["a"] * 57)))
+
+
+def test_what_was_said_at_the_fit_holds_when_all_rows_are_described_again():
+    table = rows(250, 20).with_columns(share=1 / (1 + (-pl.col("size")).exp()), twice=2 * pl.col("size"))
+    said = {"bounds": {"share": (0, 1)}, "relations": "none"}
+    model = pf.TableDensity("maf", **said, steps=15, queries=False, keep=1000).fit(table[:120])
+    model.options = pf.TableDensity(queries=False).options  # as after loading
+    top, names = model.schema.columns[0].kind.maximum, model.schema.names
+    assert model.update(table[120:]).schema.columns[0].kind.maximum > top
+    assert model.schema.names == names
+    assert model.schema.columns[names.index("share")].kind.bounds == (0, 1)
 
 
 def test_another_table_is_refused(fitted):

@@ -172,10 +172,10 @@ def _joined(table: Table, in_part: Sequence[KnownInPart]) -> Table:
 def options_as_fitted(model: TableModel, options: TableOptions) -> TableOptions:
     """The options with what was decided at a model's fit, as if the user had said so, and the new ones on training."""
     summary = model.facts["summary"]
-    average, flow = summary.get("average"), summary["flow"]
+    average, flow, said = summary.get("average"), summary["flow"], said_of(model.schema) | model.facts.get("said", {})
     return replace(
         options,
-        **said_of(model.schema) | ({} if options.relations == "auto" else {"relations": options.relations}),
+        **said | ({} if options.relations == "auto" else {"relations": options.relations}),
         flow="auto" if flow == "gmm" and not average else flow,  # such a mixture was chosen
         members=len(average["best_steps"]) if average and flow not in ("auto", "gmm") else options.members,
         objective=summary.get("objective", "likelihood"),

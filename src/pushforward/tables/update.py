@@ -11,6 +11,7 @@ waits: what twice the rows teach of few is most of all what each column is like,
 
 from __future__ import annotations
 
+import copy
 import functools
 import time
 from dataclasses import replace
@@ -34,8 +35,9 @@ from .queries.drift import FEWEST, drift
 from .queries.known import Known
 from .queries.moved import LEVEL
 from .queries.sample import draw
+from .schema.columns import Column
 from .schema.decide import learn_schema
-from .schema.numbers import n_rows
+from .schema.numbers import missing, n_rows
 from .schema.schema import Schema
 from .schema.widening import widened
 from .selection.cross_fitting import BATCH
@@ -76,15 +78,15 @@ def update_table(
     if strange:
         raise InputError(strange[0])
     table = replace(new, frame=frame, splits={})
-    moved = drift(model, table, Console(quiet=True))
+    old, summary = _Old(model), model.facts["summary"]
+    moved = drift(old.recognised, table, Console(quiet=True))
     if len(moved.columns) > 1 and bool((moved.measures["nats"] > ANOTHER).all()):
         raise InputError(f"{source}: is another table: {moved.verdict}; fit it by itself")
     console.note(f"{source}: {moved.verdict}")
-    old, summary = _Old(model), model.facts["summary"]
     schema, notes = widened(model.schema, frame, lambda: old.drawn(min(old.known, DRAWS)), old.known, old.complete)
     known = old.known + old.waits + frame.height
     anew = schema is None or bool(notes) or (old.complete and known >= GROWN * old.fitted)
-    relearnt = schema is None or (anew and old.complete)
+    relearnt = schema is None or (anew and old.complete and "said" in model.facts)
     if schema is None or relearnt:
         schema = old.learnt_again(frame, options, source)
     console.note(*notes)
@@ -160,6 +162,13 @@ class _Old:
         """How many rows draws stand for: those that are not saved."""
         return 0 if self.complete else max(self.known - self.count, 1)
 
+    @property
+    def recognised(self) -> TableModel:
+        """The model, to which rows that wait are no newer than those that it has learnt."""
+        model, waiting = copy.copy(self.model), [key for rows in self.waiting for key in keys_of(rows)]
+        model.facts = model.facts | {"learnt": [*model.facts.get("learnt", ()), *waiting]}
+        return model
+
     def learnt_again(self, new: pl.DataFrame, options: TableOptions, source: str) -> Schema:
         """The schema of old and new rows together."""
         schema, saved = self.model.schema, [self._frame(rows) for rows in (*self.saved, *self.waiting)]
@@ -168,7 +177,9 @@ class _Old:
         parts = [rows, self._frame(self.held), *saved, *([self.drawn(min(self.left, DRAWS))] if self.left else [])]
         both = pl.concat([part.select(rows.columns) for part in parts], how="vertical_relaxed")
         columns = [name for name in options.columns if name in rows.columns]
-        return learn_schema(both, replace(options, columns=columns, strict=False), source)
+        bounded = {c.name for c in known if c.name in rows and getattr(c.kind, "bounds", None) and _can(c, rows)}
+        bounds = {name: ends for name, ends in options.bounds.items() if name in bounded}
+        return learn_schema(both, replace(options, columns=columns, bounds=bounds, strict=False), source)
 
     def _drawn(self, n: int) -> pl.DataFrame:
         """Draws of the model; given what held-out rows are, if it is conditioned on columns."""
@@ -224,6 +235,12 @@ class _Old:
         new = min(max(new, self.keep - len(saved[0])), len(fresh))
         pairs = ((saved[0], self.keep - new), (fresh, new))
         return _stacked([rows[torch.from_numpy(random.permutation(len(rows))[:n])] for rows, n in pairs])
+
+
+def _can(column: Column, rows: pl.DataFrame) -> bool:
+    """Whether no row has a value that the column holds for impossible, as one beyond its bounds is."""
+    there = rows[column.name]
+    return bool((column.kind.can(column.read(there)) | missing(there)).all())
 
 
 def _encoded(schema: Schema, frame: pl.DataFrame) -> Rows:

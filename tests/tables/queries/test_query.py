@@ -183,6 +183,12 @@ def test_probabilities_of_values_given_the_others_sum_to_one(holed_model: pf.Tab
         np.testing.assert_allclose(total, 1.0, atol=1e-9)
 
 
+def test_a_value_given_the_others_does_not_depend_on_the_holes_of_other_rows(model: pf.TableDensity) -> None:
+    rows, given = table(20, seed=4), ["x", "y", "n"]
+    beside = rows.with_columns(x=pl.when(pl.int_range(20) > 0).then("x"))
+    np.testing.assert_allclose(*(model.score_samples(each, given=given)[1:] for each in (rows, beside)), rtol=1e-6)
+
+
 def test_a_class_given_missing_numbers_does_not_depend_on_the_points_that_stand_for_these() -> None:
     data = load_wine(as_frame=True)
     rows = pl.from_pandas(data.data[["alcohol", "flavanoids", "color_intensity", "hue", "proline"]])

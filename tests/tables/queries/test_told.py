@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import pushforward as pf
 from pushforward.errors import InputError
 from pushforward.tables.queries.predict import predict
+from pushforward.tables.queries.told import Told
 
 N = 400
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 40, "lr": 0.02, "random_state": 0}
@@ -131,3 +133,19 @@ def test_what_no_parts_add_up_to_stays_missing(model: pf.TableDensity) -> None:
     filled = model.impute(rows)
     assert filled["food"].is_null().to_list() == [False, True, False]
     assert len([note for note in model.notes_ if "row 2" in note]) == 1
+
+
+def test_draws_that_agree_are_kept_if_more_candidates_meet_none(
+    model: pf.TableDensity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, tried = Told.drawn, []
+
+    def unlucky(told: Told, model: Any, rows: Any, draws: int, seed: int, candidates: int, allowed: Any) -> Any:
+        drawn, count = own(told, model, rows, draws, seed, candidates, allowed)
+        tried.append(candidates)
+        return (drawn, count.clamp_max(1.0)) if len(tried) == 1 else (drawn.fill_(math.nan), count.zero_())
+
+    monkeypatch.setattr(Told, "drawn", unlucky)
+    filled = model.impute(holed(accounts(1).head(3), "x", "y"))
+    assert len(tried) > 1
+    assert filled.null_count().sum_horizontal().item() == 0

@@ -8,6 +8,7 @@ in the same fit.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -137,13 +138,14 @@ class Query:
             allowed=allowed,
             region=region,
         )
-        filled = torch.where(holes, filled.cpu(), x)
+        filled = torch.where(holes, filled.cpu(), x).masked_fill(bound[:, None], math.nan)
         sizes = (min(times * max(FEWEST // 2, draws), BATCH) for times in (4, 16, 128))
         for most in dict.fromkeys(sizes):  # more where few of them agree
             for some in pieces(bound, BATCH // most):
                 own = seed + int(some[0])
                 for at, part in zip(range(0, draws, BATCH // 4), filled.split(BATCH // 4), strict=True):
-                    part[:, some], count = told[some].drawn(model, self.rows[some], len(part), own + at, most, allowed)
+                    drawn, count = told[some].drawn(model, self.rows[some], len(part), own + at, most, allowed)
+                    part[:, some] = torch.where((count > 0)[:, None], drawn, part[:, some])  # more may find none
                 bound[some] = count < max(FEW, draws)
         return filled
 
@@ -186,10 +188,10 @@ def conditional(model: TableModel, rows: Rows, given: Tensor, samples: int, seed
     """
     asked = ~given & ~unknown(model, rows.x)
     alone = asked & (asked.sum(1, keepdim=True) == 1) & (torch.tensor(model.schema.classes) > 0)
-    parts = [
-        (alone[:, j], _among_values(model, rows[alone[:, j]], j, samples, seed))
-        for j in alone.any(0).nonzero()[:, 0].tolist()
-    ]
+    holed, parts = rows.x.isnan().any(1), []
+    for j, times in itertools.product(alone.any(0).nonzero()[:, 0].tolist(), (1, HOLED)):
+        if (some := alone[:, j] & (holed == (times == HOLED))).any():
+            parts.append((some, _among_values(model, rows[some], j, samples * times, seed)))
     rest = ~alone.any(1)
     if rest.any():
         both = rows[rest]
@@ -208,7 +210,6 @@ def _among_values(model: TableModel, rows: Rows, j: int, samples: int, seed: int
     x = rows.x.repeat(len(values), 1, 1)
     x[..., j] = values[:, None]
     context = None if rows.context is None else rows.context.repeat(len(values), 1)
-    samples = samples * (HOLED if bool(x.isnan().any()) else 1)
     each = marginal(model, Rows(x.flatten(0, 1), context), samples, seed, alike=j)
     unseen = torch.as_tensor(schema.log_of_unseen(x))  # what a value keeps beside the unseen ones that it stands for
     log_p = (each.value.view(len(values), -1) - unseen).log_softmax(0)
