@@ -9,6 +9,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from sklearn.base import clone
@@ -191,6 +192,9 @@ def test_targets_given_frames_with_text() -> None:
     assert model.score(frame[["kind"]], frame["x"]) == pytest.approx(
         model.score_samples(frame[["kind"]], frame["x"]).mean()
     )
+    arrow = pa.Table.from_pandas(frame[["kind"]])
+    other = pf.ConditionalFlowDensity(**{**QUICK, "steps": 1}, validation=0, random_state=2**40).fit(arrow, frame["x"])
+    assert other.sample(arrow[:10], n=3).shape == (3, 10)
 
 
 def test_weights_of_rows() -> None:
@@ -203,5 +207,7 @@ def test_weights_of_rows() -> None:
     frame = table_with_text()
     heavy = pf.FlowDensity(**quick).fit(frame, sample_weight=np.where(frame["kind"] == "high", 8.0, 1.0))
     assert (heavy.sample(1000)["kind"] == "high").mean() > 0.4
+    with pytest.raises(ValueError, match="'kind' is constant"):  # held-out rows of weight 0 decide nothing either
+        pf.FlowDensity(**quick).fit(frame, sample_weight=frame["kind"] == "low")
     with pytest.raises(ValueError, match="Negative values"):
         pf.FlowDensity(**QUICK).fit(x, sample_weight=-weights)

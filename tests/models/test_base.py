@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -68,3 +69,11 @@ def test_images_have_parameters_too() -> None:
     model = clone(pf.ImageDensity("glow", levels=4, given=("class",)))
     assert (model.options.flow, model.options.levels, model.options.given) == ("glow", 4, ("class",))
     assert model.expression == "ImageDensity(model='glow', levels=4, given=('class',))"
+
+
+def test_a_class_of_ones_own_may_take_other_arguments() -> None:
+    class Brief(pf.TableDensity):
+        def __init__(self, **options: Any) -> None:
+            super().__init__("maf", steps=1, queries=False, **options)
+
+    assert Brief(layers=1).expression == "Brief(layers=1)"

@@ -38,6 +38,19 @@ def test_the_base_class_says_nothing_about_the_loss():
         Objective(pf.maf(2, layers=1, hidden=(4,))).held_out(torch.zeros(1, 2))
 
 
+def test_objectives_of_ones_own_say_whether_rows_may_have_holes():
+    class Stated(pf.ForwardKL):
+        takes_missing = True
+
+    class Computed(pf.ForwardKL):
+        @property
+        def takes_missing(self):
+            return self.flow.event_shape == (2,)
+
+    flow = pf.maf(2, layers=1, hidden=(4,))
+    assert [kind(flow).takes_missing for kind in (pf.ForwardKL, Stated, Computed)] == [False, True, True]
+
+
 def gaussian(x):
     return -0.5 * ((x - 1) / 0.5).square().flatten(1).sum(1) + 2.0
 

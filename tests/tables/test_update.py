@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -143,3 +144,11 @@ def test_the_shell_updates_a_saved_model(fitted, tmp_path, capsys):
     assert pf.TableDensity.load(tmp_path / "model3").facts["updates"][1]["known"] == 550
     assert main(["info", str(tmp_path / "model2")]) == 0
     assert "new.csv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["table", "0.2/t-mixture"])  # which does not say how its fit ended, or took no steps
+def test_models_of_earlier_versions_are_updated(name):
+    model = pf.TableDensity.load(Path(__file__).parents[1] / "golden" / name)
+    held = model.saved_held_out().rows
+    new = pl.concat([model.schema.frame(held.x, held.context)] * 3)
+    assert model.update(new).facts["updates"][-1]["rows"] == new.height

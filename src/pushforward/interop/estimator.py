@@ -12,7 +12,6 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor, nn
@@ -22,6 +21,8 @@ from ..distributions.flow import Flow
 from ..recipes.by_name import flow_by_name, learning_rate
 from ..tables.density import TableDensity
 from ..tables.io.frames import from_frame
+from ..tables.io.read import read_any
+from ..tables.io.table import WEIGHTS
 from ..tables.selection.cross_fitting import AverageOptions, cross_fit, wants_average
 from ..tables.selection.members import Points
 from ..training.fit import fit as train
@@ -99,12 +100,15 @@ class FlowEstimator(DensityMixin, BaseEstimator):
     def _train_table(self, frame: pl.DataFrame, kind: str, given: Sequence[str], weights: Any) -> None:
         """The same for a table that holds text: via the table classes, with categories in addition to the numbers."""
         seed = seed_of(self.random_state)
-        rows, held_out = train_test_split(np.arange(frame.height), test_size=self.validation, random_state=seed)
+        order = np.random.default_rng(seed).permutation(frame.height)
+        held_out, rows = map(np.sort, np.split(order, [max(round(self.validation * frame.height), 1)]))
         own = self._given("members", "steps", "epochs", "device", "layers", "hidden", "batch_size", "lr", "patience")
         table = TableDensity(self.flow, given=given, strict=True, random_state=seed, **own)
-        weights = None if weights is None else weights[rows]
-        self.table_ = table.fit(frame[rows], validation=frame[held_out], sample_weight=weights)
-        table.facts["frame"] = kind
+        if weights is not None:
+            frame = read_any(frame).weighted(weights).frame
+            table.options = dataclasses.replace(table.options, weights=WEIGHTS)
+        self.table_ = table.fit(frame[rows], validation=frame[held_out])
+        table.facts |= {"frame": kind, "command": f"{type(self).__name__}({self.flow!r})"}
         self.flow_, self.history_ = table.density, table.facts["history"]
 
     def _given(self, *names: str) -> dict[str, Any]:

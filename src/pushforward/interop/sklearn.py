@@ -172,7 +172,8 @@ class ConditionalFlowDensity(FlowEstimator):
         check_is_fitted(self)
         if self.table_ is not None:
             given = from_frame(X, "X")[0].select(self.table_.schema.given_names)
-            rows = self.table_.sample(n, given, seed_of(random_state)).select(self.table_.schema.names)
+            drawn = self.table_.sample(n, given, seed_of(random_state))  # a frame of the kind of X
+            rows = from_frame(drawn)[0].select(self.table_.schema.names)
             draws = rows.to_numpy().reshape(given.height, n, -1).swapaxes(0, 1)
         else:
             x = as_tensor(validate_data(self, X, dtype=np.float64, reset=False, **self._shapes()))

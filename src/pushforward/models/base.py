@@ -117,8 +117,8 @@ class FittedDensity(ABC):
         loading it."""
         if self.loaded_from is not None:
             return f"{type(self).__name__}.load({str(self.loaded_from)!r})"
-        usual = signature(type(self)).parameters
-        said = {name: value for name, value in self._keywords.items() if repr(value) != repr(usual[name].default)}
+        usual = type(self)()._keywords
+        said = {name: value for name, value in self._keywords.items() if repr(value) != repr(usual[name])}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in said.items())})"
 
     @property

@@ -19,6 +19,7 @@ also sets them to the same state before each validation, so that two validations
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -38,10 +39,6 @@ class Objective(nn.Module):
 
     Args:
         flow: The density to train.
-
-    Attributes:
-        takes_missing: Whether rows may have NaN for values that were not observed: an any-order model has their
-            marginals.
     """
 
     uses_data: ClassVar[bool] = True
@@ -54,7 +51,12 @@ class Objective(nn.Module):
         super().__init__()
         if not isinstance(flow, Density):
             raise TypeError(f"flow must be a density (a Flow, say), got {type(flow).__name__}")
-        self.flow, self.takes_missing = flow, isinstance(flow, AnyOrder)
+        self.flow = flow
+
+    @cached_property  # which a class may state, a property of its own compute, and an object be given
+    def takes_missing(self) -> bool:
+        """Whether rows may have NaN for values that were not observed: an any-order model has their marginals."""
+        return isinstance(self.flow, AnyOrder)
 
     def held_out(self, *inputs: Any, **options: Any) -> Tensor:
         """The loss of every row, or of every draw: validation averages it, and its spread gives the error."""

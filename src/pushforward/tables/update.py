@@ -91,7 +91,7 @@ def update_table(
         schema = old.learnt_again(frame, options, source)
     console.note(*notes)
     fresh = old.fresh(schema, frame)
-    steps = int(model.facts.get("first_steps", summary["training"]["steps"]))
+    steps = int(model.facts.get("first_steps", summary["training"]["steps"])) or 1
     record = {
         "data": new.path.name,
         "rows": frame.height,
@@ -129,7 +129,7 @@ def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int)
     unless the fit did not. Flows of an average were trained on small batches, and are again."""
     summary = model.facts["summary"]
     average, told = is_average(summary), options.training.steps or options.training.epochs
-    cut_short = told or summary["training"]["verdict"]["kind"] == "improving"
+    cut_short = told or summary["training"].get("verdict", {"kind": "improving"})["kind"] == "improving"
     options = replace(options, queries=model.guided is not None, weights=None, keep=0)
     training = replace(options.training, epochs=None, steps=None, limit=None)
     if training.budget is None and (cut_short or not anew):
