@@ -114,7 +114,11 @@ def test_what_was_said_at_the_fit_holds_when_all_rows_are_described_again():
     top, names = model.schema.columns[0].kind.maximum, model.schema.names
     assert model.update(table[120:]).schema.columns[0].kind.maximum > top
     assert model.schema.names == names
-    assert model.schema.columns[names.index("share")].kind.bounds == (0, 1)
+    share = names.index("share")
+    assert model.schema.columns[share].kind.bounds == (0, 1)
+    for n, value in ((260, 1.5), (520, 0.5)):  # what lies beyond is taken in, and the bound is gone
+        model.update(rows(n, n).with_columns(share=pl.lit(value) + 0.01 * pl.col("size"), twice=2 * pl.col("size")))
+        assert model.schema.columns[share].kind.bounds != (0, 1)
 
 
 def test_another_table_is_refused(fitted):

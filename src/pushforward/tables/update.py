@@ -37,6 +37,7 @@ from .queries.moved import LEVEL
 from .queries.sample import draw
 from .schema.columns import Column
 from .schema.decide import learn_schema
+from .schema.kinds.numeric import Numeric
 from .schema.numbers import missing, n_rows
 from .schema.schema import Schema
 from .schema.widening import widened
@@ -177,8 +178,8 @@ class _Old:
         parts = [rows, self._frame(self.held), *saved, *([self.drawn(min(self.left, DRAWS))] if self.left else [])]
         both = pl.concat([part.select(rows.columns) for part in parts], how="vertical_relaxed")
         columns = [name for name in options.columns if name in rows.columns]
-        bounded = {c.name for c in known if c.name in rows and getattr(c.kind, "bounds", None) and _can(c, rows)}
-        bounds = {name: ends for name, ends in options.bounds.items() if name in bounded}
+        bounded = [(c.name, c.kind) for c in known if c.name in options.bounds and c.name in rows and _can(c, rows)]
+        bounds = {name: kind.bounds for name, kind in bounded if isinstance(kind, Numeric) and kind.bounds is not None}
         return learn_schema(both, replace(options, columns=columns, bounds=bounds, strict=False), source)
 
     def _drawn(self, n: int) -> pl.DataFrame:
