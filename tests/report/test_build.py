@@ -129,7 +129,7 @@ def test_any_number_of_columns_and_few_rows(tmp_path, features: int, rows: int) 
 
 
 def test_one_row_is_enough_to_write_a_page(tmp_path) -> None:
-    numbers = write_report(tmp_path / "r.html", pf.maf(2, layers=1), [[0.5, 1.0]], columns=["a", "b"], samples=50)
+    numbers = write_report(tmp_path / "r.html", pf.maf(2, layers=1), [[0.5, 1.0]], columns=["a", "a"], samples=50)
     _assert_no_gaps((tmp_path / "r.html").read_text(encoding="utf-8"), numbers)
 
 

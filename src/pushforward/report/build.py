@@ -78,7 +78,7 @@ def write_report(
     page = Page(title or "What the flow learnt", summary or {}, command, history, rivals, seed, timings)
     evidence = RowEvidence(
         page=page,
-        model=RowModel(flow, Cells(Schema(tuple(Column(str(name), Number()) for name in columns))), seed),
+        model=RowModel(flow, Cells(Schema(tuple(Column(str(j), Number()) for j in range(len(columns))))), seed),
         schema=_plain(columns, data if train is None else train),
         held=Rows(data, context),
         names=range(1, len(data) + 1) if row_numbers is None else row_numbers,

@@ -40,7 +40,9 @@ def test_the_whole_cell_of_a_value_on_a_bound_may_be_drawn(kind: Numeric) -> Non
 
 def test_no_training_row_is_far() -> None:
     x = np.exp(RNG.normal(0.0, 4.0, 400))
-    for kind, values in ((kind_of(Number, x), x), (kind_of(Number, x / (1 + x), bounds=(0.0, 1.0)), x / (1 + x))):
+    share, near = x / (1 + x), 5 + 1e-12 + x - x.min()  # so near that a millionth of it is nothing
+    cases = ((x, {}), (share, {"bounds": (0.0, 1.0)}), (near, {"bounds": (5.0, 1e6)}))
+    for kind, values in ((kind_of(Number, values, **said), values) for values, said in cases):
         low, high = kind.limits(1.0)
         assert kind.bounds is not None
         assert kind.bounds[0] < low < values.min()

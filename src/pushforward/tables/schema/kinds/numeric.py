@@ -195,7 +195,7 @@ class Number(Numeric):
 
 def _within(edge: float, bound: float, outermost: float) -> float:
     """Up to where a bound is not far: the edge of the cell there, however narrow; a little inside, if it has none."""
-    return edge if edge != bound else bound + 1e-6 * (outermost - bound)
+    return edge if edge != bound else float(np.nextafter(bound + 1e-6 * (outermost - bound), outermost))
 
 
 def _decimals(x: Numbers) -> int | None:
