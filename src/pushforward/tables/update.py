@@ -5,7 +5,7 @@ What it knew is kept by draws of the model itself in the place of old rows, by r
 was found of old ones, all are described again. The density goes on from its weights, since one that is fitted to draws
 loses much of what few rows have taught: held-out rows, which every model saves, and some of the new ones tell when to
 stop. It is fitted anew where what a column is has changed, and where the saved rows are still all that there were and
-have come to twice as many as at the last fit, which on average costs no more than a fit. Until then, more of the same
+have doubled, whatever was fitted anew in between: which on average costs no more than a fit. Until then more of it
 waits: what twice the rows teach of few is most of all what each column is like, which no further training changes.
 """
 
@@ -44,7 +44,7 @@ from .schema.widening import widened
 from .selection.cross_fitting import BATCH
 from .splits import TableSplits, keys_of
 
-GROWN = 2  # times as many rows as the last fit had, all of them saved: the density is fitted anew
+GROWN = 2  # times as many rows as when it was last reached, all of them saved: the density is fitted anew
 DRAWS = 50_000  # old rows, at most, in whose place draws are
 TIMES = 4  # draws in the place of a row, for a flow: what is learnt again of draws loses the less
 SHORTER = 3  # times: the training of an update, beside that of the fit
@@ -86,7 +86,8 @@ def update_table(
     console.note(f"{source}: {moved.verdict}")
     schema, notes = widened(model.schema, frame, lambda: old.drawn(min(old.known, DRAWS)), old.known, old.complete)
     known = old.known + old.waits + frame.height
-    anew = schema is None or bool(notes) or (old.complete and known >= GROWN * old.fitted)
+    grown = old.complete and known >= GROWN * old.fitted
+    anew = grown or schema is None or bool(notes)
     relearnt = schema is None or (anew and old.complete and "said" in model.facts)
     if schema is None or relearnt:
         schema = old.learnt_again(frame, options, source)
@@ -99,11 +100,12 @@ def update_table(
         "known": known,
         "notes": notes,
         "anew": anew,
+        "grown": grown,
         **{name: getattr(moved, name) for name in ("p_value", "effect", "verdict", "columns")},
     }
     updates = [*model.facts.get("updates", ()), record]
     if old.complete and moved.p_value > LEVEL and not anew and options.training.budget is None:
-        console.note(f"{source}: is learnt when there are twice as many rows as at the last fit")
+        console.note(f"{source}: waits, and is learnt when there are {n_rows(GROWN * old.fitted)}")
         return None, {**model.facts, "updates": updates, "waiting": saved(fresh, np.arange(len(fresh)))}
     if left_out := int(schema.unplaced(fresh.x).sum()):
         console.note(f"{source}: left out {n_rows(left_out)} with new names, as rare as those that are expected")
@@ -155,7 +157,7 @@ class _Old:
         first = facts.get("first_rows", summary["training_rows"] + 2 * summary["validation_rows"])
         self.waits, self.first = sum(map(len, self.waiting)), int(first)
         self.known = int(updates[-1]["known"] if updates else first) - self.waits
-        self.fitted = max([self.first, *(each["known"] for each in updates if each.get("anew"))])
+        self.fitted = max([self.first, *(each["known"] for each in updates if each.get("grown", each.get("anew")))])
         self.drawn = functools.cache(self._drawn)  # no longer than the update, which asks for the same rows twice
 
     @property
