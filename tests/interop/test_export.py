@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import pushforward as pf
 from pushforward.interop.export import PLAINER, exported
@@ -132,3 +133,16 @@ def test_a_table_is_exported_by_its_density(tmp_path: Path) -> None:
     assert (len(points), len(slopes)) == (1, 1)
     x = torch.tensor(np.stack([table["x"], table["y"]], 1))
     np.testing.assert_allclose(run(x).numpy(), model.score_samples(table), atol=1e-4)
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_substitution_takes_operators_in_proportion_to_rows(upper: bool) -> None:
+    solve, exact = PLAINER[torch.ops.aten.linalg_solve_triangular.default], torch.linalg.solve_triangular
+    counts = []
+    for size in (8, 16):
+        A, B = torch.eye(size) + 0.1 * torch.randn(size, size), torch.randn(size, size)
+        for options in ({}, {"left": False}, {"unitriangular": True}):
+            torch.testing.assert_close(solve(A, B, upper=upper, **options), exact(A, B, upper=upper, **options))
+        program = make_fx(lambda *given: solve(*given, upper=upper))(A, B)
+        counts.append(sum(len(node.all_input_nodes) for node in program.graph.nodes))
+    assert counts[1] < 2.2 * counts[0]

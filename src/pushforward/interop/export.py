@@ -317,11 +317,14 @@ def _solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, u
     if not left:
         transposed = _solve_triangular(A.mT, B.mT, upper=not upper, unitriangular=unitriangular)
         return transposed.mT
-    rows = [torch.zeros_like(B[..., 0, :])] * A.shape[-1]
-    for i in range(len(rows))[:: -1 if upper else 1]:
-        row = B[..., i, :] - (A[..., i : i + 1, :] @ torch.stack(rows, -2)).squeeze(-2)  # of rows to come, 0
-        rows[i] = row if unitriangular else row / A[..., i, i].unsqueeze(-1)
-    return torch.stack(rows, -2)
+    if upper:
+        flipped = _solve_triangular(A.flip(-2, -1), B.flip(-2), upper=False, unitriangular=unitriangular)
+        return flipped.flip(-2)
+    rows = B[..., :1, :] if unitriangular else B[..., :1, :] / A[..., :1, :1]
+    for i in range(1, A.shape[-1]):
+        row = B[..., i : i + 1, :] - A[..., i : i + 1, :i] @ rows
+        rows = torch.cat([rows, row if unitriangular else row / A[..., i : i + 1, i : i + 1]], -2)
+    return rows
 
 
 def _bits(x: Tensor, dtype: torch.dtype) -> Tensor:
