@@ -41,3 +41,14 @@ def test_a_sum_that_is_drawn_at_its_bound_keeps_the_relation():
     drawn = schema.decode(torch.tensor([[3.0], [7.0]], dtype=torch.float64))
     assert drawn["over 5"].to_list() == [0.0, 2.0]
     assert not schema.broken(schema.encode(drawn, "t")).any()
+
+
+def test_a_total_that_no_row_had_breaks_a_sum_of_few_values():
+    first, second = np.random.default_rng(0).integers(0, 3, (2, 300))
+    frame = pl.DataFrame({"first": first, "second": second, "total": first + second})
+    schema = schema_of(frame)
+    assert [type(each).__name__ for each in schema.dependencies] == ["Sum"]
+    rows = frame.with_columns(first=pl.col("first").cast(pl.Float64)).cast({"total": pl.Float64})
+    for off, breaks in ((0, False), (0.5, True), (10, True)):
+        found = schema.broken(schema.encode(rows.with_columns(pl.col("total") + off), "t"))
+        assert found.all() if breaks else not found.any()

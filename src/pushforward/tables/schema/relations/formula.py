@@ -103,8 +103,8 @@ class Computed(Dependency):
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         """Of two neighbours that are equally near to m, either is accepted: tools round halves up, down or to even."""
         y, m = self.column.kind.amounts(found), self.total(values, columns)
-        off = np.abs(y - m) > HALF * self.column.kind.resolution + np.maximum(self.slack, self.close * np.abs(m))
-        return off & super().broken(found, values, columns)
+        near = np.abs(y - m) <= HALF * self.column.kind.resolution + np.maximum(self.slack, self.close * np.abs(m))
+        return ~near & ~self.column.missing(found) & ~np.isnan(m) & super().broken(found, values, columns)
 
     @property
     def solvable(self) -> tuple[str, ...]:
