@@ -5,8 +5,8 @@ What it knew is kept by draws of the model itself in the place of old rows, by r
 was found of old ones, all are described again. The density goes on from its weights, since one that is fitted to draws
 loses much of what few rows have taught: held-out rows, which every model saves, and some of the new ones tell when to
 stop. It is fitted anew where what a column is has changed, and where the saved rows are still all that there were and
-have doubled, whatever was fitted anew in between: which on average costs no more than a fit. Until then more of it
-waits: what twice the rows teach of few is most of all what each column is like, which no further training changes.
+have doubled, which on average costs no more than a fit. Until then, more of the same waits: what twice the rows teach
+of few is most of all what each column is like, which no further training changes.
 """
 
 from __future__ import annotations
