@@ -215,7 +215,7 @@ class RowEvidence(Evidence):
     def introduction(self) -> str:
         n, columns = len(self.data), count(len(self.schema.table_names), "column")
         return (
-            f"A normalizing flow was fitted to a table of {columns}: a formula that says "
+            f"A density was fitted to a table of {columns}: a formula that says "
             "how common or rare any row would be, and that can invent new ones. This page judges it on "
             f"{count(n, 'row')} that were held out. On average such a row has a log-density of {self.held_out} nats "
             "(the mean and its standard error; higher is better, and the zero depends on the units of the columns)."

@@ -9,6 +9,7 @@ from schemas import schema_of
 
 import pushforward as pf
 from pushforward.tables.schema.relations.formula import Determined, Formula, _products
+from pushforward.tables.schema.relations.stated_formula import parsed
 
 QUICK = {"flow": "maf", "layers": 1, "hidden": (16,), "steps": 40, "queries": False, "random_state": 0}
 
@@ -209,3 +210,13 @@ def test_a_season_is_found_where_rows_not_seen_are_likelier_for_it(seed, found):
     assert found == any(relation.formula.waves for relation in seasonal.schema.near)
     gain = seasonal.score_samples(fresh) - plain.score_samples(fresh)
     assert gain.mean() >= 2 * gain.std() / np.sqrt(len(gain))
+
+
+def test_a_formula_is_said_as_it_may_be_stated():
+    said = Formula(((2.0, (("a", -5 / 3), ("b", 0.5))), (-1.0, (("a b", 1.0),)), (1.0, (("c", 0.0),))), offset=-3.0)
+    assert "'a' ** (-5/3)" in str(said)
+    again = parsed(str(said))
+    assert again.offset == -3
+    assert again.inputs == said.inputs
+    amounts = {"a": np.array(8.0), "b": np.array(4.0), "a b": np.array(1.0), "c": np.array(2.0)}
+    assert again(amounts) == pytest.approx(said(amounts))

@@ -6,6 +6,7 @@ import itertools
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache
 from typing import ClassVar
 
@@ -452,6 +453,11 @@ def _power(x: Numbers, p: float) -> Numbers:
 
 
 def _said(weight: float, factors: Sequence[Factor]) -> str:
-    names = [repr(x) if p == 1 else f"log({x!r})" if p == LOGARITHM else f"{x!r} ** {p:.12g}" for x, p in factors]
+    def named(x: str, p: float) -> str:
+        thirds = Fraction(p).limit_denominator(3)
+        power = f"({thirds})" if thirds.denominator == 3 and abs(thirds - p) < ROUNDING else f"{p:.12g}"
+        return repr(x) if p == 1 else f"log({x!r})" if p == LOGARITHM else f"{x!r} ** {power}"
+
+    names = [named(x, p) for x, p in factors]
     sizes = [] if names and abs(weight) == 1 else [f"{abs(weight):.12g}"]
     return f"{'-' if weight < 0 else '+'} {' * '.join([*sizes, *names])}"
