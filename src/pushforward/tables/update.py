@@ -182,7 +182,10 @@ class _Old:
         columns = [name for name in options.columns if name in rows.columns]
         bounded = [(c.name, c.kind) for c in known if c.name in options.bounds and c.name in rows and _can(c, rows)]
         bounds = {name: kind.bounds for name, kind in bounded if isinstance(kind, Numeric) and kind.bounds is not None}
-        return learn_schema(both, replace(options, columns=columns, bounds=bounds, strict=False), source)
+        readings = {c.name: c.reading for c in known if c.reading.dtype == "Marked" or c.reading.lenient}
+        return learn_schema(
+            both, replace(options, columns=columns, bounds=bounds, strict=False), source, readings=readings
+        )
 
     def _drawn(self, n: int) -> pl.DataFrame:
         """Draws of the model; given what held-out rows are, if it is conditioned on columns."""

@@ -5,7 +5,7 @@ Any decision that a user might have wanted otherwise is noted, with the option t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from .kinds.named import MOST
 from .learner import Decisions, Learner
 from .missingness import flags_of, random_holes
 from .numbers import refuse_gaps
+from .reading import Reading
 from .relations.base import Dependencies, Dependency, Rows, inputs_of, modelled
 from .relations.dates import Weeks, date_parts, weeks
 from .relations.formula import determined
@@ -43,6 +44,7 @@ def learn_schema(
     *,
     in_part: Sequence[KnownInPart] = (),
     asked: bool = True,
+    readings: Mapping[str, Reading] | None = None,
 ) -> Schema:
     """The schema of a table's rows.
 
@@ -52,11 +54,12 @@ def learn_schema(
         source: The file's name, for error messages.
         in_part: Columns that said what rows know of others, whose cells now say it themselves.
         asked: Whether the user named the columns, so that row counters and identifiers are not left out.
+        readings: How the cells of columns are read of which that is known.
     """
     decisions = Decisions(source, said.strict)
     if said.strict:
         refuse_gaps(frame, [*said.columns, *said.given], source)
-    learner = Learner(decisions, said, asked, {each.name for each in in_part})
+    learner = Learner(decisions, said, asked, {each.name for each in in_part}, readings or {})
     found = [found for name in said.columns if (found := learner.learn(frame[name])) is not None]
     columns = [column for column in found if isinstance(column, Column)]
     constants = [relation for relation in found if isinstance(relation, Dependency)]

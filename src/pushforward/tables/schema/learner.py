@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -90,6 +90,7 @@ class Learner:
     said: TableOptions
     asked: bool = True
     in_part: Collection[str] = ()
+    readings: Mapping[str, Reading] = field(default_factory=dict)
     encoded: dict[str, Numbers] = field(default_factory=dict)
 
     def learn(self, column: pl.Series) -> Column | Dependency | None:
@@ -149,6 +150,8 @@ class Learner:
         """How a column's cells are read: as dates, truth values, numbers, numbers with marks, or names."""
         if column.name in self.in_part:
             return Reading(dtype="Part")
+        if column.name in self.readings:
+            return self.readings[column.name]
         plain = _plain_reading(column)
         if plain is not None and not (plain.moment and (column.name in self.said.categories or there.n_unique() == 1)):
             return plain
