@@ -47,6 +47,7 @@ from .splits import TableSplits, keys_of
 GROWN = 2  # times as many rows as when it was last reached, all of them saved: the density is fitted anew
 DRAWS = 50_000  # old rows, at most, in whose place draws are
 TIMES = 4  # draws in the place of a row, for a flow: what is learnt again of draws loses the less
+UNTOLD = 600  # steps that stand for those of a fit that took none, as a mixture's
 SHORTER = 3  # times: the training of an update, beside that of the fit
 HALF = 2  # the same of an average
 SLOWER = 2  # times: the learning rate of one flow
@@ -93,7 +94,7 @@ def update_table(
         schema = old.learnt_again(frame, options, source)
     console.note(*notes)
     fresh = old.fresh(schema, frame)
-    steps = int(model.facts.get("first_steps", summary["training"]["steps"])) or 1
+    steps = int(model.facts.get("first_steps", summary["training"]["steps"])) or UNTOLD
     record = {
         "data": new.path.name,
         "rows": frame.height,
