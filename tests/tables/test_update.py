@@ -109,12 +109,13 @@ def test_an_average_and_a_conditional_model_are_updated():
 def test_what_was_said_at_the_fit_holds_when_all_rows_are_described_again():
     table = rows(250, 20).with_columns(share=1 / (1 + (-pl.col("size")).exp()), twice=2 * pl.col("size"))
     table = table.with_columns(paid=pl.format("${}", pl.col("share").round(2)))
-    said = {"bounds": {"share": (0, 1)}, "relations": "none"}
+    said = {"bounds": {"share": (0, 1)}, "relations": "none", "layers": 1, "hidden": (8,)}
     model = pf.TableDensity("maf", **said, steps=15, queries=False, keep=1000).fit(table[:120])
     model.options = pf.TableDensity(queries=False).options  # as after loading
     top, names = model.schema.columns[0].kind.maximum, model.schema.names
     assert model.update(table[120:]).schema.columns[0].kind.maximum > top
     assert model.schema.names == names
+    assert sum(p.numel() for p in model.density.parameters()) < 20_000
     share = names.index("share")
     assert model.schema.columns[share].kind.bounds == (0, 1)
     for n, value in ((260, 1.5), (520, 0.5)):  # what lies beyond is taken in, and the bound is gone

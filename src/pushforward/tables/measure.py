@@ -64,7 +64,7 @@ def facts_of(
         "held_out": _kept(rows.test, rows.test_numbers, KEPT_ROWS, options.training.seed),
         **({"kept": _kept(rows.train, rows.split[0], options.keep, options.training.seed)} if options.keep else {}),
         "keep": options.keep,
-        "said": {"bounds": options.bounds, "relations": options.relations},
+        "said": {name: getattr(options, name) for name in ("bounds", "relations", "layers", "hidden")},
         "drop_missing": options.drop_missing,
         "weighted": rows.train.weights is not None,
         "rows": len(rows.rows) if rows.complete else None,
