@@ -18,6 +18,7 @@ from ..numerics.torch_internals import forward_mode, transformed, watched
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.compose import Inverse
+from .columns import NearColumns
 from .compiling import EAGER_PART, compiled, in_parts
 from .gaussianization import Gaussianizations
 from .rows import Couplings, MaskedRows, through
@@ -141,4 +142,5 @@ _MAKERS: tuple[Callable[[Transform, Tensor], Any], ...] = (
     MaskedRows.make,
     PositionsInParts.make,
     Gaussianizations.make,
+    NearColumns.make,
 )

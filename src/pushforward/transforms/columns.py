@@ -33,13 +33,14 @@ class Columns(Transform):
         return in_blocks([m.domain for m in self.maps], [1] * len(self.maps))
 
     def entries(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return _stack([m(column) for m, column in zip(self.maps, x.unbind(-1), strict=True)])
+        return stack([m(column) for m, column in zip(self.maps, x.unbind(-1), strict=True)])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, slopes = _stack([m.inverse(column) for m, column in zip(self.maps, z.unbind(-1), strict=True)])
+        x, slopes = stack([m.inverse(column) for m, column in zip(self.maps, z.unbind(-1), strict=True)])
         return x, slopes.sum(-1)
 
 
-def _stack(results: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def stack(results: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Columns and their slopes side by side."""
     values, slopes = zip(*results, strict=True)
     return torch.stack(values, -1), torch.stack(slopes, -1)
