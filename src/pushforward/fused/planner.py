@@ -17,8 +17,9 @@ from ..nets.attention import CausalTransformer
 from ..numerics.torch_internals import forward_mode, transformed, watched
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
+from ..transforms.columns import Columns, stack
 from ..transforms.compose import Inverse
-from .columns import NearColumns
+from ..transforms.extended import Extended
 from .compiling import EAGER_PART, compiled, in_parts
 from .gaussianization import Gaussianizations
 from .rows import Couplings, MaskedRows, through
@@ -135,6 +136,43 @@ class PositionsInParts(NamedTuple):
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return self.transform.generate(z, context)
+
+
+class NearColumns(NamedTuple):
+    """A map for each column, without its tails where no number lies in one: a tail takes a dozen passes over the
+    numbers, and asking whether any is there takes one."""
+
+    columns: Columns
+
+    @classmethod
+    def make(cls, transform: Transform, like: Tensor) -> NearColumns | None:
+        if type(transform) is not Columns or like.device.type != "cpu":  # a GPU would be waited for
+            return None
+        tailed = any(type(each) is Extended for each in transform.maps)
+        return cls(transform) if tailed and not any(map(watched, transform.maps)) else None
+
+    def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._run(x, "ends", lambda one: one)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._run(z, "places", lambda one: one.inverse)
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.inverse(z, context)[0]
+
+    def _run(self, x: Tensor, ends: str, way: Callable[[Transform], Any]) -> tuple[Tensor, Tensor]:
+        pairs = zip(self.columns.maps, x.unbind(-1), strict=True)
+        values, slopes = stack([way(one.inner if _near(one, part, ends) else one)(part) for one, part in pairs])
+        return values, slopes.sum(-1)
+
+
+def _near(one: Transform, x: Tensor, ends: str) -> bool:
+    """Whether all numbers lie between the ends of a map with tails; false for NaN."""
+    if type(one) is not Extended or not x.numel():
+        return False
+    low, high = getattr(one, ends).tolist()
+    least, most = torch.aminmax(x.detach())
+    return low <= least.item() and most.item() <= high
 
 
 _MAKERS: tuple[Callable[[Transform, Tensor], Any], ...] = (

@@ -201,7 +201,8 @@ class Cells(nn.Module):
         log_p = log_prob(spread, given).double() + weight
         log_p = torch.where(log_p.isnan(), -math.inf, log_p)  # outside a first transform's support: no density
         value, error = _log_mean(log_p)
-        return value - self.schema.missingness.log_prob(x), error
+        missingness = self.schema.missingness
+        return value - missingness.log_prob(x) if missingness.at_random else value, error
 
 
 def cell_points(schema: Schema, x: Tensor, *, samples: int = 16, seed: int = 0) -> Tensor:
