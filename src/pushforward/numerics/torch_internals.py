@@ -240,11 +240,11 @@ def is_persistent(module: nn.Module, name: str) -> bool:
     return name in module.state_dict() if found is None else name not in found
 
 
-def watch_operators(before: Callable[[Any, Any, Any], None]) -> AbstractContextManager[Any]:
-    """Inside, calls ``before(operator, args, kwargs)`` before each operator of PyTorch. Where it has no such mode,
-    nothing is called."""
+def watch_operators(run: Callable[[Any, Any, Any], Any]) -> AbstractContextManager[Any]:
+    """Inside, each operator of PyTorch is run by ``run(operator, args, kwargs)``. Where it has no such mode, nothing is
+    called."""
     mode = _watching()
-    return nullcontext() if mode is None else mode(before)
+    return nullcontext() if mode is None else mode(run)
 
 
 def writes(operator: Any) -> bool:
@@ -266,16 +266,15 @@ def _watching() -> Any:
         return None
 
     class Watching(TorchDispatchMode):
-        def __init__(self, before: Callable[[Any, Any, Any], None]) -> None:
+        def __init__(self, run: Callable[[Any, Any, Any], Any]) -> None:
             super().__init__()
-            self.before = before
+            self.run = run
 
         @classmethod
         def _should_skip_dynamo(cls) -> bool:
             return False  # PyTorch would import its compiler to keep it out
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            self.before(func, args, kwargs or {})
-            return func(*args, **(kwargs or {}))
+            return self.run(func, args, kwargs or {})
 
     return Watching

@@ -8,8 +8,9 @@ allocated. docs/saved_models.md specifies the format.
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -230,32 +231,46 @@ class _Bound:
     """Refuses an operation before it allocates, once all results together exceed a number of elements, or once there
     have been more operations than any valid model needs: tensors in place of sizes make loops run for very long.
 
-    Each operation is tried on the meta device first, where tensors have shapes and no memory.
+    An operation that could exceed what is left is tried on the meta device first, where tensors have shapes and no
+    memory. Few are: for many, PyTorch imports its compiler there, which takes a second and 80 MB.
     """
 
     def __init__(self, elements: int, operations: int) -> None:
         self.left, self.operations = elements, operations
 
-    def __call__(self, operator: Any, args: Any, kwargs: Any) -> None:
+    def __call__(self, operator: Any, args: Any, kwargs: Any) -> Any:
         self.operations -= 1
-        if not writes(operator) and not operator.is_view:
-            self.left -= _elements(operator, args, kwargs)
-        if self.operations < 0 or self.left < 0:
+        new = not writes(operator) and not operator.is_view
+        large = new and _most([*args, *kwargs.values()]) > self.left
+        if self.operations < 0 or (large and _elements(operator, args, kwargs) > self.left):
             raise ValueError(TOO_LARGE)
+        result = operator(*args, **kwargs)
+        self.left -= sum(tensor.numel() for tensor in _tensors(result)) if new else 0
+        return result
+
+
+def _most(given: Sequence[Any]) -> float:
+    """More numbers than an operation can return: all that it is given, multiplied; numbers count twice, as an identity
+    matrix has the square of its size, and small ones as their inverse, as they may be steps of a range."""
+    most = 1.0
+    for value in given:
+        if isinstance(value, Tensor):
+            most *= max(value.numel(), 1)
+        elif isinstance(value, list | tuple) and all(isinstance(size, int) for size in value):
+            most *= math.prod(max(abs(size), 1) for size in value)
+        elif isinstance(value, list | tuple):
+            most *= _most(value)
+        elif isinstance(value, int | float) and value and math.isfinite(value):
+            most *= max(abs(value), 1 / abs(value)) ** 2
+    return most
 
 
 def _elements(operator: Any, args: Any, kwargs: Any) -> int:
-    """How many numbers an operation would return, or a bound for one that reduces: to try those, or some elementwise
-    operations, PyTorch imports its compiler, which takes over a second."""
+    """How many numbers an operation would return."""
     args, kwargs = _on_meta(args), _on_meta(kwargs)
-    given = list(_tensors((args, kwargs)))
     if takes_device(operator):
         kwargs = {**kwargs, "device": "meta"}
     try:
-        if given and torch.Tag.pointwise in operator.tags:
-            return torch.broadcast_tensors(*given)[0].numel()
-        if given and getattr(torch.Tag, "reduction", None) in operator.tags:
-            return sum(tensor.numel() for tensor in given)
         return sum(tensor.numel() for tensor in _tensors(operator(*args, **kwargs)))
     except Exception:  # it depends on values, which meta tensors lack, or it will really fail
         return 0

@@ -54,7 +54,7 @@ class Conv1x1(Transform):
         super().__init__()
         one_of(PARAMETRISATIONS, parametrisation=parametrisation)
         self.matrix = PARAMETRISATIONS[parametrisation](weight)
-        self.norm = ActNorm(len(self.matrix.weight()), event_dim=3) if normalize else None
+        self.norm = ActNorm(self.matrix.event_shape[0], event_dim=3) if normalize else None
 
     def arguments(self) -> dict[str, Any]:
         kinds = {kind: name for name, kind in PARAMETRISATIONS.items()}

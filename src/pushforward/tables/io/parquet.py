@@ -20,9 +20,9 @@ from .frames import refuse_repeated, with_missing
 from .place import Location, Source
 from .table import Piece, Table
 
-PIECE = 65_536  # rows decoded at once
+PIECE = 50_000  # rows decoded at once: half of what is scored before it is written
 LARGE = 10_000_000  # cells from which a file is better read in pieces
-BUFFER = 2**20  # bytes of a column fetched from disk at once
+BUFFER = 2**17  # bytes of a column fetched from disk at once
 
 
 @dataclass(frozen=True)
