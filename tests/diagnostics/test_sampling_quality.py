@@ -63,15 +63,16 @@ def test_frames_may_have_texts_and_missing_cells():
         kind = rng.integers(0, 3, n)
         number = rng.normal(size=n) + (kind == 0) + shift
         text = [("a", "b", None)[k] for k in kind]
-        return pl.DataFrame(
-            {"text": text, "number": np.where(rng.uniform(size=n) < 0.1, np.nan, number), "flag": kind == 1}
-        )
+        holed = np.where(rng.uniform(size=n) < 0.1, np.nan, number)
+        columns = {"text": text, "number": holed, "flag": kind == 1}
+        return pl.DataFrame({**columns, "nothing": [None] * n, "no number": [np.nan] * n})
 
     assert sampling_quality(frame(800, 0), frame(400, 1), frame(900, 2)).told_apart < 0.58
     moved = sampling_quality(frame(800, 0), frame(400, 1), frame(900, 2, shift=5.0))
     assert moved.told_apart > 0.9
     assert moved.rows == 400
     assert moved.to_json()["rows"] == 400
+    assert sampling_quality(frame(800, 0), frame(400, 1), frame(800, 0)).near_copies == 1.0
 
 
 def test_few_rows_have_no_classifier():

@@ -20,6 +20,7 @@ SLACK = 0.01  # by how much the share of draws very near to a training row may e
 FEWEST = 20  # held-out rows needed for a classifier
 TOO_WIDE = 0.1  # two standard errors of an area under the curve from which nothing is said of draws that look alike
 FEW = 100  # rows below which nothing is said of draws that seem to copy nothing
+GONE = -1e300  # stands for a missing number: the classifier refuses a column of nothing else
 
 Numbers = NDArray[np.float64]
 
@@ -184,10 +185,10 @@ def _thinned(frame: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
 
 
 def _as_numbers(tables: Sequence[pl.DataFrame], texts: Sequence[int]) -> list[Numbers]:
-    """Texts become whole numbers, the same in all tables; missing values are NaN."""
+    """Texts become whole numbers, the same in all tables, 0 where one is missing; missing numbers are NaN."""
     types = {name: pl.String if j in texts else pl.Float64 for j, name in enumerate(tables[0].columns)}
     whole = pl.concat([table.cast(types) for table in tables])  # type: ignore[arg-type]
-    codes = whole.with_columns(pl.col(pl.String).rank("dense").cast(pl.Float64) - 1)
+    codes = whole.with_columns(pl.col(pl.String).rank("dense").fill_null(0).cast(pl.Float64))
     return np.split(codes.fill_null(np.nan).to_numpy(order="c"), np.cumsum([table.height for table in tables])[:-1])
 
 
@@ -206,7 +207,7 @@ def _told_apart(real: Numbers, fake: Numbers, texts: Sequence[int], seed: int) -
     few = [j for j in texts if len(np.unique(np.concatenate([real[:, j], fake[:, j]]))) <= 255]  # its own limit
     classifier = HistGradientBoostingClassifier(max_iter=TREES, categorical_features=few or None, random_state=seed)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    x, y = np.concatenate([real, fake]), np.repeat([0, 1], n)
+    x, y = np.nan_to_num(np.concatenate([real, fake]), nan=GONE), np.repeat([0, 1], n)
     with threadpool_limits(1):  # small work
         chances = cross_val_predict(classifier, x, y, cv=folds, method="predict_proba")[:, 1]
     area = float(roc_auc_score(y, chances))

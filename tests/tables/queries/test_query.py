@@ -158,12 +158,6 @@ def test_explain_of_a_cell_that_cannot_be_warns_of_nothing(model: pf.TableDensit
     assert math.isnan(found["log_p_x"][0])  # log p(x | others) where the others cannot be
 
 
-def test_a_score_given_a_number_that_cannot_be_is_refused(model: pf.TableDensity) -> None:
-    rows = pl.DataFrame({"x": [0.0], "y": [0.0], "group": ["a"], "n": [-1]})
-    with pytest.raises(InputError, match="column 'n', row 1: -1"):
-        model.score_samples(rows, given=["n"])
-
-
 def test_a_pandas_index_is_kept(model: pf.TableDensity) -> None:
     rows = table(6, seed=7).to_pandas().set_index(np.arange(6) * 10 + 3)
     holed = rows.assign(y=[np.nan] * 3 + [0.0] * 3)

@@ -17,6 +17,7 @@ from ...models.train import Rows
 from ..io.frames import from_frame
 from ..io.values import series
 from ..model import TableModel
+from ..schema.numbers import more
 from ..schema.schema import Encoded, Schema
 from .query import condition_on, encode_partly
 from .region import Region, stacked
@@ -36,7 +37,7 @@ class Known:
         cells: The given cells, by column.
         rows: The rows as encoded, NaN for all that is unknown.
         wheres: What holds of the other cells: for all rows, or for each.
-        strange: Which rows are given a category that no training row had, ``(n,)``.
+        strange: Which rows are given what cannot be, or no training row had, ``(n,)``.
         one: Whether it is one row, and not a table of one.
         notes: What was decided about given values.
         told: What rows say of columns that follow from others.
@@ -108,8 +109,9 @@ class Known:
         if not set(cells.columns) <= set(schema.given_names):
             first = [] if {*cells.columns} & {*schema.names} else [pl.lit(None).alias(schema.names[0])]
             encoded = encode_partly(model, cells.with_columns(first), "given")
-            _refuse_broken(model, encoded)
             x, strange, notes = condition_on(model, encoded, cells.columns, cells, "given", 0)
+            broken, contradictions = _broken(model, encoded)
+            strange, notes = strange | broken, (*notes, *contradictions)
             rows = Rows(schema.missingness.forgotten(schema.seen(x), torch.nan), encoded.context)
             if one and not wheres[0].region.holds(rows.x)[0]:
                 raise InputError("no row can be so", "given")
@@ -250,8 +252,12 @@ def _is_column(value: Any) -> bool:
     return hasattr(value, "__len__") and not isinstance(value, str | tuple | list)
 
 
-def _refuse_broken(model: TableModel, rows: Encoded) -> None:
-    """Refuses given values that contradict a relation between columns."""
-    for relation, broken in zip(model.schema.dependencies, model.schema.broken(rows), strict=True):
-        if broken.any():
-            raise InputError(f"given: row {int(broken.argmax()) + 1} contradicts this: {relation}")
+def _broken(model: TableModel, rows: Encoded) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """Which rows contradict a relation between columns, ``(n,)``, and what is said of them."""
+    broken = model.schema.broken(rows)
+    said = [
+        f"given: row {int(odd.argmax()) + 1}{more(int(odd.sum()))} contradicts this: {relation}"
+        for relation, odd in zip(model.schema.dependencies, broken, strict=True)
+        if odd.any()
+    ]
+    return torch.from_numpy(broken.any(0)), tuple(said)

@@ -28,7 +28,7 @@ from ...models.train import Rows
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.kinds.few_values import is_unseen
-from ..schema.numbers import missing, n_rows
+from ..schema.numbers import missing
 from ..schema.schema import Encoded
 from .told import Told
 from .where import Where
@@ -279,8 +279,8 @@ def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: in
 def condition_on(
     model: TableModel, rows: Encoded, names: Sequence[str], frame: pl.DataFrame, source: str, first: int
 ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """The rows as far as they can be conditioned on, which cannot, ``(n,)``, and notes on these: those of a category
-    that no training row had. A number that none of few was is taken for the nearest.
+    """The rows as far as they can be conditioned on, which cannot, ``(n,)``, and notes on these: a category that no
+    training row had, or a number without density. One that none of few was is taken for the nearest.
     """
     x, strange, notes = rows.x.clone(), rows.strange.clone(), list(rows.notes)
     for j, column in enumerate(model.schema.columns):
@@ -290,29 +290,19 @@ def condition_on(
         there = torch.from_numpy(~missing(cells))
         if column.classes:
             x[:, j] = torch.where(there & (x[:, j] < 0), torch.from_numpy(column.nearest(cells)), x[:, j])
-            odd = there & (x[:, j] < 0)
-            if odd.any():
-                said = f"column {column.name!r}, {cells[int(odd.byte().argmax())]!r} in {n_rows(int(odd.sum()))}"
-                notes.append(f"{source}: {said}: not among the training rows, so there is no answer given it")
-            strange |= odd
-        else:
-            _refuse_impossible(column, x[:, j], there, cells, source, first)
+        odd = there & ~_possible(column, x[:, j])
+        if odd.any():
+            notes.append(column.strange_in(cells, odd, source, first))
+        strange |= odd
     return x, strange, tuple(notes)
 
 
-def _refuse_impossible(column: Column, x: Tensor, there: Tensor, cells: pl.Series, source: str, first: int) -> None:
-    """Refuses numbers that have no density at all: beyond a bound, or where the column's first map does not reach."""
-    possible, first_map = torch.from_numpy(column.kind.can(x.numpy())) & x.float().isfinite(), column.kind.first_map()
-    if first_map is not None:
-        possible &= first_map(x)[0].isfinite()
-    bad = there & ~possible & ~x.isnan()
-    if bad.any():
-        row = int(bad.byte().argmax())
-        low, high = (column.shown(float(end)) for end in column.kind.ends)
-        raise InputError(
-            f"{source}: column {column.name!r}, row {first + row + 1}: {cells[row]} cannot be; the training rows have "
-            f"values from {low} to {high}"
-        )
+def _possible(column: Column, x: Tensor) -> Tensor:
+    """Which encoded values may have a density: not those beyond a bound, or where no first map reaches."""
+    if column.classes:
+        return ~(x < 0)
+    first_map, possible = column.kind.first_map(), torch.from_numpy(column.kind.can(x.numpy())) & x.float().isfinite()
+    return x.isnan() | (possible if first_map is None else possible & first_map(x)[0].isfinite())
 
 
 def most_draws(n: int, fewest: int = FEWEST, most: int = MOST, points: int = POINTS) -> int:

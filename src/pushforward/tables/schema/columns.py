@@ -181,6 +181,18 @@ class Column(Saved):
         if self.kind.period is not None:
             refuse_outside(numbers, self.kind.period, source, self.name, first)
 
+    def strange_in(self, cells: pl.Series, rows: Tensor, source: str, first: int) -> str:
+        """What is said of rows given what nothing is known of: the first of them, and how many more there are."""
+        row = int(rows.byte().argmax())
+        here = f"{source}: column {self.name!r}, row {first + row + 1}{more(int(rows.sum()))}"
+        if missing(cells)[row]:
+            return f"{here}: a missing value, but no training row has one in this column, which the model is given"
+        if self.classes:
+            labels = listed(self.kind.labels)
+            return f"{here}: {cells[row]!r} was not among the training rows; the model knows {labels}"
+        low, high = (self.shown(float(end)) for end in self.kind.ends)
+        return f"{here}: {cells[row]} cannot be; the training rows have values from {low} to {high}"
+
 
 @dataclass(frozen=True)
 class ContextColumn(Saved):
@@ -219,15 +231,6 @@ class ContextColumn(Saved):
         hole, holed = values.isnan(), self.width > 1
         features = torch.where(hole, 0.0, (values - self.mean) / self.scale)
         return torch.stack([features, hole.double()] if holed else [features], 1), hole & (not holed)
-
-    def strange_in(self, column: pl.Series, rows: np.ndarray, source: str, first: int) -> str:
-        """What is said of such rows: the first of them, and how many more there are."""
-        row = int(rows.argmax())
-        here = f"{source}: column {self.name!r}, row {first + row + 1}{more(int(rows.sum()))}"
-        if self.column.classes and column[row] is not None:
-            labels = listed(self.column.kind.labels)
-            return f"{here}: {column[row]!r} was not among the training rows; the model knows {labels}"
-        return f"{here}: a missing value, but no training row has one in this column, which the model is given"
 
     def values(self, features: Tensor) -> Tensor:
         """What context features ``(rows, width)`` stand for: encoded values, NaN where one is missing."""

@@ -309,7 +309,7 @@ class Schema(Saved):
             parts.append(features)
             strange |= odd
             if odd.any():
-                notes.append(given.strange_in(frame[given.name], odd.numpy(), source, first))
+                notes.append(given.column.strange_in(frame[given.name], odd, source, first))
         return torch.cat(parts, 1).float(), strange, tuple(notes)
 
     def unseen(self, x: Tensor) -> tuple[list[str], list[str]]:
