@@ -123,10 +123,10 @@ class Requests:
     """Bodies of requests to a server in this process, JSON or Arrow; the first byte chooses the path and which."""
 
     def __init__(self) -> None:
-        from pushforward.serving.app import create_app
+        from pushforward.serving.app import Server
         from pushforward.serving.options import ServeOptions
 
-        self.app = create_app(fitted_table(), ServeOptions(max_rows=200))
+        self.app = Server(fitted_table(), ServeOptions(max_rows=200))
         self.loop = asyncio.new_event_loop()
 
     def seeds(self) -> list[bytes]:

@@ -409,7 +409,7 @@ def test_a_server_that_cannot_start_says_why(
 
 
 def test_an_answer_that_takes_too_long_says_how_long() -> None:
-    from pushforward.serving.app import _measured
+    from pushforward.serving.app import Server
     from pushforward.serving.metrics import Metrics
     from pushforward.serving.options import ServeOptions
 
@@ -417,7 +417,7 @@ def test_an_answer_that_takes_too_long_says_how_long() -> None:
         await asyncio.sleep(60)
 
     server: Any = SimpleNamespace(limits=ServeOptions(timeout=0.01), metrics=Metrics(), cells=None)
-    answer: Any = asyncio.run(_measured(server, "/score", late)(None))  # type: ignore[arg-type]
+    answer: Any = asyncio.run(Server.in_time(server, late, None))  # type: ignore[arg-type]
     assert (answer.status_code, b" 0.02 s" in answer.body) == (503, True)
 
 

@@ -161,6 +161,9 @@ def test_large_bodies_behind_one_another_are_not_taken_for_heads(server: tuple[s
         ({"authorization": "Bearer another"}, 401),
         ({"authorization": "Basic open-sesame"}, 401),
         ({"authorization": ""}, 401),
+        ({"host": "localhost/?", "authorization": ""}, 401),  # whose path would need no token
+        ({"host": "["}, 421),
+        ({"host": "localhost", "origin": "http://["}, 403),
     ],
     ids=str,
 )

@@ -6,19 +6,17 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from prometheus_client import generate_latest
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from .. import __version__
 from ..errors import in_shell, spelled
@@ -45,7 +43,7 @@ POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src '
 
 
 class Server:
-    """A model behind HTTP.
+    """A model behind HTTP, as an ASGI application.
 
     Args:
         model: The fitted table; its answers become Polars frames, whatever it was fitted to.
@@ -54,13 +52,54 @@ class Server:
 
     def __init__(self, model: TableDensity, limits: ServeOptions) -> None:
         self.model, self.limits, self.metrics, self.jobs = model, limits, Metrics(), Jobs()
-        self.cells = RowType(model.schema)
+        self.cells, self.guard = RowType(model.schema), Guard(limits)
         self.requests = {path: verb.of(self.cells, limits.max_rows) for path, verb in VERBS.items()}
         self.batcher = Batcher(self._batch, self.metrics.batches.observe)
+        self.threads = self.batcher.thread, self.jobs.thread
         self.fields = {column.name: column.holes.share > 0 for column in model.schema.fields}  # and if null tells
+        posts = {path: partial(self.verb, path) for path in VERBS} | {"/score": self.score}
+        gets = {"/health": self.health, "/info": self.info, "/metrics": self.metrics_text, "/drift": self.drift}
+        gets |= {"/openapi.json": self.openapi, **{path: partial(_file, *about) for path, about in PAGE.items()}}
+        self.endpoints: dict[str, Mapping[str, Endpoint]] = {"POST": posts, "GET": gets, "HEAD": gets}
         model.facts = {**model.facts, "frame": "polars"}
         if model.path is not None:
             model.path = Path(model.path.absolute().name)  # clients need not know its folder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            with self.guard.admitted(request):
+                answer = await self._answered(request)
+                await answer(scope, receive, send)
+        except Refused as refused:
+            await refused.answer(scope, receive, send)
+
+    async def _answered(self, request: Request) -> Response:
+        """The answer to a request, counted and timed."""
+        path, start = request.scope["path"].rstrip("/") or "/", time.perf_counter()
+        endpoint = self.endpoints.get(request.method, {}).get(path)
+        if endpoint is None:
+            return self._nowhere(f"{request.method} {path}", any(path in known for known in self.endpoints.values()))
+        response = await self.in_time(endpoint, request)
+        self.metrics.requests.labels(path, response.status_code).inc()
+        self.metrics.seconds.labels(path).observe(time.perf_counter() - start)
+        return response
+
+    async def in_time(self, endpoint: Endpoint, request: Request) -> Response:
+        """The answer of an endpoint, or what is said of its error."""
+        seconds = 2 * self.limits.seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await endpoint(request)
+        except TimeoutError:
+            return Refused(503, f"no answer within {seconds:g} s; ask for fewer rows").answer
+        except Exception as error:
+            return refusal_of(error, self.cells).answer
+
+    def _nowhere(self, asked: str, known: bool) -> Response:
+        status = HTTPStatus.METHOD_NOT_ALLOWED if known else HTTPStatus.NOT_FOUND
+        paths = f"/health, /info, /metrics, /drift, /openapi.json; POST to {', '.join(VERBS)}"
+        return Refused(status, f"{asked}: {status.phrase}; there are GET /, {paths}").answer
 
     async def health(self, _: Request) -> Response:
         return json_answer({"status": "ok"})
@@ -175,60 +214,9 @@ class Server:
         return asked, rows
 
 
-def create_app(model: TableDensity, options: ServeOptions) -> Starlette:
-    """The application that serves a fitted table."""
-    server = Server(model, options)
-    threads = server.batcher.thread, server.jobs.thread
-
-    @contextlib.asynccontextmanager
-    async def running(_: Starlette) -> AsyncIterator[None]:
-        yield
-        for thread in threads:  # what has begun ends
-            thread.shutdown(wait=False, cancel_futures=True)
-
-    posts = {path: partial(server.verb, path) for path in VERBS} | {"/score": server.score}
-    gets = {"/health": server.health, "/info": server.info, "/metrics": server.metrics_text, "/drift": server.drift}
-    gets |= {"/openapi.json": server.openapi}
-    routes = [
-        Route(path, _measured(server, path, endpoint), methods=[method])
-        for method, endpoints in (("POST", posts), ("GET", gets))
-        for path, endpoint in endpoints.items()
-    ]
-    for path, (name, kind) in PAGE.items():
-        routes.append(Route(path, partial(_file, Path(__file__).with_name(name).read_bytes(), kind)))
-    guard, wrong = Middleware(Guard, options=options), {HTTPException: _wrong_path}
-    app = Starlette(routes=routes, middleware=[guard], exception_handlers=wrong, lifespan=running)
-    app.state.threads = threads
-    return app
-
-
-def _measured(server: Server, path: str, endpoint: Endpoint) -> Endpoint:
-    """The endpoint with a time limit, errors turned into answers, counted and timed."""
-
-    async def answer(request: Request) -> Response:
-        start = time.perf_counter()
-        try:
-            async with asyncio.timeout(2 * server.limits.seconds):
-                response = await endpoint(request)
-        except TimeoutError:
-            response = Refused(503, f"no answer within {2 * server.limits.seconds:g} s; ask for fewer rows").answer
-        except Exception as error:
-            response = refusal_of(error, server.cells).answer
-        server.metrics.requests.labels(path, response.status_code).inc()
-        server.metrics.seconds.labels(path).observe(time.perf_counter() - start)
-        return response
-
-    return answer
-
-
-async def _file(content: bytes, kind: str, _: Request) -> Response:
+async def _file(name: str, kind: str, _: Request) -> Response:
+    content = Path(__file__).with_name(name).read_bytes()
     return Response(content, media_type=kind, headers={**HEADERS, "content-security-policy": POLICY})
-
-
-async def _wrong_path(request: Request, error: Any) -> Response:
-    paths = f"/health, /info, /metrics, /drift, /openapi.json; POST to {', '.join(VERBS)}"
-    said = f"{request.method} {request.url.path}: {error.detail}; there are GET /, {paths}"
-    return Refused(error.status_code, said).answer
 
 
 def _wants_arrow(request: Request, rows: Any) -> bool:

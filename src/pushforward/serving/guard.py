@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .options import ServeOptions
 from .refusals import JSON, Refused
@@ -22,49 +21,43 @@ OPEN = ("/health", "/", "/page.css", "/page.js")  # paths that need no token: no
 
 
 class Guard:
-    """An application behind what a request must bring along, and no client with more than its share of it.
+    """What a request must bring along, and no client with more than its share.
 
     A page of another site may make a browser send requests to this server, under a name of that site that it lets
     point here. So names other than this machine's addresses are refused, and so are requests that a browser makes for
     another site, and contents that it would send for one without asking the server first.
 
     Args:
-        app: The application.
         options: The names by which the server may be addressed, beside any IP address and ``localhost``; the token that
             clients have to know; and how much each may have open at once.
     """
 
-    def __init__(self, app: ASGIApp, options: ServeOptions) -> None:
-        self.app, self.most, self.token = app, options.bytes, options.token
+    def __init__(self, options: ServeOptions) -> None:
+        self.most, self.token = options.bytes, options.token
         self.names = {"localhost", *map(str.lower, (options.host, *options.allow_host))}
         self.requests = Shares(options.max_per_client, "requests")
         self.bytes = Shares(options.bytes, "bytes of bodies")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        request = Request(scope)
-        try:
-            self.check(request)
-            with self.requests.hold(client := client_of(request)), self.bytes.hold(client, self._kept(request)):
-                await self.app(scope, receive, send)
-        except Refused as refused:
-            await refused.answer(scope, receive, send)
+    @contextlib.contextmanager
+    def admitted(self, request: Request) -> Iterator[None]:
+        """Lets a request pass, which holds its client's share until it is answered."""
+        self.check(request)
+        with self.requests.hold(client := client_of(request)), self.bytes.hold(client, self._kept(request)):
+            yield
 
     def check(self, request: Request) -> None:
         """Lets a request pass."""
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
-        name = urlsplit(f"//{host}").hostname or ""
+        name = _name_in(host)
         if not (name in self.names or _is_address(name)):
             raise Refused(421, f"the server is not called {name!r} here; allow the name with --allow-host {name}")
-        if self.token is not None and request.url.path not in OPEN:
+        if self.token is not None and request.scope["path"] not in OPEN:
             scheme, _, found = request.headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not hmac.compare_digest(found.strip().encode(), self.token.encode()):
                 raise Refused(401, "a token is needed, as in the header authorization: Bearer TOKEN")
         if request.method != "POST":
             return
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
             raise Refused(403, f"a page of {origin} may not ask this server")
         kind = media_type(request)
         if kind not in CONTENTS:
@@ -114,6 +107,13 @@ def client_of(request: Request) -> str:
 def media_type(request: Request) -> str:
     """What the body of a request is said to be, without parameters."""
     return (request.headers.get("content-type") or "").split(";")[0].strip().lower()
+
+
+def _name_in(host: str) -> str:
+    """The name in a `Host`, without its port; empty for what is none."""
+    with contextlib.suppress(ValueError):
+        return urlsplit(f"//{host}").hostname or ""
+    return ""
 
 
 def _is_address(name: str) -> bool:

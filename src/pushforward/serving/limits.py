@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from .options import ServeOptions
 from .refusals import Refused, too_many
@@ -25,10 +25,14 @@ async def body_of(request: Request, limits: ServeOptions) -> bytearray:
     declared = int(request.headers.get("content-length") or 0)
     if declared > limits.bytes and request.headers.get("expect"):
         raise _too_long(limits)  # the client waits for a go-ahead before it sends the body
-    body, length = bytearray(), 0
+    body, length, more = bytearray(), 0, True
     try:
         async with asyncio.timeout(limits.seconds):
-            async for part in request.stream():
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise Refused(400, "the body was cut off")
+                part, more = message.get("body", b""), message.get("more_body", False)
                 length += len(part)
                 if length > limits.bytes:
                     body.clear()
@@ -37,8 +41,6 @@ async def body_of(request: Request, limits: ServeOptions) -> bytearray:
     except TimeoutError:
         if length <= limits.bytes:
             raise Refused(408, f"the body did not arrive within {limits.seconds:g} s") from None
-    except ClientDisconnect:
-        raise Refused(400, "the body was cut off") from None
     if length > limits.bytes:
         raise _too_long(limits)
     return body

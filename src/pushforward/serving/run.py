@@ -18,7 +18,7 @@ from ..models.base import FittedDensity
 from ..models.console import Console
 from ..tables.density import TableDensity
 from ..tables.queries.sample import BATCH
-from .app import create_app
+from .app import Server
 from .batching import MOST
 from .connection import Connection
 from .guard import Shares
@@ -37,8 +37,8 @@ def serve(model: FittedDensity, options: ServeOptions, console: Console) -> None
     torch.set_num_threads(options.threads)
     return_memory()
     token, listener = options.token, listen(options.host, options.port)
-    app = create_app(model, options)
-    for thread in app.state.threads:  # each has memory of its own
+    app = Server(model, options)
+    for thread in app.threads:  # each has memory of its own
         thread.submit(warm, model).result()
     gc.collect()
     gc.freeze()  # scanning all objects that there are takes 200 ms
@@ -55,6 +55,7 @@ def serve(model: FittedDensity, options: ServeOptions, console: Console) -> None
     config = uvicorn.Config(
         app,
         http=type("Limited", (Connection,), {"seconds": options.seconds, "peers": peers}),
+        lifespan="off",
         ws="none",  # a connection that became one would keep its place among its client's for ever
         log_level="error",  # strangers could fill a disk with warnings
         access_log=False,
@@ -65,6 +66,8 @@ def serve(model: FittedDensity, options: ServeOptions, console: Console) -> None
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when all is answered
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
+    for thread in app.threads:
+        thread.shutdown(wait=False, cancel_futures=True)  # what has begun ends
     console.say("stopped")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence
 from copy import copy
@@ -12,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..errors import in_request, spelled
 from ..tables.density import TableDensity
-from ..tables.io.table import Piece
 from ..tables.queries.known import Known
 from ..tables.queries.probability import probability, said_of
+from ..tables.queries.query import Query
 from ..tables.queries.score import Scoring
 from ..tables.queries.where import Where
 from .columns import RowType
@@ -196,9 +197,9 @@ def scores(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> lis
     """The score of every row."""
     scoring = Scoring(model, given=given)
     scoring.check(rows.columns)
-    found = scoring.piece(Piece(rows, "rows", 0))
-    found = found.select(pl.col(name) if name in found else pl.lit(0.0).alias(name) for name in Score._fields)
-    return [Score(*row) for row in found.iter_rows()]
+    found = scoring.figures(Query.of(model, rows, given, "rows"))
+    columns = ([None if math.isnan(each) else each for each in found[name].tolist()] for name in Score._fields)
+    return [Score(*row) for row in zip(*columns, strict=True)]
 
 
 def score_fields(found: Sequence[Score], errors: bool) -> dict[str, Any]:

@@ -83,26 +83,27 @@ class Scoring:
         """What is asked about the usable rows; None if there are none."""
         if not usable.any():
             return None
-        return Query.of(self.model, piece.frame.filter(usable), self.given, piece.source, piece.first)
+        frame = piece.frame if usable.all() else piece.frame.filter(usable)
+        return Query.of(self.model, frame, self.given, piece.source, piece.first)
 
     def scores(self, query: Query | None, usable: np.ndarray) -> pl.DataFrame:
         """The scores of the usable rows, at their places among all."""
         found = pl.DataFrame(schema=self.columns) if query is None else self._scores(query)
         return found if usable.all() else at_places(found, np.flatnonzero(usable), len(usable))
 
-    def _scores(self, query: Query) -> pl.DataFrame:
+    def figures(self, query: Query) -> dict[str, np.ndarray]:
+        """The log-density of every row, its percentile and its standard error; NaN where it has none."""
         answer = query.answer(self.model, samples=self.samples, seed=self.seed)
         whole = ~unknown(self.model, query.rows.x).any(1).numpy() & (not self.given)
         percentile = np.where(whole, self.model.percentile(answer.value.numpy()), np.nan)  # others have none
-        found = {
-            "log_density": answer.value.numpy(),
-            "percentile": percentile,
-            "standard_error": answer.error.numpy(),
-        }
+        return {"log_density": answer.value.numpy(), "percentile": percentile, "standard_error": answer.error.numpy()}
+
+    def _scores(self, query: Query) -> pl.DataFrame:
+        found = self.figures(query)
         scores = pl.DataFrame({name: found[name] for name in self.columns if name in found}, nan_to_null=True)
         if self.explain_below is None:
             return scores
-        chosen = np.flatnonzero(percentile <= self.explain_below)
+        chosen = np.flatnonzero(found["percentile"] <= self.explain_below)
         return scores.hstack(explain(self.model, query.rows, chosen, seed=self.seed or 0))
 
 
