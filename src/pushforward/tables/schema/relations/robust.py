@@ -54,11 +54,14 @@ def pursuit(columns: np.ndarray, target: np.ndarray, most: int) -> Iterator[tupl
     Reference:
         Pati, Rezaiifar, Krishnaprasad (1993), Orthogonal matching pursuit.
     """
-    chosen: list[int] = []
+    chosen, design = list[int](), np.ones((len(target), 1))
     rest = target - np.median(target)
     for _ in range(min(most, len(columns))):
-        free = [j for j in range(len(columns)) if j not in chosen]
-        chosen.append(max(free, key=lambda j: _correlation(rest, _remainder(columns[j], columns[chosen]))))
+        left = columns.T - design @ np.linalg.lstsq(design, columns.T, rcond=None)[0]
+        scale = left.std(0) * rest.std()
+        correlation = np.abs((rest - rest.mean()) @ left) / len(rest) / np.where(scale > 1e-12, scale, np.inf)
+        correlation[chosen] = -1.0
+        chosen.append(int(correlation.argmax()))
         design = np.column_stack([*columns[chosen], np.ones_like(target)])
         beta = least_absolute(design, target)
         yield list(chosen), beta
@@ -87,16 +90,3 @@ def best_subsets(columns: np.ndarray, target: np.ndarray, most: int) -> Iterator
         off = np.abs(target - designs[-1] @ fits[-1])
         right &= off <= (WRONG * np.median(off) or np.inf)
     yield from zip(found, fits, strict=True)
-
-
-def _remainder(column: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """What other columns leave of one, by least squares."""
-    if not len(chosen):
-        return column
-    design = np.column_stack([*chosen, np.ones_like(column)])
-    return np.asarray(column - design @ np.linalg.lstsq(design, column, rcond=None)[0])
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    scale = float(a.std() * b.std())
-    return abs(float(np.mean((a - a.mean()) * (b - b.mean())))) / scale if scale > 1e-12 else 0.0
