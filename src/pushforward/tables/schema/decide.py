@@ -25,7 +25,7 @@ from .relations.dates import Weeks, date_parts, weeks
 from .relations.formula import determined
 from .relations.known_in_part import KnownInPart
 from .relations.labels import labels
-from .relations.look_up import Codes, codes_of, implied_categories, implies, looked_up
+from .relations.look_up import Codes, codes_of, implied_categories, implies, looked_up, looked_up_together
 from .relations.order import Exclusive, Order, find_exclusive, find_orders
 from .relations.stated_formula import holding, stated_formulas
 from .relations.sums import sums
@@ -113,7 +113,8 @@ def _found(columns: Sequence[Column], values: Rows, free: Collection[str], stric
     summed = sums(modelled(columns, implied), values, {*free, *inputs_of(implied)})
     implied = looked_up(modelled(columns, [*implied, *summed]), values, implied, {*free, *inputs_of(summed)})
     first = [*summed, *implied]
-    return [*determined(modelled(columns, first), values, {*free, *inputs_of(first)}), *first, *last]
+    first = [*determined(modelled(columns, first), values, {*free, *inputs_of(first)}), *first]
+    return [*looked_up_together(modelled(columns, first), values, free), *first, *last]
 
 
 def _orders(columns: Sequence[Column], follow: Sequence[Dependency], learner: Learner) -> list[Order | Exclusive]:

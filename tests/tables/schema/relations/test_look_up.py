@@ -161,6 +161,75 @@ def test_nothing_is_found_by_chance_or_refuted_by_a_row() -> None:
     assert not learnt(rare).relations
 
 
+def claims(rows: int, seed: int) -> pl.DataFrame:
+    """Claims in thirty states over eight years, each with a rate of its own, but for one that none made."""
+    world, rng = np.random.default_rng(5), np.random.default_rng(seed)
+    codes, rates = world.choice(np.arange(11, 99), 30, replace=False), world.integers(30, 120, (30, 8)) / 10
+    state, year = rng.integers(0, 30, rows), rng.integers(0, 8, rows)
+    year = np.where((state == 4) & (year == 5), 3, year)
+    return pl.DataFrame(
+        {
+            "rate": rates[state, year],
+            "name": [f"s{codes[i]}" for i in state],
+            "state": codes[state],
+            "year": year + 1982,
+            "weeks": rng.gamma(3.0, 1 + 0.1 * rates[state, year]).round(3),
+        }
+    )
+
+
+@pytest.mark.parametrize(("place", "other"), [("state", "name"), ("name", "state")])
+def test_what_two_columns_imply_together_holds_for_rows_that_were_not_seen(place: str, other: str) -> None:
+    schema, fresh = learnt(claims(1500, seed=0).drop(other)), claims(4000, seed=1).drop(other)
+    assert follows(schema) == {"rate": (place, "year")}
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+    rows = schema.encode(fresh, "t")
+    assert not schema.broken(rows).any()
+    assert schema.decode(rows.x).equals(fresh)
+    wrong = fresh.with_columns(rate=fresh["rate"] + 0.1)
+    assert schema.broken(schema.encode(wrong, "t")).all()
+    strange = fresh.with_columns(year=pl.lit(2050), rate=pl.lit(3.0))[:9]  # which nothing is known of
+    assert not schema.broken(schema.encode(strange, "t")).any()
+    without = fresh.with_columns(year=pl.lit(None, pl.Int64))
+    year = schema.encode(without, "t").x[:, schema.names.index("year")].numpy()
+    told = ~np.isnan(year)
+    assert told.mean() > 0.5
+    assert (year[told] == schema.encode(fresh, "t").x[:, schema.names.index("year")].numpy()[told]).all()
+
+
+def test_pairs_that_no_row_had_imply_what_is_nearest_and_new_names_nothing() -> None:
+    frame = claims(1500, seed=0)
+    named, numbered = learnt(frame.drop("state")), learnt(frame.drop("name"))
+    gap = frame.filter(pl.col("year") == 1988)
+    gap = gap.filter(
+        pl.col("name") == next(iter(set(frame["name"]) - set(frame.filter(pl.col("year") == 1987)["name"])))
+    )
+    asked = gap[:1].with_columns(year=pl.lit(1987))
+    for schema in (named, numbered):
+        assert (
+            schema.decode(schema.encode(asked, "t").x)["rate"].item()
+            in frame.filter((pl.col("name") == asked["name"].item()) & pl.col("year").is_in([1986, 1988]))[
+                "rate"
+            ].to_list()
+        )
+    new = asked.with_columns(name=pl.lit("s0"))
+    (relation,) = named.dependencies
+    values = {name: named.encode(new, "t").x[:, j].numpy() for j, name in enumerate(named.names)}
+    assert np.isnan(relation.computed(values, named.dependencies.known)).all()
+
+
+def test_two_columns_imply_nothing_by_chance() -> None:
+    frame, rng = claims(1500, seed=0).drop("name"), np.random.default_rng(2)
+    assert not learnt(frame.with_columns(rate=frame["rate"].shuffle(0))).dependencies
+    assert not learnt(frame[:120]).dependencies  # in which most pairs are seen once
+    slip = frame.with_columns(rate=frame["rate"].set(pl.Series(np.arange(1500) == 700), 1.0))
+    assert not learnt(slip).dependencies
+    idle = np.arange(3000) >= 900  # of the others each has one row, and these have all the same amount
+    person = np.where(idle, rng.integers(0, 100, 3000), np.arange(3000))
+    amount = np.where(idle, 0, rng.integers(0, 9, 3000))
+    assert not learnt(pl.DataFrame({"idle": idle, "person": person, "amount": amount})).dependencies
+
+
 def test_groups_too_many_for_names_do_not_replace_what_is_known_of_their_members() -> None:
     person = np.repeat(RNG.permutation(400), 4)
     treated = RNG.choice(["yes", "no"], 400)[person]

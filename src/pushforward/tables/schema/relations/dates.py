@@ -138,7 +138,7 @@ def _part(column: Column, date: Column, values: Rows) -> DatePart | None:
             column = replace(column, kind=numbers, reading=replace(column.reading, dtype=""))
             return DatePart(column, (date.name,), part=part, dtype=date.reading.dtype, shift=float(amounts[0] - at[0]))
         if FEWEST * len(at) <= len(x):
-            return DatePart(column, (date.name,), table, tuple(map(float, at)), part, date.reading.dtype)
+            return DatePart(column, (date.name,), table, tuple(map(float, at)), part=part, dtype=date.reading.dtype)
     return None
 
 

@@ -1,9 +1,12 @@
-"""Columns that another one implies value by value: the region of a town, a logarithm of rounded numbers, a grade."""
+"""Columns that others imply value by value: the region of a town, a logarithm of rounded numbers, a rate of a state and
+year."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,29 +18,42 @@ from .base import Columns, Dependency, Rows
 
 FIRST = 2000  # rows that suffice to refute most relations
 EVIDENCE = 100.0  # nats by which the rows must favour an implied value
-LONGEST, REPEATED = 1000, 3  # distinct values of a column used for look-up, and rows of each on average
+LONGEST, REPEATED = 1000, 3  # distinct values of what is used for look-up, and rows of each on average
+MOST = 40  # columns of which two are looked up together: those of the fewest values
 
-Codes = tuple[NDArray[Any], NDArray[Any]]  # a column's distinct values, increasing, and the index of each row's own
+Codes = tuple[NDArray[Any], NDArray[Any]]  # distinct values, increasing, and the index of each row's own
+Implied = Callable[..., "LookUp | None"]  # what relation there is of a column to others
 
 
 @dataclass(frozen=True, repr=False)
 class LookUp(Dependency):
-    """A column each of whose values is implied by the value of the only input.
+    """A column each of whose values is implied by the value of the only input, or by those of two together.
+
+    Numbers that no training row had imply what the nearest does; of two inputs, the nearest of the second one that some
+    row had with the first.
 
     Args:
-        implied: The encoded value that each class, or each number, of the input implies.
-        at: The input's numbers, increasing; empty if it has classes.
+        implied: The encoded value that each class, or each number, of the input implies, or each pair.
+        at: The input's numbers, increasing; empty if it has classes. Of two, the places of pairs.
+        levels: Of two inputs, the values of either, increasing.
     """
 
     implied: tuple[float, ...] = ()
     at: tuple[float, ...] = ()
+    levels: tuple[tuple[float, ...], ...] = ()
 
     def looked_at(self, values: Rows) -> Numbers:
-        """What is looked up: the encoded input."""
-        return values[self.inputs[0]]
+        """What is looked up: the encoded input; of two, the place of the second's value within that of the first's."""
+        if not self.levels:
+            return values[self.inputs[0]]
+        pairs = zip(self.inputs, self.levels, strict=True)
+        first, second = (np.interp(values[x], at, range(len(at)), left=-0.5, right=len(at) - 0.5) for x, at in pairs)
+        return 2 * len(self.levels[1]) * first.round() + second
 
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         found = self.looked_at(values)
+        for name in (name for name in self.inputs if self.levels and columns[name].classes):
+            found = np.where((values[name] >= 0) & (values[name] < columns[name].classes), found, np.nan)
         if self.at:
             middles = np.convolve(self.at, [0.5, 0.5], "valid")
             nearest = np.array(self.implied)[np.searchsorted(middles, found)]
@@ -46,21 +62,23 @@ class LookUp(Dependency):
         return np.where(known, np.array(self.implied)[np.where(known, found, 0).astype(np.int64)], np.nan)
 
     def known(self, values: Rows) -> np.ndarray | bool:
-        return np.isin(self.looked_at(values), self.at) if self.at else True
+        first = np.isin(values[self.inputs[0]], self.levels[0]) if self.levels else True
+        return first & np.isin(self.looked_at(values), self.at) if self.at else True
 
     def tells(self, found: Numbers, columns: Columns) -> np.ndarray:
         """Not where a missing input alone implies it."""
-        return super().tells(found, columns) & np.isin(
-            found, self.implied[: columns[self.inputs[0]].kind.classes or None]
-        )
+        most = None if self.at else columns[self.inputs[0]].kind.classes
+        return super().tells(found, columns) & np.isin(found, self.implied[:most])
 
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
-        """The input where only one of its values implies the column's."""
-        (name,), table = self.inputs, np.array(self.implied)
-        implied, first, count = np.unique(table, return_index=True, return_counts=True)
-        place = np.searchsorted(implied, found).clip(max=len(implied) - 1)
-        told = np.isnan(values[name]) & (implied[place] == found) & (count[place] == 1)
-        return {name: np.where(told, np.array(self.at or range(len(table)), dtype=float)[first[place]], np.nan)}
+        """The input where only one of its values, beside the other's, implies the column's."""
+        told = {name: np.full(len(found), np.nan) for name in self.inputs}
+        for name, own in zip(self.inputs, self.levels or (self.at or range(len(self.implied)),), strict=True):
+            holes = np.isnan(values[name]) & ~np.isnan(found)
+            tried = {each: values[each][holes] for each in self.inputs} | {name: np.array(own, float)[:, None]}
+            right = self.known(tried) & (self.computed(tried, columns) == found[holes])  # (values, rows)
+            told[name][holes] = np.where(right.sum(0) == 1, np.array(own)[right.argmax(0)], np.nan)
+        return told
 
     def widened(self, found: Numbers, values: Rows, columns: Columns) -> LookUp:
         if self.at:
@@ -79,43 +97,95 @@ class LookUp(Dependency):
         return replace(self, inputs=found.inputs, implied=tuple(table.tolist()), at=found.at)
 
     def __str__(self) -> str:
-        return f"{self.column.name!r} follows from {self.inputs[0]!r}"
+        return f"{self.column.name!r} follows from {' and '.join(map(repr, self.inputs))}"
 
 
 def implied_categories(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[LookUp]:
     """Columns with classes that another such column implies, but for the free ones; of two that imply each other, the
     first is kept."""
-    named = [column for column in columns if column.classes]
-    relations: list[LookUp] = []
-    for column in reversed([column for column in named if column.name not in free]):
-        others = [other for other in named if other is not column and other.classes >= column.classes]
-        codes = ((other, (np.arange(other.classes), values[other.name])) for other in others)
-        most = {other.name: other.kind.classes - 1.0 for other in others if other.kind.grouped}
-        tables = ((other, implies(own, values[column.name], most.get(other.name, np.inf))) for other, own in codes)
-        found = next((LookUp(column, (other.name,), table) for other, table in tables if table is not None), None)
-        if found is not None:
-            named.remove(column)
-            relations = [found, *(relation.through(found) for relation in relations)]
-    return relations
+
+    def implied(column: Column, other: Column) -> LookUp | None:
+        most = other.kind.classes - 1.0 if other.kind.grouped else np.inf
+        codes = np.arange(other.classes), values[other.name]
+        table = implies(codes, values[column.name], most) if other.classes >= column.classes else None
+        return None if table is None else LookUp(column, (other.name,), table)
+
+    return _following([column for column in columns if column.classes], free, implied)
 
 
 def looked_up(
-    columns: Sequence[Column], values: Rows, implied: Sequence[LookUp], free: Collection[str]
+    columns: Sequence[Column], values: Rows, relations: Sequence[LookUp], free: Collection[str]
 ) -> list[LookUp]:
     """Numbers that follow from numbers or categories, value by value, but for the free ones: logarithms of rounded
     numbers, means of groups. With what is implied by categories; if these in turn follow from numbers, it is derived
-    from those numbers."""
-    kept, relations = list(columns), list(implied)
-    found = {column.name: codes_of(column, values[column.name]) for column in columns}
-    codes = {name: code for name, code in found.items() if code is not None}
-    for column in reversed([column for column in columns if column.name in codes and column.name not in free]):
-        others = (other for other in kept if other is not column and other.name in codes)
-        tried = (_looked_up(column, other, codes, values[column.name]) for other in others)
-        relation = next((each for each in tried if each is not None), None)
+    from those numbers.
+
+    Numbers that follow from names are what is known of these, as the age of a patient in all visits. Those that follow
+    from numbers have at least half as many values, or they would say no more about them than a group about its members.
+    """
+    codes = _codes(columns, values)
+
+    def implied(column: Column, other: Column) -> LookUp | None:
+        own, (at, _) = len(codes[column.name][0]), codes[other.name]
+        named = other.classes > 0 and not other.kind.is_number
+        follows = column.kind.is_number and own <= len(at) and (named or 2 * own >= len(at))
+        if not follows or (other.classes and (column.classes or not named)):
+            return None
+        table, numbers = implies(codes[other.name], values[column.name]), () if other.classes else tuple(at.tolist())
+        return None if table is None else LookUp(column, (other.name,), table, numbers)
+
+    return _following([column for column in columns if column.name in codes], free, implied, relations=relations)
+
+
+def looked_up_together(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[LookUp]:
+    """Columns, but for the free ones, that follow from two others together; those of the most values first."""
+    codes = _codes(columns, values)
+    coded = sorted([c for c in columns if c.name in codes], key=lambda column: len(codes[column.name][0]))[:MOST]
+    first = np.array([values[column.name][:FIRST] for column in coded])
+
+    @cache
+    def refuted(one: str, other: str) -> set[str]:
+        """The columns that differ in some of the first rows in which these two are equal; all, if these rarely are."""
+        joint = codes[one][1][:FIRST] * len(codes[other][0]) + codes[other][1][:FIRST]
+        order = joint.argsort()
+        again = np.flatnonzero(np.diff(joint[order]) == 0)
+        differ = (first[:, order[again]] != first[:, order[again + 1]]).any(1) | (2 * len(again) < len(joint))
+        return {column.name for column, each in zip(coded, differ, strict=True) if each}
+
+    def implied(column: Column, *others: Column) -> LookUp | None:
+        fewest, most = (other.name for other in others)
+        if column.name in refuted(fewest, most):
+            return None
+        levels = tuple(tuple(codes[name][0].tolist()) for name in (most, fewest))
+        relation = LookUp(column, (most, fewest), levels=levels)
+        at, code = np.unique(relation.looked_at(values), return_inverse=True)
+        few = len(at) <= min(LONGEST, len(code) // REPEATED)
+        table = implies((at, code), values[column.name], alone=[values[most], values[fewest]]) if few else None
+        return None if table is None else replace(relation, implied=table, at=tuple(at.tolist()))
+
+    return _following(coded, free, implied, 2)
+
+
+def _following(
+    columns: Sequence[Column],
+    free: Collection[str],
+    implied: Implied,
+    inputs: int = 1,
+    relations: Sequence[LookUp] = (),
+) -> list[LookUp]:
+    """The relations, and before them those of the columns that so many others imply, the last ones first."""
+    kept, found = list(columns), list(relations)
+    for column in reversed([column for column in columns if column.name not in free]):
+        others = itertools.combinations([other for other in kept if other is not column], inputs)
+        relation = next((each for some in others if (each := implied(column, *some)) is not None), None)
         if relation is not None:
-            relations = [relation, *(each.through(relation) for each in relations)]
             kept.remove(column)
-    return relations
+            found = [relation, *(each.through(relation) for each in found)]
+    return found
+
+
+def _codes(columns: Sequence[Column], values: Rows) -> dict[str, Codes]:
+    return {c.name: codes for c in columns if (codes := codes_of(c, values[c.name])) is not None}
 
 
 def codes_of(column: Column, x: Numbers, most: int = LONGEST) -> Codes | None:
@@ -127,33 +197,27 @@ def codes_of(column: Column, x: Numbers, most: int = LONGEST) -> Codes | None:
     return (at, code) if len(at) <= min(most, len(code) // REPEATED) else None
 
 
-def implies(codes: Codes, then: Numbers, named: float = np.inf) -> tuple[float, ...] | None:
-    """What every value implies, if the rows support it clearly, of which those of the first ``named`` values count;
-    otherwise None."""
+def implies(
+    codes: Codes, then: Numbers, named: float = np.inf, alone: Sequence[Numbers] = ()
+) -> tuple[float, ...] | None:
+    """What every value implies, if the rows support it clearly, also among those that are equal in one of the columns
+    of ``alone``; otherwise None. Of the values, the first ``named`` count."""
     given, table = codes[1], np.full(len(codes[0]), np.nan)
     for rows in (slice(0, FIRST), slice(None)):  # most pairs are refuted by a few rows
         places = given[rows].astype(np.int64)
         table[places] = then[rows]
         if not (table[places] == then[rows]).all():
             return None
-    shares = np.unique(then, return_counts=True)[1] / len(then)
-    given = given[given < named]
-    repeated = len(given) - len(np.unique(given))
-    if repeated * -np.log((shares**2).sum()) < EVIDENCE or np.isnan(table).any():
-        return None
-    return tuple(table.tolist())
+    count = given < named
+    nats = (_nats(given[count], then[count], x[count]) for x in alone or [np.zeros(len(given))])
+    return None if np.isnan(table).any() or min(nats) < EVIDENCE else tuple(table.tolist())
 
 
-def _looked_up(column: Column, other: Column, codes: Mapping[str, Codes], x: Numbers) -> LookUp | None:
-    """The column as implied by the other's values.
-
-    Numbers that follow from names are what is known of these, as the age of a patient in all visits. Those that follow
-    from numbers have at least half as many values, or they would say no more about them than a group about its members.
-    """
-    own, (at, _) = len(codes[column.name][0]), codes[other.name]
-    named = other.classes > 0 and not other.kind.is_number
-    follows = column.kind.is_number and own <= len(at) and (named or 2 * own >= len(at))
-    if not follows or (other.classes and (column.classes or not named)):
-        return None
-    table = implies(codes[other.name], x)
-    return None if table is None else LookUp(column, (other.name,), table, () if other.classes else tuple(at.tolist()))
+def _nats(given: NDArray[Any], then: Numbers, groups: Numbers) -> float:
+    """How unlikely it is that rows of a value that was seen before are as that was, if any two of a group were equal as
+    often as they are."""
+    group, both = (np.unique(x, return_inverse=True)[1] for x in (groups, groups + 1j * then))
+    rows, equal = np.bincount(group)[group], np.bincount(both)[both]
+    chance = np.bincount(group, equal / rows)[group] / rows
+    chance[np.unique(given, return_index=True)[1]] = 1.0  # a value seen once proves nothing
+    return float(-np.log(chance).sum())
