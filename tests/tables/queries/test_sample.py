@@ -19,3 +19,13 @@ def test_zeros_with_a_narrow_cell_on_their_bound_are_drawn() -> None:
     drawn = model.sample(2000)
     for name in rows.columns:
         assert (drawn[name] == 0).mean() == pytest.approx((rows[name] == 0).mean(), abs=0.08)
+
+
+def test_rows_are_not_drawn_again_for_what_a_missing_number_might_have_been() -> None:
+    size, known = np.exp(4 * RNG.normal(size=300)), RNG.random(300) > 0.3
+    debt = size * RNG.uniform(0.5, 1.5, 300)
+    rows = pl.DataFrame({"late": known, "size": size, "debt": debt, "rate": debt / size})
+    rows = rows.with_columns(pl.when(pl.Series(known)).then(pl.col("size", "debt", "rate")))
+    model = pf.TableDensity("gmm", queries=False).fit(rows)
+    assert "rate" in model.schema.follow_names
+    assert model.sample(2000)["rate"].is_null().mean() == pytest.approx(0.3, abs=0.05)

@@ -133,6 +133,13 @@ class Missingness:
         x[..., flags] = x[..., flags].masked_fill(gone[..., flags], flag)
         return x
 
+    def emptied(self, x: Tensor) -> Tensor:
+        """Drawn rows ``(*batch, features)`` with NaN for numbers that their flags say are missing."""
+        x = x.clone()
+        for column, flag in self.flags.items():
+            x[..., column].masked_fill_(x[..., flag] > 0.5, math.nan)
+        return x
+
     def drawn(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Drawn rows with values removed at random, as often as ignored ones are missing in training."""
         if not self.ignored:

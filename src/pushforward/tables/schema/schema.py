@@ -363,7 +363,7 @@ class Schema(Saved):
     def far(self, x: Tensor) -> Tensor:
         """Which drawn rows ``(*batch, features)`` have a number, be it one that follows from others, that is farther
         beyond those of the training rows than these are apart: of such, the rows tell nothing."""
-        x, (low, high) = x.detach().double().cpu(), self._reach
+        x, (low, high) = self.missingness.emptied(x.detach().double().cpu()), self._reach
         odd = ((x < low) | (x > high)).any(-1)
         if self.follow_names:
             values = self._values(x.flatten(0, -2).numpy())
@@ -391,22 +391,15 @@ class Schema(Saved):
 
     def snap(self, x: Tensor) -> Tensor:
         """Drawn rows ``(n, features)`` moved to values that the table can hold; NaN where they are missing."""
-        return torch.from_numpy(np.column_stack(list(self._snapped(x.numpy()).values())))
+        return torch.from_numpy(np.column_stack(list(self._snapped(self.missingness.emptied(x)).values())))
 
-    def _snapped(self, x: np.ndarray) -> dict[str, Numbers]:
-        """The columns of drawn rows by name, the same way."""
-        pairs = zip(self.columns, np.array(x, dtype=np.float64).T, strict=True)
-        snapped = self._holed({column.name: column.kind.snap(values) for column, values in pairs}, x)
+    def _snapped(self, x: Tensor) -> dict[str, Numbers]:
+        """The columns of drawn rows, NaN where numbers are missing, by name, the same way."""
+        pairs = zip(self.columns, x.double().numpy().T, strict=True)
+        snapped = {column.name: column.kind.snap(values) for column, values in pairs}
         for composition in self.compositions:
             composition.fit_in(snapped)
         return snapped
-
-    def _holed(self, values: dict[str, Numbers], x: np.ndarray) -> dict[str, Numbers]:
-        """Columns of drawn rows, NaN where these say that a value is missing."""
-        for column, flag in self.missingness.flags.items():
-            name = self.columns[column].name
-            values[name] = np.where(x[:, flag] > 0.5, np.nan, values[name])
-        return values
 
     def frame(self, x: Tensor, context: Tensor | None) -> pl.DataFrame:
         """Encoded rows as the table has them, with the given columns last."""
@@ -421,9 +414,9 @@ class Schema(Saved):
             recorded: Whether numbers in an interval that is always recorded as such are written so, and those that are
                 missing wherever others have a certain value are left out.
         """
-        drawn, known = x.detach().double().cpu().numpy(), self.fields
+        drawn, known = self.missingness.emptied(x.detach().double().cpu()), self.fields
         together = self.follow_names or self.compositions or self.weeks
-        snapped = self._snapped(drawn) if together else self._holed(self._values(drawn), drawn)
+        snapped = self._snapped(drawn) if together else self._values(drawn.numpy())
         for week in self.weeks:
             week.joined(snapped)
         if self.follow_names:
