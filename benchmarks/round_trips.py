@@ -59,12 +59,13 @@ def through(way: list[Map], u: Tensor) -> Tensor:
 
 def rounding(way: list[Map], u: Tensor, eps: float) -> Tensor:
     """The rounding effect c of every row."""
-    total, end = torch.zeros(len(u), dtype=u.dtype), through(way, u)
-    for place in range(len(way)):
-        unit = (1 + u.abs().amax(-1, keepdim=True)) * eps
-        moved = through(way[place:], u + unit * torch.randn(DIRECTIONS, *u.shape, dtype=u.dtype)) - end
-        total += moved.abs().amax((0, -1))
-        u = way[place](u)
+    carried = u[None]  # first the rows, then those perturbed at each layer so far: all take the same steps
+    for step in way:
+        unit = (1 + carried[0].abs().amax(-1, keepdim=True)) * eps
+        moved = carried[0] + unit * torch.randn(DIRECTIONS, *u.shape, dtype=u.dtype)
+        carried = step(torch.cat([carried, moved]))
+    end, moved = carried[0], carried[1:] - carried[0]
+    total = moved.abs().amax(-1).unflatten(0, (len(way), DIRECTIONS)).amax(1).sum(0)
     return total + (1 + end.abs().amax(-1)) * eps
 
 
