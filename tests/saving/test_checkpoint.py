@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pushforward as pf
+from pushforward.saving import checkpoint
 from pushforward.saving.checkpoint import CheckpointError, load_extra
-from pushforward.transforms import Compose, Standardize
+from pushforward.transforms import Columns, Compose, Extended, Histogram, Standardize
 from pushforward.transforms.precision import Precision
 from pushforward.transforms.remainder import Remainder
 
@@ -186,6 +187,14 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated(model, monkeypatc
     with pytest.raises(CheckpointError, match=r"far larger than its weights|does not fit|cannot be built"):
         pf.load(model)
     assert largest < 2**26
+
+
+def test_small_numbers_in_a_map_are_taken_for_no_sizes(tmp_path, monkeypatch):
+    """What may be large is tried on the meta device first, for which PyTorch imports its compiler: a second."""
+    spikes = Extended(Histogram([0.0, 1.0, 2.0], [0.1, 0.5, 0.9]), (0.0, 1.0, 0.5), None)
+    pf.save(pf.Flow(Columns([spikes]), 1), tmp_path / "model")
+    monkeypatch.setattr(checkpoint, "_elements", None)
+    pf.load(tmp_path / "model")
 
 
 def test_a_header_of_very_many_tensors_is_refused_unread(model):

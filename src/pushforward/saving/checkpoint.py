@@ -241,7 +241,7 @@ class _Bound:
     def __call__(self, operator: Any, args: Any, kwargs: Any) -> Any:
         self.operations -= 1
         new = not writes(operator) and not operator.is_view
-        large = new and _most([*args, *kwargs.values()]) > self.left
+        large = new and _most([*args, *kwargs.values()], takes_device(operator)) > self.left
         if self.operations < 0 or (large and _elements(operator, args, kwargs) > self.left):
             raise ValueError(TOO_LARGE)
         result = operator(*args, **kwargs)
@@ -249,9 +249,9 @@ class _Bound:
         return result
 
 
-def _most(given: Sequence[Any]) -> float:
+def _most(given: Sequence[Any], makes: bool) -> float:
     """More numbers than an operation can return: all that it is given, multiplied; numbers count twice, as an identity
-    matrix has the square of its size, and small ones as their inverse, as they may be steps of a range."""
+    matrix has the square of its size, and small ones as their inverse if it makes tensors of none, as in a range."""
     most = 1.0
     for value in given:
         if isinstance(value, Tensor):
@@ -259,9 +259,9 @@ def _most(given: Sequence[Any]) -> float:
         elif isinstance(value, list | tuple) and all(isinstance(size, int) for size in value):
             most *= math.prod(max(abs(size), 1) for size in value)
         elif isinstance(value, list | tuple):
-            most *= _most(value)
+            most *= _most(value, makes)
         elif isinstance(value, int | float) and value and math.isfinite(value):
-            most *= max(abs(value), 1 / abs(value)) ** 2
+            most *= max(abs(value), 1 / abs(value) if makes else 1) ** 2
     return most
 
 
