@@ -1,10 +1,11 @@
 """Regions and quantiles with known answers: mixtures of Gaussians with a category, which the guide has to integrate.
 
-    [BENCH_ROWS=5000] [BENCH_MIXTURES=4] python benchmarks/jobs/regions.py [--quick]
+    [BENCH_ROWS=5000] [BENCH_MIXTURES=12] python benchmarks/jobs/regions.py [--quick]
 
 A table of five numbers and a category is drawn from a random mixture and fitted; then the density is replaced by the
 mixture itself, without its closed forms, so that every error is one of the answers. A hundred regions of probability
-3e-6 to 3e-5 are asked at once, and quantiles of a column given none to three others one after another.
+3e-6 to 3e-5 are asked at once, then a hundred that are not rare, half of them given a number: how far off they are, and
+how many of their 95 % intervals hold the truth; and quantiles of a column given none to three others one by one.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from measure.jobs import main, row
 from measure.results import Row
 
 NUMBERS, CODES = 5, "abc"
-ROWS, MIXTURES = int(os.environ.get("BENCH_ROWS", "5000")), int(os.environ.get("BENCH_MIXTURES", "4"))
-REGIONS, RARE, QUANTILES = 100, (3e-6, 3e-5), 12
+ROWS, MIXTURES = int(os.environ.get("BENCH_ROWS", "5000")), int(os.environ.get("BENCH_MIXTURES", "12"))
+REGIONS, RARE, COMMON, QUANTILES = 100, (3e-6, 3e-5), (0.01, 0.99), 12
 Q = (0.05, 0.25, 0.5, 0.75, 0.95)
 Box = dict[int, tuple[float, float]]
 
@@ -69,35 +70,39 @@ class Mixture(Density):
             parts.append(np.log(weight) + normal + torch.from_numpy(np.log(self.shares[k]))[code])
         return torch.stack(parts).logsumexp(0)
 
-    def mass(self, box: Box) -> float:
-        """The probability of ranges of some numbers."""
-        columns = sorted(box)
-        low, high = np.array([box[j] for j in columns]).T
-        return float(
-            sum(
-                weight
-                * multivariate_normal.cdf(
-                    high, mean[columns], covariance[np.ix_(columns, columns)], lower_limit=low, releps=1e-6
-                )
-                for weight, mean, covariance in zip(self.weights, self.means, self.covariances, strict=True)
-            )
-        )
+    def _generate(self, batch: torch.Size, context: Any, generator: Any, temperature: float) -> Tensor:
+        self.rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
+        x, codes = self.draw(batch.numel())
+        return torch.from_numpy(np.column_stack([x, [CODES.index(code) for code in codes]])).view(*batch, -1)
 
-    def quantiles(self, j: int, given: dict[int, float]) -> tuple[NDArray[np.float64], float]:
-        """Quantiles of a number given others, and its standard deviation."""
+    def mass(self, box: Box, code: str | None = None, given: dict[int, float] | None = None) -> float:
+        """The probability of ranges of some numbers, and of a code, given values of other numbers."""
+        columns, total = sorted(box), 0.0
+        low, high = np.array([box[j] for j in columns]).T
+        for k, (weight, mean, covariance) in enumerate(self.conditionals(columns, given or {})):
+            share = 1.0 if code is None else self.shares[k][CODES.index(code)]
+            total += weight * share * multivariate_normal.cdf(high, mean, covariance, lower_limit=low, releps=1e-6)
+        return float(total)
+
+    def conditionals(self, columns: list[int], given: dict[int, float]) -> list[tuple[float, Any, Any]]:
+        """The Gaussians of some numbers given others, and their weights."""
         known, parts = sorted(given), []
         values = np.array([given[i] for i in known])
         for weight, mean, covariance in zip(self.weights, self.means, self.covariances, strict=True):
+            centre, spread = mean[columns], covariance[np.ix_(columns, columns)]
             if known:
-                among = covariance[np.ix_(known, known)]
-                towards = np.linalg.solve(among, covariance[known, j])
-                weight *= multivariate_normal.pdf(values, mean[known], among)
-                moved = mean[j] + towards @ (values - mean[known]), covariance[j, j] - towards @ covariance[known, j]
-            else:
-                moved = mean[j], covariance[j, j]
-            parts.append((weight, moved[0], np.sqrt(moved[1])))
+                among, across = covariance[np.ix_(known, known)], covariance[np.ix_(known, columns)]
+                towards = np.linalg.solve(among, across)
+                weight = weight * multivariate_normal.pdf(values, mean[known], among)
+                centre, spread = centre + (values - mean[known]) @ towards, spread - across.T @ towards
+            parts.append((float(weight), centre, spread))
+        total = sum(weight for weight, _, _ in parts)
+        return [(weight / total, centre, spread) for weight, centre, spread in parts]
+
+    def quantiles(self, j: int, given: dict[int, float]) -> tuple[NDArray[np.float64], float]:
+        """Quantiles of a number given others, and its standard deviation."""
+        parts = [(w, centre[0], np.sqrt(spread[0, 0])) for w, centre, spread in self.conditionals([j], given)]
         w, centre, scale = np.array(parts).T
-        w = w / w.sum()
         spread = np.sqrt(w @ (scale**2 + centre**2) - (w @ centre) ** 2)
         found = [brentq(lambda x, p=p: w @ norm.cdf(x, centre, scale) - p, -60, 60) for p in Q]
         return np.array(found), float(spread)
@@ -115,6 +120,25 @@ def rare(truth: Mixture, n: int) -> list[tuple[Box, float]]:
     return found
 
 
+def common(truth: Mixture, model: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How far the answers to questions that are not rare lie from the truth, and their standard errors."""
+    x, codes = truth.draw(2000)
+    asked, given, masses = [], [], []
+    while len(asked) < REGIONS:
+        columns = truth.rng.permutation(NUMBERS)[: truth.rng.integers(2, 5)].tolist()
+        one, other, seen = truth.rng.choice(len(x), 3)
+        known = {} if len(asked) < REGIONS // 2 else {columns[-1]: float(x[seen, columns[-1]])}
+        box = {j: (float(min(x[[one, other], j])), float(max(x[[one, other], j]))) for j in columns[:-1]}
+        code = str(codes[one]) if truth.rng.random() < 0.5 else None
+        if COMMON[0] <= (mass := truth.mass(box, code, known)) <= COMMON[1]:
+            asked.append({f"x{j}": ends for j, ends in box.items()} | ({} if code is None else {"c": code}))
+            given.append([known.get(j) for j in range(NUMBERS)])
+            masses.append(mass)
+    cells = pl.DataFrame(given, schema=[f"x{j}" for j in range(NUMBERS)], orient="row", strict=False)
+    value, error = model.probability(asked, cells.cast(pl.Float64), errors=True)
+    return value - masses, error
+
+
 def run(case: str) -> list[Row]:
     seed, rows = int(case.split()[1]), int(case.split()[3])
     truth = Mixture(seed)
@@ -127,6 +151,7 @@ def run(case: str) -> list[Row]:
     value = model.probability([{f"x{j}": ends for j, ends in box.items()} for box, _ in boxes])
     seconds = time.process_time() - started
     away = np.abs(value / np.array([mass for _, mass in boxes]) - 1)
+    far, error = common(truth, model)
     worst = []
     for k in range(QUANTILES):
         j, *others = truth.rng.permutation(NUMBERS).tolist()
@@ -137,6 +162,15 @@ def run(case: str) -> list[Row]:
     return [
         row(f"{case}, seconds of {REGIONS} regions", "what is asked", seconds, 5.0, higher=False),
         row(f"{case}, share within 10 %", "what is asked", float((away < 0.1).mean()), 0.99, higher=True),
+        row(f"{case}, mean error of a probability", "what is asked", float(np.abs(far).mean()), 0.005, higher=False),
+        row(f"{case}, largest error", "what is asked", float(np.abs(far).max()), 0.005, higher=False),
+        row(
+            f"{case}, share within 95 % intervals",
+            "what is asked",
+            float((np.abs(far) <= 1.96 * error).mean()),
+            0.93,
+            higher=True,
+        ),
         row(f"{case}, worst quantile, deviations", "what is asked", max(worst), 0.02, higher=False),
     ]
 

@@ -240,17 +240,6 @@ class AnyOrder(Density):
             found.append(self.conditionals.tail(j, v[j], params[rows.start : rows.stop], standard))
         return torch.where(x.isnan(), 0.0, torch.stack(found, 1))
 
-    @torch.no_grad()
-    def middle(self, x: Tensor, j: int, context: Tensor | None = None) -> Tensor:
-        """The median of entry j given all others that were observed, ``(*batch,)``; of a category, the likeliest."""
-        x, context = self._check(x, context)
-        batch, x = x.shape[:-1], x.reshape(-1, len(self.classes))
-        read, others = self._read(x)[1], ~x.isnan().t()
-        others[j] = False
-        params = self.net.params(self.net(read * others[self.entry], self._rows(context, batch)), j)
-        v = self.conditionals.middle(j, params, self._standard(j, others, read[self._first_read]))
-        return self._in_units(j, v.to(x.dtype))[0].view(batch)
-
     def _standard(self, j: int, known: Tensor, read: Tensor) -> Standard | None:
         """The normal conditional of entry j given the known numbers, if there is one."""
         if self.normal is None:
@@ -368,7 +357,7 @@ class AnyOrder(Density):
             found, slope = self._in_units(j, v.to(x.dtype))
             return found, v, log_p - slope.to(log_p)
         parts = parts_of(x)
-        low, high = self._ends(j, parts, params, standard)
+        low, high = self.noise_of_ends(j, torch.stack(parts[:2]), params, standard)
         inside = torch.where(partly, squeezed(z.double(), low, high).to(z), z)
         v, log_p = self.conditionals.draw(j, inside, params, temperature, standard)
         found, slope = self._in_units(j, v.to(x.dtype))
@@ -383,7 +372,7 @@ class AnyOrder(Density):
         A measurement's is an integral over the true value, by Gauss and Hermite.
         """
         noisy = parts.error > 0
-        mass = log_mass(*self._ends(j, parts, params, standard))
+        mass = log_mass(*self.noise_of_ends(j, torch.stack(parts[:2]), params, standard))
         if not noisy.any():
             return mass
         nodes, weights = (torch.from_numpy(part).to(mass) for part in np.polynomial.hermite_e.hermegauss(NODES))
@@ -392,9 +381,9 @@ class AnyOrder(Density):
         log_p = torch.where(z.isfinite(), slope - 0.5 * z.square() - 0.5 * math.log(2 * math.pi), LEAST)
         return torch.where(noisy, (log_p + (weights / weights.sum()).log()[:, None]).logsumexp(0), mass)
 
-    def _ends(self, j: int, parts: Parts, params: Tensor, standard: Standard | None) -> tuple[Tensor, Tensor]:
-        """Both ends of intervals as standard normal noise; those of all numbers for a measurement."""
-        low, high = self.noise_of(j, torch.stack([parts.low, parts.high]), params, standard)[0]
+    def noise_of_ends(self, j: int, ends: Tensor, params: Tensor, standard: Standard | None) -> tuple[Tensor, Tensor]:
+        """Both ends ``(2, ..., n)`` of intervals as standard normal noise; those of all numbers where they are NaN."""
+        low, high = self.noise_of(j, ends.flatten(0, -2), params, standard)[0].view(ends.shape)
         return low.nan_to_num(-INFINITE), high.nan_to_num(INFINITE)
 
     def noise_of(self, j: int, x: Tensor, params: Tensor, standard: Standard | None) -> tuple[Tensor, Tensor]:

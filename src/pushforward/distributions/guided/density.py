@@ -289,7 +289,7 @@ class Guided(Density):
             Veach, Guibas (1995), Optimally combining sampling techniques for Monte Carlo rendering: the balance
             heuristic.
         """
-        rows = self._holed(x, context, seed, None)
+        rows = self._holed(x, context, seed)
         places = torch.arange(len(rows), device=x.device).split(max(BATCH // draws, 1))
         filled, log_w = zip(*(self._balanced(rows[some], draws // 2) for some in places), strict=True)
         return torch.cat(filled, 1), torch.cat(log_w, 1)
@@ -402,7 +402,7 @@ class Guided(Density):
         return torch.where(log_p.isnan(), -math.inf, log_p)  # outside a support: no density
 
     def _holed(
-        self, x: Tensor, context: Tensor | None, seed: int, spread: Spread | None, region: Region | None = None
+        self, x: Tensor, context: Tensor | None, seed: int, spread: Spread | None = None, region: Region | None = None
     ) -> RowsWithHoles:
         x, context = self._check(x.to(self.device), None if context is None else context.to(self.device))
         if x.dim() != 2:

@@ -106,12 +106,6 @@ class Conditionals(NamedTuple):
         z = self.number_noise(v[None], params, standard and (standard[0][None], standard[1][None]))[0][0].double()
         return math.log(2) + torch.special.log_ndtr(-z.abs()).nan_to_num(nan=-math.inf)
 
-    def middle(self, j: int, params: Tensor, standard: Standard | None = None) -> Tensor:
-        """The median of entry j, standardised; the likeliest code of a category; ``(n,)``."""
-        if self.classes[j]:
-            return params.argmax(0).to(params)
-        return self.draw_number(torch.zeros_like(params[0]), params, standard)[0]
-
     def draw_number(self, z: Tensor, params: Tensor, standard: Standard | None = None) -> tuple[Tensor, Tensor]:
         """A standardised number from noise z, and its log-density; both ``(n,)``."""
         z = z[:, None]

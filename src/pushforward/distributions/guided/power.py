@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .density import BATCH, SHARED, Guided, Spread
+from .density import BATCH, SHARED, Guided
 from .holes import pieces
 from .weights import tempered
 
@@ -17,9 +17,7 @@ HIDDEN = 0.2  # fraction of the entries
 
 
 @torch.no_grad()
-def best_power(
-    guided: Guided, x: Tensor, context: Tensor | None = None, *, seed: int = 0, spread: Spread | None = None
-) -> float:
+def best_power(guided: Guided, x: Tensor, context: Tensor | None = None, *, seed: int = 0) -> float:
     r"""The power of the weights whose draws predict held-out entries best.
 
     A fifth of the entries h of each row is hidden and drawn; draws H, H' of the guide, weighted by powers of p / q,
@@ -38,22 +36,14 @@ def best_power(
     asked = pieces(hidden.any(1), BATCH // CANDIDATES)
     if not asked:
         return 1.0
-    score = torch.cat([_scores(guided, x, hidden, context, some, seed, spread) for some in asked], 1)
+    score = torch.cat([_scores(guided, x, hidden, context, some, seed) for some in asked], 1)
     return POWERS[int(score[:, score.isfinite().all(0)].sum(1).argmin())]  # the first of ties
 
 
-def _scores(
-    guided: Guided,
-    x: Tensor,
-    hidden: Tensor,
-    context: Tensor | None,
-    some: Tensor,
-    seed: int,
-    spread: Spread | None,
-) -> Tensor:
+def _scores(guided: Guided, x: Tensor, hidden: Tensor, context: Tensor | None, some: Tensor, seed: int) -> Tensor:
     """The score of each power for some of the rows, ``(powers, rows)``."""
     x, hidden, context = x[some], hidden[some], None if context is None else context[some]
-    rows = guided._holed(x.masked_fill(hidden, math.nan), context, seed, spread)
+    rows = guided._holed(x.masked_fill(hidden, math.nan), context, seed)
     found, log_w = guided._mirrored(rows, CANDIDATES)
     drawn, truth, mask = _read(guided, found), _read(guided, x[None]), hidden[:, guided.guide.entry]
     drawn, order = drawn.sort(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ...numerics.partly_known import INFINITE
+from ...numerics.partly_known import log_mass, squeezed
 
 if TYPE_CHECKING:
     from .anyorder import AnyOrder
@@ -79,11 +78,10 @@ class Inside:
             params = params.masked_fill(~self.region.codes[j][:, at % self.n], -torch.inf)
         elif j in self.region.numbers:
             ends = self.region.numbers[j][..., at % self.n]
-            z_ends = guide.noise_of(j, ends.flatten(0, 1), params, standard)[0].view(ends.shape)
-            low, high = z_ends[0].nan_to_num(-INFINITE), z_ends[1].nan_to_num(INFINITE)
+            low, high = guide.noise_of_ends(j, ends, params, standard)
             high = torch.where(ends[0] >= ends[1], low, high)  # rows with fewer intervals than others have empty ones
             scale = self.scale[at]
-            z = scale * into(below(z / scale), low / scale, high / scale)
+            z = scale * into(torch.special.log_ndtr(z / scale).exp(), low / scale, high / scale)
             self.z[at, j] = z = z.nan_to_num(0.0)  # where nothing is inside, the draw has no weight
             for k, wide in enumerate(self.scales):
                 self.log_mass[k, at] += masses(low / wide, high / wide).sum(0).log()
@@ -98,16 +96,9 @@ class Inside:
         return inside.gather(0, (inside - x).abs().argmin(0, keepdim=True))[0]
 
 
-def below(z: Tensor) -> Tensor:
-    r""":math:`\Phi(z)`, to full relative precision in the lower tail, which ``torch.special.ndtr`` does not have."""
-    return 0.5 * torch.erfc(-math.sqrt(0.5) * z)
-
-
 def masses(low: Tensor, high: Tensor) -> Tensor:
-    r""":math:`\Phi(b) - \Phi(a)` of intervals, to full relative precision in both tails; float64, 0 where a >= b."""
-    right = low + high > 0  # there the tails of -z are precise
-    start, stop = torch.where(right, -high, low), torch.where(right, -low, high)
-    return (below(stop) - below(start)).clamp_min(0.0)
+    r""":math:`\Phi(b) - \Phi(a)` of intervals, to full relative precision in both tails; 0 where a >= b."""
+    return log_mass(low, high).exp().masked_fill(low >= high, 0.0)
 
 
 def into(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -125,8 +116,4 @@ def into(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
     place = u * ends[-1]
     which = (place >= ends[:-1]).sum(0, keepdim=True)
     low, high, mass, end = (part.gather(0, which)[0] for part in (low, high, mass, ends))
-    share = 1 - (end - place) / mass
-    right = low + high > 0
-    share = torch.where(right, 1 - share, share).clamp(0.0, 1.0)
-    z = torch.special.ndtri(below(torch.where(right, -high, low)) + share * mass)
-    return torch.where(right, -z, z).clamp(low, high)
+    return squeezed(torch.special.ndtri((1 - (end - place) / mass).clamp(0, 1)), low, high)

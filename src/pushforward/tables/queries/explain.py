@@ -42,6 +42,7 @@ LEAST = -1e4  # log tail probability, in nats, of what cannot be
 ODD = 0.01  # the share of usual rows that are odder, or of which any cell fits as little
 STARTS = 6  # cells to begin with
 TOGETHER = 4096  # rows, each with one set of cells or another left out
+COLD = 1e-6  # a temperature at which a category is drawn as its likeliest value
 
 
 def explain(model: TableModel, rows: Rows, chosen: np.ndarray, seed: int = 0) -> pl.DataFrame:
@@ -231,7 +232,8 @@ def expected(model: TableModel, rows: Rows, j: int) -> Tensor:
     x, context = _middles(model, rows), rows.context
     x[:, j] = math.nan
     x = as_if_seen(x, guided.tell)
-    middle = guided.guide.middle(x, j, context).double().cpu()
+    z = torch.zeros_like(x, dtype=guided.guide.loc.dtype)
+    middle = guided.guide.fill(x, z, context, order=[j], temperature=COLD)[0][:, j].double().cpu()
     found = torch.from_numpy(kind.snap(middle.numpy()))
     if not (kind.typical and not kind.classes):
         return found
