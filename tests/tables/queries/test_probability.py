@@ -200,6 +200,9 @@ def test_what_is_not_rare_is_as_certain_as_many_draws(monkeypatch: pytest.Monkey
     assert error < 0.005  # 0.055 by the guide alone
     drawn = model.sample(20_000, random_state=3)
     assert abs(value - (drawn["z"] >= 0.5).mean()) < 4 * np.hypot(error, 0.0035)
+    monkeypatch.setattr("pushforward.tables.queries.probability.POINTS", 50_000)
+    beside = model.probability({"z": (0.5, None)}, pl.DataFrame({"x": [None, *[0.5] * 9]}), errors=True)
+    assert beside[1][0] == pytest.approx(error, rel=0.1)  # rows of which numbers are known share other draws
     for given, text in (("x > 0", "x > 0"), ({"side": "right"}, "side = 'right'")):
         value, error = model.probability({"z": (0.5, None)}, given, errors=True)
         assert error < 0.005

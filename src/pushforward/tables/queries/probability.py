@@ -12,6 +12,7 @@ draws of the joint itself are counted, beside those of the guide if numbers are 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -86,8 +87,9 @@ def probability(model: TableModel, wheres: Sequence[Where], known: Known, seed: 
     asked = [Asked(*(part[place % len(part)] for part in each)) for place in range(n)]
     found = Share(*(torch.full((len(known),), math.nan, dtype=torch.float64) for _ in "ve"))
     which = torch.arange(len(known)) % n
-    for bound in (False, True):
-        some = ~known.strange & (known.bound == bound)
+    plain = no_numbers(model, known.rows)
+    for bound, alike in itertools.product((False, True), repeat=2):
+        some = ~known.strange & (known.bound == bound) & (plain == alike)
         if some.any():
             own = known[some]
             answer = partial(_of_draws, told=own.told) if bound else _probability
@@ -107,18 +109,23 @@ def said_of(found: Share, where: Any, known: Known) -> tuple[str, ...]:
 
 
 def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int) -> Share:
-    """The same for some rows, with which of the questions each has, ``(n,)``."""
+    """The same for some rows, of all or none of which numbers are known, with which of the questions each has."""
     alone = bool(rows.x.isnan().all())
     if alone and _is_exact(model, asked):
         return _of_one_column(model, rows, asked, which)
     if alone and model.guided is None:
         return _of_draws(model, rows, asked, which, seed)
-    found = _by_guide(model, rows, asked, which, seed, PRECISE[0])
-    spread = found.value * (1 - found.value)  # what is not rare is told sooner by draws of the density
-    plain, weighted = no_numbers(model, rows), (spread / most_draws(len(rows), FEWEST, MOST, POINTS)).sqrt()
-    close = torch.where(plain, (spread / DRAWN).sqrt().clamp_max(CLOSE), weighted.clamp_min(FAIR)).minimum(spread / 2)
-    fair = torch.where(plain, FAIR, CLOSE)
-    for least, answer in ((close, _of_draws), (fair, partial(_by_guide, precise=PRECISE[1]))):
+    first, rough, sure = (partial(_by_guide, precise=precise) for precise in (math.inf, *PRECISE))
+    plain = bool(no_numbers(model, rows).all())
+    found = (first if plain else rough)(model, rows, asked, which, seed)
+    draws = DRAWN if plain else most_draws(len(rows), FEWEST, MOST, POINTS)
+    for answer in (_of_draws, rough, sure) if plain else (_of_draws, sure):
+        spread = found.value * (1 - found.value)
+        if answer is _of_draws:  # what is not rare is told sooner by draws of the density
+            close = (spread / draws).sqrt()
+            least = (close.clamp_max(CLOSE) if plain else close.clamp_min(FAIR)).minimum(spread / 2)
+        else:
+            least = PRECISE[0] * spread if answer is rough else torch.full_like(spread, FAIR if plain else CLOSE)
         some = (found.error > least).nonzero()[:, 0]
         if not len(some):
             continue
@@ -137,9 +144,9 @@ def _by_guide(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tens
         present = _present(model, rows, asked, which)
         found = Share(*(part * present for part in _in_region(model, rows, asked, which, seed, precise)))
     if any(each.rest for each in both):
-        found = found.times(_counted(model, rows, both, which, seed))
+        found = found.times(_counted(model, rows, both, which, seed, precise))
     if any(each.given.rest for each in asked):
-        found = found.of(_counted(model, rows, [each.given for each in asked], which, seed))
+        found = found.of(_counted(model, rows, [each.given for each in asked], which, seed, precise))
     return found
 
 
@@ -207,7 +214,7 @@ def log_masses(
         unions: The regions of some unions.
         which: The union of each row, ``(n,)``.
         seed: Seed of all draws.
-        precise: The standard error, in nats, from which a region gets no more draws.
+        precise: The standard error, in nats, from which a region gets no more draws; infinite for the first alone.
         points: Draws for all of them together, as long as each gets a few.
     """
     parts: list[tuple[Tensor, Region]] = []  # rows, and one of the regions that make up theirs
@@ -241,7 +248,7 @@ def _log_mass(
         found,
         rows[at].context,
         draws=draws,
-        most=MOST if draws == FIRST else draws,
+        most=MOST if draws == FIRST and precise < math.inf else draws,
         precise=precise,
         points=points,
         replicates=REPLICATES if draws == FIRST else 1,
@@ -280,10 +287,10 @@ def _present(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tenso
     return value
 
 
-def _counted(model: TableModel, rows: Rows, wheres: Sequence[Where], which: Tensor, seed: int) -> Share:
+def _counted(model: TableModel, rows: Rows, wheres: Sequence[Where], which: Tensor, seed: int, precise: float) -> Share:
     """The share of rows for which the rest of a condition holds, among those in its region, by weighted draws."""
     value, error = torch.ones(len(rows), dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64)
-    draws = most_draws(len(rows), FEWEST, COUNTED, POINTS)
+    draws = most_draws(len(rows), FEWEST, COUNTED if precise < math.inf else FIRST, POINTS)
     for place in range(len(rows)):  # one at a time: conditions differ, and are decided on cells as they are written
         where, one = wheres[int(which[place])], rows[place : place + 1]
         if not where.rest:
@@ -307,14 +314,12 @@ def _of_draws(
 ) -> Share:
     """The share of draws of the density for which a condition holds, among those that are as known and as given; of
     those that agree with what rows say of columns that follow from others, if they are told."""
-    shares, plain = [], no_numbers(model, rows)
-    alike = rows.context is None and told is None and bool(plain.all())  # then all have the same draws
+    shares, plain = [], told is None and bool(no_numbers(model, rows).all())
+    alike = plain and rows.context is None  # then all have the same draws
+    draws = most_draws(1 if alike else len(rows), FEWEST, DRAWN if plain else MOST, POINTS)
     for place in range(len(rows)):
         one, (where, given) = rows[place : place + 1], asked[int(which[place])]
         if not alike or not place:
-            draws = most_draws(
-                1 if alike else len(rows), FEWEST, DRAWN if plain[place] and told is None else MOST, POINTS
-            )
             own = None if told is None else told[torch.tensor([place])]
             x, log_w = (part[:, 0] for part in of_density(model, one, draws, seed, own))
             x, frame = _written(model, x, one if own is None else Rows(x), Region({}), seed)
