@@ -407,3 +407,12 @@ def test_a_share_of_a_whole_that_was_told_as_smaller_is_one() -> None:
     value, error = part.of(whole)
     assert value.item() == 1.0
     assert error.item() > 1.0
+
+
+def test_draws_far_from_the_training_rows_count_as_little_as_they_are_drawn(
+    model: pf.TableDensity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = model.schema.features.index("x")
+    monkeypatch.setattr(type(model.schema), "far", lambda _, x: x[..., where] > 2)
+    value, error = model.probability("x > 1", errors=True)
+    assert abs(value - (model.sample(10_000, random_state=5)["x"] > 1).mean()) < 4 * np.hypot(error, 0.004)

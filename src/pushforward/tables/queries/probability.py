@@ -33,6 +33,7 @@ from .known import Known
 from .one_column import has_one_column, only_column
 from .query import most_draws
 from .region import Region, stacked
+from .sample import near_draws
 from .told import Told
 from .weighted_column import error_of_share
 from .where import Where
@@ -348,7 +349,8 @@ def of_density(model: TableModel, rows: Rows, draws: int, seed: int, told: Told 
         return told.weighted(model, Rows(there, rows.context), draws, seed, alike=True)
     if bool(no_numbers(model, rows).all()):
         generator, context = torch.Generator(model.device).manual_seed(seed), rows.to(model.device).context
-        x = model.density.sample((draws,), context, generator=generator).view(draws, -1, rows.x.shape[1])
+        context = torch.empty(1, 0) if context is None else context
+        x = near_draws(model, context.repeat(draws, 1), generator).view(draws, -1, rows.x.shape[1])
         return x.cpu().expand(draws, *rows.x.shape), torch.zeros(draws, len(rows), dtype=torch.float64)
     x, log_w = model.guide_for("answers no such question").balanced(rows.x, rows.context, draws=draws, seed=seed)
     return torch.where(rows.x.isnan(), x.cpu(), rows.x), log_w.cpu()

@@ -58,20 +58,20 @@ def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float
     generator = torch.Generator(model.device).manual_seed(seed)
     context = torch.empty(len(known.strange), 0) if context is None else context.to(model.device)
     whole = context.repeat_interleave(n, 0)
-    x = torch.cat([_drawn(model, part, generator, temperature) for part in whole.split(BATCH)])
+    x = torch.cat([near_draws(model, part, generator, temperature) for part in whole.split(BATCH)])
     x = model.schema.missingness.drawn(x, generator).view(len(known.rows.x), n, x.shape[1])
     return x.masked_fill(known.strange[:, None, None].to(x.device), torch.nan)
 
 
-def _drawn(
-    model: TableModel, context: Tensor, generator: torch.Generator, temperature: float, rounds: int = ROUNDS
+def near_draws(
+    model: TableModel, context: Tensor, generator: torch.Generator, temperature: float = 1.0, rounds: int = ROUNDS
 ) -> Tensor:
     """A draw for each context, ``(n, context features)``; draws far from the training rows are drawn again."""
     asked: tuple[Any, ...] = ((), context) if context.shape[1] else ((len(context),),)
     x = model.density.sample(*asked, generator=generator, temperature=temperature)
     far = (model.schema.far(x).to(x.device) | ~x.isfinite().all(1)).nonzero()[:, 0]
     if rounds and len(far):
-        x[far] = _drawn(model, context[far], generator, temperature, rounds - 1)
+        x[far] = near_draws(model, context[far], generator, temperature, rounds - 1)
     return x
 
 
