@@ -123,7 +123,9 @@ def rare(truth: Mixture, n: int) -> list[tuple[Box, float]]:
 def common(truth: Mixture, model: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How far the answers to questions that are not rare lie from the truth, and their standard errors."""
     x, codes = truth.draw(2000)
-    asked, given, masses = [], [], []
+    asked: list[dict[str, Any]] = []
+    given: list[list[float | None]] = []
+    masses: list[float] = []
     while len(asked) < REGIONS:
         columns = truth.rng.permutation(NUMBERS)[: truth.rng.integers(2, 5)].tolist()
         one, other, seen = truth.rng.choice(len(x), 3)
@@ -136,7 +138,7 @@ def common(truth: Mixture, model: Any) -> tuple[NDArray[np.float64], NDArray[np.
             masses.append(mass)
     cells = pl.DataFrame(given, schema=[f"x{j}" for j in range(NUMBERS)], orient="row", strict=False)
     value, error = model.probability(asked, cells.cast(pl.Float64), errors=True)
-    return value - masses, error
+    return value - np.array(masses), error
 
 
 def run(case: str) -> list[Row]:
