@@ -238,7 +238,7 @@ def test_groups_too_many_for_names_do_not_replace_what_is_known_of_their_members
 
 
 def test_draws_scores_fillings_and_saved_models_keep_what_follows(tmp_path: Path) -> None:
-    for frame, name in ((SCHOOLS, "gender"), (BIRTHS, "low")):
+    for frame, name in ((SCHOOLS, "gender"), (BIRTHS, "low"), (claims(1500, seed=0).drop("state"), "rate")):
         model = pf.TableDensity("maf", layers=1, hidden=(8,), steps=10).fit(frame)
         drawn = model.sample(300, random_state=0)
         assert drawn.columns == frame.columns

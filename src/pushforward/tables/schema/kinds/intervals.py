@@ -35,6 +35,11 @@ class Intervals(Kind):
             low, width = np.where(x == value, below, low), np.where(x == value, wide, width)
         return x + low, width
 
+    def spread(self, x: Numbers, random: np.random.Generator) -> Numbers:
+        """A point in each value's cell, as a density sees it."""
+        low, width = self.cells_of(x)
+        return np.asarray(low + width * random.random(len(x)))
+
     def between(self, low: float, high: float) -> Numbers:
         """The cells of the values from ``low`` to ``high``, together, ``(2, intervals)``: disjoint, in increasing
         order, and infinite where nothing lies beyond."""

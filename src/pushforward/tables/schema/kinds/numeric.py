@@ -107,8 +107,7 @@ class Numeric(Intervals):
 
     def quantiles_of_cells(self, x: Numbers) -> tuple[float, ...]:
         """Quantiles of the values spread over their cells, strictly increasing."""
-        low, width = self.cells_of(x)
-        ends = np.quantile(low + width * np.random.default_rng(0).random(len(x)), np.linspace(0, 1, FILL))
+        ends = np.quantile(self.spread(x, np.random.default_rng(0)), np.linspace(0, 1, FILL))
         least = 1e-3 * max(float(ends[-1] - ends[0]), 1e-6 * float(np.abs(ends).max())) / FILL
         return tuple((np.maximum.accumulate(ends - least * np.arange(FILL)) + least * np.arange(FILL)).tolist())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..kinds.base import Numbers
 from ..kinds.numeric import Numeric
 from .base import Dependency, Relation, Rows
 from .formula import scale_of
-from .gain import FEWEST, gained, mapped, spread
+from .gain import FEWEST, gained, mapped
 from .sums import Sum
 
 MARGIN = 1.25  # room for the cells of zeros, in multiples of what they need
@@ -64,31 +64,29 @@ class Composition(Relation):
 
 def compositions(columns: Sequence[Column], relations: Sequence[Dependency], values: Rows) -> tuple[Composition, ...]:
     """Sums whose parts are never negative; by their ratios, where held-out rows are likelier so."""
-    known = {column.name: column for column in columns}
-    found: list[Composition] = []
-    taken: set[str] = set()
+    kinds = {column.name: kind for column in columns if (kind := scale_of(column)) is not None}
+    found, taken = list[Composition](), set[str]()
     for relation in relations:
-        each = _composition(relation, known) if isinstance(relation, Sum) else None
+        each = _composition(relation, kinds) if isinstance(relation, Sum) else None
         if each is not None and not taken & {*each.parts, *each.wholes}:
-            found.append(replace(each, ratios=_gains(each, known, values)))
+            found.append(replace(each, ratios=_gains(each, kinds, values)))
             taken |= {*each.parts, *each.wholes}
     return tuple(found)
 
 
-def _composition(relation: Sum, known: dict[str, Column]) -> Composition | None:
+def _composition(relation: Sum, kinds: Mapping[str, Numeric]) -> Composition | None:
     """A sum as parts of a whole, if it may be one."""
     signs = dict(zip(relation.inputs, relation.weights, strict=True))
     parts = tuple(name for name, sign in signs.items() if sign == -1)
     wholes = tuple(name for name, sign in signs.items() if sign == 1)
-    kinds = {name: kind for name in signs if name in known and (kind := scale_of(known[name])) is not None}
-    if not 0 < len(parts) <= MOST or not len(signs) == len(kinds) == len(parts) + len(wholes):
+    if not 0 < len(parts) <= MOST or not {*signs} == {*parts, *wholes} <= {*kinds}:
         return None
     least = min(kind.ends[0] for kind in (relation.column.kind, *(kinds[name] for name in parts)))
     if least < 0 or relation.offset < 0 or not (wholes or relation.offset):
         return None
     margins = [-MARGIN * kinds[name].lowest_edge(0.0) for name in parts]
-    rest = sum(map(_widest, kinds.values()))
-    return Composition(parts, relation.column.name, relation.offset, wholes, (*margins, MARGIN * rest))
+    rest = MARGIN * sum(map(_widest, (kinds[name] for name in signs)))
+    return Composition(parts, relation.column.name, relation.offset, wholes, (*margins, rest))
 
 
 def _widest(kind: Numeric) -> float:
@@ -97,16 +95,17 @@ def _widest(kind: Numeric) -> float:
     return max([0.5 * kind.step, *atoms])
 
 
-def _gains(composition: Composition, known: dict[str, Column], values: Rows) -> bool:
+def _gains(composition: Composition, kinds: Mapping[str, Numeric], values: Rows) -> bool:
     """Whether held-out rows are likelier by log-ratios than by the columns' own maps."""
-    names, k = [*composition.parts, *composition.wholes], len(composition.parts)
+    names, k, random = [*composition.parts, *composition.wholes], len(composition.parts), np.random.default_rng(0)
     x = np.stack([values[name] for name in names])
     x = x[:, ~np.isnan(x).any(0)]
     if x.shape[1] < FEWEST:
         return False
-    kinds, random = [kind for name in names if (kind := scale_of(known[name])) is not None], np.random.default_rng(0)
-    points = np.stack([spread(kind, column, random) for kind, column in zip(kinds, x, strict=True)], 1)
-    own, slopes = np.array(list(map(mapped, kinds, points.T))).transpose(1, 2, 0)
+    points = np.stack([kinds[name].spread(column, random) for name, column in zip(names, x, strict=True)], 1)
+    own, slopes = np.array([mapped(kinds[name], own) for name, own in zip(names, points.T, strict=True)]).transpose(
+        1, 2, 0
+    )
     chart = LogRatios(range(k), composition.total, range(k, len(names)), composition.margins)
     z, logdet = (each.numpy() for each in chart(torch.from_numpy(points)))
     ratios, logdet = np.nan_to_num(z[:, :k], posinf=50.0, neginf=-50.0), np.nan_to_num(logdet, neginf=-1e3)

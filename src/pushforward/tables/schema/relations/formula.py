@@ -22,7 +22,7 @@ from ..kinds.numeric import Number, Numeric
 from ..kinds.quantity import numbers_kind
 from ..saved import Saved
 from .base import Columns, Dependency, Relation, Rows, on_scales, shortest
-from .gain import FEWEST, Seen, gained, learnt, mapped, spread
+from .gain import FEWEST, Seen, gained, learnt, mapped
 from .robust import best_subsets, pursuit
 
 Factor = tuple[str, float]  # a column and its power
@@ -234,7 +234,7 @@ def near(
     known = {column.name: column for column in columns if column.name in kinds}
     some = {name: values[name][:: len(values[name]) // MOST + 1] for name in known}
     random, scales = np.random.default_rng(0), on_scales([*known.values()], values)
-    points = {name: spread(kind, some[name], random) for name, kind in kinds.items()}
+    points = {name: kind.spread(some[name], random) for name, kind in kinds.items()}
     seen = {name: mapped(kind, points[name])[0] for name, kind in kinds.items()}
     found, left_out = dict[str, Near](), set[tuple[str, Formula]]()
 

@@ -38,12 +38,6 @@ def _nats(z: Numbers, log_slope: Numbers) -> Numbers:
     return np.asarray(mixture.log_prob(x[~half]).numpy() + log_slope[~half])
 
 
-def spread(kind: Numeric, x: Numbers, random: np.random.Generator) -> Numbers:
-    """A point in each value's cell, as a density sees it."""
-    low, width = kind.cells_of(x)
-    return np.asarray(low + width * random.random(len(x)))
-
-
 def mapped(kind: Numeric, points: Numbers) -> Seen:
     """The first map of points, and its log-slope, finite."""
     z, log_slope = kind.first_map()(torch.from_numpy(points))

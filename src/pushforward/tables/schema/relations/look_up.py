@@ -134,7 +134,7 @@ def looked_up(
         table, numbers = implies(codes[other.name], values[column.name]), () if other.classes else tuple(at.tolist())
         return None if table is None else LookUp(column, (other.name,), table, numbers)
 
-    return _following([column for column in columns if column.name in codes], free, implied, relations=relations)
+    return _following([column for column in columns if column.name in codes], free, implied, others=relations)
 
 
 def looked_up_together(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[LookUp]:
@@ -167,17 +167,13 @@ def looked_up_together(columns: Sequence[Column], values: Rows, free: Collection
 
 
 def _following(
-    columns: Sequence[Column],
-    free: Collection[str],
-    implied: Implied,
-    inputs: int = 1,
-    relations: Sequence[LookUp] = (),
+    columns: Sequence[Column], free: Collection[str], implied: Implied, inputs: int = 1, others: Sequence[LookUp] = ()
 ) -> list[LookUp]:
-    """The relations, and before them those of the columns that so many others imply, the last ones first."""
-    kept, found = list(columns), list(relations)
+    """Other relations, and before them those of the columns that so many others imply, the last ones first."""
+    kept, found = list(columns), list(others)
     for column in reversed([column for column in columns if column.name not in free]):
-        others = itertools.combinations([other for other in kept if other is not column], inputs)
-        relation = next((each for some in others if (each := implied(column, *some)) is not None), None)
+        some = itertools.combinations([other for other in kept if other is not column], inputs)
+        relation = next((each for given in some if (each := implied(column, *given)) is not None), None)
         if relation is not None:
             kept.remove(column)
             found = [relation, *(each.through(relation) for each in found)]
