@@ -138,7 +138,8 @@ def looked_up(
 
 
 def looked_up_together(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[LookUp]:
-    """Columns, but for the free ones, that follow from two others together; those of the most values first."""
+    """Columns, but for the free ones, that follow from two others together, those of the most values first; from
+    numbers only if they have at least half as many values, as above."""
     codes = _codes(columns, values)
     coded = sorted([c for c in columns if c.name in codes], key=lambda column: len(codes[column.name][0]))[:MOST]
     first = np.array([values[column.name][:FIRST] for column in coded])
@@ -154,7 +155,8 @@ def looked_up_together(columns: Sequence[Column], values: Rows, free: Collection
 
     def implied(column: Column, *others: Column) -> LookUp | None:
         fewest, most = (other.name for other in others)
-        if column.name in refuted(fewest, most):
+        least = max((len(codes[other.name][0]) for other in others if other.kind.is_number), default=0) / 2
+        if column.name in refuted(fewest, most) or len(codes[column.name][0]) < least:
             return None
         levels = tuple(tuple(codes[name][0].tolist()) for name in (most, fewest))
         relation = LookUp(column, (most, fewest), levels=levels)
