@@ -58,13 +58,15 @@ class Categories(Density):
         columns = [constraints.integer_interval(0, n - 1) for n in self.classes]
         return in_blocks(columns, [1] * len(columns))  # type: ignore[no-any-return]
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | context) in nats, the logarithm of a probability; -inf for a code outside its range.
+    def log_prob(self, x: Tensor, context: Tensor | None = None, by_column: bool = False) -> Tensor:
+        """log p(x | context) in nats, the logarithm of a probability, or that of each column given those before it,
+        ``(*batch, columns)``; -inf for a code outside its range.
 
         Raises:
             ValueError: shapes do not fit.
         """
-        return self._columns(*self._check(x, context)).sum(-1)
+        each = self._columns(*self._check(x, context))
+        return each if by_column else each.sum(-1)
 
     def _promoted(self, value: Tensor, name: str) -> Tensor:
         return value if name == "x" else super()._promoted(value, name)  # codes are whole in any dtype

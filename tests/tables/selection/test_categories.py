@@ -93,3 +93,20 @@ def test_all_shares_of_few_rows_take_as_many_steps_as_suit_them_together() -> No
     assert found[True][0] < found[False][0]  # its own rows would never stop it
     drawn = members[0].sample((2000,), generator=torch.Generator().manual_seed(0))
     assert (drawn[:, 1:] == 1).all(1).float().mean() < 0.05  # 0.18 if each flag came by itself
+
+
+def test_columns_that_nothing_tells_do_not_keep_others_from_being_learnt() -> None:
+    """Which few rows lack a value is learnt by heart, in steps in which one column is learnt from another."""
+    random = np.random.default_rng(0)
+    gaps = random.random((240, 1)) < 0.02
+    codes = np.column_stack([COLOUR[:240], SHADE[:240], gaps, gaps, random.random((240, 3)) < 0.02])
+    rows = Points.of(torch.tensor(codes).float(), None, None)
+    fresh = np.column_stack([COLOUR, SHADE, np.zeros((2000, 5))])[240:]
+    parts = folds(240, 5, 0)
+    shares = [(rows, rows), *((rows[others(parts, k)], rows[fold]) for k, fold in enumerate(parts))]
+    options = MemberOptions(steps=160, lr=RATE, decay=0.0, together=True)
+    (found, *_), _ = side_by_side([COLOURS, COLOURS, *[2] * 5], shares, options, 0)
+    with torch.no_grad():
+        each = -found.log_prob(torch.tensor(fresh).float(), by_column=True).mean(0)
+    assert each[1] < 0.8  # 1.39 by frequencies, 0.44 at best
+    assert each[2:].max() < 0.05

@@ -138,15 +138,8 @@ def sample_file(
     write_table(rows, output)
     first = aligned([rows.columns, *rows.head(3).rows()])
     console.say(f"{n:,} rows of {rows.width} columns", *first, f"saved {output}")
-    return {
-        "rows": n,
-        "columns": rows.columns,
-        "given": given,
-        "where": where,
-        "seed": seed,
-        "output": str(output),
-        **facts,
-    }
+    asked = {"given": given, "where": where, "seed": seed, "output": str(output)}
+    return {"rows": n, "columns": rows.columns, **asked, **facts}
 
 
 def _checked(model: TableModel, rows: pl.DataFrame, data: Location, console: Console) -> dict[str, Any]:

@@ -1,16 +1,19 @@
 """The categories of a table, trained separately.
 
 They share no weights with the flow over the numbers, and each of the two stops at its own time: if the flow overfits
-early, categories that stopped with it would not yet have learnt how they depend on each other.
+early, categories that stopped with it would not yet have learnt how they depend on each other. Of the categories, those
+that others tell nothing of, such as which few rows lack a value, only overfit: they keep their frequencies.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from ...distributions.base import Density
@@ -82,12 +85,33 @@ def side_by_side(
     sizes: list[int], shares: Sequence[tuple[Points, Points]], options: MemberOptions, seed: int
 ) -> tuple[list[Categories], list[int]]:
     """For each share of rows, the trained density of their categories, stopped by those that it does not see or at a
-    time; and the best step of each."""
+    time; and the best step of each. Trained together, columns that gain nothing are left at their frequencies."""
     train, judged = ([share[k] for share in shares] for k in (0, 1))
     members = [categories_by_size(sizes, context=rows.given, seed=mix(seed, k, 6)) for k, rows in enumerate(train)]
     for member, rows in zip(members, train, strict=True):
         start_categories(member, rows.x[0], rows.weight)
-    return members, train_members(members, train, judged, options, seed)
+    before = copy.deepcopy(members)
+    steps = train_members(members, train, judged, options, seed)
+    if options.together:
+        gained = [_gained(*each) for each in zip(before, members, judged, strict=True)]
+        vain = torch.stack(gained[1:]).sum(0) <= 0
+        for member, first in zip(members, before, strict=True):
+            for own, old in zip(_logits(member), _logits(first), strict=True):
+                own[vain] = old[vain]
+    return members, steps
+
+
+@torch.no_grad()
+def _gained(old: Categories, new: Categories, rows: Points) -> Tensor:
+    """By how much likelier each column of some rows is, in nats."""
+    columns = [density.log_prob(rows.x[0], rows.context, by_column=True) for density in (old, new)]
+    return rows.weight @ (columns[1] - columns[0])
+
+
+def _logits(density: Categories) -> list[Tensor]:
+    """Weights and biases of the logits of each column."""
+    net, columns = density.net, len(density.classes)
+    return [part[-1].data.unflatten(0, (columns, -1)) for part in (net.weights, net.biases)]
 
 
 def _codes(flow: Mixed, rows: Rows) -> Rows:

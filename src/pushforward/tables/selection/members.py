@@ -107,7 +107,8 @@ class MemberOptions:
         every: Steps between evaluations on the held-out rows.
         patience: Evaluations without improvement of any member after which training ends.
         ends: Time, by :func:`time.monotonic`, at which training ends; the result then depends on the machine's speed.
-        together: Whether all take the step that is best on average; the first one has seen all rows, and has no say.
+        together: Whether all take the step that is best on average, with columns that were better at the start as they
+            were there; for :class:`~pushforward.distributions.Categories`. The first has seen all rows, and has no say.
     """
 
     steps: int = 600
@@ -143,17 +144,18 @@ def train_members(
         The best step of each.
     """
     params, buffers = stack_module_state(list(members))  # type: ignore[arg-type]
-    losses = _losses(members[0], params, buffers)
+    losses = _losses(members[0], params, buffers, options.together)
     flat = torch.cat([p.detach().flatten(1) for p in params.values()], 1).requires_grad_()
     best, found = flat.detach().clone(), torch.full((len(members),), math.inf)
     optimizer, steps = Adam([flat], options.lr, options.decay), [0] * len(members)
     judged = _side_by_side(held_out, smoothing(sum(map(len, held_out))))
-    generator, stale = torch.Generator().manual_seed(mix(seed, 5)), 0
+    generator, stale, start = torch.Generator().manual_seed(mix(seed, 5)), 0, torch.empty(0)
     for step in range(options.steps + 1):
         if step % options.every == 0:
             with torch.no_grad():
-                now = losses(flat, *judged)
-            now = now[1:].mean().expand_as(now) if options.together else now
+                now = losses(flat, *judged).view(len(members), -1)  # (members, columns)
+            start = now[1:].mean(0) if step == 0 else start
+            now = now[1:].mean(0).minimum(start).sum().expand(len(now)) if options.together else now.sum(1)
             better = now < found - 1e-4
             found, stale = torch.where(better, now, found), 0 if bool(better.any()) else stale + 1
             best[better] = flat.detach()[better]
@@ -167,17 +169,19 @@ def train_members(
     return steps
 
 
-def _losses(like: Density, params: dict[str, Tensor], buffers: dict[str, Tensor]) -> Callable[..., Tensor]:
+def _losses(
+    like: Density, params: dict[str, Tensor], buffers: dict[str, Tensor], by_column: bool
+) -> Callable[..., Tensor]:
     """The mean loss of each member over its own rows: maps all parameters side by side ``(members, parameters)``, x
-    ``(members, n, m)``, contexts, weights to ``(members,)``, in nats."""
-    sizes = [p[0].numel() for p in params.values()]
+    ``(members, n, m)``, contexts, weights to ``(members,)``, in nats; that of each column, if asked for."""
+    sizes, asked = [p[0].numel() for p in params.values()], {"by_column": True} if by_column else {}
 
     def one(flat: Tensor, own: dict[str, Tensor], x: Tensor, context: Tensor | None, weight: Tensor) -> Tensor:
         parts = zip(params.items(), flat.split(sizes), strict=True)
         state = {name: part.view(p.shape[1:]) for (name, p), part in parts}
         given = (x,) if context is None else (x, context)
-        log_prob = functional_call(like, (state, own), given, tie_weights=False)
-        return -(log_prob * weight).sum() / weight.sum()
+        log_prob = functional_call(like, (state, own), given, asked, tie_weights=False)
+        return -(weight @ log_prob) / weight.sum()
 
     def losses(flat: Tensor, x: Tensor, context: Tensor | None, weight: Tensor) -> Tensor:
         return vmap(one, in_dims=(0, 0, 0, None if context is None else 0, 0))(flat, buffers, x, context, weight)
