@@ -77,7 +77,10 @@ def _read_chromium() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    torch.manual_seed(0)  # processes that share the tests take them in any order
+    # processes that share the tests take them in any order; torch.manual_seed notes its stack for each kind of card
+    torch.default_generator.manual_seed(0)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(0)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from schemas import prepared_schema
 
 import pushforward as pf
 from pushforward.errors import InputError
@@ -72,8 +73,8 @@ def test_whole_hours_have_cells_that_go_round():
 
 def test_a_grid_that_does_not_go_round_is_taken_for_continuous():
     rows = table().with_columns((pl.col("hour") / 24 * 2 * np.pi).round(1).alias("hour")).select("hour", "warmth")
-    model = pf.TableDensity("maf", circular={"hour": (0, 2 * np.pi + 0.02)}, queries=False, **SMALL).fit(rows)
-    assert model.schema.columns[0].describe().kind == "continuous"
+    schema = prepared_schema(rows, circular={"hour": (0, 2 * np.pi + 0.02)})
+    assert schema.columns[0].describe().kind == "continuous"
 
 
 def test_missing_hours():

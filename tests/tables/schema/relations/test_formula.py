@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from schemas import schema_of
+from schemas import prepared_schema, schema_of
 
 import pushforward as pf
 from pushforward.tables.schema.relations.formula import Determined, Formula, _products
@@ -183,7 +183,7 @@ def test_values_that_stand_out_in_what_is_nearly_equal_do_not_end_a_fit():
 def test_nothing_is_found_among_independent_columns():
     rng = np.random.default_rng(2)
     for _ in range(12):
-        schema = pf.TableDensity("gmm", queries=False).fit(independent(rng)).schema
+        schema = prepared_schema(independent(rng))
         assert schema.relations == ()
 
 

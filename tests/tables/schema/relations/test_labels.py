@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from schemas import schema_of
+from schemas import prepared_schema, schema_of
 
 import pushforward as pf
 from pushforward.errors import InputError
@@ -93,11 +93,11 @@ def test_intervals_of_few_rows_are_told_in_any_order_of_their_names():
 def test_labels_of_nothing_are_kept():
     rng = np.random.default_rng(1)
     table = votes(300).with_columns(first=pl.Series(rng.permutation(votes(300)["first"].to_numpy())))
-    assert "first" in pf.TableDensity(**{**QUICK, "steps": 1}).fit(table).schema.names
+    assert "first" in prepared_schema(table).names
 
 
 def test_single_relations_are_forbidden():
-    free = pf.TableDensity(**{**QUICK, "steps": 1}, relations="-valid,-first").fit(votes(300)).schema
+    free = prepared_schema(votes(300), relations="-valid,-first")
     assert {"valid", "first"} <= set(free.names)
     assert {relation.column.name for relation in free.dependencies} >= {"last", "grade"}
     with pytest.raises(InputError) as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from schemas import prepared_schema
 
 import pushforward as pf
 from pushforward.errors import InputError
@@ -31,7 +32,7 @@ def wars(n: int = 300) -> pl.DataFrame:
 
 
 def test_orders_are_found_without_those_that_follow():
-    schema = pf.TableDensity("gmm", queries=False).fit(wars()).schema
+    schema = prepared_schema(wars())
     assert {(order.low, order.high) for order in schema.orders} == {
         ("shortest", "longest"),
         ("under5", "under18"),
@@ -39,8 +40,12 @@ def test_orders_are_found_without_those_that_follow():
     }
 
 
-def test_draws_keep_them_whatever_is_given():
-    model = pf.TableDensity(**QUICK).fit(wars())
+@pytest.fixture(scope="module")
+def model() -> pf.TableDensity:
+    return pf.TableDensity(**QUICK).fit(wars())
+
+
+def test_draws_keep_them_whatever_is_given(model):
     for drawn in (
         model.sample(2000, random_state=0),
         model.sample(300, given={"total": 40}, random_state=0),
@@ -51,16 +56,14 @@ def test_draws_keep_them_whatever_is_given():
         assert (drawn["under18"] <= drawn["total"]).all()
 
 
-def test_a_row_that_breaks_a_found_order_is_only_unlikely():
-    model = pf.TableDensity(**QUICK).fit(wars())
+def test_a_row_that_breaks_a_found_order_is_only_unlikely(model):
     odd = wars().head(20).with_columns(under18=pl.col("total") + 1)
     scores = model.score_samples(odd)
     assert np.isfinite(scores).all()
     assert (scores < model.score_samples(wars().head(20)) - 1).mean() > 0.8
 
 
-def test_a_model_with_orders_is_saved_and_loaded(tmp_path):
-    model = pf.TableDensity(**QUICK).fit(wars())
+def test_a_model_with_orders_is_saved_and_loaded(model, tmp_path):
     model.save(tmp_path / "model")
     again = pf.TableDensity.load(tmp_path / "model")
     assert np.array_equal(again.score_samples(wars()), model.score_samples(wars()))
@@ -72,7 +75,7 @@ def test_a_stated_order_makes_rows_that_break_it_impossible_and_none_is_looked_f
     assert [order.stated for order in model.schema.orders] == [True]
     odd = frame.head(3).with_columns(longest=pl.lit(0.0))
     assert np.isneginf(model.score_samples(odd)).all()
-    assert pf.TableDensity(relations="none", queries=False, **QUICK).fit(frame).schema.orders == ()
+    assert prepared_schema(frame, relations="none").orders == ()
 
 
 def test_a_stated_order_is_strict_beside_one_that_is_found():
@@ -148,7 +151,7 @@ def test_flags_exclude_each_other_where_both_are_known_and_beside_one_that_is_le
         name: pl.when(pl.Series(who)).then(pl.col("male")).alias(name) for name, who in [("she", asked), ("he", ~asked)]
     }
     apart = smokers(400).select("former", "light", "never", "asked", **answers)
-    schema = pf.TableDensity(**QUICK, queries=False, relations="-light").fit(apart).schema
+    schema = prepared_schema(apart, relations="-light")
     assert {each.names for each in schema.orders} == {("former", "never"), ("never", "asked")}
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from schemas import prepared_schema
 
 import pushforward as pf
 from pushforward.errors import InputError
@@ -41,7 +42,7 @@ def test_sums_of_products_are_read(text: str, value: float) -> None:
 def test_a_column_that_is_as_stated_in_every_row_is_computed() -> None:
     frame = boxes(40)  # too few for it to be found
     stated = {"relations": "area = wide * 'the height' / 2"}
-    assert not pf.TableDensity(**QUICK).fit(frame).schema.dependencies
+    assert not prepared_schema(frame).dependencies
     model = pf.TableDensity(**QUICK, **stated, strict=True).fit(frame)
     assert model.schema.follow_names == ["area"]
     drawn = model.sample(100, random_state=0)
@@ -57,10 +58,10 @@ def test_formulas_may_be_of_columns_that_are_computed(order: int) -> None:
     drawn = model.sample(50, random_state=0)
     assert np.allclose(drawn["box"], drawn["area"] + 2 * drawn["deep"])
     assert np.isfinite(model.score_samples(frame)).all()
-    near = pf.TableDensity(**QUICK, relations=f"{chain[0]}, noisy = area + 1").fit(boxes(60))
-    assert not near.schema.follow_names
-    assert [relation.name for relation in near.schema.near] == ["noisy"]
-    assert any("'area' is modelled without" in note for note in near.schema.notes)
+    near = prepared_schema(boxes(60), relations=f"{chain[0]}, noisy = area + 1")
+    assert not near.follow_names
+    assert [relation.name for relation in near.near] == ["noisy"]
+    assert any("'area' is modelled without" in note for note in near.notes)
 
 
 def test_otherwise_the_flow_sees_the_remainder() -> None:
