@@ -342,6 +342,8 @@ def test_intervals_hold_their_level_on_rows_not_seen(model: pf.TableDensity) -> 
         ("1 = 1", "where"),
         ("x > AVG(x)", "where"),
         ("day > 'soon'", "where"),
+        ("NOT (day > 3)", "where"),
+        ("x > 0 AND day IN (3, 5)", "where"),
         ("kind = a", "where"),
     ],
     ids=str,

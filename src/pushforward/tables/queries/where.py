@@ -70,6 +70,8 @@ class Where:
         for part in _conjuncts(whole):
             named = set(part.meta.root_names())
             column = next((column for column in schema.fields if {column.name} == named), None)
+            if column is not None and column.reading.moment and _beside_a_number(part):
+                raise InputError(f"{column.name!r} is no number; write a date as DATE '2024-01-31'", argument, text)
             region = None if column is None else _region_of(schema, column, part, argument, text)
             if region is None:
                 judged(schema.decode(torch.empty(0, len(schema.columns))), part, argument, text)  # refused before draws
@@ -101,6 +103,15 @@ def _literals(condition: pl.Expr) -> Iterator[Any]:
         yield from pl.select(value=condition)["value"].explode()
     for part in condition.meta.pop():
         yield from _literals(part)
+
+
+def _beside_a_number(condition: pl.Expr) -> bool:
+    """Whether a condition on one column compares or adds it, as it is, to a number."""
+    parts = condition.meta.pop()
+    beside = any(_is_number(value) for part in parts if part.meta.is_literal() for value in _literals(part))
+    return (beside and any(part.meta == pl.col(name) for part in parts for name in part.meta.root_names())) or any(
+        map(_beside_a_number, parts)
+    )
 
 
 def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | None) -> NDArray[np.bool_]:
