@@ -87,11 +87,5 @@ def impute_file(
     if absent:
         console.say(f"columns that the table lacks, drawn whole: {listed(absent)}")
     console.say(f"saved {output}")
-    return {
-        "rows": table.frame.height,
-        "missing": cells,
-        "absent": absent,
-        "draws": draws,
-        "seed": seed,
-        "output": str(output),
-    }
+    asked = {"draws": draws, "seed": seed, "output": str(output)}
+    return {"rows": table.frame.height, "missing": cells, "absent": absent, **asked}

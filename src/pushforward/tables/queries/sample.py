@@ -90,15 +90,8 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     query, bound = Query.holes(rows, known.told[~strange]), known.bound[~strange]
     if region is not None and any(known.where(row).region.parts for row in known.bound.nonzero()[:, 0].tolist()):
         raise InputError("takes no range beside a value of a column that follows from others", "given")
-    drawn = query.draw(
-        model,
-        n,
-        seed,
-        missing=not whole,
-        region=region,
-        where=known.wheres[0],
-        candidates=most_draws(len(rows), most=MOST, points=POINTS),
-    )
+    most, where = most_draws(len(rows), most=MOST, points=POINTS), known.wheres[0]
+    drawn = query.draw(model, n, seed, missing=not whole, region=region, where=where, candidates=most)
     if drawn[:, bound].isnan().any():
         raise InputError("too few rows are so for any to be drawn", "given")
     if not whole:

@@ -56,8 +56,8 @@ class AverageOptions:
         epochs: The number of steps, given as passes over the rows.
         seconds: Time limit of all; the result then depends on the machine's speed.
         small: Whether ``auto`` uses small flows regardless of the number of rows.
-        mixtures: Numbers of components that may get weight, in increasing order, for ``auto`` and ``gmm``; none is
-            tried after one that is worse than a smaller one.
+        mixtures: Numbers of components that may get weight, in increasing order, for ``auto`` and ``gmm``. Each uses
+            the better of two priors, and none is tried after one that is worse than a smaller one.
         copulas: The same after a map of each column; if None, as many for ``auto``, and none otherwise.
         copies: Number of points of a row's cell over which its density is averaged in the evaluation.
         ladders_of: Gives other kinds in place of those of ``flow``, from the rows, their folds and the time until which
@@ -79,7 +79,7 @@ class AverageOptions:
     mixtures: Sequence[int] = SIZES
     copulas: Sequence[int] | None = None
     copies: int = 4
-    ladders_of: Callable[[Points, list[Tensor], float], Iterable[Sequence[MemberKind]]] | None = None
+    ladders_of: Callable[[Points, list[Tensor], float], Iterable[Sequence[Sequence[MemberKind]]]] | None = None
     trees: bool = False
     weigh: Callable[[Mapping[str, Tensor]], Tensor] | None = None
     seed: int = 0
@@ -110,26 +110,26 @@ class AverageOptions:
         again = features == 1 and self.epochs is None and "steps" not in asked  # steps of one number are quick
         return Flows(make, options, again)
 
-    def ladders(self, rows: Points, ends: float) -> Iterator[Sequence[MemberKind]]:
-        """Kinds of increasing size: mixtures, copulas, and flows, trained until a time."""
+    def ladders(self, rows: Points, ends: float) -> Iterator[Sequence[Sequence[MemberKind]]]:
+        """Kinds of increasing size, each with its alternatives: mixtures, copulas, and flows, trained until a time."""
         if self.ladders_of is not None:
             yield from self.ladders_of(rows, folds(len(rows), self.parts(len(rows)), self.seed), ends)
             return
-        prior = PRIORS[0] if self.weigh else PRIORS[1]
+        priors = PRIORS[:1] if self.weigh else PRIORS
         if self.flow in ("auto", "gmm"):
-            yield sizes_of_mixtures(rows, self.mixtures, prior, behind=False)
+            yield sizes_of_mixtures(rows, self.mixtures, priors, behind=False)
         copulas = (SIZES if self.flow == "auto" else ()) if self.copulas is None else self.copulas
-        yield sizes_of_mixtures(rows, copulas, prior, behind=True)
+        yield sizes_of_mixtures(rows, copulas, priors, behind=True)
         flows = self.flows(rows, ends)
         if flows is not None:
-            yield [flows]
+            yield [[flows]]
         if self.trees:
             features = TreeFeatures.of_number(rows, folds(len(rows), self.parts(len(rows)), self.seed), self.seed)
-            sizes = sizes_of_mixtures(features.rows, SIZES[:3], PRIORS[0], behind=True)
-            yield [OnTrees(kind, features) for kind in sizes]
+            sizes = sizes_of_mixtures(features.rows, SIZES[:3], PRIORS[:1], behind=True)
+            yield [[OnTrees(kind, features)] for (kind, *_) in sizes]
             on_trees = self.flows(features.rows, ends)
             if on_trees is not None:
-                yield [OnTrees(on_trees, features)]
+                yield [[OnTrees(on_trees, features)]]
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,10 @@ def cross_fit(rows: Points, options: AverageOptions) -> CrossFitted:
     with threads.using(1):  # small operators
         for ladder in list(options.ladders(rows, started + TRAINED * seconds)):
             best = -math.inf
-            for kind in ladder:
+            for alternatives in ladder:
+                kind, fitted = _better(alternatives, shares, options.seed)
                 kinds.append(kind)
-                fits.append(kind.cross_fit(shares, options.seed))
+                fits.append(fitted)
                 logs.append(_judge(fits[-1], parts, shares, options.copies))
                 now = mean_and_error(logs[-1], rows.weight)[0]
                 late = time.monotonic() - started > MIXED * seconds
@@ -259,14 +260,29 @@ def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) 
     return shares / shares.sum()
 
 
-@torch.no_grad()
+def _better(alternatives: Sequence[MemberKind], shares: Sequence[Share], seed: int) -> tuple[MemberKind, list[Density]]:
+    """Of kinds that differ in their prior, the one with the highest held-out likelihood, on one fold alone; and its
+    fits to all shares."""
+    if len(alternatives) == 1:
+        return alternatives[0], alternatives[0].cross_fit(shares, seed)
+    judged, tried = shares[0][1], [(kind, kind.cross_fit(shares[:1], seed)) for kind in alternatives]
+    best, first = max(tried, key=lambda pair: mean_and_error(_log_prob(pair[1][0], judged, 1), judged.weight)[0])
+    return best, first + best.cross_fit(shares[1:], seed)
+
+
 def _judge(fits: Sequence[Density], parts: Sequence[Tensor], shares: Sequence[Share], copies: int) -> Tensor:
-    """Every row's log-density under the fit that did not see it, averaged over some points of its cell, ``(n,)``."""
+    """Every row's log-density under the fit that did not see it, ``(n,)``."""
     logs = torch.empty(sum(map(len, parts)), dtype=torch.float64)
     for density, part, (_, judged) in zip(fits, parts, shares, strict=True):
-        each = torch.stack([density.log_prob(x, judged.context).double() for x in judged.x[:copies]])
-        logs[part] = each.logsumexp(0).clamp_min(-1e6) - math.log(len(each))
+        logs[part] = _log_prob(density, judged, copies)
     return logs
+
+
+@torch.no_grad()
+def _log_prob(density: Density, rows: Points, copies: int) -> Tensor:
+    """The log-density of every row, averaged over some points of its cell."""
+    logs = [density.log_prob(x, rows.context).double() for x in rows.x[:copies]]
+    return torch.stack(logs).logsumexp(0).clamp_min(-1e6) - math.log(len(logs))
 
 
 def most_steps(rows: int, features: int | None) -> float:

@@ -17,7 +17,7 @@ from .members import MemberOptions, Points, train_members
 
 SIZES = (1, 3, 8, 20, 40)  # components of the mixtures to try, if there are ROWS_EACH times as many rows
 ROWS_EACH = 8
-WIDE = 4  # rows per column below which one Gaussian is shrunk to the columns' own variances by as many pseudo-rows
+WIDE = 4  # rows per column below which one Gaussian may be shrunk to the columns' own variances by as many pseudo-rows
 WORK = 2e8  # upper limit on components times cubed columns, the cost of an EM step
 LATE, LONGER = 0.5, 4  # share of a training's steps, after which its best is still to come; how much longer the next is
 PRIORS = (1.0, 0.1)  # pseudo-rows that shrink a component's covariance to the columns' own variances
@@ -139,12 +139,15 @@ class Flows(MemberKind):
         ]
 
 
-def sizes_of_mixtures(rows: Points, sizes: Sequence[int], prior: float, behind: bool) -> list[MixtureMember]:
-    """The mixtures that there are enough rows and time for, the smaller ones first."""
+def sizes_of_mixtures(
+    rows: Points, sizes: Sequence[int], priors: Sequence[float], behind: bool
+) -> list[list[MixtureMember]]:
+    """The mixtures that there are enough rows and time for, the smaller ones first; each with every prior."""
     columns = rows.features + rows.given
 
     def fits(size: int) -> bool:
         return columns < len(rows) >= size * ROWS_EACH and size * columns**3 <= WORK
 
-    alone = float(columns) if len(rows) < WIDE * columns else 0.0
-    return [MixtureMember(size, prior if size > 1 else alone, behind) for size in sizes if size == 1 or fits(size)]
+    alone = (0.0, float(columns)) if len(rows) < WIDE * columns else (0.0,)
+    tried = [size for size in sizes if size == 1 or fits(size)]
+    return [[MixtureMember(size, prior, behind) for prior in (priors if size > 1 else alone)] for size in tried]

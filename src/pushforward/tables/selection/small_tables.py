@@ -103,10 +103,10 @@ class AverageOfClasses(Candidate):
         assert whole.context is not None
         points = Points.of(whole.x.float(), whole.context.float(), whole.weights)
 
-        def ladders(points: Points, folds: list[Tensor], ends: float) -> Iterator[Sequence[MemberKind]]:
-            yield [ClassNetworks(classes, ends)]
+        def ladders(points: Points, folds: list[Tensor], ends: float) -> Iterator[Sequence[Sequence[MemberKind]]]:
+            yield [[ClassNetworks(classes, ends)]]
             if can_grow():
-                yield [OnTrees(CalibratedScores(classes), TreeFeatures.of_classes(points, folds, classes, task.seed))]
+                yield [[OnTrees(CalibratedScores(classes), TreeFeatures.of_classes(points, folds, classes, task.seed))]]
 
         seconds = task.options.training.budget
         found = cross_fit(points, AverageOptions(ladders_of=ladders, seconds=seconds, copies=1, seed=task.seed))
