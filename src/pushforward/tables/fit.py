@@ -9,7 +9,7 @@ import copy
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -47,7 +47,7 @@ from .schema.cells import Cells
 from .schema.learner import said_of
 from .schema.relations.known_in_part import KnownInPart, stated
 from .selection.candidate import Fitted, Task
-from .selection.choice import choose, first_candidate
+from .selection.choice import CANDIDATES, choose
 from .splits import TableSplits, spread
 
 LONGER = 3  # times the density's steps, for a guide that fills holes for it
@@ -189,11 +189,6 @@ def options_as_fitted(model: TableModel, options: TableOptions) -> TableOptions:
     )
 
 
-def is_average(summary: Mapping[str, Any]) -> bool:
-    """Whether a model is an average of densities, or a mixture, which cannot be trained further."""
-    return "average" in summary or summary["flow"] == "gmm"
-
-
 def describe_data(table: Table, rows: TableSplits) -> list[str]:
     """The table as the model sees it."""
     schema, total = rows.schema, rows.training_rows + len(rows.val) + len(rows.test)
@@ -227,7 +222,7 @@ def learn(task: Task) -> Learned:
     schema, earlier = task.rows.schema, task.earlier
     asks = task.options.queries and len(schema.columns) > 1 and (earlier is None or earlier.guided is not None)
     in_part = schema.missingness.in_part
-    fills = in_part or first_candidate(task).takes_fill
+    fills = in_part or next(each for each in CANDIDATES if each.suits(task, None)).takes_fill
     asks |= in_part
     if asks and schema.missingness.occurs and (in_part or not schema.given) and fills:
         learned = _learn_with_holes(task)

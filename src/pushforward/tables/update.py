@@ -25,7 +25,7 @@ from ..errors import InputError
 from ..models.console import Console
 from ..models.train import Rows
 from ..recipes.by_name import learning_rate
-from .fit import Learned, fit_rows, is_average, options_as_fitted
+from .fit import Learned, fit_rows, options_as_fitted
 from .io.table import Table
 from .measure import saved
 from .model import TableModel
@@ -132,7 +132,7 @@ def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int)
     """The options of the fit, and how long to train: as told, or for a part of its steps; anew until it ends by itself,
     unless the fit did not. Flows of an average were trained on small batches, and are again."""
     summary = model.facts["summary"]
-    average, told = is_average(summary), options.training.steps or options.training.epochs
+    average, told = "average" in summary or summary["flow"] == "gmm", options.training.steps or options.training.epochs
     cut_short = told or summary["training"].get("verdict", {"kind": "improving"})["kind"] == "improving"
     options = replace(options, queries=model.guided is not None, weights=None, keep=0)
     training = replace(options.training, epochs=None, steps=None, limit=None)

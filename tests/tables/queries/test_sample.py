@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import kstest
 
 import pushforward as pf
+from pushforward.errors import InputError
 
 RNG = np.random.default_rng(0)
 EARNED = np.where(RNG.random(300) < 0.6, 0.0, RNG.gamma(2.0, 9000.0, 300)).round(5)
@@ -29,3 +31,16 @@ def test_rows_are_not_drawn_again_for_what_a_missing_number_might_have_been() ->
     model = pf.TableDensity("gmm", queries=False).fit(rows)
     assert "rate" in model.schema.follow_names
     assert model.sample(2000)["rate"].is_null().mean() == pytest.approx(0.3, abs=0.05)
+
+
+def test_rows_in_a_range_that_is_not_rare_are_draws_of_the_density() -> None:
+    diamonds = pl.from_pandas(pytest.importorskip("plotnine.data").diamonds).select("carat", "cut", "depth", "price")
+    model = pf.TableDensity("gmm", queries=False, random_state=0).fit(diamonds.sample(1000, seed=0))
+    given = {"carat": (0.9, 1.1), "cut": ["Ideal", "Premium"]}
+    asked = pl.col("carat").is_between(0.9, 1.1) & pl.col("cut").cast(pl.String).is_in(given["cut"])
+    drawn, whole = model.sample(1000, given=given), model.sample(20_000).filter(asked)
+    assert drawn.filter(asked).height == 1000
+    for name in ("depth", "price"):
+        assert kstest(drawn[name], whole[name]).pvalue > 0.01
+    with pytest.raises(InputError, match="without a guide"):
+        model.sample(2, given={"carat": (3.0, 3.1)})

@@ -69,13 +69,6 @@ class Known:
             rest.append(other)
         return Rows(x, self.rows.context)[~self.strange], stacked(rest, schema)
 
-    def there(self) -> torch.Tensor:
-        """Which cells are known to have a value, ``(n, features)``."""
-        there = ~self.rows.x.isnan()
-        for row in range(len(self)):
-            there[row, list(self.where(row).region.parts)] = True
-        return there
-
     @classmethod
     def of(cls, model: TableModel, given: Any = None, where: str | None = None) -> Known:
         """Reads what is given: None; ``{column: value | [values] | (low, high)}``; SQL text; or a frame of such cells,

@@ -19,7 +19,6 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import polars as pl
 import torch
 from torch import Tensor
 
@@ -33,7 +32,6 @@ from .known import Known
 from .one_column import has_one_column, only_column
 from .query import most_draws
 from .region import Region, stacked
-from .sample import near_draws
 from .told import Told
 from .weighted_column import error_of_share
 from .where import Where
@@ -46,6 +44,7 @@ COUNTED, DRAWN = 20_000, 50_000  # draws among which other conditions are counte
 PRECISE, CLOSE = (0.04, 0.005), 0.0015  # relative errors, and the absolute one from which the first is small enough
 FAIR = 0.005  # likewise, of draws of the density
 COMBINATIONS = 64  # of codes that are added up, if each has a closed form
+ROUNDS = 20  # of redrawing
 BOUND = 3.0  # if none of n draws has any weight, 3 / n bounds the share of those that would, at 95 %
 
 
@@ -297,7 +296,7 @@ def _counted(model: TableModel, rows: Rows, wheres: Sequence[Where], which: Tens
         if not where.rest:
             continue
         x, weight = weighted_rows(model, one, where.region, draws, seed)
-        held = _holds(where, *_written(model, x, one, where.region, seed)).double()
+        held = holds(model, where, gapped(model, x, one, where.region, seed)).double()
         value[place], error[place] = _share(weight, held)
     return Share(value, error)
 
@@ -323,22 +322,34 @@ def _of_draws(
         if not alike or not place:
             own = None if told is None else told[torch.tensor([place])]
             x, log_w = (part[:, 0] for part in of_density(model, one, draws, seed, own))
-            x, frame = _written(model, x, one if own is None else Rows(x), Region({}), seed)
-        among = _holds(given, x, frame) & as_known(x, one)
+            x = gapped(model, x, one if own is None else Rows(x), Region({}), seed)
+        among = holds(model, given, x) & as_known(x, one)
         weight = log_w.masked_fill(~among, -math.inf).softmax(0)
-        shares.append(torch.stack(_share(weight, _holds(where, x, frame).double())))
+        shares.append(torch.stack(_share(weight, holds(model, where, x).double())))
     return Share(*torch.stack(shares, 1))
 
 
-def _holds(where: Where, x: Tensor, frame: pl.DataFrame) -> Tensor:
-    """In which rows, as encoded and as written, a condition holds; a missing value lies in no region."""
-    there = ~x[:, list(where.region.parts)].isnan().any(1)
-    return torch.from_numpy(where.counts(frame)) & where.region.holds(x) & there
+def holds(model: TableModel, where: Where, x: Tensor) -> Tensor:
+    """In which encoded rows a condition holds; a missing value lies in no region."""
+    held = where.region.holds(x) & ~x[:, list(where.region.parts)].isnan().any(1)
+    return held & torch.from_numpy(where.counts(model.schema.decode(x))) if where.rest else held
 
 
 def no_numbers(model: TableModel, rows: Rows) -> Tensor:
     """Of which rows no number is known, ``(n,)``."""
     return rows.x[:, [j for j, size in enumerate(model.schema.classes) if not size]].isnan().all(1)
+
+
+def near_draws(
+    model: TableModel, context: Tensor, generator: torch.Generator, temperature: float = 1.0, rounds: int = ROUNDS
+) -> Tensor:
+    """A draw for each context, ``(n, context features)``; draws far from the training rows are drawn again."""
+    asked: tuple[Any, ...] = ((), context) if context.shape[1] else ((len(context),),)
+    x = model.density.sample(*asked, generator=generator, temperature=temperature)
+    far = (model.schema.far(x).to(x.device) | ~x.isfinite().all(1)).nonzero()[:, 0]
+    if rounds and len(far):
+        x[far] = near_draws(model, context[far], generator, temperature, rounds - 1)
+    return x
 
 
 def of_density(model: TableModel, rows: Rows, draws: int, seed: int, told: Told | None = None) -> tuple[Tensor, Tensor]:
@@ -372,14 +383,12 @@ def weighted_rows(model: TableModel, row: Rows, region: Region, draws: int, seed
     return filled[:, 0].cpu(), log_w[:, 0].softmax(0).cpu()
 
 
-def _written(model: TableModel, x: Tensor, row: Rows, region: Region, seed: int) -> tuple[Tensor, pl.DataFrame]:
-    """Drawn rows, and how they are written, with values removed as often as ignored ones are missing, but not where a
-    value is known to be."""
-    gapped = model.schema.missingness.drawn(x.double(), torch.Generator().manual_seed(seed))
+def gapped(model: TableModel, x: Tensor, row: Rows, region: Region, seed: int) -> Tensor:
+    """Drawn rows with values removed as often as ignored ones are missing, but not where a value is known to be."""
+    fewer = model.schema.missingness.drawn(x.double(), torch.Generator().manual_seed(seed))
     there = ~row.x[0].isnan()
     there[list(region.parts)] = True
-    x = torch.where(there, x.double(), gapped)
-    return x, model.schema.decode(x)
+    return torch.where(there, x.double(), fewer)
 
 
 def ask(

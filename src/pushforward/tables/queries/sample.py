@@ -21,10 +21,11 @@ from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.reading import OTHER
 from .known import Known
+from .probability import as_known, gapped, holds, near_draws, no_numbers
 from .query import Query, most_draws
 
 BATCH = 2048  # rows drawn at once
-ROUNDS = 20  # of redrawing
+COMMON = 0.02  # share of the density's draws from which those that are as known are taken from them
 MOST, POINTS = 4096, 65_536  # draws from which those of a row, and of all rows, are resampled
 
 
@@ -63,18 +64,6 @@ def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float
     return x.masked_fill(known.strange[:, None, None].to(x.device), torch.nan)
 
 
-def near_draws(
-    model: TableModel, context: Tensor, generator: torch.Generator, temperature: float = 1.0, rounds: int = ROUNDS
-) -> Tensor:
-    """A draw for each context, ``(n, context features)``; draws far from the training rows are drawn again."""
-    asked: tuple[Any, ...] = ((), context) if context.shape[1] else ((len(context),),)
-    x = model.density.sample(*asked, generator=generator, temperature=temperature)
-    far = (model.schema.far(x).to(x.device) | ~x.isfinite().all(1)).nonzero()[:, 0]
-    if rounds and len(far):
-        x[far] = near_draws(model, context[far], generator, temperature, rounds - 1)
-    return x
-
-
 def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     """n rows for each of those known, whose cells are kept; ranges and missing cells are drawn, as are all other
     columns; beside one row's, other cells may be missing, unless something known follows from them; in rows of a table
@@ -83,6 +72,8 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     x = torch.full((len(known), n, len(schema.columns)), torch.nan, dtype=torch.float64)
     if strange.all():
         return x
+    if (found := _as_known(model, n, known, seed)) is not None:
+        return found
     rows, region = known.within(schema)
     whole = not known.one or bool(known.bound.any())  # then no cell is missing
     if whole:
@@ -95,10 +86,26 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     if drawn[:, bound].isnan().any():
         raise InputError("too few rows are so for any to be drawn", "given")
     if not whole:
-        fewer = schema.missingness.drawn(drawn, torch.Generator().manual_seed(seed))
-        drawn = torch.where(known.there()[~strange], drawn, fewer)
+        drawn = gapped(model, drawn[:, 0], known.rows, known.where(0).region, seed)[:, None]
     x[~strange] = torch.where(rows.x.isnan(), drawn, rows.x).transpose(0, 1)
     return x
+
+
+def _as_known(model: TableModel, n: int, known: Known, seed: int) -> Tensor | None:
+    """n draws of the density that are as is known of one row, ``(1, n, features)``, without any error of the guide;
+    None where these are rare, or a number is known, or what follows from others."""
+    row, where, context = known.rows, known.where(0), known.rows.context
+    if not known.one or known.bound.any() or not no_numbers(model, row).all():
+        return None
+    contexts = torch.empty(BATCH, 0) if context is None else context.to(model.device).expand(BATCH, -1)
+    generator, found = torch.Generator(model.device).manual_seed(seed), list[Tensor]()
+    while not found or sum(map(len, found)) < n:
+        drawn = near_draws(model, contexts, generator).cpu()
+        x = gapped(model, drawn, row, where.region, seed + len(found))
+        found.append(x[holds(model, where, x) & as_known(x, row)])
+        if len(found[0]) < COMMON * BATCH:
+            return None
+    return torch.cat(found)[None, :n]
 
 
 def sample_file(

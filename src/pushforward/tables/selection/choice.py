@@ -42,11 +42,6 @@ def choose(task: Task) -> Fitted:
     return replace(best, facts={**best.facts, "candidates": scores}) if scores else best
 
 
-def first_candidate(task: Task) -> Candidate:
-    """The candidate that is fitted first."""
-    return next(candidate for candidate in CANDIDATES if candidate.suits(task, None))
-
-
 def _fitted(candidate: Candidate, task: Task, best: Fitted | None) -> Fitted | None:
     """A candidate fitted to the rows; None if it cannot be, and there is another."""
     try:
