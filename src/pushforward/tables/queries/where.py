@@ -108,10 +108,9 @@ def _literals(condition: pl.Expr) -> Iterator[Any]:
 def _beside_a_number(condition: pl.Expr) -> bool:
     """Whether a condition on one column compares or adds it, as it is, to a number."""
     parts = condition.meta.pop()
-    beside = any(_is_number(value) for part in parts if part.meta.is_literal() for value in _literals(part))
-    return (beside and any(part.meta == pl.col(name) for part in parts for name in part.meta.root_names())) or any(
-        map(_beside_a_number, parts)
-    )
+    column = any(part.meta.root_names() and not part.meta.pop() for part in parts)
+    number = any(part.meta.is_literal() and any(map(_is_number, _literals(part))) for part in parts)
+    return (column and number) or any(map(_beside_a_number, parts))
 
 
 def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | None) -> NDArray[np.bool_]:
