@@ -5,13 +5,15 @@
 One fit to 8,000 diamonds; everything else is drawn from the 45,940 that the fit never saw: rows in the place of those
 saved with the model, and as many new ones. False alarms are counted over unchanged rows; power and whether the moved
 column is named first over shifts of one column or of two. Rivals, on the same rows with level 0.05: alibi-detect's
-maximum mean discrepancy and classifier, if it is installed, and the tests that evidently makes of every column
-(Kolmogorov-Smirnov, chi-square) with Bonferroni's correction.
+maximum mean discrepancy and classifier, and evidently's tests of every column, if they are installed, and the tests of
+columns that evidently makes up to 1,000 rows (Kolmogorov-Smirnov, chi-square); those of columns with Bonferroni's
+correction.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +96,20 @@ def of_columns(old: pl.DataFrame, new: pl.DataFrame) -> float:
 
 def rivals() -> dict[str, Callable[[pl.DataFrame, pl.DataFrame], float]]:
     found: dict[str, Callable[[pl.DataFrame, pl.DataFrame], float]] = {"columns": of_columns}
+    with contextlib.suppress(ImportError):
+        from evidently import DataDefinition, Dataset, Report
+        from evidently.presets import DataDriftPreset
+
+        def evidently(old: pl.DataFrame, new: pl.DataFrame) -> float:
+            texts = [name for name in old.columns if old[name].dtype == pl.String]
+            about = DataDefinition(numerical_columns=[*{*old.columns} - {*texts}], categorical_columns=texts)
+            new_rows, old_rows = (Dataset.from_pandas(f.to_pandas(), data_definition=about) for f in (new, old))
+            told = Report([DataDriftPreset()]).run(new_rows, old_rows).dict()["metrics"]
+            p = [float(each["value"]) for each in told if "p_value" in each["metric_name"]]
+            assert len(p) == len(old.columns)
+            return min(1.0, min(p) * len(p))
+
+        found["evidently"] = evidently
     try:
         from alibi_detect.cd import ClassifierDrift, MMDDrift
         from sklearn.ensemble import HistGradientBoostingClassifier

@@ -252,6 +252,7 @@ def test_bad_questions_of_the_other_verbs(url: str) -> None:
     refused(f"{url}/ask", {"where": "," * 15_000}, 422, '"where"')  # no row of cells, however many commas
     refused(f"{url}/nothing", {}, 404, "/score")
     assert ask(f"{url}/score")[0] == 405
+    assert ok(f"{url}/health/") == ok(f"{url}/health")
 
 
 def test_bad_arrow_is_refused(url: str) -> None:
