@@ -363,7 +363,8 @@ class Schema(Saved):
     def far(self, x: Tensor) -> Tensor:
         """Which drawn rows ``(*batch, features)`` have a number, be it one that follows from others, that is farther
         beyond those of the training rows than these are apart: of such, the rows tell nothing."""
-        x, (low, high) = self.missingness.emptied(x.detach().double().cpu()), self._reach
+        x, (low, high) = x.detach().double().cpu(), self._reach
+        x = self.missingness.emptied(x) if self.missingness.flags else x
         odd = ((x < low) | (x > high)).any(-1)
         if self.follow_names:
             values = self._values(x.flatten(0, -2).numpy())

@@ -15,6 +15,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from ....numerics.robust import best_subsets, pursuit
 from ....transforms.remainder import Remainder
 from ..columns import Column
 from ..kinds.base import Atom, Hints, Numbers
@@ -23,7 +24,6 @@ from ..kinds.quantity import numbers_kind
 from ..saved import Saved
 from .base import Columns, Dependency, Relation, Rows, on_scales, shortest
 from .gain import FEWEST, Seen, gained, learnt, mapped
-from .robust import best_subsets, pursuit
 
 Factor = tuple[str, float]  # a column and its power
 Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product

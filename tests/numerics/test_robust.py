@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pushforward.tables.schema.relations.robust import best_subsets, least_absolute, pursuit
+from pushforward.numerics.robust import best_subsets, least_absolute, pursuit
 
 
 def test_a_third_of_wrong_rows_does_not_move_the_fit():
