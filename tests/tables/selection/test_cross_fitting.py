@@ -174,6 +174,14 @@ def test_rows_of_many_columns_take_what_few_rows_can_tell() -> None:
     assert judged.density.log_prob(x).isfinite().all()
 
 
+def test_a_gaussian_of_many_given_columns_is_not_shrunk_where_one_of_them_tells_the_number() -> None:
+    generator = torch.Generator().manual_seed(0)
+    context = torch.cat([torch.randn(100, 1, generator=generator), torch.eye(30).repeat(4, 1)[:100]], 1)
+    x = context[:, :1] + 0.05 * torch.randn(100, 1, generator=generator)
+    judged = fit(x, context, flow="gmm", mixtures=(1,))
+    assert judged.log_likelihood["mixture of 1"] > 1.0  # 1.57 at best; -0.74 if it were shrunk
+
+
 def test_flows_of_a_number_that_nearly_follows_are_trained_again_and_others_are_not() -> None:
     x = torch.from_numpy(StandardScaler().fit_transform(load_breast_cancer().data)).float()
     y, given, parts = x[:, [2]], x[:, [0, 1, 5]], folds(400, 2, 0)  # the perimeter; radius, texture and compactness

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -144,7 +144,7 @@ def train_members(
         The best step of each.
     """
     params, buffers = stack_module_state(list(members))  # type: ignore[arg-type]
-    losses = _losses(members[0], params, buffers, options.together)
+    losses = _losses(members[0], params, buffers, {"by_column": True} if options.together else {})
     flat = torch.cat([p.detach().flatten(1) for p in params.values()], 1).requires_grad_()
     best, found = flat.detach().clone(), torch.full((len(members),), math.inf)
     optimizer, steps = Adam([flat], options.lr, options.decay), [0] * len(members)
@@ -169,12 +169,10 @@ def train_members(
     return steps
 
 
-def _losses(
-    like: Density, params: dict[str, Tensor], buffers: dict[str, Tensor], by_column: bool
-) -> Callable[..., Tensor]:
+def _losses(like: Density, params: dict[str, Tensor], own: dict[str, Tensor], asked: Any) -> Callable[..., Tensor]:
     """The mean loss of each member over its own rows: maps all parameters side by side ``(members, parameters)``, x
     ``(members, n, m)``, contexts, weights to ``(members,)``, in nats; that of each column, if asked for."""
-    sizes, asked = [p[0].numel() for p in params.values()], {"by_column": True} if by_column else {}
+    sizes = [p[0].numel() for p in params.values()]
 
     def one(flat: Tensor, own: dict[str, Tensor], x: Tensor, context: Tensor | None, weight: Tensor) -> Tensor:
         parts = zip(params.items(), flat.split(sizes), strict=True)
@@ -184,7 +182,7 @@ def _losses(
         return -(weight @ log_prob) / weight.sum()
 
     def losses(flat: Tensor, x: Tensor, context: Tensor | None, weight: Tensor) -> Tensor:
-        return vmap(one, in_dims=(0, 0, 0, None if context is None else 0, 0))(flat, buffers, x, context, weight)
+        return vmap(one, in_dims=(0, 0, 0, None if context is None else 0, 0))(flat, own, x, context, weight)
 
     return losses
 
