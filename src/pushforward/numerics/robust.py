@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 
 ROUNDS = 20
 WRONG = 10.0  # median remainders, beyond which a row does not tell which columns are best
+MOST = 30  # columns of which sets are tried
 EXTREME, RIDGE = 0.005, 1e-9  # share of the rows at either end; of the variances
 SMALLEST = 1e-9  # of the target's spread: residuals below it weigh no more
 
@@ -39,54 +41,45 @@ def least_absolute(design: np.ndarray, target: np.ndarray) -> np.ndarray:
     return beta / scale
 
 
-def pursuit(columns: np.ndarray, target: np.ndarray, most: int) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Orthogonal matching pursuit by :func:`least_absolute`: one more column in each round, the one that is most
-    correlated with what the ones before leave of the target.
+def best_subsets(columns: np.ndarray, target: np.ndarray, most: int) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Of one column, two, ..., those that leave least of the target by least squares, with their coefficients by
+    :func:`least_absolute`: in rows where none is extreme, then in those of which the most columns leave little. Of many
+    columns, sets of those are tried that are most correlated with the target.
 
     Args:
         columns: Candidates, ``(features, n)``.
         target: y, ``(n,)``.
-        most: Number of rounds.
+        most: Number of columns, at most.
 
     Yields:
         The indices of the columns, and their coefficients with the intercept last.
-
-    Reference:
-        Pati, Rezaiifar, Krishnaprasad (1993), Orthogonal matching pursuit.
     """
-    chosen, design = list[int](), np.ones((len(target), 1))
-    rest = target - np.median(target)
-    for _ in range(min(most, len(columns))):
-        left = columns.T - design @ np.linalg.lstsq(design, columns.T, rcond=None)[0]
-        scale = left.std(0) * rest.std()
-        correlation = np.abs((rest - rest.mean()) @ left) / len(rest) / np.where(scale > 1e-12, scale, np.inf)
-        correlation[chosen] = -1.0
-        chosen.append(int(correlation.argmax()))
-        design = np.column_stack([*columns[chosen], np.ones_like(target)])
-        beta = least_absolute(design, target)
-        yield list(chosen), beta
-        rest = target - design @ beta
 
-
-def best_subsets(columns: np.ndarray, target: np.ndarray, most: int) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Of one column, two, ..., those that leave least of the target by least squares, with their coefficients by
-    :func:`least_absolute`, the intercept last: in rows where none is extreme, then in those of which the most columns
-    leave little. Arguments as of :func:`pursuit`, which misses columns that tell something only together."""
+    def covariance(rows: np.ndarray) -> np.ndarray:
+        found = np.cov(rows)
+        return found + np.diag(np.where(np.diag(found) > 0, RIDGE * np.diag(found), 1.0))  # 1 for what is constant
 
     def chosen(size: int) -> list[int]:
-        sets = np.array([*itertools.combinations(range(len(columns)), size)])
+        sets = _subsets(len(columns), size)
         own, cross = gram[1:, 1:][sets[:, :, None], sets[:, None]], gram[0, 1:][sets]
         return sets[(cross * np.linalg.solve(own, cross[..., None])[..., 0]).sum(1).argmax()].tolist()
 
-    rows, most = np.stack([target, *columns]), min(most, len(columns))
+    rows = np.stack([target, *columns])
     low, high = np.quantile(rows, [EXTREME, 1 - EXTREME], axis=1)[..., None]
-    right = ((rows >= low) & (rows <= high)).all(0)
+    gram = covariance(rows.clip(low, high))
+    likely = np.sort(np.argsort(-(gram[0, 1:] ** 2) / gram.diagonal()[1:], kind="stable")[:MOST])
+    columns, most, tried = columns[likely], min(most, len(likely)), [0, *(likely + 1)]
+    right = ((rows >= low) & (rows <= high))[tried].all(0)
     for sizes in ([most], range(1, most + 1)):
-        gram = np.cov(rows[:, right])
-        gram += np.diag(np.where(np.diag(gram) > 0, RIDGE * np.diag(gram), 1.0))  # 1 for what is constant in these rows
+        gram = covariance(rows[tried][:, right])
         found = [chosen(size) for size in sizes]
         designs = [np.column_stack([*columns[some], np.ones_like(target)]) for some in found]
         fits = [least_absolute(design, target) for design in designs]
         off = np.abs(target - designs[-1] @ fits[-1])
-        right &= off <= (WRONG * np.median(off) or np.inf)
-    yield from zip(found, fits, strict=True)
+        right &= off <= max(WRONG * np.median(off), SMALLEST * target.std())
+    yield from ((likely[some].tolist(), beta) for some, beta in zip(found, fits, strict=True))
+
+
+@cache
+def _subsets(count: int, size: int) -> np.ndarray:
+    return np.array([*itertools.combinations(range(count), size)])

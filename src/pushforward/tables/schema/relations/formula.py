@@ -15,7 +15,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from ....numerics.robust import best_subsets, pursuit
+from ....numerics.robust import best_subsets
 from ....transforms.remainder import Remainder
 from ..columns import Column
 from ..kinds.base import Atom, Hints, Numbers
@@ -30,7 +30,7 @@ Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product
 Wave = tuple[float, str, float, float]  # a height, a column of dates, a period and when in it the wave is highest
 
 SEARCHED = 1000  # rows in which a formula is searched
-MOST_TERMS, MOST_FACTORS, MOST_POSITIVE = 4, 3, 30  # of a sum, of a product, and columns that may be factors
+MOST_COLUMNS = 3  # of a sum with slips, or a product
 LOGARITHM = 0.0  # the power that stands for the logarithm, as in the family of Box and Cox
 POWERS = np.unique([sign * k / d for sign in (1, -1) for d in (2, 3) for k in range(1, 3 * d + 1)])  # of products
 HALF = 0.500001  # of a step: as far as a value may be from what it is rounded to
@@ -302,7 +302,7 @@ def _sums(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> I
     columns = np.stack([_power(table[names.index(name)], p) for name, p in factors])
     common = np.unique(y, return_counts=True)[1].max() / len(y)  # of a column that has one value in most rows
     least = HOLDS + (1 - HOLDS) * common
-    for chosen, beta in pursuit(columns, y, MOST_TERMS):
+    for chosen, beta in best_subsets(columns, y, MOST_COLUMNS):
         if np.mean(np.abs(y - columns[chosen].T @ beta[:-1] - beta[-1]) <= tolerance) < least:
             continue
         matters = np.abs(beta[:-1]) * columns[chosen].std(1) > tolerance
@@ -330,11 +330,11 @@ def _products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator[F
     rows = rows[:, (rows[(rows > 0).mean(1) > POSITIVE] > 0).all(0)]
     logs = np.log(np.where(rows > 0, rows, 1.0))
     usable = (rows.min(1) > 0) & (logs.std(1) > LEAST)
-    positive = np.flatnonzero(usable[1:])[:MOST_POSITIVE].tolist()
+    positive = np.flatnonzero(usable[1:]).tolist()
     if not positive or not usable[0] or rows.shape[1] < FEWEST:
         return
     target, logs, as_well = logs[0], logs[1:][positive], 1 + AS_WELL / np.sqrt(rows.shape[1])
-    for chosen, beta in best_subsets(logs, target, MOST_FACTORS):
+    for chosen, beta in best_subsets(logs, target, MOST_COLUMNS):
         best = float(np.median(np.abs(target - logs[chosen].T @ beta[:-1] - beta[-1])))
         if best > min(CLOSE, NARROW * np.median(np.abs(target - np.median(target)))):
             continue
