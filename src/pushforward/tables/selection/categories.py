@@ -1,8 +1,7 @@
 """The categories of a table, trained separately.
 
 They share no weights with the flow over the numbers, and each of the two stops at its own time: if the flow overfits
-early, categories that stopped with it would not yet have learnt how they depend on each other. Of the categories, those
-that others tell nothing of, such as which few rows lack a value, only overfit: they keep their frequencies.
+early, categories that stopped with it would not yet have learnt how they depend on each other.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ def side_by_side(
     sizes: list[int], shares: Sequence[tuple[Points, Points]], options: MemberOptions, seed: int
 ) -> tuple[list[Categories], list[int]]:
     """For each share of rows, the trained density of their categories, stopped by those that it does not see or at a
-    time; and the best step of each. Trained together, columns that gain nothing are left at their frequencies."""
+    time; and the best step of each. Trained together, columns that only overfit keep their frequencies."""
     train, judged = ([share[k] for share in shares] for k in (0, 1))
     members = [categories_by_size(sizes, context=rows.given, seed=mix(seed, k, 6)) for k, rows in enumerate(train)]
     for member, rows in zip(members, train, strict=True):
