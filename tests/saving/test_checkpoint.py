@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pushforward as pf
+from pushforward.numerics.torch_internals import watch_operators
 from pushforward.saving import checkpoint
 from pushforward.saving.checkpoint import CheckpointError, load_extra
 from pushforward.transforms import Columns, Compose, Extended, Histogram, Standardize
@@ -195,6 +196,29 @@ def test_small_numbers_in_a_map_are_taken_for_no_sizes(tmp_path, monkeypatch):
     pf.save(pf.Flow(Columns([spikes]), 1), tmp_path / "model")
     monkeypatch.setattr(checkpoint, "_elements", None)
     pf.load(tmp_path / "model")
+
+
+LARGE = {
+    "nothing between": lambda one: one.new_zeros(2**15, 0) @ one.new_zeros(0, 2**15),
+    "a sum of nothing": lambda one: one.new_zeros(2**15, 0, 2**15).sum(1),
+    "padded at each end": lambda one: torch.nn.functional.pad(one.view([1] * 30), [1] * 60),
+    "read again and again": lambda one: one.expand(2**40).sum(),
+    "found again and again": lambda one: one.expand(2**40).nonzero(),
+    "steps": lambda one: torch.arange(0.0, 1.0, 1e-12),
+    "copies": lambda one: one.repeat(2**20, 2**20),
+    "each beside each": lambda one: one.expand(2**15, 1) + one.expand(2**15),
+}
+
+
+@pytest.mark.parametrize("operation", LARGE)
+def test_what_is_large_of_small_parts_is_refused(operation):
+    with pytest.raises(ValueError, match="far larger"), watch_operators(checkpoint._Bound(2**20, 100)):
+        LARGE[operation](torch.ones(1))
+
+
+def test_a_large_number_is_no_large_size():
+    with watch_operators(checkpoint._Bound(2**20, 100)):
+        assert torch.full((3,), 1e300, dtype=torch.float64).clamp(-1e200, 1e200).sum() == 3e200
 
 
 def test_a_header_of_very_many_tensors_is_refused_unread(model):

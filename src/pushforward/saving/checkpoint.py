@@ -30,6 +30,7 @@ TOO_LARGE = "it is far larger than its weights"
 FREE_ELEMENTS = 2**26  # that building may allocate however small the weights are: index sets, masks
 FREE_OPERATIONS = 20_000  # that building any model may take
 FREE_SIZES = 2**20  # bound on the sum of all sizes in a config, likewise
+FAR = 2.0**64  # beyond any size
 MODULES = 2**17  # that a model may have, shared ones counted at each occurrence
 
 
@@ -250,30 +251,31 @@ class _Bound:
 
 
 def _most(given: Sequence[Any], makes: bool) -> float:
-    """More numbers than an operation can return: all that it is given, multiplied; numbers count twice, as an identity
-    matrix has the square of its size, and small ones as their inverse if it makes tensors of none, as in a range."""
+    """More numbers than an operation can return: all sizes that it is given, each and one for what is empty or padded,
+    multiplied; numbers count twice, as an identity matrix has the square of its size, and small ones as their inverse
+    if it makes tensors of none, as in a range."""
     most = 1.0
     for value in given:
-        if isinstance(value, Tensor):
-            most *= max(value.numel(), 1)
-        elif isinstance(value, list | tuple) and all(isinstance(size, int) for size in value):
-            most *= math.prod(max(abs(size), 1) for size in value)
-        elif isinstance(value, list | tuple):
-            most *= _most(value, makes)
-        elif isinstance(value, int | float) and value and math.isfinite(value):
-            most *= max(abs(value), 1 / abs(value) if makes else 1) ** 2
+        sizes = value.shape if isinstance(value, Tensor) else value
+        if isinstance(sizes, list | tuple) and all(isinstance(size, int) for size in sizes):
+            most = math.prod((abs(size) + 1 for size in sizes), start=most)
+        elif isinstance(sizes, list | tuple):
+            most *= _most(sizes, makes)
+        elif isinstance(sizes, int | float) and sizes and math.isfinite(sizes):
+            most *= min(max(abs(sizes), 1 / abs(sizes) if makes else 1), FAR) ** 2
     return most
 
 
 def _elements(operator: Any, args: Any, kwargs: Any) -> int:
-    """How many numbers an operation would return."""
+    """How many numbers an operation would return, or read: a view of many may need no memory, and takes as long."""
     args, kwargs = _on_meta(args), _on_meta(kwargs)
+    read = sum(tensor.numel() for tensor in _tensors((args, kwargs)))
     if takes_device(operator):
         kwargs = {**kwargs, "device": "meta"}
     try:
-        return sum(tensor.numel() for tensor in _tensors(operator(*args, **kwargs)))
+        return max(read, sum(tensor.numel() for tensor in _tensors(operator(*args, **kwargs))))
     except Exception:  # it depends on values, which meta tensors lack, or it will really fail
-        return 0
+        return read
 
 
 def _on_meta(value: Any) -> Any:
