@@ -13,6 +13,7 @@ from schemas import schema_of
 
 import pushforward as pf
 from pushforward.tables.schema.schema import Schema
+from pushforward.tables.schema.widening import widened
 
 RNG = np.random.default_rng(0)
 ROWS = 1200
@@ -216,6 +217,31 @@ def test_pairs_that_no_row_had_imply_what_is_nearest_and_new_names_nothing() -> 
     (relation,) = named.dependencies
     values = {name: named.encode(new, "t").x[:, j].numpy() for j, name in enumerate(named.names)}
     assert np.isnan(relation.computed(values, named.dependencies.known)).all()
+
+
+@pytest.mark.parametrize("most", [60, 61])
+def test_numbers_beyond_all_imply_what_the_last_do_with_the_same_name(most: int) -> None:
+    rng = np.random.default_rng(0)
+    number, name, table = rng.integers(0, most, 3000), rng.integers(0, 3, 3000), rng.normal(size=(most, 3)).round(3)
+    frame = pl.DataFrame({"found": table[number, name], "number": number, "name": np.array(list("xyz"))[name]})
+    schema = learnt(frame.with_columns(x=rng.normal(size=3000)))
+    assert follows(schema) == {"found": ("number", "name")}
+    asked = pl.DataFrame({"found": [None] * 4, "number": [99, 99, -9, -9], "name": [*"xzxz"], "x": [0.0] * 4})
+    assert schema.decode(schema.encode(asked, "t").x)["found"].to_list() == [*table[-1, ::2], *table[0, ::2]]
+
+
+def test_new_names_imply_with_another_column_what_new_rows_tell() -> None:
+    old, new = claims(1500, seed=0).drop("state"), claims(800, seed=1).drop("state")
+    renamed = new["name"] == new["name"][0]
+    new = new.with_columns(name=new["name"].set(renamed, "s0"), rate=new["rate"].set(renamed, new["rate"][0]))
+    schema, _ = widened(learnt(old), new, lambda: old, len(old))
+    assert schema is not None
+    for frame in (old, new):
+        assert schema.decode(schema.encode(frame, "t").x).equals(frame)
+    wrong = new.filter(renamed).with_columns(rate=pl.lit(0.1))
+    assert schema.broken(schema.encode(wrong, "t")).all()
+    contradicted = pl.concat([new, wrong])
+    assert widened(learnt(old), contradicted, lambda: old, len(old))[0] is None
 
 
 def test_two_columns_imply_nothing_by_chance() -> None:

@@ -47,13 +47,13 @@ class LookUp(Dependency):
         if not self.levels:
             return values[self.inputs[0]]
         pairs = zip(self.inputs, self.levels, strict=True)
-        first, second = (np.interp(values[x], at, range(len(at)), left=-0.5, right=len(at) - 0.5) for x, at in pairs)
+        first, second = (np.interp(values[x], at, range(len(at)), left=-0.25, right=len(at) - 0.75) for x, at in pairs)
         return 2 * len(self.levels[1]) * first.round() + second
 
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         found = self.looked_at(values)
-        for name in (name for name in self.inputs if self.levels and columns[name].classes):
-            found = np.where((values[name] >= 0) & (values[name] < columns[name].classes), found, np.nan)
+        for name, own in zip(self.inputs, self.levels, strict=False):
+            found = np.where(np.isin(values[name], own), found, np.nan) if columns[name].classes else found
         if self.at:
             middles = np.convolve(self.at, [0.5, 0.5], "valid")
             nearest = np.array(self.implied)[np.searchsorted(middles, found)]
@@ -81,6 +81,8 @@ class LookUp(Dependency):
         return told
 
     def widened(self, found: Numbers, values: Rows, columns: Columns) -> LookUp:
+        if self.levels:
+            return self._with_pairs(found, values, columns)
         if self.at:
             return self
         codes, table = self.looked_at(values), np.full(columns[self.inputs[0]].classes, np.nan)
@@ -88,6 +90,18 @@ class LookUp(Dependency):
         new = (codes >= len(self.implied)) & ~np.isnan(found)
         table[codes[new].astype(np.int64)] = found[new]
         return replace(self, implied=tuple(table.tolist()))
+
+    def _with_pairs(self, found: Numbers, values: Rows, columns: Columns) -> LookUp:
+        """With the pairs of numbers that it knows and names, be they new, that it has not met."""
+        pairs = [*zip(self.inputs, self.levels, strict=True)]
+        known = [np.isin(values[name], range(columns[name].classes) or own) for name, own in pairs]
+        met = ~np.isnan(found) & np.all(known, 0)
+        levels = [tuple(np.union1d(own, values[name][met]).tolist()) for name, own in pairs]
+        wide = replace(self, levels=tuple(levels))
+        first, second = np.divmod(self.at, 2 * len(self.levels[1]))
+        before = zip((2 * len(levels[1]) * first + second).tolist(), self.implied, strict=True)
+        table = dict(zip(wide.looked_at(values)[met].tolist(), found[met].tolist(), strict=True)) | dict(before)
+        return replace(wide, at=tuple(sorted(table)), implied=tuple(table[at] for at in sorted(table)))
 
     def through(self, found: LookUp) -> LookUp:
         """The relation with its input replaced, if that was itself found to follow from another column."""
