@@ -55,6 +55,7 @@ def test_a_shift_is_seen_and_its_column_named(model, what):
     found = model.drift(rows(400, 77).with_columns(moved.alias(column)))
     assert found.p_value <= 0.01
     assert repr(column) in found.verdict
+    assert ("(new)" in found.verdict) == (what == "a new category")
     if what == "missing values":
         assert found.missing["column"][0] == column
         assert found.missing["p_value"][0] <= 0.01

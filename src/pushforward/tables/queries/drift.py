@@ -195,7 +195,8 @@ def _most_moved(pooled: Pooled, found: Comparison[Any]) -> list[str]:
     numbers = {values.column.name: values.numbers for values in pooled.columns}
 
     def moved(name: str) -> tuple[bool, float]:
-        by_itself = min(found.groups[group][name].p_value for group in ("columns", "missing")) <= LEVEL
+        alone = [found.groups[group].get(name) for group in ("columns", "missing", "new names")]
+        by_itself = any(one is not None and one.p_value <= LEVEL for one in alone)
         return by_itself, sum(pooled.divergence(seen[name]) for seen in (numbers, pooled.tails) if name in seen)
 
     names = sorted(numbers, key=moved, reverse=True)
@@ -225,10 +226,12 @@ def _verdict(found: Drift, compared: Comparison[Any]) -> str:
 
 def _first_change(found: Drift, group: str, key: Any) -> str:
     """The most surprising change in words."""
-    first = key[0] if group == "categories" else found.columns[0]
+    first = key[0] if group == "categories" else key if group == "new names" else found.columns[0]
     own = found.measures.filter(pl.col("column") == first).row(0, named=True)
     moved = found.measures.filter((pl.col("p_value") <= LEVEL) & (pl.col("column") != first))["column"]
-    if group in ("columns", "categories") or (group in ("given others", "rows") and own["p_value"] <= LEVEL):
+    if group in ("columns", "categories", "new names") or (
+        group in ("given others", "rows") and own["p_value"] <= LEVEL
+    ):
         return f"{first!r} moved most ({own['change']})" + (
             f", beside {listed(map(repr, moved), 3)}" if len(moved) else ""
         )
@@ -249,7 +252,7 @@ def _change(pooled: Pooled, values: Values) -> str:
         return "no value is there any more" if len(old) else "values where there were none"
     if values.named:
         shares = {float(code): pooled.shares(values.numbers == code) for code in torch.cat([old, new]).unique()}
-        code, (was, now) = max(shares.items(), key=lambda one: abs(one[1][1] - one[1][0]))
+        code, (was, now) = max(shares.items(), key=lambda one: (one[1][1] - one[1][0]) ** 2 / sum(one[1]))  # Pearson's
         return f"{values.shown(code)!r} {was:.1%} → {now:.1%}"
     at = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     before, after = (part.quantile(at, interpolation="nearest") for part in (old, new))

@@ -47,6 +47,11 @@ class Values:
     def named(self) -> bool:
         return self.column.kind.classes > 0
 
+    @property
+    def new(self) -> Tensor:
+        """Which are names that no training row had."""
+        return (self.numbers == UNSEEN) & self.named
+
     def shown(self, value: float) -> str:
         return "(new)" if self.named and value == UNSEEN else self.column.shown(value)
 
@@ -119,6 +124,7 @@ class Pooled:
             "columns": {each.column.name: each.features() for each in self.columns},
             "categories": self._categories(),
             "missing": {each.column.name: each.numbers.isnan()[:, None].double() for each in self.columns},
+            "new names": {each.column.name: each.new[:, None].double() for each in self.columns if each.new.any()},
             "relations": {name: broken[:, None].double() for name, broken in self.broken.items()},
             "pairs": dict(_products(self.scores)),
             "given others": {name: odd_features(tail) for name, tail in self.tails.items()},
@@ -130,7 +136,7 @@ class Pooled:
         """Whether the rows have changed as if a column were not there, without what the model says of whole rows."""
         own = {
             group: {key: z for key, z in self.surprises[group].items() if not _is_of(key, name)}
-            for group in ("columns", "categories", "missing", "pairs")
+            for group in ("columns", "categories", "missing", "new names", "pairs")
         }
         if compared(own).p_value <= LEVEL / 3:  # with two groups more, it is three times as large at most
             return True
