@@ -24,6 +24,15 @@ def test_a_sum_with_slips_is_found_among_many_columns():
     assert np.allclose(beta, [-3, 1, 0], atol=1e-6)
 
 
+def test_a_sum_of_four_with_slips_is_found_among_many_columns():
+    rng = np.random.default_rng(0)
+    columns = rng.normal(size=(40, 600))
+    y = columns[[3, 11, 20, 37]].sum(0) + np.where(rng.random(600) < 0.1, rng.normal(size=600), 0)
+    chosen, beta = list(best_subsets(columns, y, 4))[-1]
+    assert chosen == [3, 11, 20, 37]
+    assert np.allclose(beta, [1, 1, 1, 1, 0], atol=1e-6)
+
+
 def test_columns_that_tell_something_only_together_are_found_beside_a_wrong_row():
     rng = np.random.default_rng(0)
     columns = rng.normal(size=(8, 500))

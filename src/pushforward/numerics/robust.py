@@ -10,7 +10,7 @@ import numpy as np
 
 ROUNDS = 20
 WRONG = 10.0  # median remainders, beyond which a row does not tell which columns are best
-MOST = 30  # columns of which sets are tried
+MOST, WHOLE = 30, 3  # columns of which sets are tried, and how many of them at a time
 EXTREME, RIDGE = 0.005, 1e-9  # share of the rows at either end; of the variances
 SMALLEST = 1e-9  # of the target's spread: residuals below it weigh no more
 
@@ -44,7 +44,7 @@ def least_absolute(design: np.ndarray, target: np.ndarray) -> np.ndarray:
 def best_subsets(columns: np.ndarray, target: np.ndarray, most: int) -> Iterator[tuple[list[int], np.ndarray]]:
     """Of one column, two, ..., those that leave least of the target by least squares, with their coefficients by
     :func:`least_absolute`: in rows where none is extreme, then in those of which the most columns leave little. Of many
-    columns, sets of those are tried that are most correlated with the target.
+    columns, sets of those are tried that are most correlated with the target; beyond three, those that have the three.
 
     Args:
         columns: Candidates, ``(features, n)``.
@@ -59,8 +59,11 @@ def best_subsets(columns: np.ndarray, target: np.ndarray, most: int) -> Iterator
         found = np.cov(rows)
         return found + np.diag(np.where(np.diag(found) > 0, RIDGE * np.diag(found), 1.0))  # 1 for what is constant
 
-    def chosen(size: int) -> list[int]:
-        sets = _subsets(len(columns), size)
+    def chosen(size: int, before: list[list[int]]) -> list[int]:
+        if size <= WHOLE:
+            sets = _subsets(len(columns), size)
+        else:
+            sets = np.array([sorted([*before[-1], j]) for j in range(len(columns)) if j not in before[-1]])
         own, cross = gram[1:, 1:][sets[:, :, None], sets[:, None]], gram[0, 1:][sets]
         return sets[(cross * np.linalg.solve(own, cross[..., None])[..., 0]).sum(1).argmax()].tolist()
 
@@ -70,9 +73,11 @@ def best_subsets(columns: np.ndarray, target: np.ndarray, most: int) -> Iterator
     likely = np.sort(np.argsort(-(gram[0, 1:] ** 2) / gram.diagonal()[1:], kind="stable")[:MOST])
     columns, most, tried = columns[likely], min(most, len(likely)), [0, *(likely + 1)]
     right = ((rows >= low) & (rows <= high))[tried].all(0)
-    for sizes in ([most], range(1, most + 1)):
+    for sizes in ([min(most, WHOLE)], range(1, most + 1)):
         gram = covariance(rows[tried][:, right])
-        found = [chosen(size) for size in sizes]
+        found = list[list[int]]()
+        for size in sizes:
+            found.append(chosen(size, found))
         designs = [np.column_stack([*columns[some], np.ones_like(target)]) for some in found]
         fits = [least_absolute(design, target) for design in designs]
         off = np.abs(target - designs[-1] @ fits[-1])

@@ -30,7 +30,7 @@ Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product
 Wave = tuple[float, str, float, float]  # a height, a column of dates, a period and when in it the wave is highest
 
 SEARCHED = 1000  # rows in which a formula is searched
-MOST_COLUMNS = 3  # of a sum with slips, or a product
+MOST_TERMS, MOST_FACTORS = 4, 3  # of a sum with slips, of a product
 LOGARITHM = 0.0  # the power that stands for the logarithm, as in the family of Box and Cox
 POWERS = np.unique([sign * k / d for sign in (1, -1) for d in (2, 3) for k in range(1, 3 * d + 1)])  # of products
 HALF = 0.500001  # of a step: as far as a value may be from what it is rounded to
@@ -302,7 +302,7 @@ def _sums(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> I
     columns = np.stack([_power(table[names.index(name)], p) for name, p in factors])
     common = np.unique(y, return_counts=True)[1].max() / len(y)  # of a column that has one value in most rows
     least = HOLDS + (1 - HOLDS) * common
-    for chosen, beta in best_subsets(columns, y, MOST_COLUMNS):
+    for chosen, beta in best_subsets(columns, y, MOST_TERMS):
         if np.mean(np.abs(y - columns[chosen].T @ beta[:-1] - beta[-1]) <= tolerance) < least:
             continue
         matters = np.abs(beta[:-1]) * columns[chosen].std(1) > tolerance
@@ -334,7 +334,7 @@ def _products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator[F
     if not positive or not usable[0] or rows.shape[1] < FEWEST:
         return
     target, logs, as_well = logs[0], logs[1:][positive], 1 + AS_WELL / np.sqrt(rows.shape[1])
-    for chosen, beta in best_subsets(logs, target, MOST_COLUMNS):
+    for chosen, beta in best_subsets(logs, target, MOST_FACTORS):
         best = float(np.median(np.abs(target - logs[chosen].T @ beta[:-1] - beta[-1])))
         if best > min(CLOSE, NARROW * np.median(np.abs(target - np.median(target)))):
             continue
