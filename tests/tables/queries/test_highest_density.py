@@ -67,6 +67,13 @@ def test_a_region_is_where_the_density_is_high() -> None:
 
 
 @pytest.mark.usefixtures("_by_few_rows")
+def test_regions_given_names_hold_their_level_too(model: pf.TableDensity) -> None:
+    rows = FRESH.filter(pl.col("place") == "near")
+    assert model.region(["x", "y"], {"place": "near"}, 0.9).holds(rows).mean() == pytest.approx(0.9, abs=0.1)
+    assert model.region("x", rows.select("place").head(5), 0.9).threshold.shape == (5,)
+
+
+@pytest.mark.usefixtures("_by_few_rows")
 def test_two_places_are_two_parts(model: pf.TableDensity) -> None:
     region = model.region(["x", "y"])
     assert region.holds({"x": [0.0, 6.0, 3.0, np.nan], "y": [0.0, 6.0, 3.0, 0.0]}).tolist() == [

@@ -95,7 +95,7 @@ def _as_known(model: TableModel, n: int, known: Known, seed: int) -> Tensor | No
     """n draws of the density that are as is known of one row, ``(1, n, features)``, without any error of the guide;
     None where these are rare, or a number is known, or what follows from others."""
     row, where, context = known.rows, known.where(0), known.rows.context
-    if not known.one or known.bound.any() or not no_numbers(model, row).all():
+    if not known.one or len(known) > 1 or known.bound.any() or not no_numbers(model, row).all():
         return None
     contexts = torch.empty(BATCH, 0) if context is None else context.to(model.device).expand(BATCH, -1)
     generator, found = torch.Generator(model.device).manual_seed(seed), list[Tensor]()
