@@ -110,10 +110,10 @@ def media_type(request: Request) -> str:
 
 
 def _name_in(host: str) -> str:
-    """The name in a `Host`, without its port; empty for what is none."""
+    """The name in a `Host`, without its port; all of what is none."""
     with contextlib.suppress(ValueError):
         return urlsplit(f"//{host}").hostname or ""
-    return ""
+    return host
 
 
 def _is_address(name: str) -> bool:
