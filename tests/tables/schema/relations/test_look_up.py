@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from schemas import schema_of
 
 import pushforward as pf
@@ -228,6 +230,20 @@ def test_numbers_beyond_all_imply_what_the_last_do_with_the_same_name(most: int)
     assert follows(schema) == {"found": ("number", "name")}
     asked = pl.DataFrame({"found": [None] * 4, "number": [99, 99, -9, -9], "name": [*"xzxz"], "x": [0.0] * 4})
     assert schema.decode(schema.encode(asked, "t").x)["found"].to_list() == [*table[-1, ::2], *table[0, ::2]]
+
+
+def test_of_many_rows_without_a_number_what_it_may_be_takes_little_memory() -> None:
+    rng = np.random.default_rng(0)
+    number, name, table = rng.integers(0, 300, 20000), rng.integers(0, 3, 20000), rng.normal(size=(300, 3)).round(6)
+    frame = pl.DataFrame({"found": table[number, name], "number": 7 * number, "name": np.array(list("xyz"))[name]})
+    schema = learnt(frame[:6000].with_columns(x=rng.normal(size=6000)))
+    assert follows(schema) == {"found": ("number", "name")}
+    tracemalloc.start()
+    x = schema.encode(frame.with_columns(x=0.0, number=pl.lit(None, pl.Int64)), "t").x
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (x[:, 0] == torch.from_numpy(7 * number)).all()
+    assert peak < 20e6
 
 
 def test_new_names_imply_with_another_column_what_new_rows_tell() -> None:

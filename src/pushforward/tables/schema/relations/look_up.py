@@ -74,10 +74,13 @@ class LookUp(Dependency):
         """The input where only one of its values, beside the other's, implies the column's."""
         told = {name: np.full(len(found), np.nan) for name in self.inputs}
         for name, own in zip(self.inputs, self.levels or (self.at or range(len(self.implied)),), strict=True):
-            holes = np.isnan(values[name]) & ~np.isnan(found)
-            tried = {each: values[each][holes] for each in self.inputs} | {name: np.array(own, float)[:, None]}
-            right = self.known(tried) & (self.computed(tried, columns) == found[holes])  # (values, rows)
-            told[name][holes] = np.where(right.sum(0) == 1, np.array(own)[right.argmax(0)], np.nan)
+            others = [each for each in self.inputs if each != name]
+            rows = np.stack([found, *(values[each] for each in others)])
+            holes = np.isnan(values[name]) & np.isin(found, self.implied) & ~np.isnan(rows).any(0)
+            asked, place = np.unique(rows[:, holes], axis=1, return_inverse=True)  # few, however many rows there are
+            tried = dict(zip(others, asked[1:], strict=True)) | {name: np.array(own, float)[:, None]}
+            right = self.known(tried) & (self.computed(tried, columns) == asked[0])  # (values, asked)
+            told[name][holes] = np.where(right.sum(0) == 1, np.array(own)[right.argmax(0)], np.nan)[place.ravel()]
         return told
 
     def widened(self, found: Numbers, values: Rows, columns: Columns) -> LookUp:
