@@ -409,6 +409,19 @@ def test_a_share_of_a_whole_that_was_told_as_smaller_is_one() -> None:
     value, error = part.of(whole)
     assert value.item() == 1.0
     assert error.item() > 1.0
+    none = Share(torch.tensor([0.0]), torch.tensor([0.1]))
+    assert none.of(whole).error.item() == pytest.approx(2.5)
+    assert whole.of(none).value.isnan()
+
+
+def test_what_no_first_draw_tells_is_asked_of_more(model: pf.TableDensity) -> None:
+    value, error = model.probability("n + x > -100", errors=True)
+    assert (value, error) == (1.0, pytest.approx(0.0, abs=3.1 / 8_000))
+    drawn = model.sample(MANY, random_state=8)
+    rare = drawn.filter(pl.col("n") + pl.col("x") > 14)
+    assert 0 < len(rare) < MANY / 256
+    value, error = model.probability("kind = 'b'", "n + x > 14", errors=True)
+    assert abs(value - (rare["kind"] == "b").mean()) < 4 * np.hypot(error, 0.5 / len(rare) ** 0.5)
 
 
 def test_draws_far_from_the_training_rows_count_as_little_as_they_are_drawn(

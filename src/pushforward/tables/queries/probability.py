@@ -55,9 +55,10 @@ class Share(NamedTuple):
     error: Tensor
 
     def of(self, whole: Share) -> Share:
-        """This share as one of another: :math:`a / b`."""
-        value = (self.value / whole.value).clamp_max(1.0)  # each was told by draws of its own
-        return Share(value, value * self._relative().hypot(whole._relative()))
+        """This share as one of another: :math:`a / b`; NaN of none."""
+        total = whole.value.masked_fill(whole.value == 0, math.nan)
+        value = (self.value / total).clamp_max(1.0)  # each was told by draws of its own
+        return Share(value, (self.error / total).hypot(value * whole.error / total))
 
     def times(self, other: Share) -> Share:
         """Both after one another: :math:`a\\, b`."""
@@ -65,12 +66,10 @@ class Share(NamedTuple):
         return Share(self.value * other.value, error)
 
     def of_odds(self) -> Tensor:
-        """The errors of the logarithms of the odds; 1 where no draw told these, infinite where there is no answer."""
+        """The errors of the logarithms of the odds; 1 and the error itself where no draw told these, infinite where
+        there is no answer."""
         spread = self.value * (1 - self.value)
-        return torch.where(spread > 0, self.error / spread, 1.0).masked_fill(self.value.isnan(), math.inf)
-
-    def _relative(self) -> Tensor:
-        return torch.where(self.value > 0, self.error / self.value, 0.0)
+        return torch.where(spread > 0, self.error / spread, 1.0 + self.error).masked_fill(self.value.isnan(), math.inf)
 
 
 class Asked(NamedTuple):
@@ -126,7 +125,7 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
             least = (close.clamp_max(CLOSE) if plain else close.clamp_min(FAIR)).minimum(spread / 2)
         else:
             least = PRECISE[0] * spread if answer is rough else torch.full_like(spread, FAIR if plain else CLOSE)
-        some = (found.error > least).nonzero()[:, 0]
+        some = (~(found.error <= least)).nonzero()[:, 0]  # those without an answer, too
         if not len(some):
             continue
         other = answer(model, rows[some], asked, which[some], seed)
