@@ -236,7 +236,7 @@ def test_of_many_rows_without_a_number_what_it_may_be_takes_little_memory() -> N
     rng = np.random.default_rng(0)
     number, name, table = rng.integers(0, 300, 20000), rng.integers(0, 3, 20000), rng.normal(size=(300, 3)).round(6)
     frame = pl.DataFrame({"found": table[number, name], "number": 7 * number, "name": np.array(list("xyz"))[name]})
-    schema = learnt(frame[:6000].with_columns(x=rng.normal(size=6000)))
+    schema = learnt(frame.with_columns(x=rng.normal(size=20000)))
     assert follows(schema) == {"found": ("number", "name")}
     tracemalloc.start()
     x = schema.encode(frame.with_columns(x=0.0, number=pl.lit(None, pl.Int64)), "t").x
