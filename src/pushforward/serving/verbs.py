@@ -25,7 +25,8 @@ R = TypeVar("R")
 
 class Scores(BaseModel):
     log_density: list[float | None] = Field(
-        description="Nats, in the table's own units; null where the density, and so the percentile, is 0."
+        description="Nats, in the table's own units; null where the density, and so the percentile, is 0, or what is "
+        "given cannot be."
     )
     percentile: list[float | None] = Field(
         description="Per cent of unseen rows that are no likelier; null for rows with only some of the columns."

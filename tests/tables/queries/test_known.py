@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+import json
 from typing import Any
 
 import numpy as np
@@ -108,6 +110,11 @@ def test_what_cannot_be_touches_its_own_rows(model: pf.TableDensity) -> None:
     scores = model.score_samples(rows, given=["day", "bill"])
     assert np.isnan(scores).tolist() == [False, True, True, False, False]
     assert np.isneginf(scores).tolist() == [False, False, False, True, False]
+    out = io.StringIO()
+    model.run("follow", rows.write_ndjson().encode().splitlines(), out, given=["day", "bill"])
+    errors = [json.loads(line).get("error", "") for line in out.getvalue().splitlines()]
+    assert ["cannot be" in error for error in errors] == [False, True, False, False, False]
+    assert ["'mon'" in error for error in errors] == [False, False, True, False, False]
 
 
 @pytest.mark.parametrize("given", [{"day": "mon"}, "day = 'mon'", {"bill": -5.0}, {"place": "there"}])

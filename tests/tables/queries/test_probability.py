@@ -343,6 +343,7 @@ def test_intervals_hold_their_level_on_rows_not_seen(model: pf.TableDensity) -> 
         ("x > AVG(x)", "where"),
         ("day > 'soon'", "where"),
         ("NOT (day > 3)", "where"),
+        ("day > 3 OR x > 0", "where"),
         ("x > 0 AND day IN (3, 5)", "where"),
         ("kind = a", "where"),
     ],

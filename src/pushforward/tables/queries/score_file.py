@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import polars as pl
 
 from ...errors import InputError, in_shell
@@ -23,6 +24,7 @@ from ..model import TableModel
 from ..schema.numbers import n_rows, require_columns
 from ..streaming.score_figures import ScoreFigures, score_figures
 from ..streaming.score_large import score_large
+from .query import Query
 from .score import Scoring, note_columns, refuse_scores_name, score_table
 
 
@@ -124,7 +126,10 @@ def follow(
             answer |= {name: row.get(name) for name in keep}
             frame = pl.DataFrame([series(name, [value]) for name, value in row.items()])
             scoring.check(frame.columns)
-            answer |= scoring.piece(Piece(frame, "standard input", number - 1)).row(0, named=True)
+            asked = Query.of(model, frame, given, "standard input", number - 1)
+            if asked.notes:
+                raise InputError(asked.notes[0])  # it is given what cannot be
+            answer |= scoring.scores(asked, np.ones(1, bool)).row(0, named=True)
         except InputError as error:
             answer["error"] = error.spelled(in_shell)
         print(json.dumps(jsonable(answer), allow_nan=False), file=output, flush=True)
