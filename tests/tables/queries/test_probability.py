@@ -344,6 +344,7 @@ def test_intervals_hold_their_level_on_rows_not_seen(model: pf.TableDensity) -> 
         ("day > 'soon'", "where"),
         ("NOT (day > 3)", "where"),
         ("day > 3 OR x > 0", "where"),
+        ("day > n", "where"),
         ("x > 0 AND day IN (3, 5)", "where"),
         ("kind = a", "where"),
     ],

@@ -67,15 +67,16 @@ class Where:
         if not names:
             raise InputError("names no column", argument, text)
         found = cls(Region({}))
+        cells = schema.decode(torch.empty(0, len(schema.columns)))
         for each in (*schema.fields, *(one.column for one in schema.dependencies)):
-            if each.reading.moment and _beside_a_number(whole, each.name):
+            if each.reading.moment and _beside_a_number(cells, whole, each.name):
                 raise InputError(f"{each.name!r} is no number; write a date as DATE '2024-01-31'", argument, text)
         for part in _conjuncts(whole):
             named = set(part.meta.root_names())
             column = next((column for column in schema.fields if {column.name} == named), None)
             region = None if column is None else _region_of(schema, column, part, argument, text)
             if region is None:
-                judged(schema.decode(torch.empty(0, len(schema.columns))), part, argument, text)  # refused before draws
+                judged(cells, part, argument, text)  # refused before draws
             found &= cls(Region({}), (part,)) if region is None else cls(region)
         return found
 
@@ -106,12 +107,15 @@ def _literals(condition: pl.Expr) -> Iterator[Any]:
         yield from _literals(part)
 
 
-def _beside_a_number(condition: pl.Expr, name: str) -> bool:
-    """Whether a condition compares or adds a column, as it is, to a number."""
+def _beside_a_number(cells: pl.DataFrame, condition: pl.Expr, name: str) -> bool:
+    """Whether a condition compares or adds a column, as it is, to a number or a column of numbers."""
     parts = condition.meta.pop()
     column = any(part.meta.root_names() == [name] and not part.meta.pop() for part in parts)
-    number = any(part.meta.is_literal() and any(map(_is_number, _literals(part))) for part in parts)
-    return (column and number) or any(_beside_a_number(part, name) for part in parts)
+    literal = any(part.meta.is_literal() and any(map(_is_number, _literals(part))) for part in parts)
+    numbers = any(
+        not part.meta.pop() and cells[each].dtype.is_numeric() for part in parts for each in part.meta.root_names()
+    )
+    return (column and (literal or numbers)) or any(_beside_a_number(cells, part, name) for part in parts)
 
 
 def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | None) -> NDArray[np.bool_]:
