@@ -26,6 +26,7 @@ test: test-plain suite
 
 # A process for every processor, eight at most; neighbouring tests stay together, so that few fits are made twice.
 PARALLEL := -n logical --maxprocesses 8 --dist worksteal
+suite test-plain: export PYTHONDONTWRITEBYTECODE =# else every process that a test starts would compile the package anew
 suite: .venv/dev.stamp
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 

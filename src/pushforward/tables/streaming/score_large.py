@@ -119,8 +119,8 @@ def _finish(pieces: ScorePieces, source: RowsInPieces, console: Console) -> Scor
         raise InputError(f"{source.path}: no row has a value in every column of the model")
     if figures.scored < figures.rows:
         missing = figures.rows - figures.scored
-        why = "values are missing or infinite, or given as in no training row"
-        console.note(f"{source.path}: no score for {n_rows(missing)}: {why}")
+        what = f"{n_rows(missing)} with missing or infinite values, or given what no training row had"
+        console.note(f"{source.path}: no score for {what}")
     pieces.finish()
     return figures
 
