@@ -313,7 +313,7 @@ def test_a_gigabyte_is_refused_and_takes_no_memory_and_long_jobs_stand_aside(fit
         assert send(url, expecting, ())[0] == 413  # before a byte of it is sent
         assert memory(server.pid) - before < 40
         refused(f"{url}/score", {"rows": "x" * 2**24}, 413, "bytes")
-        long = pool.submit(ok, f"{url}/sample", {"n": 10_000, "given": {"group": "a"}, "seed": 0})
+        long = pool.submit(ok, f"{url}/sample", {"n": 10_000, "given": {"x": 0.5, "group": "a"}, "seed": 0})
         time.sleep(0.2)
         ok(f"{url}/score", {"rows": [ROW]})
         assert not long.done()  # single rows need not wait for it
