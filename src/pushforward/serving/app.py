@@ -59,7 +59,8 @@ class Server:
         self.fields = {column.name: column.holes.share > 0 for column in model.schema.fields}  # and if null tells
         posts = {path: partial(self.verb, path) for path in VERBS} | {"/score": self.score}
         gets = {"/health": self.health, "/info": self.info, "/metrics": self.metrics_text, "/drift": self.drift}
-        gets |= {"/openapi.json": self.openapi, **{path: partial(_file, *about) for path, about in PAGE.items()}}
+        page = {path: (Path(__file__).with_name(name).read_bytes(), kind) for path, (name, kind) in PAGE.items()}
+        gets |= {"/openapi.json": self.openapi, **{path: partial(_file, *about) for path, about in page.items()}}
         self.endpoints: dict[str, Mapping[str, Endpoint]] = {"POST": posts, "GET": gets, "HEAD": gets}
         model.facts = {**model.facts, "frame": "polars"}
         if model.path is not None:
@@ -214,8 +215,7 @@ class Server:
         return asked, rows
 
 
-async def _file(name: str, kind: str, _: Request) -> Response:
-    content = Path(__file__).with_name(name).read_bytes()
+async def _file(content: bytes, kind: str, _: Request) -> Response:
     return Response(content, media_type=kind, headers={**HEADERS, "content-security-policy": POLICY})
 
 
