@@ -142,6 +142,44 @@ def test_large_bodies_behind_one_another_are_not_taken_for_heads(server: tuple[s
             assert (answer.status, len(json.loads(answer.read())["log_density"])) == (200, 1)
 
 
+@pytest.mark.parametrize(("host", "most"), [("evil.example", 1), ("localhost", 9)])
+def test_few_requests_are_read_ahead_and_none_after_a_refusal(server: tuple[str, int], host: str, most: int) -> None:
+    with socket.create_connection(server, timeout=10) as one, contextlib.suppress(ConnectionResetError):
+        one.sendall(f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n".encode() * 200)
+        said = b""
+        while part := one.recv(4096):
+            said += part
+    assert 1 <= said.count(b"HTTP/1.1") <= most
+
+
+def test_nothing_more_is_read_of_a_body_that_is_refused(server: tuple[str, int]) -> None:
+    with socket.create_connection(server, timeout=10) as one:
+        one.sendall(f"{POST}Content-Length: {2**30}\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(one)
+        answer.begin()
+        assert answer.status == 401
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 2**30:
+                sent += one.send(b" " * 2**16)
+    assert sent < 20 * 2**20  # what the system's buffers hold at most
+
+
+def test_bodies_wait_for_those_that_their_client_sent_before(server: tuple[str, int], question: Any) -> None:
+    body = json.dumps(question).encode() + b" " * 2**22
+    head = f"{POST}Authorization: Bearer open-sesame\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+
+    def status(_: int) -> int:
+        with socket.create_connection(server, timeout=30) as one:
+            one.sendall(head + body)
+            answer = http.client.HTTPResponse(one)
+            answer.begin()
+            return answer.status
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(status, range(8))) == {200}
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -69,9 +69,11 @@ class Server:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
-            with self.guard.admitted(request):
+            async with self.guard.admitted(request):
                 answer = await self._answered(request)
                 await answer(scope, receive, send)
+            if answer.status_code >= HTTPStatus.BAD_REQUEST:
+                self.guard.charge(request)
         except Refused as refused:
             await refused.answer(scope, receive, send)
 

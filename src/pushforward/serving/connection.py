@@ -13,6 +13,8 @@ from .guard import Shares
 from .refusals import Refused
 
 HEAD = 32 * 2**10  # bytes of a request line and its headers
+AHEAD = 8  # requests that may wait for the answer to an earlier one on the same connection
+LINGER = 1.0  # seconds that a client has to read a refusal
 
 
 class Connection(HttpToolsProtocol):
@@ -37,6 +39,7 @@ class Connection(HttpToolsProtocol):
             self.place.enter_context(self.peers.hold((transport.get_extra_info("peername") or ("",))[0]))
         except Refused as refused:
             self._refuse(refused.status, refused.sentence)
+            self.transport.close()
         else:
             self._begin()
 
@@ -66,12 +69,24 @@ class Connection(HttpToolsProtocol):
             self.unread.cancel()
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= AHEAD:
+            raise BufferError(f"more than {AHEAD} requests at once")  # which ends the reading
         self._begin()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._end()
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, msg)
+
+    def on_response_complete(self) -> None:
+        """An answer that came before all of a body refuses the rest of it."""
+        if not self.cycle.more_body or self.transport.is_closing():
+            return super().on_response_complete()
+        self.pipeline.clear()
+        self._linger()
 
     def _begin(self) -> None:
         self._end()
@@ -95,4 +110,9 @@ class Connection(HttpToolsProtocol):
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
         )
         self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        self.transport.close()
+        self._linger()
+
+    def _linger(self) -> None:
+        """Reads nothing more, which would cost the other clients, and closes when the answer may have been read."""
+        self.flow.pause_reading()
+        self.loop.call_later(LINGER, self.transport.abort)

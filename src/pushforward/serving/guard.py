@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hmac
 import ipaddress
 import math
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -17,6 +19,7 @@ from .refusals import JSON, Refused
 
 ARROW = "application/vnd.apache.arrow.stream"
 CONTENTS = (JSON, ARROW, "application/vnd.apache.arrow.file", "application/x-arrow")
+PATIENCE = 5.0  # seconds that a body waits for those that its client sent before
 OPEN = ("/health", "/", "/page.css", "/page.js")  # paths that need no token: nothing of the model is in them
 
 
@@ -38,12 +41,20 @@ class Guard:
         self.requests = Shares(options.max_per_client, "requests")
         self.bytes = Shares(options.bytes, "bytes of bodies")
 
-    @contextlib.contextmanager
-    def admitted(self, request: Request) -> Iterator[None]:
-        """Lets a request pass, which holds its client's share until it is answered."""
+    @contextlib.asynccontextmanager
+    async def admitted(self, request: Request) -> AsyncIterator[None]:
+        """Lets a request pass, which holds its client's share until it is answered; its body waits for the share."""
         self.check(request)
-        with self.requests.hold(client := client_of(request)), self.bytes.hold(client, self._kept(request)):
-            yield
+        with self.requests.hold(client := client_of(request)):
+            await self.bytes.room(client, kept := self._kept(request))
+            with self.bytes.hold(client, kept):
+                yield
+
+    def charge(self, request: Request) -> None:
+        """The body of a request that was refused stays in its client's share for a second more."""
+        with contextlib.suppress(Refused), contextlib.ExitStack() as kept:
+            kept.enter_context(self.bytes.hold(client_of(request), self._kept(request)))
+            asyncio.get_running_loop().call_later(1.0, kept.pop_all().close)
 
     def check(self, request: Request) -> None:
         """Lets a request pass."""
@@ -82,6 +93,12 @@ class Shares:
     def __init__(self, most: int, what: str, of_all: float = math.inf) -> None:
         self.most, self.what, self.of_all = most, what, of_all
         self.held: Counter[str] = Counter()
+
+    async def room(self, client: str, amount: int) -> None:
+        """Waits for a while until a client may hold some more."""
+        stop = time.monotonic() + PATIENCE
+        while self.held[client] + amount > self.most and time.monotonic() < stop:
+            await asyncio.sleep(0.05)
 
     @contextlib.contextmanager
     def hold(self, client: str, amount: int = 1) -> Iterator[None]:

@@ -16,7 +16,8 @@ from .columns import FIRST, LAST, RowType
 
 JSON = "application/json"
 SHOWN = 20  # problems listed in an answer
-ADVICE = {429: {"retry-after": "1"}, 503: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}}
+LATER, NO_MORE = {"retry-after": "1"}, {"connection": "close"}  # a stranger's further requests are not read
+ADVICE = {429: LATER, 503: LATER, 401: {"www-authenticate": "Bearer"}, 403: NO_MORE, 421: NO_MORE}
 HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 
