@@ -86,7 +86,7 @@ def as_arrow(frame: pl.DataFrame, compression: str | None = None) -> bytes:
 def test_scores_are_those_of_the_library(url: str, model: pf.TableDensity) -> None:
     frame = table().head(150)
     found = ok(f"{url}/score", {"rows": as_json(frame)})
-    assert set(found) == {"log_density", "percentile"}
+    assert set(found) == {"log_density", "percentile", "notes"}
     np.testing.assert_allclose(found["log_density"], model.score_samples(frame), atol=1e-4)
     np.testing.assert_allclose(found["percentile"], model.percentile(model.score_samples(frame)), atol=0.05)
 
@@ -179,6 +179,20 @@ def test_a_column_is_predicted(url: str, model: pf.TableDensity) -> None:
     shares = pl.read_ipc_stream(ok(f"{url}/predict?column=group&kind=proba", as_arrow(rows), content_type=ARROW))
     assert shares.sum_horizontal().to_numpy() == pytest.approx(1.0, abs=1e-6)
     refused(f"{url}/predict", {"rows": [ROW], "column": "nothing"}, 422, "nothing")
+
+
+def test_a_row_that_cannot_be_is_said(url: str) -> None:
+    rows = [ROW, {**ROW, "n": -4e6}]
+    for path, asked in (("score", {"given": ["n"]}), ("predict", {"column": "x"})):
+        found = ok(f"{url}/{path}", {"rows": rows, **asked})
+        assert [
+            value is None for value in found.get("log_density", [row.get("x") for row in found.get("rows", ())])
+        ] == [
+            False,
+            True,
+        ]
+        assert "row 2" in found["notes"][0]
+    assert ok(f"{url}/predict", {"rows": rows[:1], "column": "x"})["notes"] == []
 
 
 def test_many_rows_come_and_go_as_arrow(url: str, model: pf.TableDensity) -> None:

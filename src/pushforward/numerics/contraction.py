@@ -28,8 +28,8 @@ LEAST_SLOPE = 1e-3  # of planar, radial and Sylvester maps, in any direction
 _SHIFT = math.log(math.expm1(1 - LEAST_SLOPE))
 
 
-def spectral_bound(matrix: Tensor, squarings: int = SQUARINGS) -> Tensor:
-    r"""An upper bound on the largest singular value, tight to a factor of :math:`m^{1/2^{squarings + 2}}`.
+def spectral_bound(matrix: Tensor) -> Tensor:
+    r"""An upper bound on the largest singular value, tight to a factor of :math:`m^{1/2^{k + 2}}` for k SQUARINGS.
 
     .. math:: \sigma_1 \le \lVert G^{2^k} \rVert_F^{1 / 2^{k+1}},\qquad G = W^\top W \text{ (or } W W^\top)
 
@@ -40,24 +40,24 @@ def spectral_bound(matrix: Tensor, squarings: int = SQUARINGS) -> Tensor:
         by Gram iteration, arXiv:2305.16173.
     """
     if torch.is_grad_enabled() and matrix.requires_grad and not (torch.compiler.is_compiling() or transformed()):
-        return _SpectralBound.apply(matrix, squarings)  # type: ignore[no-any-return]
-    return _gram_powers(matrix, squarings)[0]
+        return _SpectralBound.apply(matrix)  # type: ignore[no-any-return]
+    return _gram_powers(matrix)[0]
 
 
-def _gram_powers(matrix: Tensor, squarings: int) -> tuple[Tensor, list[Tensor]]:
+def _gram_powers(matrix: Tensor) -> tuple[Tensor, list[Tensor]]:
     r"""The bound, and :math:`G, G^2, G^4, \ldots` up to scalar factors."""
     tiny = torch.finfo(matrix.dtype).tiny ** 0.5  # gives a zero matrix a finite gradient
     gram = matrix.mT @ matrix if matrix.shape[0] > matrix.shape[1] else matrix @ matrix.mT
     log_scale: Tensor | float = 0.0
     powers = []
-    for number in range(squarings):
+    for number in range(SQUARINGS):
         if number % 3 == 0:  # against overflow and underflow; the scale cancels in the result, so no gradient is needed
             scale = torch.linalg.vector_norm(gram.detach()).clamp_min(tiny)
             gram, log_scale = gram / scale, log_scale + scale.log()
         powers.append(gram)
         gram, log_scale = gram @ gram, 2 * log_scale
     log_norm = (gram.square().sum() + tiny).log() / 2 + log_scale
-    return (log_norm / 2 ** (squarings + 1)).exp(), [*powers, gram]
+    return (log_norm / 2 ** (SQUARINGS + 1)).exp(), [*powers, gram]
 
 
 class _SpectralBound(torch.autograd.Function):
@@ -70,23 +70,21 @@ class _SpectralBound(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, squarings: int) -> Tensor:
-        bound, powers = _gram_powers(matrix, squarings)
-        ctx.squarings = squarings
+    def forward(ctx: Any, matrix: Tensor) -> Tensor:
+        bound, powers = _gram_powers(matrix)
         ctx.save_for_backward(matrix, bound, *powers)
         ctx.save_for_forward(matrix, bound, *powers)
         return bound
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         matrix, bound, *powers = ctx.saved_tensors
         if torch.is_grad_enabled():
-            found = _gram_powers(matrix, ctx.squarings)[0]
-            return torch.autograd.grad(found, matrix, grad, create_graph=True)[0], None
-        return grad * _direction(matrix, bound, powers), None
+            return torch.autograd.grad(_gram_powers(matrix)[0], matrix, grad, create_graph=True)[0]
+        return grad * _direction(matrix, bound, powers)
 
     @staticmethod
-    def jvp(ctx: Any, by: Tensor, _: None) -> Tensor:
+    def jvp(ctx: Any, by: Tensor) -> Tensor:
         matrix, bound, *powers = ctx.saved_tensors
         return (_direction(matrix, bound, powers) * by).sum()
 

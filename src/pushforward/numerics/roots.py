@@ -37,9 +37,9 @@ STRICT, LOOSE = 2.0, 64.0  # residual in units of rounding at which an element i
 NEAR = 32.0  # units of rounding from which one more Newton step takes all elements to the noise of f
 
 
-def invert(f: Increasing, z: Tensor, *, around: Around | None = None) -> tuple[Tensor, Tensor]:
+def invert(f: Increasing, z: Tensor) -> tuple[Tensor, Tensor]:
     """x with f(x) = z, and log dx/dz; arguments and derivatives as for :func:`solve`."""
-    x = solve(f, z, around=around)
+    x = solve(f, z)
     return x, -f(x)[1]
 
 

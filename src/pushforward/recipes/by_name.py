@@ -241,6 +241,7 @@ def default_heads(width: int) -> int:
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Inside, weights are drawn from a seed; the global random state is unchanged afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(gpus):
+        (torch.manual_seed if gpus else torch.default_generator.manual_seed)(seed)
         yield

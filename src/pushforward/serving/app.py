@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .. import __version__
-from ..errors import in_shell, spelled
+from ..errors import in_request, in_shell, spelled
 from ..tables.density import TableDensity
 from ..tables.model import flow_in_words
 from .batching import MOST, Batcher, Jobs
@@ -30,7 +30,7 @@ from .metrics import ROWS, Metrics
 from .openapi import document
 from .options import ServeOptions
 from .refusals import HEADERS, JSON, Refused, check_frame, json_answer, refusal_of
-from .verbs import VERBS, DriftRequest, Score, Verb, score_fields, scores
+from .verbs import VERBS, DriftRequest, Score, Verb, notes_on, score_fields, scores
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 LONG = 1 << 16  # bodies from this many bytes on are not parsed on the event loop
@@ -135,11 +135,11 @@ class Server:
         """The answer to a verb, as JSON or as Arrow."""
         asked, rows = await self._read(path, request)
         check_rows(asked.size(len(rows)), self.limits.max_rows)
-        found = await self.jobs.run(request, self._answer, asked, rows)
+        found, notes = await self.jobs.run(request, self._answer, asked, rows)
         if isinstance(found, dict):
-            return json_answer(found)
+            return json_answer(found | {"notes": notes})
         arrow = _wants_arrow(request, rows)
-        body = await self.jobs.run(request, arrow_body if arrow else json_rows, found)
+        body = await self.jobs.run(request, *((arrow_body, found) if arrow else (json_rows, found, notes)))
         return Response(body, media_type=ARROW if arrow else JSON)
 
     async def score(self, request: Request) -> Response:
@@ -152,20 +152,31 @@ class Server:
         self._remember(rows, found)
         if _wants_arrow(request, rows):
             return Response(arrow_body(pl.DataFrame(found, list(Score._fields), orient="row")), media_type=ARROW)
-        return json_answer(score_fields(found, asked.errors))
+        none = any(one.log_density is None for one in found)
+        notes = await self.jobs.run(request, self._notes, rows, asked.given) if none else []
+        return json_answer(score_fields(found, asked.errors) | {"notes": notes})
 
     async def drift(self, request: Request) -> Response:
         """How the rows that were scored last differ from those that the model did not see."""
         rows = list(self.metrics.window.rows)
         if not rows:
             raise Refused(422, "no whole row has been scored since the server was started")
-        found = await self.jobs.run(request, self._answer, DriftRequest(by=None), rows)
+        found, _ = await self.jobs.run(request, self._answer, DriftRequest(by=None), rows)
         self.metrics.p_value.set(found["p_value"])
         self.metrics.effect.set(found["effect"])
         return json_answer(found)
 
-    def _answer(self, asked: Verb, rows: Any) -> Any:
-        return asked.answer(self.model, self.cells.frame(rows) if isinstance(rows, list) else rows)
+    def _answer(self, asked: Verb, rows: Any) -> tuple[Any, list[str]]:
+        """The answer, and notes on it; one at a time."""
+        self.model.notes_ = []
+        found = asked.answer(self.model, self._frame(rows))
+        return found, [spelled(note, in_request) for note in self.model.notes_]
+
+    def _notes(self, rows: Any, given: Sequence[str]) -> list[str]:
+        return notes_on(self.model, self._frame(rows), given)
+
+    def _frame(self, rows: Any) -> pl.DataFrame:
+        return self.cells.frame(rows) if isinstance(rows, list) else rows
 
     def _batch(self, key: tuple[Any, tuple[str, ...]], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
         """Scores of rows that hold the same columns; the key names the columns, and those given."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 import math
 import zoneinfo
 from collections.abc import Callable, Mapping, Sequence
@@ -218,11 +219,11 @@ def _span(seconds: float) -> dt.timedelta:
     return dt.timedelta(seconds=seconds)
 
 
-def json_rows(frame: pl.DataFrame) -> bytes:
-    """Rows as an answer: moments as ISO text, durations in seconds, null for missing or non-finite values."""
+def json_rows(frame: pl.DataFrame, notes: Sequence[str] = ()) -> bytes:
+    """Rows as an answer, and notes: moments as ISO text, durations in seconds, null for missing or infinite values."""
     sink = io.BytesIO()
     frame.select(_plain(column) for column in frame.get_columns()).write_json(sink)  # dicts would take more memory
-    return b'{"rows": %b}' % sink.getvalue()
+    return b'{"rows": %b, "notes": %b}' % (sink.getvalue(), json.dumps(notes).encode())
 
 
 def _plain(column: pl.Series) -> pl.Series:

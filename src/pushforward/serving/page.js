@@ -236,11 +236,12 @@ byId("ask").addEventListener("click", async () => {
 });
 byId("predict").addEventListener("click", async () => {
   const column = columns.find((one) => one.name === byId("column").value), rows = [row(column.name)];
-  const told = async (kind) => (await ask("predict", { rows, column: column.name, kind })).rows[0];
+  const told = (kind) => ask("predict", { rows, column: column.name, kind });
   try {
-    const best = shown((await told(isNamed(column) ? "mode" : "median"))[column.name]);
+    const found = await told(isNamed(column) ? "mode" : "median"), best = shown(found.rows[0][column.name]);
+    if (found.notes.length) { say(byId("density-says"), found.notes.join("; ")); return; }
     if (isNamed(column)) { say(byId("density-says"), `${column.name}: most likely ${best}`); return; }
-    const { low, high } = await told("interval");
+    const { low, high } = (await told("interval")).rows[0];
     say(byId("density-says"), `${column.name}: ${best}; in 9 of 10 such rows from ${shown(low)} to ${shown(high)}`);
   } catch (error) { say(byId("density-says"), error.message, true); }
 });

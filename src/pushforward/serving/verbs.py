@@ -13,14 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..errors import in_request, spelled
 from ..tables.density import TableDensity
-from ..tables.queries.known import Known
-from ..tables.queries.probability import probability, said_of
 from ..tables.queries.query import Query
 from ..tables.queries.score import Scoring
-from ..tables.queries.where import Where
 from .columns import RowType
 
 R = TypeVar("R")
+NOTES = "What was decided, and why there is no answer."
 
 
 class Scores(BaseModel):
@@ -34,12 +32,13 @@ class Scores(BaseModel):
     standard_error: list[float | None] | None = Field(
         None, description="Nats; with errors=true; null where the density is 0."
     )
+    notes: list[str] = Field(description="Why rows have no score.")
 
 
 class Probability(BaseModel):
     probability: float | None = Field(description="Null given a category that no training row had.")
     standard_error: float | None = Field(description="0 where the answer is exact.")
-    notes: list[str] = Field(description="What was decided, and why there is no answer.")
+    notes: list[str] = Field(description=NOTES)
 
 
 class Drifted(BaseModel, extra="allow"):
@@ -52,6 +51,7 @@ class Drifted(BaseModel, extra="allow"):
 
 class RowsAnswer(BaseModel, Generic[R]):
     rows: list[R]
+    notes: list[str] = Field(description=NOTES)
 
 
 class Verb(BaseModel):
@@ -83,7 +83,7 @@ class Verb(BaseModel):
         return rows
 
     def answer(self, model: TableDensity, rows: pl.DataFrame) -> pl.DataFrame | dict[str, Any]:
-        """The answer: rows, or the fields of one."""
+        """The answer: rows, or the fields of one; what is said of it goes to the model's notes."""
         raise NotImplementedError
 
 
@@ -140,10 +140,8 @@ class AskRequest(Verb):
     given: Any = Field(None, description="What is known, in the same form.")
 
     def answer(self, model: TableDensity, rows: pl.DataFrame) -> dict[str, Any]:
-        known = Known.of(model, self.given)
-        found = probability(model, [Where.of(model, self.where)], known, model.seed)
-        notes = [spelled(note, in_request) for note in said_of(found, self.where, known)]
-        return {"probability": float(found.value[0]), "standard_error": float(found.error[0]), "notes": notes}
+        value, error = model.probability(self.where, self.given, errors=True)
+        return {"probability": value, "standard_error": error}
 
 
 class PredictRequest(Verb):
@@ -201,6 +199,11 @@ def scores(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> lis
     found = scoring.figures(Query.of(model, rows, given, "rows"))
     columns = ([None if math.isnan(each) else each for each in found[name].tolist()] for name in Score._fields)
     return [Score(*row) for row in zip(*columns, strict=True)]
+
+
+def notes_on(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> list[str]:
+    """What is said of rows without a score."""
+    return [spelled(note, in_request) for note in Query.of(model, rows, given, "rows").notes]
 
 
 def score_fields(found: Sequence[Score], errors: bool) -> dict[str, Any]:

@@ -73,6 +73,16 @@ def test_regions_given_names_hold_their_level_too(model: pf.TableDensity) -> Non
     assert model.region("x", rows.select("place").head(5), 0.9).threshold.shape == (5,)
 
 
+def test_every_given_row_has_its_own_region(mixture: pf.TableDensity) -> None:
+    rows = [{"x": 0.0}, {"x": 3.0}, {"x": 6.0}]  # beside the first and the last, y has one place; between, two
+    found = mixture.region("y", pl.DataFrame(rows))
+    each = [mixture.region("y", row) for row in rows]
+    np.testing.assert_allclose(found.volume, [one.volume[0] for one in each], rtol=0.1)
+    assert found.volume[1] > 1.3 * found.volume[0]
+    truth = 2 * float(torch.special.ndtri(torch.tensor(0.5 + 0.5 * found.probability)))
+    assert found.volume[[0, 2]] == pytest.approx(truth, rel=0.15)
+
+
 @pytest.mark.usefixtures("_by_few_rows")
 def test_two_places_are_two_parts(model: pf.TableDensity) -> None:
     region = model.region(["x", "y"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 import pushforward as pf
 from pushforward.errors import InputError
+from pushforward.models.console import Console
 
 N = 600
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 60, "lr": 0.02, "random_state": 0}
@@ -85,7 +87,7 @@ def test_rows_of_which_nothing_is_known_are_drawn(model: pf.TableDensity) -> Non
     assert model.sample(2, given=pl.DataFrame({"bill": [None] * 3})).height == 6
 
 
-def test_what_cannot_be_touches_its_own_rows(model: pf.TableDensity) -> None:
+def test_what_cannot_be_touches_its_own_rows(model: pf.TableDensity, tmp_path: Path) -> None:
     rows = TABLE.head(5).select(
         pl.Series("bill", [20.0, -5.0, 30.0, 25.0, 40.0]),
         "tip",
@@ -110,6 +112,16 @@ def test_what_cannot_be_touches_its_own_rows(model: pf.TableDensity) -> None:
     scores = model.score_samples(rows, given=["day", "bill"])
     assert np.isnan(scores).tolist() == [False, True, True, False, False]
     assert np.isneginf(scores).tolist() == [False, False, False, True, False]
+    pl.concat([rows[:1].with_columns(tip=pl.lit(None, pl.Float64)), rows]).write_csv(
+        tmp_path / "rows.csv"
+    )  # a row that is dropped, and the same
+    asked = {"given": ["day", "bill"], "drop_missing": True}
+    console = Console(quiet=True)
+    model.run("score", tmp_path / "rows.csv", tmp_path / "scores.csv", console, **asked)
+    for said in ("column 'bill', row 3: -5.0", "column 'day', row 4: 'mon'", "row 5 and 0 more break this"):
+        assert sum(said in note for note in console.notes) == 1
+    dropped = pl.read_csv(tmp_path / "scores.csv")["log_density"]
+    assert dropped.is_null().to_list() == [True, False, True, True, False, False]
     out = io.StringIO()
     model.run("follow", rows.write_ndjson().encode().splitlines(), out, given=["day", "bill"])
     errors = [json.loads(line).get("error", "") for line in out.getvalue().splitlines()]

@@ -81,6 +81,7 @@ TEXTS = [
     "n % 2 = 0",
     "x > 2 OR y < -1",
     "kind LIKE 'b%' AND (n < 2 OR n > 6)",
+    "day - DATE '2024-01-01' > INTERVAL '99 days'",
 ]
 
 
@@ -346,6 +347,8 @@ def test_intervals_hold_their_level_on_rows_not_seen(model: pf.TableDensity) -> 
         ("day > 3 OR x > 0", "where"),
         ("day > n", "where"),
         ("x > 0 AND day IN (3, 5)", "where"),
+        ("day - DATE '2024-01-01' > 3", "where"),
+        ("3 < day - DATE '2024-01-01' OR x > 0", "where"),
         ("kind = a", "where"),
     ],
     ids=str,

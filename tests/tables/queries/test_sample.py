@@ -42,5 +42,8 @@ def test_rows_in_a_range_that_is_not_rare_are_draws_of_the_density() -> None:
     assert drawn.filter(asked).height == 1000
     for name in ("depth", "price"):
         assert kstest(drawn[name], whole[name]).pvalue > 0.01
+    assert model.sample(9, given={"cut": "Ideal"}).equals(model.sample(9, given={"cut": ["Ideal"]}))
+    value, several = {"cut": "Ideal", "depth": "62.0"}, {"cut": ["Ideal"], "depth": [62.0]}
+    assert model.probability("price > 5000", value) == model.probability("price > 5000", several)
     with pytest.raises(InputError, match="without a guide"):
         model.sample(2, given={"carat": (3.0, 3.1)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,9 +20,8 @@ from ..model import TableModel
 from ..schema.numbers import require_columns
 from .known import Known
 from .predict import calibrated_level, column_of
-from .probability import log_masses
+from .probability import log_masses, weighted_draws
 from .query import encode_partly, marginal, most_draws
-from .sample import drawn
 
 FEWEST, MOST, POINTS = 99, 499, 15_000  # draws for each row, and for all together
 
@@ -93,15 +92,21 @@ class Conditional:
         return value.masked_fill(gone | value.isnan(), -math.inf)
 
     def drawn(self) -> tuple[Tensor, Tensor, Tensor]:
-        """log p of draws of the columns, largest first, ``(n, K)``; how many of them have a value; and how many lack
-        none that is missing at random, which p leaves out, ``(n,)`` each."""
+        """log p of draws of the columns, largest first, and their weights among those that have a value, ``(n, K)``
+        each; and how many of these, by weight, are of one that lacks none missing at random, which p leaves out.
+
+        The draws are those of the guide, weighted by the density."""
         n, schema = len(self.known), self.model.schema
-        draws = most_draws(n, FEWEST, MOST, POINTS)
-        x = drawn(self.model, draws, replace(self.known, one=True), self.seed).flatten(0, 1).cpu().double()
-        value = self.log_prob(x, torch.arange(n).repeat_interleave(draws)).view(n, draws)
+        draws, regions = most_draws(n, FEWEST, MOST, POINTS), [self.known.where(row).region for row in range(n)]
+        x, log_w = weighted_draws(self.model, self.known.rows, regions, draws, self.seed)
+        x, log_w = x.double().transpose(0, 1), log_w.T
+        value = self.log_prob(x.flatten(0, 1), torch.arange(n).repeat_interleave(draws)).view(n, draws)
         at_random = [c.name for c in schema.fields if c.name in self.columns and c.holes.at_random]
-        gone = (schema.missingness.found(x) | x.isnan())[:, schema.features_of(at_random)].any(1).view(n, draws)
-        return value.sort(1, descending=True).values, value.isfinite().sum(1), (~gone).sum(1)
+        gone = (schema.missingness.found(x) | x.isnan())[..., schema.features_of(at_random)].any(2)
+        there = log_w.masked_fill(~value.isfinite(), -math.inf)
+        present = (there.logsumexp(1) - log_w.masked_fill(gone, -math.inf).logsumexp(1)).exp()
+        value, order = value.sort(1, descending=True)
+        return value, there.softmax(1).nan_to_num(0.0).gather(1, order), present
 
     @cached_property
     def _log_known(self) -> Tensor:
@@ -142,13 +147,13 @@ def highest_density_region(
     given = [model.schema.columns[j].name for where in known.wheres for j in where.region.parts]
     unseen = model.once(_unseen, tuple(columns), tuple(sorted({*known.cells.columns, *given})), seed)
     probability, notes = calibrated_level(unseen, level)
-    value, there, counted = density.drawn()
-    place = (probability * (there + 1)).long().clamp_min(1)
-    threshold = value.gather(1, (place - 1).clamp_max(value.shape[1] - 1)[:, None])[:, 0]
-    threshold = threshold.masked_fill(place > there, -math.inf).masked_fill(known.strange, math.nan)
-    inside = value.isfinite() & (value >= threshold[:, None])
-    volume = torch.where(inside, (-value).exp(), 0.0).sum(1) / counted
-    volume = volume.masked_fill(place > there, math.inf).masked_fill(known.strange, math.nan)
+    value, weight, present = density.drawn()
+    place = (weight.cumsum(1) <= probability + 1e-9).sum(1, keepdim=True)  # of the first that is left out
+    ends = [value.gather(1, (place - away).clamp(0, value.shape[1] - 1))[:, 0] for away in (0, 1)]
+    whole = (place == value.shape[1])[:, 0]
+    threshold = (0.5 * (ends[0] + ends[1])).masked_fill(whole, -math.inf).masked_fill(known.strange, math.nan)
+    inside = torch.where(value >= threshold[:, None], weight * (-value).exp(), 0.0)
+    volume = (inside.sum(1) * present).masked_fill(whole, math.inf).masked_fill(known.strange, math.nan)
     return HighestDensityRegion(density, level, probability, threshold.numpy(), volume.numpy(), notes)
 
 
@@ -161,6 +166,6 @@ def _unseen(model: TableModel, columns: tuple[str, ...], given: Sequence[str], s
     if not len(x):
         return torch.empty(0)
     density = Conditional(model, columns, known, seed)
-    value, there, _ = density.drawn()
-    above = (value[at] >= density.log_prob(x, at)[:, None]).sum(1)
-    return ((1 + above) / (there[at] + 1)).sort().values
+    value, weight, _ = density.drawn()
+    above = value[at] >= density.log_prob(x, at)[:, None]
+    return (weight[at] * above).sum(1).sort().values

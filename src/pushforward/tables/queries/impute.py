@@ -14,7 +14,7 @@ from ..io.place import Location
 from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.numbers import missing, more
-from .query import Query, encode_partly
+from .query import encode_partly, fill
 from .told import Told
 
 
@@ -31,7 +31,7 @@ def impute(
     schema = model.schema
     found = encode_partly(model, frame, source)
     rows = Rows(schema.missingness.forgotten(found.x, 0.0), found.context)  # once drawn, the values are present
-    filled = Query.holes(rows, Told(schema, found.follow)).draw(model, draws, seed)
+    filled = fill(model, rows, Told(schema, found.follow), draws, seed)
     torn = filled.isnan().any(-1).any(0) & ~found.strange
     strange = found.strange | torn
     filled = filled.masked_fill(strange[:, None], math.nan)

@@ -11,16 +11,15 @@ import numpy as np
 import polars as pl
 import torch
 
-from ...distributions.guided.region import Region as RegionOfDraws
 from ...errors import InputError, listed
 from ...models.train import Rows
 from ..io.frames import from_frame
 from ..io.values import series
 from ..model import TableModel
 from ..schema.numbers import more
-from ..schema.schema import Encoded, Schema
+from ..schema.schema import Encoded
 from .query import condition_on, encode_partly
-from .region import Region, stacked
+from .region import Region
 from .told import Told
 from .where import Where
 
@@ -61,14 +60,6 @@ class Known:
         """What holds of the other cells of a row."""
         return self.wheres[row if len(self.wheres) > 1 else 0]
 
-    def within(self, schema: Schema) -> tuple[Rows, RegionOfDraws | None]:
-        """The rows that have an answer, with what their regions leave but one value; and the regions of other cells."""
-        x, rest = self.rows.x.clone(), []
-        for row in (~self.strange).nonzero()[:, 0].tolist():
-            x[row : row + 1], _, other = self.where(row).region.filled(x[row : row + 1], schema)
-            rest.append(other)
-        return Rows(x, self.rows.context)[~self.strange], stacked(rest, schema)
-
     @classmethod
     def of(cls, model: TableModel, given: Any = None, where: str | None = None) -> Known:
         """Reads what is given: None; ``{column: value | [values] | (low, high)}``; SQL text; or a frame of such cells,
@@ -80,6 +71,8 @@ class Known:
             return cls._with(model, pl.DataFrame(), (all_of,), True, said)
         if isinstance(given, Mapping) and not any(map(_is_column, given.values())):
             plain, asked = _divided(given)
+            if model.guided is None:  # then a value is looked for among draws, as a list of one is
+                asked |= {name: plain.pop(name) for name in [*plain] if name not in model.schema.given_names}
             all_of = _where(model, asked) if not where else _where(model, asked) & Where.of(model, where, "given")
             return cls._with(model, _one_row(model, plain), (all_of,), True)
         given, asked_of_rows = _without_ranges(given)

@@ -30,7 +30,7 @@ from .known import Known, check_shared
 from .one_column import has_one_column, only_column
 from .probability import UNANSWERED, as_known, log_masses, of_density
 from .query import most_draws
-from .region import Region, stacked
+from .region import Region, narrowed
 from .weighted_column import ColumnDistribution, WeightedColumn, error_of_share
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
@@ -188,12 +188,10 @@ def _of_numbers(model: TableModel, known: Known, j: int, seed: int, draws: int) 
     flag, anything = schema.missingness.flags.get(j), np.array([[-np.inf], [np.inf]])
     own = Region({**({} if flag is None else {flag: np.array([True, False])}), j: anything})
     regions = [own & known.where(row).region for row in range(n)]
-    x = known.rows.x.clone()
-    for row, region in enumerate(regions):
-        x[row : row + 1] = region.filled(x[row : row + 1], schema)[0]
+    x, inside = narrowed(known.rows.x, regions, schema)
     each = draws if bool((x.isnan().sum(1) > 1).any()) else NODES
     guided, count = model.guide_for("cannot tell one column from others"), most_draws(n, FEWEST, each, draws)
-    filled, log_w = guided.weighted(x, known.rows.context, draws=count, seed=seed, region=stacked(regions, schema))
+    filled, log_w = guided.weighted(x, known.rows.context, draws=count, seed=seed, region=inside)
     found, log_w = filled[..., j].double().cpu(), log_w.cpu()
     few = (effective(log_w) < min(EFFECTIVE, len(found) / 2)) & (x.isnan().sum(1) > 1)
     bound, draws = known.bound & ~known.strange, min(len(found), MOVED)

@@ -31,7 +31,7 @@ from ..model import TableModel
 from .known import Known
 from .one_column import has_one_column, only_column
 from .query import most_draws
-from .region import Region, stacked
+from .region import Region, narrowed, stacked
 from .told import Told
 from .weighted_column import error_of_share
 from .where import Where
@@ -294,9 +294,9 @@ def _counted(model: TableModel, rows: Rows, wheres: Sequence[Where], which: Tens
         where, one = wheres[int(which[place])], rows[place : place + 1]
         if not where.rest:
             continue
-        x, weight = weighted_rows(model, one, where.region, draws, seed)
+        x, log_w = (part[:, 0] for part in weighted_draws(model, one, [where.region], draws, seed))
         held = holds(model, where, gapped(model, x, one, where.region, seed)).double()
-        value[place], error[place] = _share(weight, held)
+        value[place], error[place] = _share(log_w.softmax(0), held)
     return Share(value, error)
 
 
@@ -340,14 +340,14 @@ def no_numbers(model: TableModel, rows: Rows) -> Tensor:
 
 
 def near_draws(
-    model: TableModel, context: Tensor, generator: torch.Generator, temperature: float = 1.0, rounds: int = ROUNDS
+    model: TableModel, rows: Rows, generator: torch.Generator, temperature: float = 1.0, rounds: int = ROUNDS
 ) -> Tensor:
-    """A draw for each context, ``(n, context features)``; draws far from the training rows are drawn again."""
-    asked: tuple[Any, ...] = ((), context) if context.shape[1] else ((len(context),),)
-    x = model.density.sample(*asked, generator=generator, temperature=temperature)
-    far = (model.schema.far(x).to(x.device) | ~x.isfinite().all(1)).nonzero()[:, 0]
+    """A draw for the context of each row, ``(n, features)``; draws far from the training rows are drawn again."""
+    shape, context = ((len(rows),), None) if rows.context is None else ((), rows.context.to(model.device))
+    x = model.density.sample(shape, context, generator=generator, temperature=temperature)
+    far = (model.schema.far(x) | ~x.isfinite().all(1).cpu()).nonzero()[:, 0]
     if rounds and len(far):
-        x[far] = near_draws(model, context[far], generator, temperature, rounds - 1)
+        x[far.to(x.device)] = near_draws(model, rows[far], generator, temperature, rounds - 1)
     return x
 
 
@@ -358,9 +358,9 @@ def of_density(model: TableModel, rows: Rows, draws: int, seed: int, told: Told 
         there = model.schema.missingness.forgotten(rows.x, 0.0)  # no cell is missing
         return told.weighted(model, Rows(there, rows.context), draws, seed, alike=True)
     if bool(no_numbers(model, rows).all()):
-        generator, context = torch.Generator(model.device).manual_seed(seed), rows.to(model.device).context
-        context = torch.empty(1, 0) if context is None else context
-        x = near_draws(model, context.repeat(draws, 1), generator).view(draws, -1, rows.x.shape[1])
+        generator = torch.Generator(model.device).manual_seed(seed)
+        alike = rows if rows.context is not None else rows[:1]  # then all rows have the same draws
+        x = near_draws(model, alike[torch.arange(len(alike)).repeat(draws)], generator).view(draws, -1, rows.x.shape[1])
         return x.cpu().expand(draws, *rows.x.shape), torch.zeros(draws, len(rows), dtype=torch.float64)
     x, log_w = model.guide_for("answers no such question").balanced(rows.x, rows.context, draws=draws, seed=seed)
     return torch.where(rows.x.isnan(), x.cpu(), rows.x), log_w.cpu()
@@ -371,15 +371,16 @@ def as_known(x: Tensor, row: Rows) -> Tensor:
     return ((x == row.x) | row.x.isnan()).all(1)
 
 
-def weighted_rows(model: TableModel, row: Rows, region: Region, draws: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draws of what one row lacks, ``(draws, features)``, on the CPU, and their weights, which sum to 1."""
-    if bool(row.x.isnan().all()) and not region.parts:
-        x, log_w = of_density(model, row, draws, seed)
-        return x[:, 0], log_w[:, 0].softmax(0)
-    x, _, other = region.filled(row.x, model.schema)
+def weighted_draws(
+    model: TableModel, rows: Rows, regions: Sequence[Region], draws: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Draws of what rows lack, each in its region, ``(draws, n, features)``, and their log-weights, on the CPU."""
+    if bool(rows.x.isnan().all()) and not any(region.parts for region in regions):
+        return of_density(model, rows, draws, seed)
+    x, region = narrowed(rows.x, regions, model.schema)
     guided = model.guide_for("answers no such question")
-    filled, log_w = guided.weighted(x, row.context, draws=draws, seed=seed, region=stacked([other], model.schema))
-    return filled[:, 0].cpu(), log_w[:, 0].softmax(0).cpu()
+    found, log_w = guided.weighted(x, rows.context, draws=draws, seed=seed, region=region)
+    return found.cpu(), log_w.cpu()
 
 
 def gapped(model: TableModel, x: Tensor, row: Rows, region: Region, seed: int) -> Tensor:

@@ -40,7 +40,7 @@ HOLED = 4  # times as many points of rows with holes where values of a category 
 
 @dataclass(frozen=True)
 class Query:
-    r"""log p(the other entries | the given ones, context) of rows; or draws of the entries that have no value.
+    r"""log p(the other entries | the given ones, context) of rows.
 
     Entries that are NaN are integrated out.
 
@@ -50,7 +50,6 @@ class Query:
         broken: Which rows violate each relation between columns, and so have density 0, ``(relations, n)``.
         encoded: The rows before anything was conditioned on, if they come from a table.
         notes: What was decided about given values, in sentences.
-        told: What rows say of columns that follow from others; None for nothing.
     """
 
     rows: Rows
@@ -58,26 +57,31 @@ class Query:
     broken: np.ndarray | None = None
     encoded: Encoded | None = None
     notes: tuple[str, ...] = ()
-    told: Told | None = None
 
     @classmethod
     def of(
-        cls, model: TableModel, frame: pl.DataFrame, given: Sequence[str] = (), source: str = "table", first: int = 0
+        cls,
+        model: TableModel,
+        frame: pl.DataFrame,
+        given: Sequence[str] = (),
+        source: str = "table",
+        first: int = 0,
+        drop_missing: bool = False,
     ) -> Query:
-        """The density of all columns that a frame has, given some of them; what it lacks is integrated out."""
+        """The density of all columns that a frame has, given some of them; what it lacks is integrated out, unless
+        nothing is asked about rows with missing values."""
         encoded = encode_partly(model, frame, source, first)
-        broken = model.schema.broken(encoded) if model.schema.follow_names else None
+        if drop_missing:
+            gone = ~torch.from_numpy(model.schema.usable(frame))
+            x = encoded.x.masked_fill(gone[:, None], math.nan)
+            encoded = dataclasses.replace(encoded, x=x, strange=encoded.strange | gone)
+        broken = model.schema.broken(encoded) & ~encoded.strange.numpy() if model.schema.follow_names else None
         conditions = model.schema.features_of(given)
         if not given:
             return cls(Rows(encoded.x, encoded.context), conditions, broken, encoded, encoded.notes)
         x, strange, notes = condition_on(model, encoded, given, frame, source, first)
         rows = Rows(x.masked_fill(strange[:, None], math.nan), encoded.context)
         return cls(rows, conditions, broken, encoded, notes)
-
-    @classmethod
-    def holes(cls, rows: Rows, told: Told) -> Query:
-        """Everything that encoded rows lack, given what they have."""
-        return cls(rows, torch.ones(rows.x.shape[1], dtype=torch.bool), told=told)
 
     def answer(self, model: TableModel, *, samples: int | None = None, seed: int | None = None) -> Answer:
         """The log-densities in nats: NaN for rows without a value that is asked for, or given what cannot be.
@@ -98,79 +102,6 @@ class Query:
             found = marginal(model, some, samples, seed)
         return self._certain(found if about.all() else Answer.joined(len(rows), [(about, found)]))
 
-    def draw(
-        self,
-        model: TableModel,
-        draws: int,
-        seed: int,
-        *,
-        missing: bool = False,
-        region: Region | None = None,
-        where: Where | None = None,
-        candidates: int = FEWEST,
-    ) -> Tensor:
-        """``(draws, n, features)``: the rows with their NaN drawn, float64, on the CPU; all NaN in rows of which
-        no draw agrees with what is told.
-
-        Args:
-            model: The fitted table.
-            draws: How many for each row.
-            seed: Seed of the draws.
-            missing: Whether the class of missing values, where a column has one, may be drawn.
-            region: Where what is drawn may lie; None for anywhere.
-            where: What else holds of the filled rows; None for nothing.
-            candidates: Draws from the guide for each row, from which these are resampled.
-        """
-        x, holes = self.rows.x, self.rows.x.isnan()
-        if not holes.any():
-            return x.expand(draws, *x.shape)
-        allowed = self._allowed(model, missing, [] if region is None else region.entries, where)
-        told = self.told or Told(model.schema, {})
-        bound = told.bears_on(x)
-        filled, _ = model.guide_for("cannot draw missing cells").fill(
-            model.schema.seen(x.masked_fill(bound[:, None] & holes, 0.0)),
-            self.rows.context,
-            draws=draws,
-            path=False,
-            seed=seed,
-            candidates=candidates,
-            most=most_draws(len(x)),
-            allowed=allowed,
-            region=region,
-        )
-        filled = torch.where(holes, filled.cpu(), x).masked_fill(bound[:, None], math.nan)
-        sizes = (min(times * max(FEWEST // 2, draws), BATCH) for times in (4, 16, 128))
-        for most in dict.fromkeys(sizes):  # more where few of them agree
-            for some in pieces(bound, BATCH // most):
-                own = seed + int(some[0])
-                for at, part in zip(range(0, draws, BATCH // 4), filled.split(BATCH // 4), strict=True):
-                    drawn, count = told[some].drawn(model, self.rows[some], len(part), own + at, most, allowed)
-                    part[:, some] = torch.where((count > 0)[:, None], drawn, part[:, some])  # more may find none
-                bound[some] = count < max(FEW, draws)
-        return filled
-
-    @staticmethod
-    def _allowed(
-        model: TableModel, missing: bool, within: Sequence[int], where: Where | None
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        """Which filled rows may be drawn: those whose codes stand for values, unless these may be missing, whose
-        columns are in order, and whose drawn numbers, unless they lie within a given range, are not far from those of
-        the training rows."""
-        schema, in_order = model.schema, model.schema.in_order(True, False)
-        sizes = [column.classes if missing else column.kind.classes for column in schema.columns]
-        classes = torch.tensor([size or np.inf for size in sizes], device=model.device)
-        free = torch.ones(len(sizes), dtype=torch.bool, device=model.device)
-        free[list(within)] = False
-
-        def allowed(x: Tensor, known: Tensor) -> Tensor:
-            kept = (x < classes).all(-1) & ~schema.far(x.where(known.isnan() & free, math.nan)).to(x.device)
-            kept = kept if in_order is None else kept & in_order(x)
-            if where is None or not where.rest:
-                return kept
-            return kept & torch.from_numpy(where.counts(schema.decode(x.flatten(0, 1)))).view(kept.shape).to(x.device)
-
-        return allowed
-
     def _certain(self, found: Answer) -> Answer:
         """The answer with density 0 for rows that violate a relation."""
         if self.broken is None:
@@ -178,6 +109,82 @@ class Query:
         broken = torch.from_numpy(self.broken.any(0))
         value, error = found.value.masked_fill(broken, -math.inf), found.error.masked_fill(broken, 0.0)
         return found._replace(value=value, error=error)
+
+
+def fill(
+    model: TableModel,
+    rows: Rows,
+    told: Told,
+    draws: int,
+    seed: int,
+    *,
+    missing: bool = False,
+    region: Region | None = None,
+    where: Where | None = None,
+    candidates: int = FEWEST,
+) -> Tensor:
+    """``(draws, n, features)``: rows with their NaN drawn, float64, on the CPU; all NaN in rows of which no draw agrees
+    with what is told.
+
+    Args:
+        model: The fitted table.
+        rows: Encoded rows.
+        told: What they say of columns that follow from others.
+        draws: How many for each row.
+        seed: Seed of the draws.
+        missing: Whether the class of missing values, where a column has one, may be drawn.
+        region: Where what is drawn may lie; None for anywhere.
+        where: What else holds of the filled rows; None for nothing.
+        candidates: Draws from the guide for each row, from which these are resampled.
+    """
+    x, holes = rows.x, rows.x.isnan()
+    if not holes.any():
+        return x.expand(draws, *x.shape)
+    allowed = _allowed(model, missing, [] if region is None else region.entries, where)
+    bound = told.bears_on(x)
+    filled, _ = model.guide_for("cannot draw missing cells").fill(
+        model.schema.seen(x.masked_fill(bound[:, None] & holes, 0.0)),
+        rows.context,
+        draws=draws,
+        path=False,
+        seed=seed,
+        candidates=candidates,
+        most=most_draws(len(x)),
+        allowed=allowed,
+        region=region,
+    )
+    filled = torch.where(holes, filled.cpu(), x).masked_fill(bound[:, None], math.nan)
+    sizes = (min(times * max(FEWEST // 2, draws), BATCH) for times in (4, 16, 128))
+    for most in dict.fromkeys(sizes):  # more where few of them agree
+        for some in pieces(bound, BATCH // most):
+            own = seed + int(some[0])
+            for at, part in zip(range(0, draws, BATCH // 4), filled.split(BATCH // 4), strict=True):
+                drawn, count = told[some].drawn(model, rows[some], len(part), own + at, most, allowed)
+                part[:, some] = torch.where((count > 0)[:, None], drawn, part[:, some])  # more may find none
+            bound[some] = count < max(FEW, draws)
+    return filled
+
+
+def _allowed(
+    model: TableModel, missing: bool, within: Sequence[int], where: Where | None
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Which filled rows may be drawn: those whose codes stand for values, unless these may be missing, whose
+    columns are in order, and whose drawn numbers, unless they lie within a given range, are not far from those of
+    the training rows."""
+    schema, in_order = model.schema, model.schema.in_order(True, False)
+    sizes = [column.classes if missing else column.kind.classes for column in schema.columns]
+    classes = torch.tensor([size or np.inf for size in sizes], device=model.device)
+    free = torch.ones(len(sizes), dtype=torch.bool, device=model.device)
+    free[list(within)] = False
+
+    def allowed(x: Tensor, known: Tensor) -> Tensor:
+        kept = (x < classes).all(-1) & ~schema.far(x.where(known.isnan() & free, math.nan)).to(x.device)
+        kept = kept if in_order is None else kept & in_order(x)
+        if where is None or not where.rest:
+            return kept
+        return kept & torch.from_numpy(where.counts(schema.decode(x.flatten(0, 1)))).view(kept.shape).to(x.device)
+
+    return allowed
 
 
 def conditional(model: TableModel, rows: Rows, given: Tensor, samples: int, seed: int) -> Answer:

@@ -95,6 +95,15 @@ class Region:
         return x, log_width, Region(rest)
 
 
+def narrowed(x: torch.Tensor, regions: Sequence[Region], schema: Schema) -> tuple[torch.Tensor, RegionOfDraws | None]:
+    """Rows ``(n, features)`` with what their regions leave but one value, and the regions of all other features."""
+    x, rest = x.clone(), list[Region]()
+    for row, region in enumerate(regions):
+        x[row : row + 1], _, other = region.filled(x[row : row + 1], schema)
+        rest.append(other)
+    return x, stacked(rest, schema)
+
+
 def stacked(regions: Sequence[Region], schema: Schema) -> RegionOfDraws | None:
     """The regions of as many rows; None if they name nothing."""
     numbers: dict[int, torch.Tensor] = {}

@@ -22,7 +22,8 @@ from ..schema.columns import Column
 from ..schema.reading import OTHER
 from .known import Known
 from .probability import as_known, gapped, holds, near_draws, no_numbers
-from .query import Query, most_draws
+from .query import fill, most_draws
+from .region import narrowed
 
 BATCH = 2048  # rows drawn at once
 COMMON = 0.02  # share of the density's draws from which those that are as known are taken from them
@@ -55,12 +56,9 @@ def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float
     """The same rows as encoded, ``(len(known), n, features)``; NaN given a category that no training row had."""
     if not known.nothing:
         return torch.cat([_drawn_given(model, n, some, seed + row) for row, some in enumerate(known.apart())])
-    context = known.rows.context
-    generator = torch.Generator(model.device).manual_seed(seed)
-    context = torch.empty(len(known.strange), 0) if context is None else context.to(model.device)
-    whole = context.repeat_interleave(n, 0)
-    x = torch.cat([near_draws(model, part, generator, temperature) for part in whole.split(BATCH)])
-    x = model.schema.missingness.drawn(x, generator).view(len(known.rows.x), n, x.shape[1])
+    generator, each = torch.Generator(model.device).manual_seed(seed), torch.arange(len(known)).repeat_interleave(n)
+    x = torch.cat([near_draws(model, known.rows[some], generator, temperature) for some in each.split(BATCH)])
+    x = model.schema.missingness.drawn(x, generator).view(len(known), n, x.shape[1])
     return x.masked_fill(known.strange[:, None, None].to(x.device), torch.nan)
 
 
@@ -74,15 +72,15 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
         return x
     if (found := _as_known(model, n, known, seed)) is not None:
         return found
-    rows, region = known.within(schema)
+    rows, regions = known.rows[~strange], [known.where(row).region for row in (~strange).nonzero()[:, 0].tolist()]
+    narrow, region = narrowed(rows.x, regions, schema)
     whole = not known.one or bool(known.bound.any())  # then no cell is missing
-    if whole:
-        rows = Rows(schema.missingness.forgotten(rows.x, 0.0), rows.context)
-    query, bound = Query.holes(rows, known.told[~strange]), known.bound[~strange]
+    rows = Rows(schema.missingness.forgotten(narrow, 0.0) if whole else narrow, rows.context)
+    told, bound = known.told[~strange], known.bound[~strange]
     if region is not None and any(known.where(row).region.parts for row in known.bound.nonzero()[:, 0].tolist()):
         raise InputError("takes no range beside a value of a column that follows from others", "given")
     most, where = most_draws(len(rows), most=MOST, points=POINTS), known.wheres[0]
-    drawn = query.draw(model, n, seed, missing=not whole, region=region, where=where, candidates=most)
+    drawn = fill(model, rows, told, n, seed, missing=not whole, region=region, where=where, candidates=most)
     if drawn[:, bound].isnan().any():
         raise InputError("too few rows are so for any to be drawn", "given")
     if not whole:
@@ -94,13 +92,12 @@ def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
 def _as_known(model: TableModel, n: int, known: Known, seed: int) -> Tensor | None:
     """n draws of the density that are as is known of one row, ``(1, n, features)``, without any error of the guide;
     None where these are rare, or a number is known, or what follows from others."""
-    row, where, context = known.rows, known.where(0), known.rows.context
+    row, where = known.rows, known.where(0)
     if not known.one or len(known) > 1 or known.bound.any() or not no_numbers(model, row).all():
         return None
-    contexts = torch.empty(BATCH, 0) if context is None else context.to(model.device).expand(BATCH, -1)
     generator, found = torch.Generator(model.device).manual_seed(seed), list[Tensor]()
     while not found or sum(map(len, found)) < n:
-        drawn = near_draws(model, contexts, generator).cpu()
+        drawn = near_draws(model, row[torch.zeros(BATCH, dtype=torch.long)], generator).cpu()
         x = gapped(model, drawn, row, where.region, seed + len(found))
         found.append(x[holds(model, where, x) & as_known(x, row)])
         if len(found[0]) < COMMON * BATCH:

@@ -14,7 +14,7 @@ from ...models.console import Console
 from ..io.table import Piece, Table
 from ..model import TableModel
 from ..schema.numbers import n_rows
-from .explain import at_places, explain, explained_columns
+from .explain import explain, explained_columns
 from .query import Query, unknown
 
 SCORES = (
@@ -72,24 +72,11 @@ class Scoring:
 
     def piece(self, piece: Piece) -> pl.DataFrame:
         """The scores of some rows, in their order; null where a row has none."""
-        usable = self.usable(piece.frame)
-        return self.scores(self.query(piece, usable), usable)
+        return self.scores(self.query(piece))
 
-    def usable(self, frame: pl.DataFrame) -> np.ndarray:
-        """Which rows get scores."""
-        return self.model.schema.usable(frame) if self.drop_missing else np.ones(frame.height, bool)
-
-    def query(self, piece: Piece, usable: np.ndarray) -> Query | None:
-        """What is asked about the usable rows; None if there are none."""
-        if not usable.any():
-            return None
-        frame = piece.frame if usable.all() else piece.frame.filter(usable)
-        return Query.of(self.model, frame, self.given, piece.source, piece.first)
-
-    def scores(self, query: Query | None, usable: np.ndarray) -> pl.DataFrame:
-        """The scores of the usable rows, at their places among all."""
-        found = pl.DataFrame(schema=self.columns) if query is None else self._scores(query)
-        return found if usable.all() else at_places(found, np.flatnonzero(usable), len(usable))
+    def query(self, piece: Piece) -> Query:
+        """What is asked about some rows."""
+        return Query.of(self.model, piece.frame, self.given, piece.source, piece.first, self.drop_missing)
 
     def figures(self, query: Query) -> dict[str, np.ndarray]:
         """The log-density of every row, its percentile and its standard error; NaN where it has none."""
@@ -98,7 +85,8 @@ class Scoring:
         percentile = np.where(whole, self.model.percentile(answer.value.numpy()), np.nan)  # others have none
         return {"log_density": answer.value.numpy(), "percentile": percentile, "standard_error": answer.error.numpy()}
 
-    def _scores(self, query: Query) -> pl.DataFrame:
+    def scores(self, query: Query) -> pl.DataFrame:
+        """The same with explanations, null where a row has none."""
         found = self.figures(query)
         scores = pl.DataFrame({name: found[name] for name in self.columns if name in found}, nan_to_null=True)
         if self.explain_below is None:
@@ -125,17 +113,16 @@ def score_table(scoring: Scoring, table: Table, console: Console) -> pl.DataFram
     if model.guided is None:
         model.schema.check(frame, source)
     note_columns(model, frame.columns, source, console)
-    usable = scoring.usable(frame)
-    query = scoring.query(Piece(frame, source, 0), usable)
-    scores = scoring.scores(query, usable)
+    query = scoring.query(Piece(frame, source, 0))
+    scores = scoring.scores(query)
     unscored = scores["log_density"].null_count()
-    if unscored == frame.height or query is None:
+    if unscored == frame.height:
         raise InputError(f"{source}: no row has a value in every column of the model")
     if unscored:
         console.note(
             f"{source}: no score for {n_rows(unscored)}: values are missing or infinite, or given as in no training row"
         )
-    _note_values(scoring, query, np.flatnonzero(usable), frame.columns, source, console)
+    _note_values(scoring, query, frame.columns, source, console)
     return scores
 
 
@@ -149,10 +136,8 @@ def note_columns(model: TableModel, columns: Sequence[str], source: str, console
         console.note(f"{source}: lacks {listed(absent)}: log_density is that of the columns that are there")
 
 
-def _note_values(
-    scoring: Scoring, query: Query, places: np.ndarray, columns: Sequence[str], source: str, console: Console
-) -> None:
-    """Says which values no training row had, and which rows, by their places, violate a relation between columns."""
+def _note_values(scoring: Scoring, query: Query, columns: Sequence[str], source: str, console: Console) -> None:
+    """Says which values no training row had, and which rows violate a relation between columns."""
     assert query.encoded is not None
     schema, x = scoring.model.schema, query.encoded.x[~query.encoded.strange]
     console.note(*query.notes)
@@ -166,5 +151,5 @@ def _note_values(
         console.note(f"{source}: {listed(possible)}: not among the training values, so it has what rare ones leave")
     for relation, broken in zip(schema.dependencies, [] if query.broken is None else query.broken, strict=False):
         if broken.any():
-            where = f"{source}: row {places[broken.argmax()] + 1} and {int(broken.sum()) - 1:,} more break this"
+            where = f"{source}: row {broken.argmax() + 1} and {int(broken.sum()) - 1:,} more break this"
             console.note(f"{where}: {relation}; log_density is -inf there")

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
 import polars as pl
 
 from ...errors import InputError, in_shell
@@ -129,7 +128,7 @@ def follow(
             asked = Query.of(model, frame, given, "standard input", number - 1)
             if asked.notes:
                 raise InputError(asked.notes[0])  # it is given what cannot be
-            answer |= scoring.scores(asked, np.ones(1, bool)).row(0, named=True)
+            answer |= scoring.scores(asked).row(0, named=True)
         except InputError as error:
             answer["error"] = error.spelled(in_shell)
         print(json.dumps(jsonable(answer), allow_nan=False), file=output, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -68,9 +69,9 @@ class Where:
             raise InputError("names no column", argument, text)
         found = cls(Region({}))
         cells = schema.decode(torch.empty(0, len(schema.columns)))
-        for each in (*schema.fields, *(one.column for one in schema.dependencies)):
-            if each.reading.moment and _beside_a_number(cells, whole, each.name):
-                raise InputError(f"{each.name!r} is no number; write a date as DATE '2024-01-31'", argument, text)
+        if _mixed(cells, whole):
+            mend = "write DATE '2024-01-31', or INTERVAL '3 days' for the time between two"
+            raise InputError(f"a date or a time, or what is between two, is no number; {mend}", argument, text)
         for part in _conjuncts(whole):
             named = set(part.meta.root_names())
             column = next((column for column in schema.fields if {column.name} == named), None)
@@ -107,15 +108,14 @@ def _literals(condition: pl.Expr) -> Iterator[Any]:
         yield from _literals(part)
 
 
-def _beside_a_number(cells: pl.DataFrame, condition: pl.Expr, name: str) -> bool:
-    """Whether a condition compares or adds a column, as it is, to a number or a column of numbers."""
-    parts = condition.meta.pop()
-    column = any(part.meta.root_names() == [name] and not part.meta.pop() for part in parts)
-    literal = any(part.meta.is_literal() and any(map(_is_number, _literals(part))) for part in parts)
-    numbers = any(
-        not part.meta.pop() and cells[each].dtype.is_numeric() for part in parts for each in part.meta.root_names()
-    )
-    return (column and (literal or numbers)) or any(_beside_a_number(cells, part, name) for part in parts)
+def _mixed(cells: pl.DataFrame, condition: pl.Expr) -> bool:
+    """Whether a condition puts a moment, or the time between two, beside a number."""
+    parts, found = condition.meta.pop(), set[str]()
+    for part in parts:
+        with contextlib.suppress(pl.exceptions.PolarsError):  # which is refused as a whole
+            dtype = cells.select(part.alias("part"))["part"].explode().dtype
+            found |= {"moment"} if dtype.is_temporal() else {"number"} if dtype.is_numeric() else set()
+    return len(found) == 2 or any(_mixed(cells, part) for part in parts)
 
 
 def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | None) -> NDArray[np.bool_]:

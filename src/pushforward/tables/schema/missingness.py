@@ -135,7 +135,7 @@ class Missingness:
 
     def emptied(self, x: Tensor) -> Tensor:
         """Drawn rows ``(*batch, features)`` with NaN for numbers that their flags say are missing."""
-        x = x.clone()
+        x = x.clone() if self.flags else x
         for column, flag in self.flags.items():
             x[..., column].masked_fill_(x[..., flag] > 0.5, math.nan)
         return x

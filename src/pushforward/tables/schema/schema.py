@@ -253,8 +253,8 @@ class Schema(Saved):
         return [name for name in columns if name not in [*self.table_names, *aside]]
 
     def usable(self, frame: pl.DataFrame) -> np.ndarray:
-        """Which rows have a value in every column of the model."""
-        return usable_rows(self.joined(frame, "table"), [*self._needed])
+        """Which rows have a value in every column of the model that the table has."""
+        return usable_rows(self.joined(frame, "table"), [name for name in self._needed if name in frame.columns])
 
     def encode(self, frame: pl.DataFrame, source: str, first: int = 0) -> Encoded:
         """Rows of a table as the model sees them.
@@ -363,8 +363,7 @@ class Schema(Saved):
     def far(self, x: Tensor) -> Tensor:
         """Which drawn rows ``(*batch, features)`` have a number, be it one that follows from others, that is farther
         beyond those of the training rows than these are apart: of such, the rows tell nothing."""
-        x, (low, high) = x.detach().double().cpu(), self._reach
-        x = self.missingness.emptied(x) if self.missingness.flags else x
+        x, (low, high) = self.missingness.emptied(x.detach().double().cpu()), self._reach
         odd = ((x < low) | (x > high)).any(-1)
         if self.follow_names:
             values = self._values(x.flatten(0, -2).numpy())
