@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..errors import in_request, spelled
 from ..tables.density import TableDensity
-from ..tables.queries.query import Query
+from ..tables.io.table import Piece
 from ..tables.queries.score import Scoring
 from .columns import RowType
 
@@ -196,14 +196,14 @@ def scores(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> lis
     """The score of every row."""
     scoring = Scoring(model, given=given)
     scoring.check(rows.columns)
-    found = scoring.figures(Query.of(model, rows, given, "rows"))
+    found = scoring.figures(scoring.query(Piece(rows, "rows")))
     columns = ([None if math.isnan(each) else each for each in found[name].tolist()] for name in Score._fields)
     return [Score(*row) for row in zip(*columns, strict=True)]
 
 
 def notes_on(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> list[str]:
     """What is said of rows without a score."""
-    return [spelled(note, in_request) for note in Query.of(model, rows, given, "rows").notes]
+    return [spelled(note, in_request) for note in Scoring(model, given=given).query(Piece(rows, "rows")).notes]
 
 
 def score_fields(found: Sequence[Score], errors: bool) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from .engines import RayTable, SparkTable
 from .fit import Learned, fit_table
 from .io.frames import from_frame, is_path, to_frame
 from .io.read import read_any
-from .io.table import WEIGHTS, Table
+from .io.table import WEIGHTS, Piece, Table
 from .latents import latents
 from .model import TableModel
 from .options import TableOptions
@@ -42,7 +42,6 @@ from .queries.known import Known
 from .queries.outliers import LEVEL, outliers, outliers_file
 from .queries.predict import PredictionKind, predict, predict_file, probabilities, quantiles
 from .queries.probability import ask, probability, said_of
-from .queries.query import Query
 from .queries.sample import draw, sample_file
 from .queries.score import Scoring
 from .queries.score_file import follow, score_file
@@ -296,12 +295,11 @@ class TableDensity(TableModel):
             InputError: a column is missing, or holds something else than in training.
         """
         frame, given = self._rows(table), [given] if isinstance(given, str) else given
-        if given:
-            Scoring(self, given=given).check(frame.columns)
-        query = Query.of(self, frame, given, SOURCE)
+        scoring = Scoring(self, given=given)
+        scoring.check(frame.columns)
+        query = scoring.query(Piece(frame, SOURCE))
         answer = query.answer(self)
-        if query.notes:
-            self._tell(query.notes)
+        self._tell(query.notes)
         return (answer.value.numpy(), answer.error.numpy()) if errors else answer.value.numpy()
 
     def _tell(self, notes: Sequence[str]) -> None:
@@ -348,8 +346,7 @@ class TableDensity(TableModel):
         seed = self.seed if random_state is None else random_state
         known = Known.of(self, given)
         rows = draw(self, n, known, seed)
-        if known.notes:
-            self._tell(known.notes)
+        self._tell(known.notes)
         return to_frame(rows, self.facts.get("frame", "polars"))
 
     def probability(self, where: Any, given: Any = None, errors: bool = False) -> Any:

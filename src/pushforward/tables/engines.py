@@ -81,7 +81,7 @@ class DistributedTable:
         Scoring(self.model, given=tuple(given)).check(columns.names)
 
         def scores(model: TableModel, frame: pl.DataFrame) -> pl.DataFrame:
-            return Scoring(model, given=tuple(given)).piece(Piece(frame, "table", 0))
+            return Scoring(model, given=tuple(given)).piece(Piece(frame, "table"))
 
         return self._answered(data, scores, "score")
 

@@ -84,6 +84,11 @@ def test_every_given_row_has_its_own_region(mixture: pf.TableDensity) -> None:
 
 
 @pytest.mark.usefixtures("_by_few_rows")
+def test_of_names_the_likeliest_are_enough(model: pf.TableDensity) -> None:
+    assert model.region("place", level=0.5).holds({"place": ["near", "far"]}).tolist() == [True, False]
+
+
+@pytest.mark.usefixtures("_by_few_rows")
 def test_two_places_are_two_parts(model: pf.TableDensity) -> None:
     region = model.region(["x", "y"])
     assert region.holds({"x": [0.0, 6.0, 3.0, np.nan], "y": [0.0, 6.0, 3.0, 0.0]}).tolist() == [

@@ -28,7 +28,7 @@ class Piece:
 
     frame: pl.DataFrame
     source: str
-    first: int
+    first: int = 0
 
 
 class RowsInPieces(Protocol):

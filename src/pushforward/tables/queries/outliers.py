@@ -11,6 +11,7 @@ import polars as pl
 from ...errors import InputError
 from ...models.console import Console, aligned
 from ..io.place import Location
+from ..io.table import Piece
 from ..io.write import check_output, write_table
 from ..model import TableModel
 from .explain import explain, log_tails, unseen
@@ -40,7 +41,7 @@ def outliers(
     """
     if not 0 < level < 1:
         raise InputError("expected a probability between 0 and 1, such as 0.05", "level", level)
-    query = Query.of(model, frame, (), source)
+    query = Query.of(model, Piece(frame, source))
     value = query.answer(model).value
     score, usual, weight = value, np.empty(0), np.empty(0)
     if model.guided is not None:

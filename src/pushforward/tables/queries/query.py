@@ -25,6 +25,7 @@ from ...distributions.guided.region import Region
 from ...distributions.learning_error import learning_error
 from ...errors import InputError, listed
 from ...models.train import Rows
+from ..io.table import Piece
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.kinds.few_values import is_unseen
@@ -59,27 +60,19 @@ class Query:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(
-        cls,
-        model: TableModel,
-        frame: pl.DataFrame,
-        given: Sequence[str] = (),
-        source: str = "table",
-        first: int = 0,
-        drop_missing: bool = False,
-    ) -> Query:
-        """The density of all columns that a frame has, given some of them; what it lacks is integrated out, unless
-        nothing is asked about rows with missing values."""
-        encoded = encode_partly(model, frame, source, first)
+    def of(cls, model: TableModel, piece: Piece, given: Sequence[str] = (), drop_missing: bool = False) -> Query:
+        """The density of all columns that rows have, given some of them; what they lack is integrated out, unless
+        nothing is asked about those with missing values."""
+        encoded = encode_partly(model, piece.frame, piece.source, piece.first)
         if drop_missing:
-            gone = ~torch.from_numpy(model.schema.usable(frame))
+            gone = ~torch.from_numpy(model.schema.usable(piece.frame))
             x = encoded.x.masked_fill(gone[:, None], math.nan)
             encoded = dataclasses.replace(encoded, x=x, strange=encoded.strange | gone)
         broken = model.schema.broken(encoded) & ~encoded.strange.numpy() if model.schema.follow_names else None
         conditions = model.schema.features_of(given)
         if not given:
             return cls(Rows(encoded.x, encoded.context), conditions, broken, encoded, encoded.notes)
-        x, strange, notes = condition_on(model, encoded, given, frame, source, first)
+        x, strange, notes = condition_on(model, encoded, given, piece.frame, piece.source, piece.first)
         rows = Rows(x.masked_fill(strange[:, None], math.nan), encoded.context)
         return cls(rows, conditions, broken, encoded, notes)
 

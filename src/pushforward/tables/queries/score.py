@@ -76,7 +76,7 @@ class Scoring:
 
     def query(self, piece: Piece) -> Query:
         """What is asked about some rows."""
-        return Query.of(self.model, piece.frame, self.given, piece.source, piece.first, self.drop_missing)
+        return Query.of(self.model, piece, self.given, self.drop_missing)
 
     def figures(self, query: Query) -> dict[str, np.ndarray]:
         """The log-density of every row, its percentile and its standard error; NaN where it has none."""
@@ -113,7 +113,7 @@ def score_table(scoring: Scoring, table: Table, console: Console) -> pl.DataFram
     if model.guided is None:
         model.schema.check(frame, source)
     note_columns(model, frame.columns, source, console)
-    query = scoring.query(Piece(frame, source, 0))
+    query = scoring.query(Piece(frame, source))
     scores = scoring.scores(query)
     unscored = scores["log_density"].null_count()
     if unscored == frame.height:

@@ -23,7 +23,6 @@ from ..model import TableModel
 from ..schema.numbers import n_rows, require_columns
 from ..streaming.score_figures import ScoreFigures, score_figures
 from ..streaming.score_large import score_large
-from .query import Query
 from .score import Scoring, note_columns, refuse_scores_name, score_table
 
 
@@ -125,7 +124,7 @@ def follow(
             answer |= {name: row.get(name) for name in keep}
             frame = pl.DataFrame([series(name, [value]) for name, value in row.items()])
             scoring.check(frame.columns)
-            asked = Query.of(model, frame, given, "standard input", number - 1)
+            asked = scoring.query(Piece(frame, "standard input", number - 1))
             if asked.notes:
                 raise InputError(asked.notes[0])  # it is given what cannot be
             answer |= scoring.scores(asked).row(0, named=True)
