@@ -167,7 +167,8 @@ def _tarflow(
     # Noise smooths the edges for which splines, and numbers that see those before them in a patch, are there.
     kind: dict[str, Any] = {"noise": noise} if noise else {"bins": 8, "inner": width}
     patch = default_patch(shape) if patch is None else patch
-    kind |= {"blocks": layers, "width": width, "heads": default_heads(width)}
+    heads = max(heads for heads in range(1, max(width // 32, 1) + 1) if width % heads == 0)  # of about 32 units each
+    kind |= {"blocks": layers, "width": width, "heads": heads}
     return pixels(tarflow(shape, patch=patch, context=context, **kind), levels=levels)
 
 
@@ -231,11 +232,6 @@ def default_patch(shape: Sequence[int]) -> int:
     """The side of a patch by default: up to 4, as long as there are 16 patches."""
     _, height, width = shape
     return max(p for p in (1, 2, 4) if not (height % p or width % p) and (p == 1 or height * width >= 16 * p * p))
-
-
-def default_heads(width: int) -> int:
-    """The number of attention heads, of about 32 units each."""
-    return max(heads for heads in range(1, max(width // 32, 1) + 1) if width % heads == 0)
 
 
 @contextlib.contextmanager

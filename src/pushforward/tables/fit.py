@@ -20,7 +20,7 @@ from torch import Tensor
 from ..diagnostics.linear_gaussian import LinearGaussian
 from ..distributions.base import Density
 from ..distributions.guided import AnyOrder, Guided
-from ..distributions.truncated import Truncated, truncated, untruncated
+from ..distributions.truncated import truncated, untruncated
 from ..errors import InputError, listed
 from ..models.console import Console
 from ..models.held_out_figures import describe_held_out
@@ -48,13 +48,15 @@ from .schema.learner import said_of
 from .schema.relations.known_in_part import KnownInPart, stated
 from .selection.candidate import Fitted, Task
 from .selection.choice import CANDIDATES, choose
+from .selection.one_mixture import may_be_mixture, sought
 from .splits import TableSplits, spread
 
 LONGER = 3  # times the density's steps, for a guide that fills holes for it
 FEW_STEPS, FEW_ROWS_A_STEP = 300, 8  # guide steps beside an average of densities: at least, or one per so many rows
 
-# shares of the time that is left, if it is limited; the rest is for figures
-ALONE, BESIDE_GUIDE, AFTERWARDS, GUIDE_FIRST = 0.85, 0.55, 0.65, 0.35
+# Shares of a time limit: of all for figures; of the rest for a density beside its guide, or for a guide before it. Like
+# the search for a mixture, figures read some thousand rows, however many there are, for at most SLOWER times as long.
+FIGURES, BESIDE_GUIDE, GUIDE_FIRST, SLOWER = 0.15, 0.6, 0.4, 2.0
 
 
 @dataclass(frozen=True)
@@ -222,12 +224,14 @@ def learn(task: Task) -> Learned:
     schema, earlier = task.rows.schema, task.earlier
     asks = task.options.queries and len(schema.columns) > 1 and (earlier is None or earlier.guided is not None)
     in_part = schema.missingness.in_part
-    fills = in_part or next(each for each in CANDIDATES if each.suits(task, None)).takes_fill
+    one_flow = in_part or next(each for each in CANDIDATES if each.suits(task, None)).takes_fill
     asks |= in_part
-    if asks and schema.missingness.occurs and (in_part or not schema.given) and fills:
+    holed = asks and schema.missingness.occurs and (in_part or not schema.given) and one_flow
+    task = _before_figures(task, seek=one_flow and not holed)
+    if holed:
         learned = _learn_with_holes(task)
     else:
-        fitted = _chosen(task.within(BESIDE_GUIDE if asks else ALONE))
+        fitted = _chosen(task.within(BESIDE_GUIDE if asks else 1.0))
         learned = _guided(task, fitted) if asks else Learned(task.rows, fitted)
     if learned.guided is None:
         return learned
@@ -237,19 +241,24 @@ def learn(task: Task) -> Learned:
     return replace(learned, guide={"guide": learned.guide | facts})
 
 
+def _before_figures(task: Task, seek: bool) -> Task:
+    """The task that leaves enough of a limited time for figures. If ``seek``, a mixture is sought first, if one may be
+    the density, so that the flow has all of the time that is left."""
+    if task.options.training.budget is None:
+        return task
+    left, mixture = task.left, sought(task) if seek and may_be_mixture(task) else None
+    figures = max(FIGURES * task.left, SLOWER * (left - task.left))
+    return replace(task, mixture=mixture, ends=task.ends - figures)
+
+
 def _chosen(task: Task) -> Fitted:
     """The density that suits the rows best, restricted to rows that keep the orders of columns."""
     fitted, rows = choose(task), task.rows
-    if isinstance(fitted.density, Truncated):  # of a fitted model that is trained further
-        whole = untruncated(fitted.density)
-        unseen = [(whole if density is fitted.density else density, at) for density, at in fitted.unseen]
-        fitted = replace(fitted, density=whole, unseen=unseen)
-    if not rows.schema.orders:
-        return fitted
     orders = [(by_user, found) for by_user in (True, False) if (found := rows.schema.in_order(by_user)) is not None]
     some = rows.train.to(fitted.density.device)
 
     def kept(density: Density) -> Density:
+        density = untruncated(density)  # that of a fitted model that is trained further keeps its orders
         for by_user, order in orders:
             density = truncated(density, order, some.x, some.context, stated=by_user, seed=task.seed)
         return density
@@ -265,7 +274,7 @@ def _learn_with_holes(task: Task) -> Learned:
         task = replace(task, rows=task.rows.ignoring())
     guide, facts = _guide_first(task.within(GUIDE_FIRST))
     fill = GuideFill(guide, task.rows.schema)
-    fitted = _chosen(replace(task, fill=fill).within(ALONE))
+    fitted = _chosen(replace(task, fill=fill).within(1.0))
     here = fitted.density.device
     guided = Guided(fitted.density, guide.to(here), tuple(task.rows.schema.missingness.flags.items()))
     return Learned(task.rows, fitted, guided, facts, fill)
@@ -281,7 +290,7 @@ def _guided(task: Task, fitted: Fitted) -> Learned:
     if "average" in fitted.facts:  # members stop early, and mixtures take no steps
         steps = task.options.training.steps or max(FEW_STEPS, len(rows.train) // FEW_ROWS_A_STEP)
         lr = FEW_STEPS_RATE if steps <= FEW_STEPS else lr
-    seconds = min(training["seconds"], AFTERWARDS * max(task.left, 0.0))
+    seconds = min(training["seconds"], max(task.left, 0.0))
     choices: dict[str, Any] = {"steps": steps, "seconds": seconds, "fresh": before is None, "lr": lr}
     facts = train_guide(guide, rows, task.options.training, task.console, **choices)
     return Learned(rows, fitted, Guided(fitted.density, guide.to(fitted.density.device)), facts)

@@ -81,10 +81,6 @@ class TableSplits:
         """The rows to train on."""
         return self.train if self.stream is None else self.stream
 
-    def without_validation(self) -> TableSplits:
-        """The same with the validation rows put aside: neither trained on nor validated by."""
-        return replace(self, split=(self.split[0], self.split[1][:0], self.split[2]))
-
     def ignoring(self) -> TableSplits:
         """The rows without the columns that flag values missing at random; see :meth:`Schema.ignoring`."""
         schema, rows = self.schema.ignoring(), replace(self.rows, x=self.schema.ignore(self.rows.x))

@@ -36,7 +36,8 @@ class StepThreads:
         self.before = threads.available()
         self.number = self.before if isinstance(wish, str) else wish
         if wish == "auto" and world.together:
-            self.number = min(self.before, _share_of_cores())
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            self.number = min(self.before, max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1))
         measures = measures and wish == "auto" and not world.together
         self.candidates = sorted(_halves(self.before)) if measures else [self.number]
         self.number = self.candidates[0]
@@ -114,9 +115,3 @@ class StepThreads:
 def _halves(number: int) -> list[int]:
     """The number, half of it, and so on down to 1."""
     return [number, *_halves(number // 2)] if number > 1 else [1]
-
-
-def _share_of_cores() -> int:
-    """This process's share of the cores available to it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)

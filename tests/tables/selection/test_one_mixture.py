@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -16,6 +19,7 @@ from pushforward.tables.schema.columns import Column
 from pushforward.tables.schema.kinds.column_maps import FirstMap
 from pushforward.tables.schema.kinds.numeric import Number
 from pushforward.tables.schema.schema import Schema
+from pushforward.tables.selection import one_flow
 from pushforward.tables.selection.one_mixture import _scales, merged
 from pushforward.transforms import Identity, InverseSoftplus, Log
 
@@ -34,16 +38,46 @@ def drawn(seed: int, components: int, spread: float, features: int = 5) -> tuple
     return x, logsumexp(np.log(weight)[:, None] + parts, axis=0)
 
 
-@pytest.mark.parametrize(("seed", "components", "spread"), [(1, 5, 2.5), (2, 8, 1.5)], ids=["apart", "overlapping"])
-def test_a_mixture_is_found_again(seed: int, components: int, spread: float) -> None:
+@pytest.mark.parametrize(
+    ("seed", "components", "spread", "length"),
+    [(1, 5, 2.5, {"steps": 5}), (2, 8, 1.5, {"budget": 0.5})],
+    ids=["apart", "overlapping"],
+)
+def test_a_mixture_is_found_again(seed: int, components: int, spread: float, length: dict[str, Any]) -> None:
     x, log_prob = drawn(seed, components, spread)
     frame = pl.DataFrame({f"c{j}": column for j, column in enumerate(x.T)})
-    model = pf.TableDensity(steps=5, queries=False, random_state=0).fit(frame[:ROWS])
+    model = pf.TableDensity(**length, queries=False, random_state=0).fit(frame[:ROWS])
     numbers, learnt = components * 21 - 1, model.summary_["training_rows"] + model.summary_["validation_rows"]
     loss = (log_prob[ROWS:] - model.score_samples(frame[ROWS:])).mean()
     assert model.summary_["flow"] == "gmm"
     assert loss < 1.15 * numbers / (2 * learnt)  # Wilks (1938)
     assert "more=" not in model.summary_["verdict"]  # the flow that was still improving is gone
+
+
+class Reached(Exception):
+    """The flow is about to be trained for so many seconds."""
+
+
+@pytest.mark.parametrize(("search", "figures"), [(2.0, 0.15 * 38), (8.0, 16.0)], ids=["quick", "slow"])
+@pytest.mark.parametrize(("queries", "share"), [(False, 1.0), (True, 0.6)], ids=["alone", "guided"])
+def test_the_flow_has_all_time_but_that_of_the_search_before_it_and_of_figures_and_guide(
+    search: float, figures: float, queries: bool, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def sought(task: object) -> None:
+        now[0] += search
+
+    def reached(*args: Any, **options: Any) -> None:
+        raise Reached(args[3].budget)
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("pushforward.tables.fit.sought", sought)
+    monkeypatch.setattr(one_flow, "train_on", reached)
+    x, y = np.random.default_rng(0).normal(size=(2, 13_000))
+    with pytest.raises(Reached) as seconds:
+        pf.TableDensity(budget=40.0, queries=queries).fit(pl.DataFrame({"x": x, "y": y}))
+    assert seconds.value.args[0] == pytest.approx(share * (40 - search - figures))
 
 
 def test_bounds_and_logarithms_are_kept_on_both_scales() -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...numerics.in_order import InOrder
+from ...numerics.indicators import indicators
 from .columns import Column, ContextColumn
 from .kinds.base import Numbers
 from .kinds.few_values import is_unseen
@@ -354,6 +355,13 @@ class Schema(Saved):
             x = x.clone()
             x[..., self._named] = x[..., self._named].floor()
         return x
+
+    def before_numbers(self, x: Tensor, context: Tensor | None) -> Tensor | None:
+        """What the numbers of encoded rows are modelled given: their context, then an indicator of every category."""
+        parts = [] if context is None else [context.float()]
+        if self._named:
+            parts.append(indicators(x[..., self._named], [self.classes[j] for j in self._named]).float())
+        return torch.cat(parts, -1) if parts else None
 
     @cached_property
     def _named(self) -> list[int]:

@@ -19,6 +19,7 @@ from ..options import TableOptions
 from ..splits import TableSplits
 
 LEAST_SECONDS = 0.1  # however late it is
+OVERFITTING = 10_000  # training rows up to which an average is tried if one flow overfits
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Task:
         console: Where to print messages.
         earlier: A fitted model to train further.
         fill: The sampler of missing cells, where a guide fills them.
-        ends: Time, by :func:`time.monotonic`, at which the fit is to be over.
+        ends: Time, by :func:`time.monotonic`, at which the fit is to be over, or in its course the training.
+        mixture: The ``Trial`` that one flow is compared with, if it was sought before the flow.
     """
 
     rows: TableSplits
@@ -40,6 +42,7 @@ class Task:
     earlier: TableModel | None = None
     fill: GuideFill | None = None
     ends: float = math.inf
+    mixture: Any = None
 
     def within(self, share: float) -> Task:
         """The task with a share of the time that is left, if that is limited."""
@@ -73,6 +76,11 @@ class Task:
         """The same for averages, whose training differs from a single flow's: nothing may be said about that either."""
         said = ("steps", "epochs", "patience", "lr", "batch_size")
         return self.chooses and all(getattr(self.options.training, name) is None for name in said)
+
+    @property
+    def may_average(self) -> bool:
+        """Whether an average may be tried after one flow."""
+        return self.averages and bool(self.rows.schema.numbers) and len(self.rows.train) <= OVERFITTING
 
     @property
     def plain(self) -> bool:

@@ -1,8 +1,8 @@
 """The choice of a table's density: the candidate under which rows that it did not see are likeliest.
 
 Up to 3,000 rows this is an average of small flows, mixtures and copulas. With more rows, a single flow is seldom worse,
-and it scores and samples faster than several. So the flow is trained first; then that average is tried, if the flow
-overfits, since there are then too few rows for its size, or else a mixture of Gaussians.
+and it scores and samples faster than several. So it is trained first; if it overfits, there are too few rows for its
+size, and that average is tried, or else a mixture of Gaussians, which is sought before the flow if time is limited.
 """
 
 from __future__ import annotations

@@ -162,7 +162,10 @@ def train_members(
             steps = [step if b else old for b, old in zip(better.tolist(), steps, strict=True)]
             if stale >= options.patience or time.monotonic() > options.ends:
                 break
-        _update(optimizer, flat, losses(flat, *_batch(train, options.batch_size, generator)), _rate(options, step))
+        optimizer.rate = (
+            options.lr * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / options.steps))
+        )
+        _update(optimizer, flat, losses(flat, *_batch(train, options.batch_size, generator)))
     for member, row in zip(members, best, strict=True):
         vector_to_parameters(row, member.parameters())
         member.eval()
@@ -187,17 +190,12 @@ def _losses(like: Density, params: dict[str, Tensor], own: dict[str, Tensor], as
     return losses
 
 
-def _update(optimizer: Adam, flat: Tensor, losses: Tensor, rate: float) -> None:
+def _update(optimizer: Adam, flat: Tensor, losses: Tensor) -> None:
     """One step of all members; those whose loss or gradient is not finite are left unchanged."""
     (grad,) = torch.autograd.grad(losses.nan_to_num(0.0, 0.0, 0.0).sum(), flat)
     scale = (CLIP / grad.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0)
     flat.grad = grad.mul_(scale).nan_to_num_(0.0, 0.0, 0.0)
-    optimizer.rate = rate
     optimizer.step()
-
-
-def _rate(options: MemberOptions, step: int) -> float:
-    return options.lr * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(step / options.steps, 1.0)))
 
 
 def _batch(train: Sequence[Points], size: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None, Tensor]:

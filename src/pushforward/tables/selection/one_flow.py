@@ -24,7 +24,7 @@ from .candidate import Candidate, Fitted, Task
 from .categories import categories_first, release, start_categories
 
 SMALL, LARGE = 128, 512  # rows in a batch
-FIRST = 0.75  # of the time, if other candidates are tried after it
+FIRST = 0.75  # of the time, if an average may be tried after it
 
 
 class OneFlow(Candidate):
@@ -36,7 +36,7 @@ class OneFlow(Candidate):
         return best is None
 
     def fit(self, task: Task, best: Fitted | None) -> Fitted:
-        task = task.within(FIRST if task.chooses else 1.0)
+        task = task.within(FIRST if task.may_average else 1.0)
         rows, earlier, training = task.rows, task.earlier, task.options.training
         name = "nsf" if task.options.flow == "auto" else task.options.flow
         if earlier is None:

@@ -89,17 +89,11 @@ class OneMixture(Candidate):
     """A mixture over a table's numbers, given the categories of the flow that it may replace."""
 
     def suits(self, task: Task, best: Fitted | None) -> bool:
-        if best is None or best.name != "flow" or not task.chooses or not task.rows.schema.numbers or task.left < 0:
-            return False
-        numbers = best.density.numbers if isinstance(best.density, Mixed) else best.density
-        return len(task.rows.schema.numbers) + numbers.context_features <= WIDEST
+        return best is not None and best.name == "flow" and may_be_mixture(task)
 
-    @torch.no_grad()
     def fit(self, task: Task, best: Fitted | None) -> Fitted:
         assert best is not None
-        flow, rows, generator = best.density, task.rows, torch.Generator().manual_seed(task.seed)
-        train, judged = (_spread(flow, part, rows, generator) for part in (rows.train, rows.val[:JUDGED]))
-        trial = _best_of_all_sizes(rows.schema.numeric, train, judged, task.seed)
+        flow, rows, trial = best.density, task.rows, task.mixture or sought(task)
         facts = best.facts | {"verdict": Verdict(**best.facts["training"]["verdict"]).with_advice(LONGER)}
 
         def fitted(trial: Trial, unseen: list[tuple[Density, np.ndarray]]) -> Fitted:
@@ -111,15 +105,25 @@ class OneMixture(Candidate):
         def for_good() -> Fitted:
             before = copy.deepcopy(trial)
             trial.flow.cpu()
-            seen = _spread(flow, rows.together, rows, torch.Generator().manual_seed(task.seed))
+            seen = _spread(rows.together, rows.schema, torch.Generator().manual_seed(task.seed))
             return fitted(trial.fitted(seen), [(_whole(flow, rows, before.flow), rows.split[1])])
 
         return replace(fitted(trial, []), for_good=for_good)
 
 
-def _best_of_all_sizes(schema: Schema, train: Rows, judged: Rows, seed: int) -> Trial:
-    """The mixture after first transforms that is likely to be closest to the rows' density, fitted to training rows."""
-    tried = [trial for scale in _scales(schema) for trial in _screened(scale, train, seed)]
+def may_be_mixture(task: Task) -> bool:
+    """Whether one flow is compared with a mixture."""
+    schema = task.rows.schema
+    features = len(schema.numbers) + schema.context_features + sum(schema.classes)
+    return task.chooses and bool(schema.numbers) and features <= WIDEST
+
+
+@torch.no_grad()
+def sought(task: Task) -> Trial:
+    """The mixture after first transforms that is likely to be closest to the density of a table's numbers."""
+    rows, generator = task.rows, torch.Generator().manual_seed(task.seed)
+    train, judged = (_spread(part, rows.schema, generator) for part in (rows.train, rows.val[:JUDGED]))
+    tried = [trial for scale in _scales(rows.schema.numeric) for trial in _screened(scale, train, task.seed)]
     best: dict[int, Trial] = {}  # one for each size
     for trial in sorted(tried, key=lambda trial: trial.judged(train[:SCREENED], judged), reverse=True):
         best.setdefault(len(trial.mixture.logits), trial)
@@ -138,15 +142,11 @@ def _whole(flow: Density, rows: TableSplits, numbers: Flow) -> Density:
     return density.to(flow.device).eval()
 
 
-def _spread(flow: Density, some: Rows, rows: TableSplits, generator: torch.Generator) -> Rows:
+def _spread(some: Rows, schema: Schema, generator: torch.Generator) -> Rows:
     """The numbers of some rows at one point of their cells, with their contexts."""
     some = some[torch.randperm(len(some), generator=generator)[:LEARNT]]
-    u, context = torch.rand(some.x.shape, generator=generator, dtype=some.x.dtype), some.context
-    x = Cells(rows.schema)(some.x, u)
-    if isinstance(flow, Mixed):
-        here = flow.names_at.device
-        context = flow.divide(x.to(here), None if context is None else context.to(here))[2].cpu()
-    return Rows(x[:, rows.schema.numbers], context, some.weights)
+    x = Cells(schema)(some.x, torch.rand(some.x.shape, generator=generator, dtype=some.x.dtype))
+    return Rows(x[:, schema.numbers], schema.before_numbers(x, some.context), some.weights)
 
 
 def _scales(schema: Schema) -> list[Schema]:

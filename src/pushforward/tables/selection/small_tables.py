@@ -18,7 +18,6 @@ from ...distributions.mixed import Categories, Mixed
 from ...errors import InputError
 from ...models.console import Console
 from ...models.machine import device_named
-from ...numerics.indicators import indicators
 from ...training.verdict import Verdict
 from ...transforms.compose import Compose
 from ..guide import GuideFill
@@ -37,7 +36,6 @@ COPIES = 8  # points of each row's cell to learn from
 COMPLETED = 0.95  # share of the numbers that a guide may complete: of 0.92, an average was as good as one flow
 BEST = "every flow of the average is kept where rows that it did not see were likeliest"
 LATE = "time was over: more of it may make the flows of the average better"
-OVERFITTING = 10_000  # training rows up to which an average is tried if one flow overfits
 
 
 class AverageOfFew(Candidate):
@@ -72,18 +70,16 @@ class AverageAfterOverfitting(Candidate):
     """An average of small flows, where there are too few rows for one flow's size; it takes over its categories."""
 
     def suits(self, task: Task, best: Fitted | None) -> bool:
-        schema = task.rows.schema
-        if best is None or best.name != "flow" or not (task.averages and schema.numbers):
-            return False
-        if len(task.rows.train) > OVERFITTING:
+        if best is None or best.name != "flow" or not task.may_average:
             return False
         overfits = best.facts["training"]["verdict"]["kind"] == "overfitting"
-        return overfits or (_suits_trees(schema) and can_grow())
+        return overfits or (_suits_trees(task.rows.schema) and can_grow())
 
     def fit(self, task: Task, best: Fitted | None) -> Fitted:
         assert best is not None
-        task = task.within(1.0)
-        found = fit_average(task, task.rows.without_validation(), Console(quiet=True), best.density)
+        task, (train, val, test) = task.within(1.0), task.rows.split
+        rows = replace(task.rows, split=(train, val[:0], test))  # validation rows have told when to stop
+        found = fit_average(task, rows, Console(quiet=True), best.density)
         unseen = [(found.density, task.rows.held_out)]  # validation rows are in no fold; of others, the categories know
         return replace(found, facts={**best.facts, **found.facts}, history=best.history, unseen=unseen)
 
@@ -234,9 +230,6 @@ def _standardised(rows: TableSplits, fill: GuideFill | None, seed: int) -> tuple
     sample = copies[0][: len(rows.train), schema.numbers]
     first = Compose(preprocessing(schema.numeric, sample))
     codes = copies[0][:, [j for j, size in enumerate(schema.classes) if size]]
-    given = [] if whole.context is None else [whole.context.float()]
-    if codes.shape[1]:
-        given.append(indicators(codes, [size for size in schema.classes if size]).float())
     with torch.no_grad():
         z = first(copies[..., schema.numbers])[0].float()
-    return first, sample, Points.of(z, torch.cat(given, -1) if given else None, whole.weights), codes
+    return first, sample, Points.of(z, schema.before_numbers(copies[0], whole.context), whole.weights), codes
