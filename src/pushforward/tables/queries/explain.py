@@ -36,7 +36,7 @@ from ...models.train import Rows
 from ...numerics.tails import log_predictive
 from ..model import TableModel
 from ..schema.schema import Schema
-from .query import Query, marginal, unknown
+from .query import Query, marginal
 
 LEAST = -1e4  # log tail probability, in nats, of what cannot be
 ODD = 0.01  # the share of usual rows that are odder, or of which any cell fits as little
@@ -116,7 +116,9 @@ def cells_given_others(model: TableModel, rows: Rows) -> pl.DataFrame:
             value = Query(rows, ~own).answer(model).value
         else:
             rest = marginal(model, _without(rows, own), model.samples, model.seed)
-            value = whole.given(rest).value.masked_fill(~(own & ~unknown(model, rows.x)).any(1), math.nan)
+            value = whole.given(rest).value.masked_fill(
+                ~(own & ~model.schema.missingness.unknown(rows.x)).any(1), math.nan
+            )
         found[f"log_p_{column.name}"] = value.numpy()
     return pl.DataFrame(found)
 

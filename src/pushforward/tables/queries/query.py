@@ -85,7 +85,7 @@ class Query:
             seed: Seed of these points, and of draws from the guide; by default the model's.
         """
         samples, seed = samples or model.samples, model.seed if seed is None else seed
-        rows, about = self.rows, (~self.given & ~unknown(model, self.rows.x)).any(1)
+        rows, about = self.rows, (~self.given & ~model.schema.missingness.unknown(self.rows.x)).any(1)
         if not about.any():
             return Answer.joined(len(about), [])
         some = rows if about.all() else rows[about]
@@ -186,7 +186,7 @@ def conditional(model: TableModel, rows: Rows, given: Tensor, samples: int, seed
     Where one entry is asked for and its column has a probability for each value, all values are scored, so that the
     probabilities sum to 1; otherwise it is the difference of two marginals.
     """
-    asked = ~given & ~unknown(model, rows.x)
+    asked = ~given & ~model.schema.missingness.unknown(rows.x)
     alone = asked & (asked.sum(1, keepdim=True) == 1) & (torch.tensor(model.schema.classes) > 0)
     holed, parts = rows.x.isnan().any(1), []
     for j, times in itertools.product(alone.any(0).nonzero()[:, 0].tolist(), (1, HOLED)):
@@ -226,8 +226,7 @@ def _among_values(model: TableModel, rows: Rows, j: int, samples: int, seed: int
 
 def marginal(model: TableModel, rows: Rows, samples: int, seed: int, alike: int | None = None) -> Answer:
     """log p(the entries of each row that have a value | context): by the joint if none is unknown, or by the guide."""
-    holes, device = rows.x.isnan(), model.density.device
-    holed = (model.schema.missingness.hidden(rows.x) if holes.any() else holes).any(1)
+    holed, device = model.schema.missingness.hidden(rows.x).any(1), model.density.device
     rows = rows if rows.x.device == device else rows.to(device)
     if model.guided is None or not holed.any():
         found = _by_joint(model, rows, samples, seed, alike)
@@ -253,12 +252,6 @@ def _by_guide(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
     x = rows.x.cpu()
     known = model.schema.log_of_unseen(x) - model.schema.missingness.log_prob(x)
     return found._replace(value=found.value + known)
-
-
-def unknown(model: TableModel, x: Tensor) -> Tensor:
-    """Of which entries of encoded rows nothing is known; see :meth:`~.schema.missingness.Missingness.unknown`."""
-    holes = x.isnan()
-    return model.schema.missingness.unknown(x) if holes.any() else holes
 
 
 def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: int = 0) -> Encoded:

@@ -142,7 +142,8 @@ def _part_of(column: Column, asked: Any) -> Part:
         part = parts[0] if len(parts) == 1 else union(parts)
     if is_empty(part):
         ends = " to ".join(column.shown(float(end)) for end in column.kind.ends)
-        told = f"has values such as {listed(column.kind.labels, 4)}" if column.classes else f"reaches from {ends}"
+        alone = "" if column.kind.resolution else ", and a number alone has no probability"
+        told = f"reaches from {ends}{alone}" if not column.classes else f"has {listed(column.kind.labels, 4)}"
         raise InputError(f"no value of {column.name!r} can be that; it {told}")
     return part
 

@@ -15,7 +15,7 @@ from ..io.table import Piece, Table
 from ..model import TableModel
 from ..schema.numbers import n_rows
 from .explain import explain, explained_columns
-from .query import Query, unknown
+from .query import Query
 
 SCORES = (
     *("row", "log_density", "percentile", "standard_error"),
@@ -81,7 +81,7 @@ class Scoring:
     def figures(self, query: Query) -> dict[str, np.ndarray]:
         """The log-density of every row, its percentile and its standard error; NaN where it has none."""
         answer = query.answer(self.model, samples=self.samples, seed=self.seed)
-        whole = ~unknown(self.model, query.rows.x).any(1).numpy() & (not self.given)
+        whole = ~self.model.schema.missingness.unknown(query.rows.x).any(1).numpy() & (not self.given)
         percentile = np.where(whole, self.model.percentile(answer.value.numpy()), np.nan)  # others have none
         return {"log_density": answer.value.numpy(), "percentile": percentile, "standard_error": answer.error.numpy()}
 

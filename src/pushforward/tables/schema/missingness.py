@@ -112,7 +112,8 @@ class Missingness:
     def unknown(self, x: Tensor) -> Tensor:
         """Of which entries nothing is known: those without a value, unless a flag says that it is missing, which is
         part of the row like any other value."""
-        return self.hidden(x) & ~partly_known(x)
+        holes = self.hidden(x)
+        return holes & ~partly_known(x) if holes.any() else holes
 
     def hidden(self, x: Tensor) -> Tensor:
         """Which entries are to be integrated out: unknown ones, and those that are known in part."""
