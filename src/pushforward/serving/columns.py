@@ -18,7 +18,6 @@ from typing_extensions import TypedDict  # pydantic does not accept Python 3.11'
 
 from ..errors import listed
 from ..tables.schema.columns import Column
-from ..tables.schema.numbers import as_numbers
 from ..tables.schema.schema import Schema
 
 ISO: dict[str, tuple[Callable[[str], Any], str]] = {
@@ -151,10 +150,10 @@ class Cell:
         return text
 
     def _marked(self, value: float | str) -> float:
-        number = float(as_numbers(pl.Series([str(value)]), marked=True)[0])
-        if not math.isfinite(number):
+        number = self.column.reading.values(pl.Series([str(value)]))[0]
+        if number is None or not math.isfinite(number):
             raise ValueError
-        return number
+        return float(number)
 
     def _moment(self, text: str) -> Any:
         """A moment in the table's type: text if the table holds text."""

@@ -25,6 +25,9 @@ SEMICOLONS = {
     "points alone": ("a\n1.5\n1.234", [1.5, 1.234]),
     "per cent": ("a\n5,3 %\n7 %", ["5.3 %", "7 %"]),
     "money": ("a\n1.234,50 €\n2,00 €", ["1234.50 €", "2.00 €"]),
+    "units": ("a\n5,3 kg\n1.234,5 kg\n7 kg", ["5.3 kg", "1234.5 kg", "7 kg"]),
+    "parentheses": ("a\n(5,3)\n1.234,5", ["(5.3)", "1234.5"]),
+    "addresses": ("a\n12, Main Street\n7, Elm Street", ["12, Main Street", "7, Elm Street"]),
     "beside words": ("a\n5,3\nk.A.\n7,1", ["5.3", "k.A.", "7.1"]),
     "words with commas": ("a\nx, y\nz, 5,3 each\nu", ["x, y", "z, 5,3 each", "u"]),
     "dates": ("a\n01.02.2020\n05.03.2021", ["01.02.2020", "05.03.2021"]),
@@ -67,6 +70,8 @@ def test_what_is_open_is_decided_by_other_columns_and_else_by_the_separator_and_
 def test_a_column_that_can_be_read_in_one_way_only_decides_for_itself(tmp_path: Path) -> None:
     table = read(tmp_path, "a;b\n1,5;1.25\n2,25;2.5\n")
     assert table.frame.to_dict(as_series=False) == {"a": [1.5, 2.25], "b": [1.25, 2.5]}
+    table = read(tmp_path, "a;b\n1,5;1.365e+04\n2,25;2.709e+01\n")
+    assert table.frame.to_dict(as_series=False) == {"a": [1.5, 2.25], "b": [13650.0, 27.09]}
     assert table.decimal == ""
 
 

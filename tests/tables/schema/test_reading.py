@@ -118,6 +118,28 @@ def test_dates_and_times_that_are_text_stay_text_of_their_form(form: str) -> Non
     assert schema.decode(x)["when"].to_list() == text.to_list()
 
 
+@pytest.mark.parametrize(
+    ("written", "unit", "read"),
+    [
+        ("{:.2f} kg", "kg", {"7 kg": 7.0, "1,200.5kg": 1200.5, "7": 7.0, "7 g": math.nan}),
+        ("{:.2f} years", "years", {"1 year": 1.0, "2 years old": math.nan}),
+        ("{:.2f}°C", "°C", {"-3 °C": -3.0}),
+        ("({:.2f})", "", {"(1,000)": -1000.0, "3": 3.0, "(3": math.nan}),
+    ],
+)
+def test_numbers_with_units_and_in_parentheses(written: str, unit: str, read: dict[str, float]) -> None:
+    (column,) = learnt(x=[written.format(abs(value)) for value in A]).columns
+    assert (column.reading.dtype, column.reading.marks.unit) == ("Marked", unit)
+    found = column.reading.values(pl.Series(list(read))).to_numpy()
+    np.testing.assert_array_equal(found, list(read.values()))
+
+
+@pytest.mark.parametrize("written", ["{}A", "flat {}", "{} x 3 cm", "INV-{}"])
+def test_codes_are_not_numbers_with_units(written: str) -> None:
+    schema = learnt(x=A, code=[written.format(place) for place in range(ROWS)])
+    assert [column.name for column in schema.columns] == ["x"]
+
+
 def test_what_is_no_date_is_text() -> None:
     assert find_form(pl.Series(["2020-01-01", "soon", "2020-01-03"])) is None
     assert find_form(pl.Series(["1.5", "2.5", "3.5"])) is None

@@ -16,18 +16,20 @@ from typing import TextIO
 import polars as pl
 
 from ...errors import InputError
+from ..schema.marks import UNIT
 from .frames import refuse_repeated
 
 MOST_COLUMNS = 100_000
 BLANKS = (".txt", ".data", ".dat")  # file endings for which blanks may separate the columns
 PEEKED = 20  # rows looked at
 YEARS = (1800, 2200)
-OPEN, CLOSE = r"^\s*[-+]?[$€£¥]?\s*[-+]?(?:", r")(?:[eE][-+]?\d+)?\s*[%$€£¥]?\s*$"  # what may stand around a number
+OPEN = r"^\s*[-+(]?[$€£¥]?\s*[-+]?(?:"  # what may stand around a number
+CLOSE = rf")(?:[eE][-+]?\d+)?(?:\s*[%$€£¥]|{UNIT})?\)?\s*$"
 PARTS = r"\s'\x{2019}_"  # what parts thousands wherever the decimal mark is a comma or a point
 LIKE = rf"{OPEN}[\d.,{PARTS}]*\d[\d.,{PARTS}]*{CLOSE}"  # digits and marks
 COMMAS = rf"{OPEN}[\d.{PARTS}]*,\d[\d.,]*{CLOSE}"
 EITHER = rf"{OPEN}[1-9]\d{{0,2}},\d{{3}}{CLOSE}"  # thousands, or three decimals
-WITH_COMMA = rf"{OPEN}(?:\d{{1,3}}(?:[.{PARTS}]\d{{3}})+|\d*)(?:,\d*)?{CLOSE}"
+WITH_COMMA = rf"{OPEN}(?:\d{{1,3}}(?:[.{PARTS}]\d{{3}})+|\d*)(?:,\d+)?{CLOSE}|{OPEN}\d+,)$"
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,7 @@ def _sure(mark: str, other: str) -> str:
     return (
         rf"{OPEN}\d*{mark}(?:\d{{1,2}}|\d{{4,}})"  # not three digits behind it
         rf"|(?:0+|\d{{4,}}){mark}\d+"  # not one to three before it, beginning with another digit than 0
+        rf"|\d+{mark}\d+[eE][-+]?\d+"  # a mantissa has no thousands
         rf"|\d{{1,3}}(?:[{other}{PARTS}]\d{{3}})+{mark}\d*"  # another mark parts thousands
         rf"|\d{{1,3}}(?:[{other}]\d{{3}}){{2,}}{CLOSE}"
     )

@@ -21,6 +21,7 @@ from .kinds.grid import Grid
 from .kinds.named import MOST
 from .kinds.numeric import Number, numbers_of, present
 from .kinds.quantity import NUMBERS
+from .marks import Marks
 from .moments import Form, find_form, moment_name
 from .numbers import as_numbers, is_text, missing, more
 from .partial_cells import holds_intervals, parsed, recorded, typical_of
@@ -162,8 +163,8 @@ class Learner:
                 return Reading(dtype=found.dtype, form=found.form, lenient=found.slip is not None)
             if holds_intervals(column, FEW):
                 return Reading(dtype="Part", recorded=recorded(parsed(column), column))
-            if self._holds_numbers(column):
-                return Reading(dtype="Marked")
+            if self._holds_numbers(column, marks := Marks.of(there)):
+                return Reading(dtype="Marked", marks=marks)
         return Reading(dtype="String")
 
     def _note_form(self, name: str, found: Form) -> None:
@@ -183,9 +184,9 @@ class Learner:
                 "written as 2020-03-04 they cannot be misread",
             )
 
-    def _holds_numbers(self, column: pl.Series) -> bool:
+    def _holds_numbers(self, column: pl.Series, marks: Marks) -> bool:
         """Whether text is numbers but for marks, for a few cells, or for one or two words; says so in a note."""
-        plain, values = as_numbers(column), as_numbers(column, marked=True)
+        plain, values = as_numbers(column), as_numbers(marks.numbers(column))
         there, mend = ~missing(column), "or treat it as a category with `categories=`"
         odd, bad = there & np.isnan(plain), there & np.isnan(values)
         signed = odd & ~bad
@@ -199,7 +200,7 @@ class Learner:
         what = "a number with marks; write it without them" if marked else f"not a number{more(odd.sum())}; correct it"
         self.decisions.add(
             column.name,
-            f"numbers that are written as text{shown}",
+            f"numbers that are written as text{f', in {marks.unit}' if marks.unit else ''}{shown}",
             "`categories=` treats it as names",
             f", row {row + 1}: {column[row]!r} is {what}, leave the column out with `columns=`, {mend}",
         )

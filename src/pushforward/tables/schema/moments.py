@@ -106,7 +106,7 @@ def read_moments(column: pl.Series, dtype: str, form: str = "", zone: str | None
     if dtype == "Date":
         return column.cast(pl.Date).to_physical().cast(pl.Float64)
     if dtype == "Time":
-        return column.cast(pl.Time).to_physical().cast(pl.Float64) / 1e9
+        return _seconds(column.cast(pl.Time), 1e9)
     if dtype == "Datetime" and column.dtype == pl.Date:
         column = column.cast(pl.Datetime("us"))
     if isinstance(column.dtype, pl.Datetime):
@@ -114,7 +114,13 @@ def read_moments(column: pl.Series, dtype: str, form: str = "", zone: str | None
             column = column.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
         column = _in_utc(column)
     unit = pl.Datetime("us") if dtype == "Datetime" else pl.Duration("us")
-    return column.cast(unit).to_physical().cast(pl.Float64) / 1e6
+    return _seconds(column.cast(unit), 1e6)
+
+
+def _seconds(column: pl.Series, ticks: float) -> pl.Series:
+    """Seconds, of so many ticks each. Polars would multiply by the inverse, and a sixth of a day's whole seconds would
+    not stay whole."""
+    return pl.Series(column.name, column.to_physical().cast(pl.Float64).to_numpy() / ticks, nan_to_null=True)
 
 
 def write_moments(values: pl.Series, dtype: str, form: str) -> pl.Series:

@@ -10,9 +10,6 @@ import polars as pl
 
 from ...errors import InputError, listed
 
-MARKS = r"[\s,'_$€£¥%]"
-MARKED = r"^\s*[-+]?[$€£¥]?\s*[-+]?(\d{1,3}([,'_ ]\d{3})+|\d+)?(\.\d*)?([eE][-+]?\d+)?\s*[%$€£¥]?\s*$"
-
 
 def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, argument: str | None = None) -> None:
     """Refuses names that the table does not have."""
@@ -91,13 +88,8 @@ def is_text(column: pl.Series) -> bool:
     return not numeric and column.null_count() < len(column)
 
 
-def as_numbers(column: pl.Series, marked: bool = False) -> np.ndarray:
-    """A column as float64; NaN if there is no finite number. Text may have thousands separators, currency or per cent
-    signs if it is ``marked``."""
-    if marked and column.dtype == pl.String:
-        plain = column.str.replace_all(MARKS, "").cast(pl.Float64, strict=False)
-        values = plain.set(~column.str.contains(MARKED).fill_null(True), None)
-    else:
-        values = column.cast(pl.Float64, strict=False)
+def as_numbers(column: pl.Series) -> np.ndarray:
+    """A column as float64; NaN if there is no finite number."""
+    values = column.cast(pl.Float64, strict=False)
     numbers = values.to_numpy(allow_copy=True) if len(values) else np.empty(0)
     return np.where(np.isfinite(numbers), numbers, np.nan)

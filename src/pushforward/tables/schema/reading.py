@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from .marks import Marks
 from .moments import MOMENTS, read_moments, write_moments
 from .numbers import as_numbers
 from .partial_cells import parsed
@@ -32,6 +33,7 @@ class Reading(Saved):
         lenient: Whether text that is no date is a missing value, as in some of the training rows.
         recorded: Intervals in which numbers are always recorded as text: the ends, None for infinite ones, and the
             text of each.
+        marks: How numbers with marks are written; None in a model of before 1.0, which draws plain ones.
     """
 
     dtype: str = ""
@@ -39,6 +41,7 @@ class Reading(Saved):
     stored: tuple[str, ...] = ()
     lenient: bool = False
     recorded: tuple[tuple[float | None, float | None, str], ...] = ()
+    marks: Marks | None = None
 
     @property
     def moment(self) -> bool:
@@ -77,7 +80,9 @@ class Reading(Saved):
             return _truths(column)
         if self.moment:
             return read_moments(column, self.dtype, self.form, self.zone)
-        numbers = pl.Series(column.name, as_numbers(column, self.dtype == "Marked"), nan_to_null=True)
+        if self.dtype == "Marked":
+            column = (self.marks or Marks()).numbers(column)
+        numbers = pl.Series(column.name, as_numbers(column), nan_to_null=True)
         if self.dtype in ("Int64", "Float64") and column.dtype == pl.String:  # a name that is no number is unknown
             return numbers.set(numbers.is_null() & column.is_not_null(), np.inf)
         return numbers.cast(pl.Float32) if self.dtype and column.dtype == pl.Float32 else numbers
@@ -103,6 +108,8 @@ class Reading(Saved):
             values = values == "true"
         elif self.dtype in ("Int64", "Float64", "Marked") and values.dtype == pl.String:
             values = values.cast(pl.Int64 if self.dtype == "Int64" else pl.Float64, strict=False)
+        if self.marks is not None:
+            return self.marks.text(values.alias(name))
         return as_stored(values.alias(name), self.stored) if self.stored else values.alias(name)
 
 
