@@ -107,7 +107,6 @@ class Flow(Density):
         z, slope = self.noise_of_seen(x)
         return self.base.log_marginal(z, context if self.base.context_features else None) + slope
 
-    @torch.no_grad()
     def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """P(X <= x | context), ``(*batch,)``, for events of one number: that of the noise, or its complement.
 
@@ -116,9 +115,9 @@ class Flow(Density):
         x, context = self._check(x, context)
         z, given = self.transform(x, context)[0], context if self._base_reads_context else None
         below = self.base.cdf(z, given)
-        below = below if self._rises(context) else 1 - below
+        below = torch.where(self._rises(context), below, 1 - below)
         outside = z[..., 0].isnan()
-        if outside.any():
+        if not torch.compiler.is_compiling() and outside.any():
             below = torch.where(outside, (x > self.icdf(torch.full_like(below, 0.5), context))[..., 0].to(below), below)
         return below
 
@@ -126,7 +125,7 @@ class Flow(Density):
     def icdf(self, q: Tensor, context: Tensor | None = None) -> Tensor:
         """The quantiles ``(*batch, 1)`` at probabilities ``(*batch,)``, of events of one number."""
         _, context = self._check(None, context)
-        q = (q if self._rises(context) else 1 - q).to(self._noise_like)
+        q = torch.where(self._rises(context).to(q.device), q, 1 - q).to(self._noise_like)
         z = self.base.icdf(q, context if self._base_reads_context else None)
         return self.transform.generate(z, context)
 
@@ -141,11 +140,13 @@ class Flow(Density):
     def _base_reads_context(self) -> bool:
         return isinstance(self.base, Density) and self.base.context_features > 0
 
-    def _rises(self, context: Tensor | None) -> bool:
+    @torch.no_grad()
+    def _rises(self, context: Tensor | None) -> Tensor:
         """Whether f is increasing, for events of one number: it is so for all contexts, or for none."""
         one = None if context is None else context.reshape(-1, context.shape[-1])[:1].expand(2, -1)
-        low, high = self.transform.generate(torch.tensor([[-1.0], [1.0]]).to(self._noise_like), one)
-        return bool(low < high)
+        ends = torch.tensor([[-1.0], [1.0]]).to(self._noise_like)
+        moved = self.transform(ends, one)[0] if torch.compiler.is_compiling() else self.transform.generate(ends, one)
+        return (moved[0] < moved[1])[0]  # a graph holds one pass
 
     @property
     def _noise_like(self) -> Tensor:

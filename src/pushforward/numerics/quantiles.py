@@ -26,9 +26,10 @@ def quantile_between(cdf: Callable[[Tensor], Tensor], q: Tensor, low: Tensor, hi
         Dowell, Jarratt (1971), A modified regula falsi method for computing the root of an equation, BIT 11.
     """
     below, above = cdf(low) - q, cdf(high) - q
-    x = torch.where(below.abs() <= above.abs(), low, high)
+    nearer = below.abs() <= above.abs()
+    x, off = torch.where(nearer, low, high), torch.where(nearer, below, above)
     for step in range(1, MOST_STEPS + 1):
-        done = (torch.minimum(below.abs(), above.abs()) <= CLOSE) | (high - low <= 1e-12 * (low.abs() + high.abs()))
+        done = (off.abs() <= CLOSE) | (high - low <= 1e-12 * (low.abs() + high.abs()))
         if bool(done.all()):
             break
         slope = above - below
@@ -36,7 +37,7 @@ def quantile_between(cdf: Callable[[Tensor], Tensor], q: Tensor, low: Tensor, hi
         middle = low + 0.5 * (high - low)
         halve = (slope <= 0) | (step % BISECT == 0) | (secant <= low) | (secant >= high)
         x = torch.where(done, x, torch.where(halve, middle, secant))
-        off = cdf(x) - q
+        off = torch.where(done, off, cdf(x) - q)
         left = (off < 0) & ~done
         right = ~left & ~done
         above = torch.where(right, off, torch.where(left & (below < 0), 0.5 * above, above))

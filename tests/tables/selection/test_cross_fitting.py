@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_breast_cancer
+from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 import pushforward as pf
 from pushforward.distributions.flow import Flow
+from pushforward.distributions.recalibrated import Recalibrated
 from pushforward.recipes.by_name import flow_by_name
 from pushforward.tables.selection.cross_fitting import (
     AverageOptions,
@@ -202,3 +204,23 @@ def test_flows_of_a_number_that_nearly_follows_are_trained_again_and_others_are_
         gain = again[0].log_prob(y[400:], given[400:]).mean() - once[0].log_prob(y[400:], given[400:]).mean()
     assert gain > 0.1
     assert max(unrelated.steps) <= options.steps < max(longer.steps)
+
+
+def test_an_average_too_wide_for_real_rows_is_drawn_nearer_to_its_median_and_another_is_not() -> None:
+    columns = ["mean area", "mean radius", "mean texture", "mean smoothness"]
+    rows = load_breast_cancer(as_frame=True).data[columns].sample(frac=1, random_state=0)
+    seen, fresh = rows[:380], rows[380:]
+    model = pf.TableDensity("gmm", columns=columns[:1], given=columns[1:], queries=False).fit(seen)
+    average, figures = model.density.base, []
+    for share in (average.share, 0.0):
+        average.share = share
+        drawn = model.sample(100, given=fresh[columns[1:]], random_state=0)["mean area"]
+        low, high = np.quantile(drawn.to_numpy().reshape(len(fresh), -1), (0.05, 0.95), axis=1)
+        inside = (fresh["mean area"] >= low) & (fresh["mean area"] <= high)
+        figures.append((model.score(fresh), inside.mean()))
+    (score, cover), (score_of_pool, cover_of_pool) = figures
+    assert score > score_of_pool + 0.05
+    assert 0.86 < cover < 0.94 < cover_of_pool
+    iris = load_iris(as_frame=True).data
+    model = pf.TableDensity("gmm", columns=["petal width (cm)"], given=[*iris][:3], queries=False).fit(iris)
+    assert not isinstance(model.density.base, Recalibrated)

@@ -260,6 +260,23 @@ def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) 
     return shares / shares.sum()
 
 
+@torch.no_grad()
+def share_of_medians(found: CrossFitted, rows: Points) -> float:
+    """In which share of cases an average of one number is to be drawn as the median of three, by the likelihood of rows
+    that its parts did not see: 0 unless that gains more than Akaike's price of a number that is learnt. An average is
+    as wide as its parts at least; where these are too narrow, it may not be.
+    """
+    peaked = torch.empty(len(rows), dtype=torch.float64)  # the density of the median, divided by that of one draw
+    for density, fold in zip(found.without, found.folds, strict=True):
+        context = None if rows.context is None else rows.context[fold]
+        below = torch.stack([density.cdf(x, context).double() for x in rows.x[:, fold]])
+        peaked[fold] = (6 * below * (1 - below)).mean(0)
+    logs = torch.stack([torch.zeros_like(peaked), peaked.log()])
+    share = min(float(stacked(logs, rows.weight, prior=0.0)[1]), 1 - LEAST)
+    gain = rows.weight.double() @ torch.log1p(share * (peaked - 1))
+    return share if gain > 1 else 0.0
+
+
 def _better(alternatives: Sequence[MemberKind], shares: Sequence[Share], seed: int) -> tuple[MemberKind, list[Density]]:
     """Of kinds that differ in their prior, the one with the highest held-out likelihood, on one fold alone; and its
     fits to all shares."""

@@ -15,6 +15,7 @@ from ...distributions.average import Average
 from ...distributions.base import Density
 from ...distributions.flow import Flow
 from ...distributions.mixed import Categories, Mixed
+from ...distributions.recalibrated import Recalibrated
 from ...errors import InputError
 from ...models.console import Console
 from ...models.machine import device_named
@@ -27,7 +28,7 @@ from ..schema.schema import Schema
 from ..splits import TableSplits
 from .candidate import Candidate, Fitted, Task
 from .categories import RATE, crossed_categories, side_by_side
-from .cross_fitting import FEW_ROWS, AverageOptions, CrossFitted, cross_fit, wants_average
+from .cross_fitting import FEW_ROWS, AverageOptions, CrossFitted, cross_fit, share_of_medians, wants_average
 from .kinds import MemberKind, Share
 from .members import MemberOptions, Points, others
 from .trees import MOST_ROWS, CalibratedScores, OnTrees, TreeFeatures, can_grow
@@ -156,8 +157,10 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
     elif sizes := [size for size in rows.schema.classes if size]:
         categories = crossed_categories(found.folds, sizes, codes, rows.together, training)
 
-    def whole(numbers: Average, k: int | None) -> Density:
-        before = first
+    share = share_of_medians(found, points) if points.features == 1 and points.given else 0.0
+
+    def whole(average: Average, k: int | None) -> Density:
+        before, numbers = first, Recalibrated(average, share) if share else average
         if k is not None:  # a fold's own first maps, but on the scale of its fits, from which a number may not be moved
             rest = rows.together[others(found.folds, k)]
             before = Compose(preprocessing(rows.schema.shaped(rest.x, rest.weights, again=True).numeric, sample))
