@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.datasets import load_diabetes
 
 import pushforward as pf
 from pushforward.cli.app import main
@@ -80,6 +81,19 @@ def test_what_is_new_is_taken_in_with_a_note(fitted):
     assert 0.04 <= (drawn["kind"] == "c").mean() <= 0.2
     assert model.facts["updates"][-1]["notes"]
     assert set(keys_of(model.saved_rows("kept"))) < set(model.facts["learnt"])
+
+
+def test_what_an_average_knew_of_real_rows_is_kept_where_draws_are_learnt_anew():
+    diabetes = load_diabetes(as_frame=True)
+    table = pl.from_pandas(diabetes.data[["bmi", "bp", "s4", "s5"]]).with_columns(
+        kind=pl.when(pl.Series(diabetes.target) > 140).then(pl.lit("high")).otherwise(pl.lit("low"))
+    )
+    table = table[np.random.default_rng(2).permutation(table.height)]
+    model, test = pf.TableDensity("gmm", queries=False, random_state=2).fit(table[:220]), table[250:]
+    before = model.score(test)
+    model.update(table[220:250].with_columns(kind=pl.when(pl.int_range(30) < 6).then(pl.lit("z")).otherwise("kind")))
+    assert model.facts["updates"][-1]["anew"]
+    assert model.score(test) > before - 0.06  # with one draw in the place of a row it lost 0.13
 
 
 def test_an_average_and_a_conditional_model_are_updated():

@@ -41,15 +41,14 @@ from .schema.kinds.numeric import Numeric
 from .schema.numbers import missing, n_rows
 from .schema.schema import Schema
 from .schema.widening import widened
-from .selection.cross_fitting import BATCH
+from .selection.cross_fitting import BATCH, FEW_ROWS
 from .splits import TableSplits, keys_of
 
 GROWN = 2  # times as many rows as when it was last reached, all of them saved: the density is fitted anew
 DRAWS = 50_000  # old rows, at most, in whose place draws are
-TIMES = 4  # draws in the place of a row, for a flow: what is learnt again of draws loses the less
+TIMES = 4  # draws in the place of a row: what is learnt again of them loses the less
 UNTOLD = 600  # steps that stand for those of a fit that took none, as a mixture's
 SHORTER = 3  # times: the training of an update, beside that of the fit
-HALF = 2  # the same of an average
 SLOWER = 2  # times: the learning rate of one flow
 ANOTHER = 1.0  # nats by which every column of another table has moved
 
@@ -110,7 +109,7 @@ def update_table(
         return None, {**model.facts, "updates": updates, "waiting": saved(fresh, np.arange(len(fresh)))}
     if left_out := int(schema.unplaced(fresh.x).sum()):
         console.note(f"{source}: left out {n_rows(left_out)} with new names, as rare as those that are expected")
-    rows, kept, learnt = old.joined(schema, fresh, 1 if anew else TIMES)
+    rows, kept, learnt = old.joined(schema, fresh, anew and "average" in summary)
     if relearnt:
         rows = shaped(rows, options, Console(quiet=True), source)
     elif anew:
@@ -137,7 +136,7 @@ def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int)
     options = replace(options, queries=model.guided is not None, weights=None, keep=0)
     training = replace(options.training, epochs=None, steps=None, limit=None)
     if training.budget is None and (cut_short or not anew):
-        training = replace(training, steps=steps if anew else -(-steps // (HALF if average else SHORTER)))
+        training = replace(training, steps=steps if anew else -(-steps // SHORTER))
     if not anew:
         rate = training.lr or learning_rate(options.flow) / (1 if average else SLOWER)
         training = replace(training, lr=rate, batch_size=training.batch_size or (BATCH if average else None))
@@ -202,37 +201,39 @@ class _Old:
 
     def fresh(self, schema: Schema, new: pl.DataFrame) -> Rows:
         """New rows, encoded, after those that wait for more of the same."""
-        return _stacked([*(self._again(schema, rows) for rows in self.waiting), _encoded(schema, new)])
+        return Rows.stacked([*(self._again(schema, rows) for rows in self.waiting), _encoded(schema, new)])
 
     def _again(self, schema: Schema, rows: Rows) -> Rows:
         return rows if schema is self.model.schema else _encoded(schema, self._frame(rows))
 
-    def joined(self, schema: Schema, fresh: Rows, times: int) -> tuple[TableSplits, Rows | None, Rows]:
+    def joined(self, schema: Schema, fresh: Rows, few: bool) -> tuple[TableSplits, Rows | None, Rows]:
         """Old and new rows to train on, to stop by and to report on, of which the last were seen by nothing; as many of
         those to train on as were saved before, old and new ones in proportion; and what is learnt, without draws.
 
         Args:
             schema: Encodes them.
             fresh: The new rows, encoded.
-            times: How many draws there are in the place of a row.
+            few: Whether they are to be few enough for an average.
         """
         random, held = np.random.default_rng([self.model.seed, self.known]), self._again(schema, self.held)
         share, fresh = len(fresh) / (self.known + len(fresh)), fresh[torch.from_numpy(random.permutation(len(fresh)))]
         fresh = fresh[~schema.unplaced(fresh.x)]
         part = max(min(round(len(held) * len(fresh) / self.known), len(fresh) // 4), 1)
         saved = [self._again(schema, old) for old in self.saved]
-        left, count = self.left, times * min(self.left, DRAWS)
+        left, count = self.left, TIMES * min(self.left, DRAWS)
+        if few:
+            count = min(count, max(FEW_ROWS - sum(map(len, (fresh, held, *saved))), left))
         train = [fresh[2 * part :], *saved, *([_encoded(schema, self.drawn(count))] if count else [])]
         val, test = [fresh[:part], held], [fresh[part : 2 * part], held]
         ends = np.cumsum([0, *(sum(map(len, parts)) for parts in (train, val, test))])
         weights = torch.ones(int(ends[-1]), dtype=torch.float64)
         weights[ends[1] - count : ends[1]] = left / max(count, 1)
-        whole = replace(_stacked([*train, *val, *test]), weights=None if left == count else weights)
+        whole = replace(Rows.stacked([*train, *val, *test]), weights=weights if count else None)
         train_at, val_at, test_at = np.split(np.arange(ends[-1]), ends[1:-1])
         split, numbers = (train_at, val_at, test_at), np.arange(len(test_at))
         divided = TableSplits(schema, whole, split, numbers, complete=False, earlier=len(whole) - len(fresh))
         kept = self._kept(saved, train[0], share)
-        return divided, kept, _stacked([train[0], *saved, val[0]])
+        return divided, kept, Rows.stacked([train[0], *saved, val[0]])
 
     def _kept(self, saved: list[Rows], fresh: Rows, share: float) -> Rows | None:
         """The rows to save, a share of which is new: more if there is room."""
@@ -241,7 +242,7 @@ class _Old:
         random, new = np.random.default_rng([self.model.seed, self.known, 1]), round(self.keep * share)
         new = min(max(new, self.keep - len(saved[0])), len(fresh))
         pairs = ((saved[0], self.keep - new), (fresh, new))
-        return _stacked([rows[torch.from_numpy(random.permutation(len(rows))[:n])] for rows, n in pairs])
+        return Rows.stacked([rows[torch.from_numpy(random.permutation(len(rows))[:n])] for rows, n in pairs])
 
 
 def _can(column: Column, rows: pl.DataFrame) -> bool:
@@ -253,9 +254,3 @@ def _can(column: Column, rows: pl.DataFrame) -> bool:
 def _encoded(schema: Schema, frame: pl.DataFrame) -> Rows:
     encoded = schema.encode(frame, "rows")
     return Rows(schema.seen(encoded.x), encoded.context)
-
-
-def _stacked(parts: list[Rows]) -> Rows:
-    """The rows of several, one below the other."""
-    contexts = [part.context for part in parts if part.context is not None]
-    return Rows(torch.cat([part.x for part in parts]), torch.cat(contexts) if contexts else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,12 @@ class Rows:
     def __getitem__(self, index: Any) -> Rows:
         context, weights = [None if part is None else part[index] for part in (self.context, self.weights)]
         return Rows(self.x[index], context, weights)
+
+    @staticmethod
+    def stacked(parts: Sequence[Rows]) -> Rows:
+        """The rows of several that have no weights, one below the other."""
+        contexts = [part.context for part in parts if part.context is not None]
+        return Rows(torch.cat([part.x for part in parts]), torch.cat(contexts) if contexts else None)
 
     @property
     def parts(self) -> tuple[Any, ...]:

@@ -112,9 +112,7 @@ def drift(model: TableModel, table: Table, console: Console, by: str | None = No
 def pool(model: TableModel, old: Rows, new: Rows, frame: pl.DataFrame, without: str | None = None) -> Pooled:
     """The rows that a model did not see, followed by new ones, encoded and as they are in the table; ``without`` names
     a column that is not compared."""
-    schema = model.schema
-    context = None if new.context is None or old.context is None else torch.cat([old.context, new.context])
-    both = Rows(torch.cat([old.x, new.x]), context)
+    schema, both = model.schema, Rows.stacked([old, new])
     second = torch.arange(len(both)) >= len(old)
     broken = {
         str(relation): torch.cat([torch.zeros(len(old), dtype=torch.bool), torch.from_numpy(rows)])
@@ -264,10 +262,9 @@ def _change(pooled: Pooled, values: Values) -> str:
 
 def _correlations(pooled: Pooled, one: str, other: str) -> list[float]:
     """The correlations of two columns' normal scores, of old and of new rows; NaN for categories."""
-    first, second = (next(each for each in pooled.columns if each.column.name == name) for name in (one, other))
-    if first.named or second.named:
+    if any(each.named for each in pooled.columns if each.column.name in (one, other)):
         return [math.nan, math.nan]
-    both = torch.cat([first.scores(), second.scores()], 1).T
+    both = torch.cat([pooled.scores[one], pooled.scores[other]], 1).T
     return [float(torch.corrcoef(both[:, rows])[0, 1]) for rows in (~pooled.second, pooled.second)]
 
 
