@@ -52,6 +52,36 @@ def test_decimal_commas_between_semicolons(tmp_path: Path, case: str) -> None:
     assert any("'a'" in note for note in table.notes) == (table.decimal == ",")
 
 
+@pytest.mark.parametrize(
+    ("above", "names"),
+    [
+        ("# exported\n# today\n", ["a", "b"]),
+        ("Report\nof 2024\n\n", ["a", "b"]),
+        ("# exported\n#", ["#a", "b"]),
+        ("#", ["#a", "b"]),
+    ],
+)
+def test_what_stands_above_the_names_is_left_out_and_said(tmp_path: Path, above: str, names: list[str]) -> None:
+    table = read(tmp_path, f"{above}a;b\n1;2\n3;4\n")
+    assert (table.frame.columns, table.frame.rows()) == (names, [(1, 2), (3, 4)])
+    assert len(table.notes) == (above != "#")
+
+
+def test_quoted_text_under_a_single_name_is_no_table_under_a_title(tmp_path: Path) -> None:
+    assert values(read(tmp_path, 'a\n"hello, world"\n"so, long"\n')) == ["hello, world", "so, long"]
+    with pytest.raises(InputError):
+        read(tmp_path, "a\nhello, world\nso, long\n")
+
+
+def test_text_of_windows_is_read_and_said_and_bytes_are_not(tmp_path: Path) -> None:
+    table = read(tmp_path, "a,größe\nBär,1\nx €,2\n".encode("cp1252"))
+    assert table.frame.to_dict(as_series=False) == {"a": ["Bär", "x €"], "größe": [1, 2]}
+    assert len(table.notes) == 1
+    for other in (b"a,b\n\x81\xff,2\n", b"a,b\n\xff\x00,2\n"):
+        with pytest.raises(InputError):
+            read(tmp_path, other)
+
+
 def test_what_is_open_is_decided_by_other_columns_and_else_by_the_separator_and_said(tmp_path: Path) -> None:
     open_cells = 'a,b\n"5,346",{}\n7,2\n'
     thousands = read(tmp_path, open_cells.format("1.5"))

@@ -6,8 +6,10 @@ the usual) is rare in tables.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,10 @@ from .frames import refuse_repeated
 
 MOST_COLUMNS = 100_000
 BLANKS = (".txt", ".data", ".dat")  # file endings for which blanks may separate the columns
+SEPARATORS = (",", ";", "\t", "|")
 PEEKED = 20  # rows looked at
+WESTERN = "cp1252"
+IN_UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}")  # letters, which Windows would call Ã¼
 YEARS = (1800, 2200)
 OPEN = r"^\s*[-+(]?[$€£¥]?\s*[-+]?(?:"  # what may stand around a number
 CLOSE = rf")(?:[eE][-+]?\d+)?(?:\s*[%$€£¥]|{UNIT})?\)?\s*$"
@@ -37,7 +42,8 @@ class Dialect:
     """The layout of a CSV file.
 
     Args:
-        encoding: UTF-8, or UTF-16 with or without a byte order mark.
+        encoding: UTF-8, UTF-16 with or without a byte order mark, or that of Windows in Western languages.
+        lead: How many lines stand above the column names: titles and comments.
         separator: Comma, semicolon, tab or bar; a blank if any number of blanks separates the columns.
         header: A name for every column, including the index.
         headless: Whether the file has no line of names, so that they are x1, x2, …
@@ -48,6 +54,7 @@ class Dialect:
     """
 
     encoding: str
+    lead: int
     separator: str
     header: list[str]
     headless: bool
@@ -59,7 +66,7 @@ class Dialect:
     @property
     def plain(self) -> bool:
         """Whether Polars reads the file as it is."""
-        return not (self.short or self.old_mac or self.separator == " " or self.encoding != "utf-8-sig")
+        return not (self.lead or self.short or self.old_mac or self.separator == " " or self.encoding != "utf-8-sig")
 
     @property
     def names(self) -> list[str]:
@@ -74,8 +81,9 @@ def sniffed(path: Path) -> Dialect:
     encoding = _encoding(path)
     with open_text(path, encoding) as lines:
         start = list(itertools.islice(lines, PEEKED))
-    separator = _separator(start, path.suffix.lower())
-    with open_text(path, encoding) as lines:  # again, as names in quotes may go over any number of lines
+    lead = _lead(start)
+    separator = _separator(start[lead:], path.suffix.lower())
+    with open_text(path, encoding, lead) as lines:  # again, as names in quotes may go over any number of lines
         header, *rows = itertools.islice(cells(lines, separator), PEEKED) if start else [[]]
     header = [name.strip() for name in header]
     if any("\ufffd" in name for name in header):
@@ -91,13 +99,22 @@ def sniffed(path: Path) -> Dialect:
     indexed = _checked(header, path)
     if indexed:
         notes.append(f"{path.name}: the first column has no name and was taken as a row index")
+    if encoding == WESTERN:
+        notes.append(
+            f"{path.name}: is not UTF-8 text, and was read as that of Windows in Western languages ({WESTERN})"
+        )
+    if lead:
+        notes.append(f"{path.name}: what stands above the column names was left out: {start[0].strip() or 'blank'}")
     old_mac = start[0].endswith("\r")
-    return Dialect(encoding, separator, header, headless, indexed, short, old_mac, tuple(notes))
+    return Dialect(encoding, lead, separator, header, headless, indexed, short, old_mac, tuple(notes))
 
 
-def open_text(path: Path, encoding: str = "utf-8-sig") -> TextIO:
-    """Opens a text file; bytes that do not belong to its encoding are replaced."""
-    return path.open(encoding=encoding, newline="", errors="replace")
+def open_text(path: Path, encoding: str = "utf-8-sig", lead: int = 0, newline: str | None = "") -> TextIO:
+    """Opens a text file after so many lines; bytes that do not belong to its encoding are replaced."""
+    text = path.open(encoding=encoding, newline=newline, errors="replace")
+    for _ in range(lead):
+        text.readline()
+    return text
 
 
 def cells(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
@@ -116,7 +133,8 @@ def is_number(text: str) -> bool:
 
 
 def _encoding(path: Path) -> str:
-    """UTF-16 by its mark, or by the zeros that every other byte of it is in Western languages; else UTF-8."""
+    """UTF-16 by its mark, or by the zeros that every other byte of it is in Western languages; UTF-8, unless it is
+    Windows' own and no UTF-8."""
     with path.open("rb") as file:
         start = file.read(4096)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -124,7 +142,38 @@ def _encoding(path: Path) -> str:
     for first, encoding in ((0, "utf-16-be"), (1, "utf-16-le")):
         if start[first::2].count(0) > 0.7 * len(start[first::2]) and start[1 - first :: 2].count(0) == 0:
             return encoding
-    return "utf-8-sig"
+    return WESTERN if not _is_utf8(path) and _is_western(path) else "utf-8-sig"
+
+
+def _is_utf8(path: Path) -> bool:
+    with contextlib.suppress(UnicodeDecodeError), path.open(encoding="utf-8", newline="") as text:
+        while text.read(1 << 20):
+            pass
+        return True
+    return False
+
+
+def _is_western(path: Path) -> bool:
+    """Whether a file may be Windows' text: without zeros, bytes that it does not know, or letters in UTF-8."""
+    with contextlib.suppress(UnicodeDecodeError), path.open("rb") as file:
+        while part := file.read(1 << 20):
+            if b"\0" in part or (part.decode(WESTERN) and IN_UTF8.search(part)):
+                return False
+        return True
+    return False
+
+
+def _lead(start: list[str]) -> int:
+    """How many of the first lines are titles or comments: of a single cell, where all further rows have as many."""
+    first = next((j for j, line in enumerate(start) if line.strip() and not line.startswith("#")), 0)
+    blank = next((j for j, line in enumerate(start) if not line.strip()), -1)
+    for lead in sorted({first, first - 1, blank + 1} - {-1, 0}, reverse=True):  # the names may have a mark of comments
+        above, below = start[:lead], [line for line in start[lead:] if line.strip()]
+        widths = {mark: {len(row) for row in cells(below, mark)} for mark in SEPARATORS}
+        alike = [mark for mark, found in widths.items() if len(below) > 1 and len(found) == 1 and found != {1}]
+        if any(all(len(row) < 2 for row in cells(above, mark)) for mark in alike):
+            return lead
+    return 0
 
 
 def _separator(start: list[str], ending: str) -> str:
@@ -132,7 +181,7 @@ def _separator(start: list[str], ending: str) -> str:
     the better."""
     if ending == ".tsv" or not start:
         return "\t"
-    marks = [mark for mark in (",", ";", "\t", "|") if mark in start[0]]
+    marks = [mark for mark in SEPARATORS if mark in start[0]]
     widths = {mark: [len(row) for row in cells(start, mark)] for mark in marks}
     if marks:
         return max(marks, key=lambda mark: (_alike(widths[mark]), widths[mark][0]))

@@ -163,7 +163,7 @@ def _rewritten(file: Path, dialect: Dialect) -> io.BytesIO:
     """A text in UTF-8, with commas for blanks, and a full first line, as Polars reads it."""
     text = io.StringIO(newline="")
     separator = "," if dialect.separator == " " else dialect.separator
-    with file.open(encoding=dialect.encoding, errors="replace", newline=None) as lines:
+    with open_text(file, dialect.encoding, dialect.lead, newline=None) as lines:
         rows = (row for row in cells(lines, dialect.separator) if row)
         if not dialect.headless:
             next(rows)
@@ -185,11 +185,11 @@ def _fault(path: Location, file: Path, dialect: Dialect, error: Exception) -> st
     if "utf-8" in str(error).lower() or "utf8" in str(error).lower():
         return f"{path}: is not UTF-8 text; save it again as UTF-8"
     width = len(dialect.header)
-    with open_text(file, dialect.encoding) as lines:
-        if lines.readline().startswith("#"):
+    with open_text(file, dialect.encoding, dialect.lead) as lines:
+        if dialect.header[0].startswith("#"):
             return f"{path}: its first line is a comment; remove it, so that the first line names the columns"
-        lines.seek(0)
         for row, found in enumerate(cells(lines, dialect.separator)):
             if row and len(found) > width:
-                return f"{path}: row {row} has {len(found)} cells, but the first line names {width} columns; mend it"
+                named = f"{width} column{'s' if width > 1 else ''}"
+                return f"{path}: row {row} has {len(found)} cells, but the first line names {named}; mend it"
     return f"{path}: cannot be read as CSV: {str(error).splitlines()[0]}"
