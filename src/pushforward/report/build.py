@@ -17,7 +17,7 @@ from ..tables.schema.columns import Column
 from ..tables.schema.kinds.grid import Grid
 from ..tables.schema.kinds.numeric import Number
 from ..tables.schema.schema import Schema
-from ..training.batches import Rows
+from ..training.batches import Rows, check_rows
 from .evidence import Page
 from .tables.evidence import RowEvidence
 from .tables.model import RowModel
@@ -68,21 +68,19 @@ def write_report(
     Raises:
         ValueError: shapes or names do not fit, or a row is not finite.
     """
-    data = _rows("data", data, columns)
-    train = None if train is None else _rows("train", train, columns)
-    context = _context("context", context, data)
-    train_context = None if train is None else _context("train_context", train_context, train)
-    if row_numbers is not None and len(row_numbers) != len(data):
-        raise ValueError(f"row_numbers has {len(row_numbers)} entries, but data has {len(data)} rows")
-    rivals = {str(name): _rival(name, theirs, data, context) for name, theirs in (against or {}).items()}
+    held = _rows(flow, data, context, "data", columns)
+    seen = None if train is None else _rows(flow, train, train_context, "train", columns)
+    if row_numbers is not None and len(row_numbers) != len(held):
+        raise ValueError(f"row_numbers has {len(row_numbers)} entries, but data has {len(held)} rows")
+    rivals = {str(name): _rival(name, theirs, held) for name, theirs in (against or {}).items()}
     page = Page(title or "What the flow learnt", summary or {}, command, history, rivals, seed, timings)
     evidence = RowEvidence(
         page=page,
         model=RowModel(flow, Cells(Schema(tuple(Column(str(j), Number()) for j in range(len(columns))))), seed),
-        schema=_plain(columns, data if train is None else train),
-        held=Rows(data, context),
-        names=range(1, len(data) + 1) if row_numbers is None else row_numbers,
-        train=None if train is None else Rows(train, train_context),
+        schema=_plain(columns, (seen or held).x),
+        held=held,
+        names=range(1, len(held) + 1) if row_numbers is None else row_numbers,
+        train=seen,
         samples=samples,
     )
     return write_page(path, evidence)
@@ -94,31 +92,17 @@ def _plain(names: Sequence[str], rows: Tensor) -> Schema:
     return Schema(tuple(Column(str(name), kind) for name, kind in zip(names, kinds, strict=True)))
 
 
-def _rows(name: str, values: Any, columns: Sequence[str]) -> Tensor:
-    rows = torch.as_tensor(values).detach().cpu().double()
-    if rows.dim() != 2 or len(rows) == 0:
-        raise ValueError(f"{name} must have shape (n, features) with n >= 1, got {tuple(rows.shape)}")
-    if rows.shape[1] != len(columns):
-        raise ValueError(f"{name} has {rows.shape[1]} columns, but columns has {len(columns)} names")
-    bad = (~rows.isfinite()).any(1).nonzero()
-    if len(bad):
-        raise ValueError(f"{name} must be finite, but row {int(bad[0])} is not (and {len(bad) - 1} more)")
+def _rows(flow: Density, values: Any, context: Any, name: str, columns: Sequence[str]) -> Rows:
+    rows = check_rows(flow, torch.as_tensor(values).double(), context, name=name).to(torch.device("cpu"))
+    if len(rows) == 0 or rows.x.shape[1] != len(columns):
+        raise ValueError(f"{name} has shape {tuple(rows.x.shape)}, but columns has {len(columns)} names")
     return rows
 
 
-def _context(name: str, values: Any, rows: Tensor) -> Tensor | None:
-    if values is None:
-        return None
-    context = torch.as_tensor(values).detach().cpu()
-    if context.dim() != 2 or len(context) != len(rows):
-        raise ValueError(f"{name} must have shape ({len(rows)}, context features), got {tuple(context.shape)}")
-    return context
-
-
 @torch.no_grad()
-def _rival(name: str, log_prob: LogProb | Any, rows: Tensor, context: Tensor | None) -> Tensor:
-    found = log_prob(rows, context) if isinstance(log_prob, Callable) else log_prob  # type: ignore[arg-type]
+def _rival(name: str, log_prob: LogProb | Any, rows: Rows) -> Tensor:
+    found = log_prob(rows.x, rows.context) if isinstance(log_prob, Callable) else log_prob  # type: ignore[arg-type]
     values = torch.as_tensor(found).detach().cpu().double()
-    if values.shape != rows.shape[:1]:
+    if values.shape != (len(rows),):
         raise ValueError(f"against[{name!r}] must have shape ({len(rows)},), got {tuple(values.shape)}")
     return values

@@ -93,8 +93,6 @@ class CsvRows:
                 counts = self._counted(text)[2]
             self.rows = rows - blank
             text = text.filter(~pl.all_horizontal(pl.all().is_null())) if blank else text
-        if not self.rows:
-            raise InputError(f"{path}: has column names but no rows")
         lines = (f"{file.name}: {blank:,} blank lines are left out",) if blank else ()
         self.notes = (*self.dialect.notes, *self.marks.notes, *lines)
         as_text = {name for name in options.text if name in counts and counts[name].type != pl.Boolean}
