@@ -23,6 +23,7 @@ from pushforward.transforms import seam
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
+os.environ.setdefault("AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL", "O0")  # of exported flows, whose time no test takes
 torch.set_num_threads(1)
 
 LONGEST = (
