@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 
 import pushforward as pf
@@ -49,9 +48,3 @@ def test_contexts_have_draws_of_their_own_and_a_file_and_a_graph_hold_it(tmp_pat
     assert torch.equal(pf.load(tmp_path / "density").log_prob(x, context), density.log_prob(x, context))
     graph = torch.export.load(pf.export(density, tmp_path / "graph.pt2", compile=False)).module()
     torch.testing.assert_close(graph(x, context), density.log_prob(x, context))
-
-
-def test_another_event_or_share_is_refused() -> None:
-    for density, share in ((pf.nsf(2), 0.5), (pf.gmm(1), 1.0)):
-        with pytest.raises(ValueError, match="share"):
-            Recalibrated(density, share)

@@ -20,11 +20,8 @@ class Recalibrated(Density):
     are the densities of order statistics.
 
     Args:
-        density: p.
+        density: p, of events of one number.
         share: s, at least 0 and below 1.
-
-    Raises:
-        ValueError: the density is not of one number, or the share is none.
 
     Reference:
         Gneiting, Ranjan (2013), Combining predictive distributions, Electronic Journal of Statistics 7; Petrone (1999),
@@ -33,9 +30,6 @@ class Recalibrated(Density):
 
     def __init__(self, density: Density, share: float) -> None:
         super().__init__()
-        if tuple(density.event_shape) != (1,) or not 0 <= share < 1:
-            events = tuple(density.event_shape)
-            raise ValueError(f"expected events of (1,) and a share from 0 up to 1, got {events} and share={share}")
         self.density, self.share = density, float(share)
         self.event_shape, self.context_features = density.event_shape, density.context_features
 

@@ -113,11 +113,13 @@ class OnTrees(MemberKind):
         known = self.features
         own = [(known.rows[others(known.folds, k)], known.rows[fold]) for k, fold in enumerate(known.folds)]
         fits = self.inner.cross_fit(own[: len(shares)], seed)
-        return [_on(density, trees) for density, trees in zip(fits, known.trees, strict=False)]
+        each = zip(fits, known.trees, strict=False)
+        return [GivenFeatures(density, trees, context=trees.inputs) for density, trees in each]
 
     def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
         inner = self.inner.kept(self.features.rows, [fit.density for fit in fits], seed)  # type: ignore[misc]
-        return [_on(inner[0] if len(inner) == 1 else Average(inner), Trees.mean(self.features.trees))]
+        trees = Trees.mean(self.features.trees)
+        return [GivenFeatures(inner[0] if len(inner) == 1 else Average(inner), trees, context=trees.inputs)]
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,6 @@ class CalibratedScores(RefittedKind):
     def fit(self, rows: Points, seed: int) -> Density:
         assert rows.context is not None
         return Softmax(self.classes).fit(rows.x[0], rows.context, rows.weight).eval()
-
-
-def _on(density: Density, trees: Trees) -> GivenFeatures:
-    return GivenFeatures(density, trees, context=trees.inputs)
 
 
 def _given(rows: Points) -> np.ndarray:
