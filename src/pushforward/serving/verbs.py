@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from ..errors import in_request, spelled
 from ..tables.density import TableDensity
 from ..tables.io.table import Piece
 from ..tables.queries.score import Scoring
@@ -104,6 +103,9 @@ class ScoreRequest(Verb):
     answers = Scores
     given: list[str] = Field([], description="Condition on these columns: log p(the others | these).")
     errors: bool = Field(False, description="Answer standard errors as well.")
+
+    def answer(self, model: TableDensity, rows: pl.DataFrame) -> dict[str, Any]:
+        return {"log_density": model.score_samples(rows, self.given)}
 
 
 class SampleRequest(Draws):
@@ -199,11 +201,6 @@ def scores(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> lis
     found = scoring.figures(scoring.query(Piece(rows, "rows")))
     columns = ([None if math.isnan(each) else each for each in found[name].tolist()] for name in Score._fields)
     return [Score(*row) for row in zip(*columns, strict=True)]
-
-
-def notes_on(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> list[str]:
-    """What is said of rows without a score."""
-    return [spelled(note, in_request) for note in Scoring(model, given=given).query(Piece(rows, "rows")).notes]
 
 
 def score_fields(found: Sequence[Score], errors: bool) -> dict[str, Any]:

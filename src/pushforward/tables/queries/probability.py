@@ -46,6 +46,7 @@ FAIR = 0.005  # likewise, of draws of the density
 COMBINATIONS = 64  # of codes that are added up, if each has a closed form
 ROUNDS = 20  # of redrawing
 BOUND = 3.0  # if none of n draws has any weight, 3 / n bounds the share of those that would, at 95 %
+NOTHING = Rows(torch.empty(1, 0))  # one row, of which nothing is known
 
 
 class Share(NamedTuple):
@@ -358,12 +359,18 @@ def of_density(model: TableModel, rows: Rows, draws: int, seed: int, told: Told 
         there = model.schema.missingness.forgotten(rows.x, 0.0)  # no cell is missing
         return told.weighted(model, Rows(there, rows.context), draws, seed, alike=True)
     if bool(no_numbers(model, rows).all()):
-        generator = torch.Generator(model.device).manual_seed(seed)
-        alike = rows if rows.context is not None else rows[:1]  # then all rows have the same draws
-        x = near_draws(model, alike[torch.arange(len(alike)).repeat(draws)], generator).view(draws, -1, rows.x.shape[1])
-        return x.cpu().expand(draws, *rows.x.shape), torch.zeros(draws, len(rows), dtype=torch.float64)
+        # Without a context all rows, and the next questions, have the same draws.
+        found = model.once(_drawn, draws, seed) if rows.context is None else _drawn(model, draws, seed, rows)
+        return found.expand(draws, *rows.x.shape), torch.zeros(draws, len(rows), dtype=torch.float64)
     x, log_w = model.guide_for("answers no such question").balanced(rows.x, rows.context, draws=draws, seed=seed)
     return torch.where(rows.x.isnan(), x.cpu(), rows.x), log_w.cpu()
+
+
+def _drawn(model: TableModel, draws: int, seed: int, rows: Rows = NOTHING) -> Tensor:
+    """Draws of the density given rows' contexts, ``(draws, n, features)``, on the CPU."""
+    generator = torch.Generator(model.device).manual_seed(seed)
+    x = near_draws(model, rows[torch.arange(len(rows)).repeat(draws)], generator)
+    return x.view(draws, len(rows), -1).cpu()
 
 
 def as_known(x: Tensor, row: Rows) -> Tensor:

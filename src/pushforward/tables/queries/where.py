@@ -123,8 +123,9 @@ def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | 
     try:
         found, some = (part.select(expression.alias("held"))["held"] for part in (frame, frame[: frame.height // 2]))
     except pl.exceptions.PolarsError as error:
-        mend = "; write a date as DATE '2024-01-31'" if "temporal" in str(error) else ""
-        raise InputError(f"{str(error).splitlines()[0].split(' (')[0]}{mend}", argument, text) from None
+        mend = "; write a date as DATE '2024-01-31', and text that is one as DATE(name, '%d.%m.%Y')"
+        said = str(error).splitlines()[0].split(" (")[0] + mend * ("temporal" in str(error))
+        raise InputError(said, argument, text) from None
     if found.dtype != pl.Boolean or len(found) != frame.height or not found[: len(some)].equals(some):
         raise InputError("expected a condition that holds or not in each row, as in price > 5000", argument, text)
     return found.fill_null(False).to_numpy()
