@@ -227,7 +227,7 @@ def learn(task: Task) -> Learned:
     one_flow = in_part or next(each for each in CANDIDATES if each.suits(task, None)).takes_fill
     asks |= in_part
     holed = asks and schema.missingness.occurs and (in_part or not schema.given) and one_flow
-    task = _before_figures(task, seek=one_flow and not holed)
+    task = _before_figures(task, seek=one_flow and not holed and not task.may_average and may_be_mixture(task))
     if holed:
         learned = _learn_with_holes(task)
     else:
@@ -242,11 +242,11 @@ def learn(task: Task) -> Learned:
 
 
 def _before_figures(task: Task, seek: bool) -> Task:
-    """The task that leaves enough of a limited time for figures. If ``seek``, a mixture is sought first, if one may be
-    the density, so that the flow has all of the time that is left."""
+    """The task that leaves enough of a limited time for figures. If ``seek``, a mixture is sought first, so that the
+    flow has all of the time that is left."""
     if task.options.training.budget is None:
         return task
-    left, mixture = task.left, sought(task) if seek and may_be_mixture(task) else None
+    left, mixture = task.left, sought(task) if seek else None
     figures = max(FIGURES * task.left, SLOWER * (left - task.left))
     return replace(task, mixture=mixture, ends=task.ends - figures)
 

@@ -2,7 +2,7 @@
 
 Up to 3,000 rows this is an average of small flows, mixtures and copulas. With more rows, a single flow is seldom worse,
 and it scores and samples faster than several. So it is trained first; if it overfits, there are too few rows for its
-size, and that average is tried, or else a mixture of Gaussians, which is sought before the flow if time is limited.
+size, and that average is tried, or else a mixture of Gaussians (sought first where there is little time for many rows).
 """
 
 from __future__ import annotations

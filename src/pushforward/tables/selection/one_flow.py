@@ -24,7 +24,7 @@ from .candidate import Candidate, Fitted, Task
 from .categories import categories_first, release, start_categories
 
 SMALL, LARGE = 128, 512  # rows in a batch
-FIRST = 0.75  # of the time, if an average may be tried after it
+FIRST = 0.75  # of the time, if an average or a mixture may be tried after it
 
 
 class OneFlow(Candidate):

@@ -89,7 +89,7 @@ class OneMixture(Candidate):
     """A mixture over a table's numbers, given the categories of the flow that it may replace."""
 
     def suits(self, task: Task, best: Fitted | None) -> bool:
-        return best is not None and best.name == "flow" and may_be_mixture(task)
+        return bool(best and best.name == "flow" and may_be_mixture(task) and (task.mixture or task.left > 0))
 
     def fit(self, task: Task, best: Fitted | None) -> Fitted:
         assert best is not None
