@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import pushforward as pf
 from pushforward.distributions.average import Average
-from pushforward.interop.outliers import alike, mean_log_prob
+from pushforward.interop.outliers import log_tail, mean_log_prob
 
 
 @parametrize_with_checks([pf.FlowOutlier(flow="gmm")])
@@ -138,18 +138,27 @@ def test_a_row_is_usual_where_all_members_say_so() -> None:
             density.loc.zero_()
             density.factors.fill_(-np.log(scale))
     x = torch.tensor([[0.0], [0.5]])
-    members = torch.stack([sharp.log_prob(x), broad.log_prob(x)])
-    torch.testing.assert_close(mean_log_prob(Average([sharp, broad], [1, 3]), x), torch.tensor([0.25, 0.75]) @ members)
+    mean = (sharp.log_prob(x) + broad.log_prob(x)) / 2
+    torch.testing.assert_close(mean_log_prob(Average([sharp, broad]), x), mean)
 
 
-def test_views_weigh_alike_and_within_each_its_kinds() -> None:
-    def of(*kinds: str) -> list[float]:
-        return alike(dict.fromkeys(kinds, torch.zeros(2))).tolist()
+def test_tail_probabilities_are_shares_of_unseen_values_and_exponential_beyond() -> None:
+    rng = np.random.default_rng(0)
+    usual, low = np.sort(-rng.exponential(3.0, 1000)), np.array([-1.0, -6.0, -15.0, -60.0])
+    np.testing.assert_allclose(log_tail(low, usual), low / 3, rtol=0.15)
+    assert (np.diff(log_tail(np.linspace(-100, 0, 999), usual)) >= 0).all()
+    assert np.isfinite(log_tail(low, np.full(4, -7.0))).all()
 
-    third, sixth = pytest.approx(1 / 3), pytest.approx(1 / 6)
-    assert of("mixture of 1", "mixture of 3", "mixture of 8", "copula of 1", "flow") == [0, sixth, sixth, third, third]
-    assert of("mixture of 1", "copula of 1", "flow") == [third] * 3
-    assert of("mixture of 1") == of("flow") == [1]
+
+def test_views_are_mixtures_a_copula_and_flows() -> None:
+    def kinds(**options: Any) -> list[list[str]]:
+        views = pf.FlowOutlier(steps=1, **options).fit(usual(60, seed=0)).density_.members
+        return [[type(each).__name__ for each in view.members] for view in views]
+
+    assert kinds() == [["GaussianMixture"], ["Flow"], ["Flow"] * 5]
+    assert kinds(flow="gmm") == [["GaussianMixture"]]
+    assert kinds(flow="maf", members=2) == [["Flow"] * 2]
+    assert kinds(trim=0.15) == [["Flow"]]
 
 
 def test_one_outlier_in_the_fit_does_not_vouch_for_all_like_it() -> None:

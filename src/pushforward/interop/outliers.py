@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+import math
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from torch import Tensor
 from ..distributions.average import Average
 from ..distributions.base import StandardNormal
 from ..distributions.flow import Flow
+from ..numerics import threads
 from ..recipes.by_name import learning_rate
-from ..tables.selection.cross_fitting import FEW_ROWS, MEMBERS, AverageOptions, cross_fit
+from ..tables.selection.cross_fitting import FEW_ROWS, MEMBERS, AverageOptions, better, divided, judge
+from ..tables.selection.kinds import PRIORS, MemberKind, sizes_of_mixtures
 from ..tables.selection.members import Points, folds
 
 MIXTURES = (1, 3, 8, 20)  # numbers of components
@@ -49,18 +52,21 @@ class OutlierOptions:
 class FlowOutlier(OutlierMixin, OutlierOptions, BaseEstimator):
     r"""Detects unlikely rows, with p-values from rows that the density did not see.
 
-    The score is a weighted mean of four views of the log-density, each of which finds anomalies that the others miss:
+    Four views of the log-density find anomalies that the others miss: mixtures of 3 to 20 Gaussians capture clusters; a
+    Gaussian copula, and flows that start as one, capture how columns of any shape depend on each other; and a near
+    neighbour captures local structure, by :math:`-d \log r` with r the distance to the second closest of the rows in d
+    columns. It is the second, because an outlier among the training rows would vouch alone for all rows like it. Within
+    a view the members' *log*-densities are averaged, not their densities, so that a member that overrates rounded
+    values or a few copies cannot vouch for a row alone. All are fitted to rows with a little noise.
 
-    .. math:: s(x) = \tfrac16 \Big(\overline{\log p}_{\text{mixtures}}(x) + \log p_{\text{copula}}(x)
-              + \overline{\log p}_{\text{flows}}(x) - 3\, d \log\big(r(x) + \epsilon\big)\Big)
+    A nat says more in one view than in another. So each view v gives a row a tail probability: the share of rows,
+    unseen by its fits, that are as unlikely, continued exponentially below the lowest tenth of these. The score is the
+    logarithm of their harmonic mean, in which the neighbour has half of the weight:
 
-    Mixtures of 3 to 20 Gaussians capture clusters; a Gaussian copula, and flows that start as one, capture how columns
-    of any shape depend on each other; the last view, up to a constant the log-density by nearest neighbours with r the
-    distance to the second closest of the rows in d columns (of the other rows, for one of these), captures local
-    structure. It is the second, because an outlier among the training rows would vouch alone for all rows like it.
-    Within a view the members' *log*-densities are averaged, not their densities: a row is ordinary if all members say
-    so, and a member that overrates rounded values or a few copies cannot vouch for it alone. All are fitted to rows
-    with a little noise. A low density alone is no verdict (``docs/limits.md``).
+    .. math:: s(x) = -\log\Big(\tfrac16 \big(p_{\text{mixtures}}(x)^{-1} + p_{\text{copula}}(x)^{-1}
+              + p_{\text{flows}}(x)^{-1}\big) + \tfrac12\, p_{\text{neighbour}}(x)^{-1}\Big)
+
+    A row is odd if one view finds it very odd, or several do. A low density alone is no verdict (``docs/limits.md``).
 
     Args:
         contamination: The fraction of the training rows that :meth:`predict` calls outliers, above 0 and at most 0.5.
@@ -70,15 +76,15 @@ class FlowOutlier(OutlierMixin, OutlierOptions, BaseEstimator):
         steps: Maximum number of batches on which each flow is trained.
         random_state: Fixes the result.
         trim: The fraction of the rows to leave out of the fit, at least 0 and below 0.5: those least likely under a
-            Gaussian copula of the other half of the rows (a trimmed likelihood). The score is then the log-density of a
-            copula of the rest, without flows, mixtures or neighbour, which learn anomalies that lie close together; so
-            it captures how columns rise and fall together, but no clusters. For rows that are known to hold outliers,
-            use 0.15 if these may be 5 %; without outliers it has a cost (``docs/tutorials/outliers.md``). Ranks and
+            Gaussian copula of the other half of the rows (a trimmed likelihood). The score is then by a copula of the
+            rest alone, without flows, mixtures or neighbour, which learn anomalies that lie close together; so it
+            captures how columns rise and fall together, but no clusters. For rows that are known to hold outliers, use
+            0.15 if these may be 5 %; without outliers it has a cost (``docs/tutorials/outliers.md``). Ranks and
             p-values do not depend on ``contamination``, which only sets the threshold of :meth:`predict`.
 
     Attributes:
-        density_: The fitted mixtures, copula and flows, or the copula alone, of standardised rows, in float64, as an
-            :class:`~pushforward.distributions.average.Average`; the score uses its members one by one.
+        density_: The mixtures, the copula and the flows, each an :class:`~pushforward.distributions.average.Average`
+            of standardised rows in float64, or the copula alone, as an average.
         neighbours_: Finds the closest rows.
         decision_scores_: The score of every training row, from fits that did not see it; lower is more unusual.
         held_out_: The same, sorted.
@@ -87,6 +93,8 @@ class FlowOutlier(OutlierMixin, OutlierOptions, BaseEstimator):
         n_features_in_: Number of columns of X.
 
     Reference:
+        Wilson (2019), The harmonic mean p-value for combining dependent tests, PNAS 116.
+        Pickands (1975), Statistical inference using extreme order statistics, Annals of Statistics 3.
         Bates, Candès, Lei, Romano, Sesia (2023), Testing for outliers with conformal p-values, arXiv:2104.08279.
         Loftsgaarden, Quesenberry (1965), A nonparametric estimate of a multivariate density function.
         Neykov, Filzmoser, Dimova, Neytchev (2007), Robust fitting of mixtures using the trimmed likelihood estimator.
@@ -130,7 +138,7 @@ class FlowOutlier(OutlierMixin, OutlierOptions, BaseEstimator):
         return self
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
-        """The score of every row, in nats, of standardised columns; lower is more unusual. ``(n,)``.
+        """The score of every row, the logarithm of a probability; lower is more unusual. ``(n,)``.
 
         A training row has its score from fits that did not see it, so that it is judged like any other row.
         """
@@ -177,12 +185,21 @@ class FlowOutlier(OutlierMixin, OutlierOptions, BaseEstimator):
     def _learn(self, z: Tensor, seed: int) -> NDArray[np.float64]:
         """Fits all views to rows, or the copula alone; returns every row's score from fits that did not see it."""
         self.neighbours_ = NearestNeighbors(n_neighbors=NEIGHBOUR + 1).fit(z.numpy())
-        few = z[:FEW_ROWS]
-        members = min(MEMBERS, len(few) // 2)
-        judged = cross_fit(Points.of(self._copies(few, seed)), self._views(members, seed))
-        self.density_: Average = judged.density.double().eval()
-        log_p = torch.stack([judged.weights[kind] * values for kind, values in judged.held_out.items()]).sum(0)
-        return np.concatenate([self._joined(log_p.numpy(), few.numpy()), self._score(z[FEW_ROWS:])])
+        rows = Points.of(self._copies(z, seed))
+        members = self.members if self.members != "auto" else min(MEMBERS, len(rows) // 2)
+        training = {"steps": self.steps, "lr": learning_rate("nsf") if self.flow == "auto" else None}
+        options = AverageOptions(flow=self.flow, members=members, training=training, seed=seed)
+        (parts, shares), views, unseen = divided(rows, options), [], []
+        with threads.using(1):
+            for view in self._views(rows, options):
+                fits = [better(alternatives, shares, seed) for alternatives in view]
+                unseen.append(torch.stack([judge(found, parts, shares, 1) for _, found in fits]).mean(0))
+                views.append(Average([each for kind, found in fits for each in kind.kept(rows, found, seed)]))
+        self.density_ = Average(views).double().eval()
+        values = self._by_view(z)
+        values[: len(views), : len(rows)] = torch.stack(unseen)
+        self._usual = np.sort(values[:, : len(rows)])
+        return self._joined(values)
 
     def _copies(self, z: Tensor, seed: int) -> Tensor:
         """The rows, at most FEW_ROWS of them, unchanged and with noise, ``(copies, n, d)``."""
@@ -190,27 +207,38 @@ class FlowOutlier(OutlierMixin, OutlierOptions, BaseEstimator):
         noisy = [few + self.noise * torch.randn(few.shape, generator=generator) for _ in range(COPIES - 1)]
         return torch.stack([few, *noisy])
 
-    def _views(self, parts: int, seed: int) -> AverageOptions:
-        views = AverageOptions(
-            flow=self.flow,
-            members=self.members if self.members != "auto" else parts,
-            training={"steps": self.steps, "lr": learning_rate("nsf") if self.flow == "auto" else None},
-            copies=1,
-            mixtures=MIXTURES,
-            copulas=(1,) if self.flow == "auto" else (),
-            weigh=alike,
-            seed=seed,
-        )
-        return replace(views, flow="gmm", mixtures=(), copulas=(1,)) if self.trimmed_ else views
+    def _views(self, rows: Points, options: AverageOptions) -> list[Sequence[Sequence[MemberKind]]]:
+        """Mixtures, a copula, and flows; a single Gaussian only if there is no larger mixture: the copula captures the
+        same, and better."""
+        copula = sizes_of_mixtures(rows, (1,), PRIORS[:1], behind=True)
+        if self.trimmed_:
+            return [copula]
+        mixtures = sizes_of_mixtures(rows, MIXTURES, PRIORS[:1], behind=False)
+        views: list[Sequence[Sequence[MemberKind]]] = []
+        if self.flow in ("auto", "gmm"):
+            views.append(mixtures[1:] or mixtures)
+        if self.flow == "auto":
+            views.append(copula)
+        if flows := options.flows(rows, math.inf):
+            views.append([[flows]])
+        return views
+
+    def _score(self, z: Tensor) -> NDArray[np.float64]:
+        return self._joined(self._by_view(z)) if len(z) else np.zeros(0)
 
     @torch.no_grad()
-    def _score(self, z: Tensor) -> NDArray[np.float64]:
-        parts = [mean_log_prob(self.density_, part).numpy() for part in z.split(8192) if len(part)]
-        return self._joined(np.concatenate(parts), z.numpy()) if parts else np.zeros(0)
+    def _by_view(self, z: Tensor) -> NDArray[np.float64]:
+        """The mean log-density of each view, and then of the neighbour, unless rows were trimmed, ``(views, n)``."""
+        parts = [[mean_log_prob(view, part) for view in self.density_.members] for part in z.split(8192)]
+        found = np.hstack([torch.stack(part).numpy() for part in parts])
+        return found if self.trimmed_ else np.vstack([found, self._local(z.numpy())])
 
-    def _joined(self, log_p: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The score: half of it the densities', half the neighbour's; if rows are trimmed, the copula's alone."""
-        return log_p if self.trimmed_ else (log_p + self._local(z)) / 2
+    def _joined(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The logarithm of the harmonic mean of the views' tail probabilities; that of the neighbour weighs half."""
+        views = len(self.density_.members)
+        share = np.array([1 / views] * views + [1.0] * (not self.trimmed_))
+        tails = np.stack([log_tail(own, usual) for own, usual in zip(values, self._usual, strict=True)])
+        return -np.logaddexp.reduce(np.log(share / share.sum())[:, None] - tails)  # type: ignore[no-any-return]
 
     def _local(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """The log-density by a near neighbour, up to a constant."""
@@ -222,18 +250,15 @@ class FlowOutlier(OutlierMixin, OutlierOptions, BaseEstimator):
         return torch.from_numpy((rows - self.loc_) / self.scale_)
 
 
-def alike(held_out: Mapping[str, Tensor]) -> Tensor:
-    """Equal weight for mixtures, copula and flows, and among mixtures for their sizes; a single Gaussian gets weight
-    only if there is no larger mixture: the copula captures the same, and better."""
-    mixtures = [kind for kind in held_out if kind.startswith("mixture")]
-    others = [[kind] for kind in held_out if kind not in mixtures]
-    views = [view for view in (mixtures[1:] or mixtures, *others) if view]
-    weights = {kind: 1 / (len(view) * len(views)) for view in views for kind in view}
-    return torch.tensor([weights.get(kind, 0.0) for kind in held_out])
+def mean_log_prob(view: Average, x: Tensor) -> Tensor:
+    """The mean of the members' log-densities, ``(n,)``."""
+    logs = torch.stack([each.log_prob(x) for each in view.members])
+    return logs.nan_to_num(nan=LEAST, neginf=LEAST).clamp_min(LEAST).mean(0)
 
 
-def mean_log_prob(density: Average, x: Tensor) -> Tensor:
-    """The weighted mean of the members' log-densities, ``(n,)``."""
-    log_weight = density.log_weight.to(x)
-    logs = density.parts(x) - log_weight[:, None]
-    return log_weight.exp() @ logs.nan_to_num(nan=LEAST, neginf=LEAST).clamp_min(LEAST)
+def log_tail(value: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log P(as low as a value), from sorted usual ones: by their ranks, and exponential below their lowest tenth."""
+    n, few = len(usual), max(len(usual) // 10, 1)
+    start, scale = usual[few], max((usual[few] - usual[:few]).mean(), 1e-3)
+    inside = np.log(np.interp(value, usual, np.arange(1, n + 1) / (n + 1)))
+    return np.where(value < start, np.log((few + 1) / (n + 1)) + (value - start) / scale, inside)

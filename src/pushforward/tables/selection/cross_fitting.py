@@ -47,8 +47,8 @@ class AverageOptions:
     """What an average consists of, and how it is fitted.
 
     Args:
-        flow: ``auto`` for flows, Gaussians and mixtures; ``gmm`` for Gaussians and mixtures of the rows themselves; or
-            a recipe's name for its flows alone.
+        flow: ``auto`` for flows, Gaussians and mixtures, each of the better of two priors, of the rows and behind a map
+            of each column; ``gmm`` for those of the rows themselves; or a recipe's name for its flows alone.
         members: Number of folds of the rows, and of flows.
         layers, hidden: The flows' layers and widths; if None, small ones for few rows under ``auto``, else the
             recipe's.
@@ -56,15 +56,10 @@ class AverageOptions:
         epochs: The number of steps, given as passes over the rows.
         seconds: Time limit of all; the result then depends on the machine's speed.
         small: Whether ``auto`` uses small flows regardless of the number of rows.
-        mixtures: Numbers of components that may get weight, in increasing order, for ``auto`` and ``gmm``. Each uses
-            the better of two priors, and none is tried after one that is worse than a smaller one.
-        copulas: The same after a map of each column; if None, as many for ``auto``, and none otherwise.
         copies: Number of points of a row's cell over which its density is averaged in the evaluation.
         ladders_of: Gives other kinds in place of those of ``flow``, from the rows, their folds and the time until which
             networks are trained.
         trees: Whether boosted trees are tried, too; for one feature given a context.
-        weigh: Computes the kinds' weights from their log-densities of rows that their fits did not see, if not
-            :func:`stacked`. Nothing is then left out, and mixtures use the stronger prior.
         seed: Fixes the result.
     """
 
@@ -76,12 +71,9 @@ class AverageOptions:
     epochs: int | None = None
     seconds: float | None = None
     small: bool = False
-    mixtures: Sequence[int] = SIZES
-    copulas: Sequence[int] | None = None
     copies: int = 4
     ladders_of: Callable[[Points, list[Tensor], float], Iterable[Sequence[Sequence[MemberKind]]]] | None = None
     trees: bool = False
-    weigh: Callable[[Mapping[str, Tensor]], Tensor] | None = None
     seed: int = 0
 
     def parts(self, rows: int) -> int:
@@ -112,24 +104,22 @@ class AverageOptions:
 
     def ladders(self, rows: Points, ends: float) -> Iterator[Sequence[Sequence[MemberKind]]]:
         """Kinds of increasing size, each with its alternatives: mixtures, copulas, and flows, trained until a time."""
+        parts = folds(len(rows), self.parts(len(rows)), self.seed)
         if self.ladders_of is not None:
-            yield from self.ladders_of(rows, folds(len(rows), self.parts(len(rows)), self.seed), ends)
+            yield from self.ladders_of(rows, parts, ends)
             return
-        priors = PRIORS[:1] if self.weigh else PRIORS
         if self.flow in ("auto", "gmm"):
-            yield sizes_of_mixtures(rows, self.mixtures, priors, behind=False)
-        copulas = (SIZES if self.flow == "auto" else ()) if self.copulas is None else self.copulas
-        yield sizes_of_mixtures(rows, copulas, priors, behind=True)
+            yield sizes_of_mixtures(rows, SIZES, PRIORS, behind=False)
+        if self.flow == "auto":
+            yield sizes_of_mixtures(rows, SIZES, PRIORS, behind=True)
         flows = self.flows(rows, ends)
-        if flows is not None:
-            yield [[flows]]
+        yield [[flows]] if flows else []
         if self.trees:
-            features = TreeFeatures.of_number(rows, folds(len(rows), self.parts(len(rows)), self.seed), self.seed)
+            features = TreeFeatures.of_number(rows, parts, self.seed)
             sizes = sizes_of_mixtures(features.rows, SIZES[:3], PRIORS[:1], behind=True)
             yield [[OnTrees(kind, features)] for (kind, *_) in sizes]
-            on_trees = self.flows(features.rows, ends)
-            if on_trees is not None:
-                yield [[OnTrees(on_trees, features)]]
+            flows = self.flows(features.rows, ends)
+            yield [[OnTrees(flows, features)]] if flows else []
 
 
 @dataclass(frozen=True)
@@ -141,7 +131,6 @@ class CrossFitted:
         weights: The weight of every kind that was tried.
         log_likelihood: For every kind alone, and for the average: mean over rows that the fits did not see, in nats.
         steps: Number of steps for which each flow was trained.
-        held_out: Every kind's log-density of every row, ``(n,)``, from fits that did not see it.
         folds: Indices of the rows of each fold.
         without: For each fold, the same average of the fits that did not see it.
     """
@@ -150,7 +139,6 @@ class CrossFitted:
     weights: dict[str, float]
     log_likelihood: dict[str, float]
     steps: list[int]
-    held_out: dict[str, Tensor]
     folds: list[Tensor]
     without: list[Average]
 
@@ -162,59 +150,61 @@ def wants_average(flow: str, members: int | str) -> bool:
     return flow == "gmm" or (isinstance(members, int) and members > 1)
 
 
-def cross_fit(rows: Points, options: AverageOptions) -> CrossFitted:
-    """Fits every kind of density to rows of about mean 0 and variance 1, and averages them by how well they do on rows
-    that they did not see."""
+def divided(rows: Points, options: AverageOptions) -> tuple[list[Tensor], list[Share]]:
+    """The rows of each fold, and the other rows with those of each fold."""
     count = options.parts(len(rows))
     if len(rows) < 2 * count:
         raise ValueError(f"members={count} must be at least 2 and at most half of the rows, {len(rows)}")
     parts = folds(len(rows), count, options.seed)
-    shares = [(rows[others(parts, k)], rows[part]) for k, part in enumerate(parts)]
-    kinds: list[MemberKind] = []
-    fits: list[list[Density]] = []
+    return parts, [(rows[others(parts, k)], rows[part]) for k, part in enumerate(parts)]
+
+
+def cross_fit(rows: Points, options: AverageOptions) -> CrossFitted:
+    """Fits every kind of density to rows of about mean 0 and variance 1, and averages them by how well they do on rows
+    that they did not see."""
+    parts, shares = divided(rows, options)
+    tried: list[tuple[MemberKind, list[Density]]] = []
+    held_out: dict[str, Tensor] = {}
+    scores: dict[str, float] = {}
     started, seconds = time.monotonic(), options.seconds or math.inf
-    logs: list[Tensor] = []
     with threads.using(1):  # small operators
-        for ladder in list(options.ladders(rows, started + TRAINED * seconds)):
+        for ladder in list(filter(None, options.ladders(rows, started + TRAINED * seconds))):
             best = -math.inf
             for alternatives in ladder:
-                kind, fitted = _better(alternatives, shares, options.seed)
-                kinds.append(kind)
-                fits.append(fitted)
-                logs.append(_judge(fits[-1], parts, shares, options.copies))
-                now = mean_and_error(logs[-1], rows.weight)[0]
+                kind, fits = better(alternatives, shares, options.seed)
+                tried.append((kind, fits))
+                held_out[kind.name] = judge(fits, parts, shares, options.copies)
+                scores[kind.name] = now = mean_and_error(held_out[kind.name], rows.weight)[0]
                 late = time.monotonic() - started > MIXED * seconds
-                if late or (now < best and options.weigh is None):  # larger ones are even worse
+                if late or now < best:  # larger ones are even worse
                     break
                 best = now
-        return _weighted(rows, parts, kinds, fits, logs, options)
+        return _weighted(rows, parts, tried, held_out, scores, options.seed)
 
 
 def _weighted(
     rows: Points,
     parts: list[Tensor],
-    kinds: list[MemberKind],
-    fits: list[list[Density]],
-    held_out_logs: list[Tensor],
-    options: AverageOptions,
+    tried: list[tuple[MemberKind, list[Density]]],
+    held_out: dict[str, Tensor],
+    scores: dict[str, float],
+    seed: int,
 ) -> CrossFitted:
     """The average of the kinds that get weight, each as it is kept."""
-    held_out = dict(zip((kind.name for kind in kinds), held_out_logs, strict=True))
-    logs = torch.stack(held_out_logs)
-    weights = options.weigh(held_out) if options.weigh else stacked(logs, rows.weight)
-    used = {k: kinds[k].kept(rows, fits[k], options.seed) for k in weights.nonzero()[:, 0].tolist()}
-    if options.weigh is None:
-        used = sound(used, rows, options.seed)
-        weights = torch.zeros_like(weights).scatter(0, torch.tensor(list(used)), weights[list(used)])
-        weights = weights / weights.sum()
+    logs = torch.stack([*held_out.values()])
+    weights = stacked(logs, rows.weight)
+    kept = {k: tried[k][0].kept(rows, tried[k][1], seed) for k in weights.nonzero()[:, 0].tolist()}
+    used = sound(kept, rows, seed)
+    weights = torch.zeros_like(weights).scatter(0, torch.tensor(list(used)), weights[list(used)])
+    weights = weights / weights.sum()
     members = [(member, weights[k] / len(kept)) for k, kept in used.items() for member in kept]
-    without = [Average([fits[k][fold] for k in used], weights[list(used)]) for fold in range(len(parts))]
-    together = {**held_out, "average": (logs + weights.log()[:, None]).logsumexp(0)}
-    scores = {name: mean_and_error(values, rows.weight)[0] for name, values in together.items()}
-    steps = [step for kind in kinds for step in kind.steps]
+    without = [Average([tried[k][1][fold] for k in used], weights[list(used)]) for fold in range(len(parts))]
+    average = (logs + weights.log()[:, None]).logsumexp(0)
+    scores = {**scores, "average": mean_and_error(average, rows.weight)[0]}
+    steps = [step for kind, _ in tried for step in kind.steps]
     shares = dict(zip(held_out, weights.tolist(), strict=True))
-    average = Average([member for member, _ in members], torch.stack([weight for _, weight in members]))
-    return CrossFitted(average, shares, scores, steps, held_out, parts, without)
+    density = Average([member for member, _ in members], torch.stack([weight for _, weight in members]))
+    return CrossFitted(density, shares, scores, steps, parts, without)
 
 
 def sound(used: dict[int, list[Density]], rows: Points, seed: int) -> dict[int, list[Density]]:
@@ -277,7 +267,7 @@ def share_of_medians(found: CrossFitted, rows: Points) -> float:
     return share if gain > 1 else 0.0
 
 
-def _better(alternatives: Sequence[MemberKind], shares: Sequence[Share], seed: int) -> tuple[MemberKind, list[Density]]:
+def better(alternatives: Sequence[MemberKind], shares: Sequence[Share], seed: int) -> tuple[MemberKind, list[Density]]:
     """Of kinds that differ in their prior, the one with the highest held-out likelihood, on one fold alone; and its
     fits to all shares."""
     if len(alternatives) == 1:
@@ -287,7 +277,7 @@ def _better(alternatives: Sequence[MemberKind], shares: Sequence[Share], seed: i
     return best, first + best.cross_fit(shares[1:], seed)
 
 
-def _judge(fits: Sequence[Density], parts: Sequence[Tensor], shares: Sequence[Share], copies: int) -> Tensor:
+def judge(fits: Sequence[Density], parts: Sequence[Tensor], shares: Sequence[Share], copies: int) -> Tensor:
     """Every row's log-density under the fit that did not see it, ``(n,)``."""
     logs = torch.empty(sum(map(len, parts)), dtype=torch.float64)
     for density, part, (_, judged) in zip(fits, parts, shares, strict=True):
