@@ -27,9 +27,9 @@ from ...distributions.flow import Flow
 from ...errors import InputError
 from ...numerics import threads
 from ...recipes.by_name import flow_by_name, learning_rate
-from .kinds import PRIORS, SIZES, Flows, MemberKind, Share, sizes_of_mixtures
+from .kinds import PRIORS, SIZES, Features, Flows, MemberKind, OnFeatures, Share, sizes_of_mixtures
 from .members import WARM_UP, MemberOptions, Points, folds, others
-from .trees import OnTrees, TreeFeatures
+from .trees import TreeFeatures
 
 FEW_ROWS = 3000  # up to which "auto" averages several densities
 MEMBERS = 5
@@ -114,12 +114,17 @@ class AverageOptions:
             yield sizes_of_mixtures(rows, SIZES, PRIORS, behind=True)
         flows = self.flows(rows, ends)
         yield [[flows]] if flows else []
+        if self.flow == "auto" and (less := Features.of_many_rows(rows, parts)):
+            first, *larger = sizes_of_mixtures(less.rows, SIZES, PRIORS[:1], behind=True)
+            flows = self.flows(less.rows, ends)
+            rungs: list[Sequence[MemberKind]] = [first, *([[flows]] if flows else []), *larger]
+            yield [[OnFeatures(kind, less, beats=kind.name) for kind in rung] for rung in rungs]
         if self.trees:
             features = TreeFeatures.of_number(rows, parts, self.seed)
             sizes = sizes_of_mixtures(features.rows, SIZES[:3], PRIORS[:1], behind=True)
-            yield [[OnTrees(kind, features)] for (kind, *_) in sizes]
+            yield [[OnFeatures(kind, features)] for (kind, *_) in sizes]
             flows = self.flows(features.rows, ends)
-            yield [[OnTrees(flows, features)]] if flows else []
+            yield [[OnFeatures(flows, features)]] if flows else []
 
 
 @dataclass(frozen=True)
@@ -169,12 +174,15 @@ def cross_fit(rows: Points, options: AverageOptions) -> CrossFitted:
     started, seconds = time.monotonic(), options.seconds or math.inf
     with threads.using(1):  # small operators
         for ladder in list(filter(None, options.ladders(rows, started + TRAINED * seconds))):
-            best = -math.inf
-            for alternatives in ladder:
+            best = scores.get(ladder[0][0].beats, -math.inf)
+            for rung, alternatives in enumerate(ladder):
                 kind, fits = better(alternatives, shares, options.seed)
+                log_prob = judge(fits, parts, shares, options.copies)
+                now = mean_and_error(log_prob, rows.weight)[0]
+                if rung == 0 and now < best:
+                    break
                 tried.append((kind, fits))
-                held_out[kind.name] = judge(fits, parts, shares, options.copies)
-                scores[kind.name] = now = mean_and_error(held_out[kind.name], rows.weight)[0]
+                held_out[kind.name], scores[kind.name] = log_prob, now
                 late = time.monotonic() - started > MIXED * seconds
                 if late or now < best:  # larger ones are even worse
                     break

@@ -1,4 +1,5 @@
-"""The kinds of density that are averaged for few rows: mixtures of Gaussians, the same behind a copula, and flows."""
+"""The kinds of density that are averaged for few rows: mixtures of Gaussians, the same behind a copula, and flows; all
+given a context, or features of it."""
 
 from __future__ import annotations
 
@@ -7,13 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from ...distributions.average import Average
 from ...distributions.base import Density
 from ...distributions.flow import Flow
+from ...distributions.given_features import GivenFeatures
 from ...distributions.mixture import GaussianMixture
 from ...numerics.kernel import smoothing
 from ...training.batches import mix
 from ...transforms.compose import Compose
-from .members import MemberOptions, Points, train_members
+from .members import MemberOptions, Points, others, train_members
 
 SIZES = (1, 3, 8, 20, 40)  # components of the mixtures to try, if there are ROWS_EACH times as many rows
 ROWS_EACH = 8
@@ -30,9 +37,11 @@ class MemberKind(ABC):
 
     Attributes:
         steps: Number of steps for which each of its densities was trained, if that takes steps.
+        beats: Name of the kind that it must be as good as to begin a ladder.
     """
 
     steps: Sequence[int] = ()
+    beats: str = ""
 
     @property
     @abstractmethod
@@ -137,6 +146,69 @@ class Flows(MemberKind):
             Flow(Compose([start, inner.transform]), inner.base, context=inner.context_features).eval()
             for start, inner in zip(starts, layers, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of the contexts of some rows.
+
+    Args:
+        rows: The rows, with the features as their contexts.
+        folds: Indices of the rows of each fold.
+        parts: For each fold, the module that computes them without having seen it.
+        whole: The module that computes them for other rows.
+        name: How kinds of density that read them are called.
+    """
+
+    rows: Points
+    folds: Sequence[Tensor]
+    parts: Sequence[nn.Module]
+    whole: nn.Module
+    name: str
+
+    @classmethod
+    def of_many_rows(cls, rows: Points, folds: Sequence[Tensor]) -> Features | None:
+        """Those that many rows have, or the commonest, if there are others: what the names of many rows tell, a name
+        for every few rows would hide."""
+        if rows.context is None:
+            return None
+        counts = (rows.context != rows.context.median(0).values).sum(0)
+        often = (counts >= counts.max().clamp_max(ROWS_EACH)).nonzero()[:, 0]
+        if len(often) == rows.given:
+            return None
+        chosen = skip_init(nn.Linear, rows.given, len(often), bias=False).requires_grad_(False)
+        chosen.weight.copy_(torch.eye(rows.given)[often])
+        some = replace(rows, context=rows.context[:, often])
+        return cls(some, folds, [chosen] * len(folds), chosen, "reading less")
+
+
+@dataclass(frozen=True)
+class OnFeatures(MemberKind):
+    """A kind of density, given features of the context."""
+
+    inner: MemberKind
+    features: Features
+    beats: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.inner.name} {self.features.name}"
+
+    @property
+    def steps(self) -> Sequence[int]:  # type: ignore[override]
+        return self.inner.steps
+
+    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
+        known = self.features
+        own = [(known.rows[others(known.folds, k)], known.rows[fold]) for k, fold in enumerate(known.folds)]
+        fits = self.inner.cross_fit(own[: len(shares)], seed)
+        given = shares[0][0].given
+        return [GivenFeatures(fit, part, context=given) for fit, part in zip(fits, known.parts, strict=False)]
+
+    def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
+        inner = self.inner.kept(self.features.rows, [fit.density for fit in fits], seed)  # type: ignore[misc]
+        density = inner[0] if len(inner) == 1 else Average(inner)
+        return [GivenFeatures(density, self.features.whole, context=rows.given)]
 
 
 def sizes_of_mixtures(

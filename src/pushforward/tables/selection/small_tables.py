@@ -29,9 +29,9 @@ from ..splits import TableSplits
 from .candidate import Candidate, Fitted, Task
 from .categories import RATE, crossed_categories, side_by_side
 from .cross_fitting import FEW_ROWS, AverageOptions, CrossFitted, cross_fit, share_of_medians, wants_average
-from .kinds import MemberKind, Share
+from .kinds import MemberKind, OnFeatures, Share
 from .members import MemberOptions, Points, others
-from .trees import MOST_ROWS, CalibratedScores, OnTrees, TreeFeatures, can_grow
+from .trees import MOST_ROWS, CalibratedScores, TreeFeatures, can_grow
 
 COPIES = 8  # points of each row's cell to learn from
 COMPLETED = 0.95  # share of the numbers that a guide may complete: of 0.92, an average was as good as one flow
@@ -103,7 +103,8 @@ class AverageOfClasses(Candidate):
         def ladders(points: Points, folds: list[Tensor], ends: float) -> Iterator[Sequence[Sequence[MemberKind]]]:
             yield [[ClassNetworks(classes, ends)]]
             if can_grow():
-                yield [[OnTrees(CalibratedScores(classes), TreeFeatures.of_classes(points, folds, classes, task.seed))]]
+                features = TreeFeatures.of_classes(points, folds, classes, task.seed)
+                yield [[OnFeatures(CalibratedScores(classes), features)]]
 
         seconds = task.options.training.budget
         found = cross_fit(points, AverageOptions(ladders_of=ladders, seconds=seconds, copies=1, seed=task.seed))

@@ -22,12 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...distributions.average import Average
 from ...distributions.base import Density
-from ...distributions.given_features import GivenFeatures
 from ...distributions.softmax import Softmax
 from ...nets.trees import Trees
-from .kinds import MemberKind, RefittedKind, Share
+from .kinds import Features, RefittedKind
 from .members import Points, others
 
 MOST_ROWS = 20_000  # on which trees are tried
@@ -42,19 +40,8 @@ def can_grow() -> bool:
     return importlib.util.find_spec("sklearn") is not None
 
 
-@dataclass(frozen=True)
-class TreeFeatures:
-    """Trees that did not see each fold of some rows, and what they say of it.
-
-    Args:
-        rows: The rows, with what the trees say of them as their contexts.
-        folds: Indices of the rows of each fold.
-        trees: For each fold, those that did not see it.
-    """
-
-    rows: Points
-    folds: Sequence[Tensor]
-    trees: Sequence[Trees]
+class TreeFeatures(Features):
+    """What trees say of rows that they did not see."""
 
     @classmethod
     def of_number(cls, rows: Points, folds: Sequence[Tensor], seed: int) -> TreeFeatures:
@@ -91,35 +78,7 @@ class TreeFeatures:
         told = torch.empty(len(rows), trees[0].outputs)
         for fold, grown in zip(folds, trees, strict=True):
             told[fold] = grown(rows.context[fold])
-        return cls(Points(rows.x, told, rows.weight), folds, trees)
-
-
-@dataclass(frozen=True)
-class OnTrees(MemberKind):
-    """A kind of density, given what trees say."""
-
-    inner: MemberKind
-    features: TreeFeatures
-
-    @property
-    def name(self) -> str:
-        return f"{self.inner.name} on trees"
-
-    @property
-    def steps(self) -> Sequence[int]:  # type: ignore[override]
-        return self.inner.steps
-
-    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
-        known = self.features
-        own = [(known.rows[others(known.folds, k)], known.rows[fold]) for k, fold in enumerate(known.folds)]
-        fits = self.inner.cross_fit(own[: len(shares)], seed)
-        each = zip(fits, known.trees, strict=False)
-        return [GivenFeatures(density, trees, context=trees.inputs) for density, trees in each]
-
-    def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
-        inner = self.inner.kept(self.features.rows, [fit.density for fit in fits], seed)  # type: ignore[misc]
-        trees = Trees.mean(self.features.trees)
-        return [GivenFeatures(inner[0] if len(inner) == 1 else Average(inner), trees, context=trees.inputs)]
+        return cls(Points(rows.x, told, rows.weight), folds, trees, Trees.mean(trees), "on trees")
 
 
 @dataclass(frozen=True)
