@@ -11,6 +11,7 @@ import pytest
 
 import pushforward as pf
 from pushforward.errors import InputError
+from pushforward.tables.schema.kinds.months import Months
 from pushforward.tables.schema.moments import find_form, read_moments, write_moments
 
 RNG = np.random.default_rng(0)
@@ -62,6 +63,41 @@ def test_a_batch_is_read_by_the_recorded_format_whatever_else_it_holds() -> None
     assert scored(model, day=["03/04/2020"])[0] == scored(model, day=["03/04/2020", "2020-04-25"])[0]
     with pytest.raises(InputError, match="25/04/2020"):
         scored(model, day=["03/04/2020", "25/04/2020"])
+
+
+MONTHS = [dt.date(2001 + k // 12, k % 12 + 1, 1) for k in RNG.integers(0, 150, ROWS)]
+LAST = pl.Series(MONTHS).dt.month_end()
+
+
+@pytest.mark.parametrize(
+    "months",
+    [
+        pl.Series(MONTHS),
+        pl.Series(MONTHS).cast(pl.Datetime("ns")),
+        LAST,
+        pl.Series(MONTHS).dt.to_string("%Y-%m"),
+        LAST.dt.to_string("%d.%m.%Y"),
+    ],
+    ids=["first", "datetimes", "last", "text", "last as text"],
+)
+def test_dates_of_months_stay_such_and_tell_the_year(months: pl.Series) -> None:
+    model = fitted(month=months, year=[day.year for day in MONTHS])
+    drawn = model.sample(100, random_state=0)
+    assert drawn["month"].dtype == months.dtype
+    (month,) = (column for column in model.schema.columns if column.name == "month")
+    found, table = month.read(drawn["month"]), month.read(months)
+    assert set(month.kind.snap(found)) == set(found)
+    assert month.written(table).equals(months.rename("month"))
+    days = pl.Series(found / month.reading.day).cast(pl.Int32).cast(pl.Date)
+    ends = days.dt.month_end() if month.kind.last else days.dt.month_start()
+    assert days.equals(ends)
+    assert days.dt.year().equals(drawn["year"].cast(pl.Int32), check_names=False)
+    assert np.isfinite(scored(model, month=months[:3], year=[day.year for day in MONTHS[:3]])).all()
+
+
+def test_dates_of_other_days_are_days() -> None:
+    (month, *_) = fitted(day=[*MONTHS[:-1], dt.date(2010, 5, 2)]).schema.columns
+    assert isinstance(month.kind, Months) is False
 
 
 def test_ambiguous_dates_are_noted() -> None:

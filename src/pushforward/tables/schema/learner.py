@@ -18,6 +18,7 @@ from .kinds.category import Category
 from .kinds.circle import Periodic
 from .kinds.few_values import FEW, FewValues, are_few
 from .kinds.grid import Grid
+from .kinds.months import Months
 from .kinds.named import MOST
 from .kinds.numeric import Number, numbers_of, present
 from .kinds.quantity import NUMBERS
@@ -30,7 +31,8 @@ from .relations.base import Constant, Dependency
 from .relations.formula import Determined
 from .schema import Schema
 
-KINDS: tuple[type[Kind], ...] = (Category, Periodic, FewValues, *NUMBERS)  # from the most special to the most general
+# from the most special to the most general
+KINDS: tuple[type[Kind], ...] = (Category, Periodic, FewValues, Months, *NUMBERS)
 MOST_UNIQUE = 0.5  # share of distinct values among the rows above which text counts as identifiers
 SPOILT = 0.05  # share of non-numeric cells in a numeric column
 LARGEST = 1e30  # flows compute in float32, whose numbers end at 3e38; squares of differences must fit in float64
@@ -217,7 +219,7 @@ class Learner:
             scale=reading.moment
             or reading.dtype == "Part"
             or name in {*self.said.numbers, *self.said.bounds, *self.said.circular},
-            moment=reading.dtype in ("Date", "Datetime"),
+            day=reading.day,
             float32=column.dtype == pl.Float32,
         )
 

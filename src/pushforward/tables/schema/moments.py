@@ -16,10 +16,11 @@ SLIPS = 0.2  # share of text that may be something else, in a column of dates
 FIRST = 1000  # rows that refute most formats
 CLOCKS = ("%H:%M:%S%.f", "%H:%M")
 PLAIN = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y")  # which nobody reads otherwise
+MONTH = "%Y-%m"
 SLASHES = ("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y")
 ISO = tuple(f"%Y-%m-%d{between}{CLOCKS[0]}{zone}" for between in "T " for zone in ("Z", "%:z"))
 FORMS = {
-    "Date": (*PLAIN, *SLASHES, "%d.%m.%y", "%d-%b-%Y", "%d %b %Y"),
+    "Date": (*PLAIN, *SLASHES, "%d.%m.%y", "%d-%b-%Y", "%d %b %Y", MONTH),
     "Datetime": (
         *(f"%Y-%m-%dT{clock}" for clock in CLOCKS),
         *(f"{date} {clock}" for date in (*PLAIN, *SLASHES) for clock in CLOCKS),
@@ -28,7 +29,7 @@ FORMS = {
     "Time": CLOCKS,
 }
 OTHERS = {  # formats beside a column's own that cannot be misread
-    "Date": (*PLAIN, "%d-%b-%Y", "%d %b %Y"),
+    "Date": (*PLAIN, "%d-%b-%Y", "%d %b %Y", MONTH),
     "Datetime": (*(form for form in FORMS["Datetime"] if "/%Y" not in form and "/%y" not in form), *PLAIN),
     "Time": CLOCKS,
 }
@@ -157,6 +158,8 @@ def _read_text(column: pl.Series, dtype: str, form: str) -> pl.Series:
 def _parsed(column: pl.Series, dtype: str, form: str) -> pl.Series:
     """Text as moments; null where it is written otherwise, or where two digits were taken for a year."""
     kind: type[pl.Date] | type[pl.Datetime] | type[pl.Time] = getattr(pl, dtype)
+    if form == MONTH:
+        column, form = column.str.strip_chars() + "-1", f"{MONTH}-%d"
     read = column.str.strptime(kind, form.replace("%-", "%"), strict=False)
     read = _in_utc(read) if isinstance(read.dtype, pl.Datetime) else read
     return read.set((read.dt.year() < 1000).fill_null(False), None) if "%Y" in form else read

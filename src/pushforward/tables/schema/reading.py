@@ -49,6 +49,11 @@ class Reading(Saved):
         return self.dtype in MOMENTS
 
     @property
+    def day(self) -> float:
+        """How long a day is in encoded dates; 0 if they are none."""
+        return {"Date": 1.0, "Datetime": 86_400.0}.get(self.dtype, 0.0)
+
+    @property
     def takes_numbers(self) -> bool:
         """Whether text is refused, since numbers are expected."""
         return self.dtype == ""

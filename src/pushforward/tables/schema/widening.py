@@ -93,7 +93,7 @@ def _taking_in(column: Column, new: pl.Series, old: Callable[[], pl.DataFrame], 
     elif not kind.can(kind.read(values))[~missing(new)].all():
         before = column.reading.values(old()[column.name])
         both = pl.concat([before.cast(values.dtype), values])
-        hints = Hints(name=column.name, scale=True, moment=column.reading.moment)
+        hints = Hints(name=column.name, scale=True, day=column.reading.day)
         kind = kind_of(both, hints, [type(kind)] if kind.contents else KINDS)
     share = missing(new).sum() / (known + len(new))
     return replace(column, kind=kind, holes=replace(column.holes, share=max(column.holes.share, float(share))))

@@ -32,7 +32,7 @@ class Hints:
         period: The beginning and end of a circular column's period, as stated by the user.
         named: Whether the values are names although they may be numbers, as stated by the user.
         scale: Whether they are numbers on a scale, however few: as stated by the user, or since they are dates.
-        moment: Whether they are dates or times.
+        day: How long a day is in them, if they are dates; else 0.
         float32: Whether they passed through float32, which blurs grids.
     """
 
@@ -42,7 +42,7 @@ class Hints:
     period: tuple[float, float] | None = None
     named: bool = False
     scale: bool = False
-    moment: bool = False
+    day: float = 0.0
     float32: bool = False
 
 

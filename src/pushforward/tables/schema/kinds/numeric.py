@@ -218,7 +218,7 @@ def present(values: pl.Series) -> Numbers:
 
 def never_negative(x: Numbers, hints: Hints) -> bool:
     """Whether a quantity is never negative, and near enough to 0 for that to matter."""
-    return bool(0 <= x.min() <= FAR * x.std()) and not hints.moment
+    return bool(0 <= x.min() <= FAR * x.std()) and not hints.day
 
 
 def end_atom(unique: Numbers, place: int, spread: float) -> Atom:

@@ -116,7 +116,7 @@ def part_of(numbers: Numbers, dtype: str, part: str) -> Numbers:
 
 def date_parts(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
     """Columns, but for the free ones, that follow from a part of a date in every row."""
-    dates = [column for column in columns if column.reading.dtype in ("Date", "Datetime") and not column.classes]
+    dates = [column for column in columns if column.reading.day and not column.classes]
     can = [c for c in columns if (c.kind.is_number or c.classes) and not c.reading.moment and c.name not in free]
     parts = (next((found for date in dates if (found := _part(column, date, values))), None) for column in can)
     return [part for part in parts if part is not None]
@@ -147,7 +147,7 @@ def weeks(
 ) -> tuple[list[Column], list[Dependency], list[Weeks]]:
     """Keeps the weekdays, which follow, of the only column of dates among the modelled ones, and replaces its dates by
     Mondays, in its encoded rows too."""
-    dates = [column for column in columns if column.reading.dtype in ("Date", "Datetime")]
+    dates = [column for column in columns if column.reading.day]
     parts = [r for r in relations if isinstance(r, DatePart) and r.part == "weekday" and r.column.classes]
     found = next((part for part in parts if len(set(part.implied)) == len(part.at)), None)
     others = [relation for relation in relations if relation is not found]
@@ -160,6 +160,6 @@ def weeks(
     split.split(values)
     mondays = values[split.date]
     kind = Mondays.of(mondays, step=float(DAYS), origin=float(mondays.min()), decimals=0)
-    kind = kind.mapped(pl.Series(mondays), Hints(name=split.date, scale=True, moment=True))
+    kind = kind.mapped(pl.Series(mondays), Hints(name=split.date, scale=True, day=1.0))
     modelled = [replace(column, kind=kind) if column is dates[0] else column for column in columns]
     return [*modelled, found.column], others, [split]

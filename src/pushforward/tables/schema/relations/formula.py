@@ -43,7 +43,6 @@ LEAST_POWER = 0.1
 AS_WELL = 4.0  # standard errors, of a median of evenly spread remainders, that they may be larger with simple powers
 LEAST = 1e-3  # standard deviation of the logarithm of one of its factors
 SEASONS, HARMONICS = (365.2425, 7.0, 1.0), 3  # days; waves of each
-DATES = ("Date", "Datetime")
 FEWEST_DATES, CLEAR = 200, 4.0  # rows in which seasons are sought; standard errors of a wave
 MOST = 5000  # rows in which seasons are sought, and what a remainder gains
 GAIN = 0.05  # nats a row, beyond two standard errors, that held-out rows must gain for each column of a formula
@@ -285,8 +284,8 @@ def _formulas(column: Column, y: Numbers, others: Sequence[Column], scales: Mapp
     table = table[:, ~np.isnan(table).any(0)][:, :SEARCHED]
     if table.shape[1] >= FEWEST and names:
         exact = [*_sums(table[0], table[1:], names, column.kind.step)]
-        sizes = [other.reading.dtype not in DATES for other in others if other.name in scales]  # a date is not a size
-        if not exact and column.reading.dtype not in DATES:
+        sizes = [not other.reading.day for other in others if other.name in scales]  # a date is not a size
+        if not exact and not column.reading.day:
             yield from _products(table[0], table[1:][sizes], [*itertools.compress(names, sizes)])
         yield from exact
     yield from _seasons(y, others, scales)
@@ -352,8 +351,8 @@ def _products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator[F
 
 def _seasons(y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]) -> Iterator[Formula]:
     """The waves that a column follows along one of dates that run for two periods or more, beside a trend."""
-    for date in (other for other in others if other.reading.dtype in DATES):
-        day, rows = 1.0 if date.reading.dtype == "Date" else 86_400.0, np.stack([y, scales[date.name]])
+    for date in (other for other in others if other.reading.day):
+        day, rows = date.reading.day, np.stack([y, scales[date.name]])
         target, t = rows[:, ~np.isnan(rows).any(0)][:, :: len(y) // MOST + 1]
         if len(t) < FEWEST_DATES:
             continue
