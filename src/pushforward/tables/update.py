@@ -49,6 +49,7 @@ DRAWS = 50_000  # old rows, at most, in whose place draws are
 TIMES = 4  # draws in the place of a row: what is learnt again of them loses the less
 UNTOLD = 600  # steps that stand for those of a fit that took none, as a mixture's
 SHORTER = 3  # times: the training of an update, beside that of the fit
+HALF = 2  # the same of an average
 SLOWER = 2  # times: the learning rate of one flow
 ANOTHER = 1.0  # nats by which every column of another table has moved
 
@@ -136,7 +137,7 @@ def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int)
     options = replace(options, queries=model.guided is not None, weights=None, keep=0)
     training = replace(options.training, epochs=None, steps=None, limit=None)
     if training.budget is None and (cut_short or not anew):
-        training = replace(training, steps=steps if anew else -(-steps // SHORTER))
+        training = replace(training, steps=steps if anew else -(-steps // (HALF if average else SHORTER)))
     if not anew:
         rate = training.lr or learning_rate(options.flow) / (1 if average else SLOWER)
         training = replace(training, lr=rate, batch_size=training.batch_size or (BATCH if average else None))

@@ -64,6 +64,15 @@ def test_impossible_and_missing_values_get_a_place():
     assert len(notes) >= 2
 
 
+def test_text_that_is_no_number_in_the_unit_of_a_column_is_missing():
+    cells = [f"{size:.2f} kg" for size in OLD["size"]]
+    old = OLD.with_columns(size=pl.Series(cells))
+    schema, new = learn_schema(old, TableOptions(columns=old.columns), "old"), old.head(50)
+    found, notes = widened(schema, new.with_columns(size=pl.Series(["2500 g", *cells[1:50]])), lambda: old, old.height)
+    assert next(c for c in found.fields if c.name == "size").holes.share == 1 / 450
+    assert len(notes) == 1
+
+
 def test_what_new_rows_contradict_is_learnt_again_unless_it_was_stated():
     new = rows(100, 4)
     broken = new.with_columns(total=pl.col("total") + pl.int_range(100))

@@ -68,7 +68,7 @@ def _is_few(column: Column) -> bool:
 def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
     """What new rows have in a column that it has no place for, a sentence each: values that it cannot hold, missing
     ones if none was, and those that none had, of which some are expected, unless all of them are rare."""
-    values, there, kind = column.read(cells), ~missing(cells), column.kind
+    values, there, kind = column.read(cells), ~_missing(column, cells), column.kind
     expected = is_unseen(values) & (values > 0) & (kind.classes > 0)
     if kind.stands_in and not rare_names:
         expected |= values == -1
@@ -85,17 +85,22 @@ def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
     return found
 
 
+def _missing(column: Column, cells: pl.Series) -> np.ndarray:
+    """Which cells hold nothing, or among numbers with marks a text that is none."""
+    return missing(column.reading.values(cells) if column.contents == "marked" else cells)
+
+
 def _taking_in(column: Column, new: pl.Series, old: Callable[[], pl.DataFrame], known: int) -> Column:
     """The column with places for the cells of new rows, beside those of old ones; numbers may be described again."""
-    kind, values = column.kind, column.reading.values(new)
+    kind, values, gone = column.kind, column.reading.values(new), _missing(column, new)
     if kind.classes:
         kind = kind.widened(values, known)
-    elif not kind.can(kind.read(values))[~missing(new)].all():
+    elif not kind.can(kind.read(values))[~gone].all():
         before = column.reading.values(old()[column.name])
         both = pl.concat([before.cast(values.dtype), values])
         hints = Hints(name=column.name, scale=True, day=column.reading.day)
         kind = kind_of(both, hints, [type(kind)] if kind.contents else KINDS)
-    share = missing(new).sum() / (known + len(new))
+    share = gone.sum() / (known + len(new))
     return replace(column, kind=kind, holes=replace(column.holes, share=max(column.holes.share, float(share))))
 
 
