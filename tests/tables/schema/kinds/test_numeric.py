@@ -53,6 +53,9 @@ def test_ranges_are_unions_of_cells() -> None:
     counts = kind_of(Grid, RNG.poisson(9.0, 400).astype(float))
     assert counts.between(3, 5).tolist() == [[2.5], [5.5]]
     assert counts.between(3.2, 3.8).size == 0
+    fine = Grid.of(np.array([88.0, 139.0]), step=1e-6, origin=88.0, decimals=6)
+    for value in np.round(88 + 1e-6 * np.arange(31_000_000, 31_000_100), 6):  # rounded as ends are, to 1e-14
+        assert fine.between(value, value).ravel().tolist() == pytest.approx([value - 5e-7, value + 5e-7], abs=1e-8)
     amounts = kind_of(Spikes, AMOUNT)
     (value, _, _), *_ = amounts.atoms
     assert value == 0.0

@@ -45,8 +45,10 @@ class Intervals(Kind):
         order, and infinite where nothing lies beyond."""
         resolution = self.resolution
         if resolution:
-            first, last = ((end - self.origin) / resolution for end in (low, high))
-            low, high = (self.origin + resolution * place for place in (np.ceil(first - SLACK), np.floor(last + SLACK)))
+            first, last = (np.array([low, high]) - self.origin) / resolution
+            blur = np.spacing(np.abs([low, high]).clip(abs(self.origin), FAR))
+            before, after = SLACK + 4 * blur / resolution  # ends are rounded as numbers, too
+            low, high = self.origin + resolution * np.array([np.ceil(first - before), np.floor(last + after)])
         ends = np.array([low - 0.5 * resolution, high + 0.5 * resolution])
         value, below, width = np.array(sorted(self.atoms)).reshape(-1, 3).T
         start, stop = value + below, value + below + width
