@@ -67,6 +67,18 @@ def test_what_stands_above_the_names_is_left_out_and_said(tmp_path: Path, above:
     assert len(table.notes) == (above != "#")
 
 
+@pytest.mark.parametrize("names", ["#a\tb", "#a;b"])
+def test_names_with_a_mark_of_comments_are_no_title_where_numbers_have_commas(tmp_path: Path, names: str) -> None:
+    mark = names[2]
+    table = read(tmp_path, f"{names}\n1,5{mark}2,5\n3,5{mark}4,5\n")
+    assert (table.frame.columns, table.frame.rows()) == (["#a", "b"], [(1.5, 2.5), (3.5, 4.5)])
+
+
+def test_a_blank_line_is_no_title_in_quotes_and_above_the_names_is_none_of_the_rows(tmp_path: Path) -> None:
+    assert read(tmp_path, '"a\n\nb",c\n1,2\n3,4\n').frame.columns == ["a\n\nb", "c"]
+    assert read(tmp_path, "Report\n\na,b\n1,2\n,\n3,4\n").frame.rows() == [(1, 2), (None, None), (3, 4)]
+
+
 def test_quoted_text_under_a_single_name_is_no_table_under_a_title(tmp_path: Path) -> None:
     assert values(read(tmp_path, 'a\n"hello, world"\n"so, long"\n')) == ["hello, world", "so, long"]
     with pytest.raises(InputError):
@@ -77,7 +89,7 @@ def test_text_of_windows_is_read_and_said_and_bytes_are_not(tmp_path: Path) -> N
     table = read(tmp_path, "a,größe\nBär,1\nx €,2\n".encode("cp1252"))
     assert table.frame.to_dict(as_series=False) == {"a": ["Bär", "x €"], "größe": [1, 2]}
     assert len(table.notes) == 1
-    for other in (b"a,b\n\x81\xff,2\n", b"a,b\n\xff\x00,2\n"):
+    for other in (b"a,b\n\x81\xff,2\n", b"a,b\n\xff\x00,2\n", "a,b\nжизнь,2\n".encode("cp1251")):
         with pytest.raises(InputError):
             read(tmp_path, other)
 

@@ -95,6 +95,12 @@ def test_dates_of_months_stay_such_and_tell_the_year(months: pl.Series) -> None:
     assert np.isfinite(scored(model, month=months[:3], year=[day.year for day in MONTHS[:3]])).all()
 
 
+def test_weekdays_of_months_follow() -> None:
+    drawn = fitted(month=MONTHS, day=[f"{day:%A}" for day in MONTHS]).sample(50, random_state=0)
+    assert set(drawn["month"].dt.day()) == {1}
+    assert drawn["month"].dt.to_string("%A").equals(drawn["day"], check_names=False)
+
+
 def test_dates_of_other_days_are_days() -> None:
     (month, *_) = fitted(day=[*MONTHS[:-1], dt.date(2010, 5, 2)]).schema.columns
     assert isinstance(month.kind, Months) is False

@@ -140,6 +140,19 @@ def test_codes_are_not_numbers_with_units(written: str) -> None:
     assert [column.name for column in schema.columns] == ["x"]
 
 
+@pytest.mark.parametrize("other", ["1TB", "AWD"])
+def test_a_tenth_of_cells_in_another_unit_make_names(other: str) -> None:
+    cells = [other if k % 10 == 0 else f"{k % 30}{other[1:] if other == 'AWD' else 'GB'}" for k in range(ROWS)]
+    (column,) = (column for column in learnt(x=A, size=cells).columns if column.name == "size")
+    assert column.reading.dtype == "String"
+
+
+@pytest.mark.parametrize("code", ["{0}-{1:02}", "40{0:02}-{2:02}"])
+def test_two_years_and_codes_are_not_months(code: str) -> None:
+    cells = [code.format(k, (k + 1) % 100, k % 12 + 1) for k in (RNG.integers(2000, 2014, ROWS) % 10_000)]
+    assert find_form(pl.Series(cells)) is None
+
+
 def test_what_is_no_date_is_text() -> None:
     assert find_form(pl.Series(["2020-01-01", "soon", "2020-01-03"])) is None
     assert find_form(pl.Series(["1.5", "2.5", "3.5"])) is None

@@ -26,7 +26,8 @@ BLANKS = (".txt", ".data", ".dat")  # file endings for which blanks may separate
 SEPARATORS = (",", ";", "\t", "|")
 PEEKED = 20  # rows looked at
 WESTERN = "cp1252"
-IN_UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}")  # letters, which Windows would call Ã¼
+IN_UTF8 = rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}"  # letters, which Windows would call Ã¼
+FOREIGN = re.compile(IN_UTF8 + rb"|[\xc0-\xff]{4}")  # four letters of another script, which Windows would call ìîñê
 YEARS = (1800, 2200)
 OPEN = r"^\s*[-+(]?[$€£¥]?\s*[-+]?(?:"  # what may stand around a number
 CLOSE = rf")(?:[eE][-+]?\d+)?(?:\s*[%$€£¥]|{UNIT})?\)?\s*$"
@@ -154,10 +155,11 @@ def _is_utf8(path: Path) -> bool:
 
 
 def _is_western(path: Path) -> bool:
-    """Whether a file may be Windows' text: without zeros, bytes that it does not know, or letters in UTF-8."""
+    """Whether a file may be Windows' text: without zeros, bytes that it does not know, or letters in UTF-8 or of other
+    scripts."""
     with contextlib.suppress(UnicodeDecodeError), path.open("rb") as file:
         while part := file.read(1 << 20):
-            if b"\0" in part or (part.decode(WESTERN) and IN_UTF8.search(part)):
+            if b"\0" in part or (part.decode(WESTERN) and FOREIGN.search(part)):
                 return False
         return True
     return False
@@ -171,7 +173,8 @@ def _lead(start: list[str]) -> int:
         above, below = start[:lead], [line for line in start[lead:] if line.strip()]
         widths = {mark: {len(row) for row in cells(below, mark)} for mark in SEPARATORS}
         alike = [mark for mark, found in widths.items() if len(below) > 1 and len(found) == 1 and found != {1}]
-        if any(all(len(row) < 2 for row in cells(above, mark)) for mark in alike):
+        titles = [[*cells(above, mark)] for mark in alike]  # which are lines: quotes may go over several
+        if titles and all(len(rows) == lead and max(map(len, rows)) < 2 for rows in titles):
             return lead
     return 0
 

@@ -139,7 +139,7 @@ class CsvRows:
         """How many rows without a value are lines without a character; in a table of one column, such are rows."""
         if not empty or len(self.dialect.header) < 2:
             return 0
-        with open_text(self.file, self.dialect.encoding) as lines:
+        with open_text(self.file, self.dialect.encoding, self.dialect.lead) as lines:
             blank = sum(not line.strip() for line in lines)
         return empty if blank >= empty else 0  # others hold separators: rows without a value
 

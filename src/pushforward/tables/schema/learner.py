@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -195,7 +196,9 @@ class Learner:
         marked = signed.sum() > 0.5 * there.sum()
         if not odd.any() or not (marked or odd.sum() <= 0.5 * there.sum()):
             return False
-        if bad.sum() > SPOILT * len(values) and column.filter(pl.Series(bad)).n_unique() > 2:
+        others = column.filter(pl.Series(bad))
+        in_units = marks.unit and others.str.contains(rf"\d|{re.escape(marks.unit)}").any()  # as 1TB among 16GB, or AWD
+        if bad.sum() > SPOILT * len(values) and (others.n_unique() > 2 or in_units):
             return False
         shown = "" if not bad.any() else f"; {column[int(bad.argmax())]!r} and the like are missing values"
         row = int((signed if marked else odd).argmax())

@@ -59,7 +59,7 @@ def find_form(column: pl.Series) -> Form | None:
     if not len(there) or alike.mean() < 1 - SLIPS:  # type: ignore[operator]
         return None
     found = min(_candidates(there), key=lambda candidate: candidate[2].null_count(), default=None)
-    if found is None:
+    if found is None or (found[1] == MONTH and _are_seasons(there)):
         return None
     dtype, form, read = found
     slip = there.filter(read.is_null())[0] if read.null_count() else None
@@ -75,6 +75,12 @@ def _candidates(there: pl.Series) -> Iterator[tuple[str, str, pl.Series]]:
                     read = _parsed(there, dtype, form)
                     if read.null_count() <= SLIPS * len(there):
                         yield dtype, form, read
+
+
+def _are_seasons(there: pl.Series) -> bool:
+    """Whether what could be months are two years in a row, as in 2010-11."""
+    first, second = (there.str.extract(r"^\s*\d\d(\d\d)-(\d\d)\s*$", part).cast(pl.Int64) for part in (1, 2))
+    return ((first + 1) % 100 == second).sum() >= (1 - SLIPS) * len(there)
 
 
 def _as_written(there: pl.Series, read: pl.Series, form: str) -> str:
@@ -159,7 +165,7 @@ def _parsed(column: pl.Series, dtype: str, form: str) -> pl.Series:
     """Text as moments; null where it is written otherwise, or where two digits were taken for a year."""
     kind: type[pl.Date] | type[pl.Datetime] | type[pl.Time] = getattr(pl, dtype)
     if form == MONTH:
-        column, form = column.str.strip_chars() + "-1", f"{MONTH}-%d"
+        column, form = column.str.extract(r"^\s*((?:1[5-9]|2[01])\d\d-\d\d?)\s*$") + "-1", f"{MONTH}-%d"
     read = column.str.strptime(kind, form.replace("%-", "%"), strict=False)
     read = _in_utc(read) if isinstance(read.dtype, pl.Datetime) else read
     return read.set((read.dt.year() < 1000).fill_null(False), None) if "%Y" in form else read

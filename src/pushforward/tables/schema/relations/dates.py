@@ -11,6 +11,7 @@ import polars as pl
 from ..columns import Column
 from ..kinds.base import Hints, Numbers
 from ..kinds.grid import Grid
+from ..kinds.months import Months
 from .base import Columns, Dependency, Relation, Rows, inputs_of
 from .look_up import LookUp, implies
 
@@ -145,15 +146,15 @@ def _part(column: Column, date: Column, values: Rows) -> DatePart | None:
 def weeks(
     columns: list[Column], relations: Sequence[Dependency], values: dict[str, Numbers]
 ) -> tuple[list[Column], list[Dependency], list[Weeks]]:
-    """Keeps the weekdays, which follow, of the only column of dates among the modelled ones, and replaces its dates by
-    Mondays, in its encoded rows too."""
+    """Keeps the weekdays, which follow, of the only column of dates among the modelled ones, if of more than months'
+    ends, and replaces its dates by Mondays, in its encoded rows too."""
     dates = [column for column in columns if column.reading.day]
     parts = [r for r in relations if isinstance(r, DatePart) and r.part == "weekday" and r.column.classes]
     found = next((part for part in parts if len(set(part.implied)) == len(part.at)), None)
     others = [relation for relation in relations if relation is not found]
     needed = inputs_of([relation for relation in others if not isinstance(relation, DatePart)])
     alone = len(dates) == 1 and dates[0].kind.step == 1 and dates[0].name not in needed
-    if found is None or found.dtype != "Date" or not alone:
+    if found is None or found.dtype != "Date" or not alone or isinstance(dates[0].kind, Months):
         return columns, list(relations), []
     codes = dict(zip(found.at, found.implied, strict=True))
     split = Weeks(dates[0].name, found.column.name, tuple(codes.get(k, -1.0) for k in range(1, DAYS + 1)))
