@@ -25,6 +25,7 @@ pytest.importorskip("uvicorn")
 from starlette.datastructures import Address
 
 from pushforward.serving.batching import JOBS, Batcher, Jobs
+from pushforward.serving.connection import LINGER
 from pushforward.serving.refusals import Refused
 
 POST = "POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -163,6 +164,31 @@ def test_nothing_more_is_read_of_a_body_that_is_refused(server: tuple[str, int])
             while sent < 2**30:
                 sent += one.send(b" " * 2**16)
     assert sent < 20 * 2**20  # what the system's buffers hold at most
+
+
+def test_a_request_in_pieces_behind_another_is_answered(server: tuple[str, int], question: Any) -> None:
+    body = json.dumps(question).encode()
+    head = f"{POST}Authorization: Bearer open-sesame\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(server, timeout=10) as one:
+        one.sendall(head + body + head + body[:5])
+        answer = http.client.HTTPResponse(one)
+        answer.begin()
+        first = answer.read()
+        one.sendall(body[5:])
+        answer = http.client.HTTPResponse(one)
+        answer.begin()
+        assert (answer.status, answer.read()) == (200, first)
+
+
+def test_a_connection_whose_body_was_refused_says_that_it_ends(server: tuple[str, int]) -> None:
+    with socket.create_connection(server, timeout=10) as one:
+        one.sendall(f"{POST}Content-Length: 9\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(one)
+        answer.begin()
+        assert answer.status == 401
+        answer.read()
+        one.settimeout(0.9 * LINGER)
+        assert one.recv(1) == b""
 
 
 def test_bodies_wait_for_those_that_their_client_sent_before(server: tuple[str, int], question: Any) -> None:

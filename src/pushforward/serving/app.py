@@ -30,7 +30,7 @@ from .metrics import ROWS, Metrics
 from .openapi import document
 from .options import ServeOptions
 from .refusals import HEADERS, JSON, Refused, check_frame, json_answer, refusal_of
-from .verbs import VERBS, DriftRequest, Score, Verb, score_fields, scores
+from .verbs import VERBS, DriftRequest, Score, Verb, query_of, score_fields, scores
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 LONG = 1 << 16  # bodies from this many bytes on are not parsed on the event loop
@@ -152,8 +152,8 @@ class Server:
         self._remember(rows, found)
         if _wants_arrow(request, rows):
             return Response(arrow_body(pl.DataFrame(found, list(Score._fields), orient="row")), media_type=ARROW)
-        none = any(one.log_density is None for one in found)
-        _, notes = await self.jobs.run(request, self._answer, asked, rows) if none else (None, [])
+        none, beside = any(one.log_density is None for one in found), asyncio.get_running_loop().run_in_executor
+        notes = await beside(self.batcher.thread, self._why, rows, asked.given) if none else []
         return json_answer(score_fields(found, asked.errors) | {"notes": notes})
 
     async def drift(self, request: Request) -> Response:
@@ -169,8 +169,15 @@ class Server:
     def _answer(self, asked: Verb, rows: Any) -> tuple[Any, list[str]]:
         """The answer, and notes on it; one at a time."""
         self.model.notes_ = []
-        found = asked.answer(self.model, self.cells.frame(rows) if isinstance(rows, list) else rows)
+        found = asked.answer(self.model, self._frame(rows))
         return found, [spelled(note, in_request) for note in self.model.notes_]
+
+    def _why(self, rows: Any, given: Sequence[str]) -> list[str]:
+        """Why rows have no score."""
+        return [spelled(note, in_request) for note in query_of(self.model, self._frame(rows), given).notes]
+
+    def _frame(self, rows: Any) -> pl.DataFrame:
+        return self.cells.frame(rows) if isinstance(rows, list) else rows
 
     def _batch(self, key: tuple[Any, tuple[str, ...]], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
         """Scores of rows that hold the same columns; the key names the columns, and those given."""

@@ -82,10 +82,9 @@ class Connection(HttpToolsProtocol):
         self._refuse(400, msg)
 
     def on_response_complete(self) -> None:
-        """An answer that came before all of a body refuses the rest of it."""
-        if not self.cycle.more_body or self.transport.is_closing():
+        """An answer that came before all of a body refuses the rest of it; the last request may be a later one."""
+        if not (self.cycle.response_complete and self.cycle.more_body) or self.transport.is_closing():
             return super().on_response_complete()
-        self.pipeline.clear()
         self._linger()
 
     def _begin(self) -> None:
@@ -113,6 +112,8 @@ class Connection(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Reads nothing more, which would cost the other clients, and closes when the answer may have been read."""
+        """Says that nothing follows, so that no client asks here again, reads nothing more, which would cost the other
+        clients, and closes when the answer may have been read."""
         self.flow.pause_reading()
+        self.transport.write_eof()
         self.loop.call_later(LINGER, self.transport.abort)

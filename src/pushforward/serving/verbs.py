@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..tables.density import TableDensity
 from ..tables.io.table import Piece
+from ..tables.queries.query import Query
 from ..tables.queries.score import Scoring
 from .columns import RowType
 
@@ -104,9 +105,6 @@ class ScoreRequest(Verb):
     given: list[str] = Field([], description="Condition on these columns: log p(the others | these).")
     errors: bool = Field(False, description="Answer standard errors as well.")
 
-    def answer(self, model: TableDensity, rows: pl.DataFrame) -> dict[str, Any]:
-        return {"log_density": model.score_samples(rows, self.given)}
-
 
 class SampleRequest(Draws):
     """New rows, given what is known of them."""
@@ -194,11 +192,16 @@ class Score(NamedTuple):
     standard_error: float
 
 
+def query_of(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> Query:
+    """What a request asks about rows."""
+    return Query.of(model, Piece(rows, "rows"), given)
+
+
 def scores(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> list[Score]:
     """The score of every row."""
     scoring = Scoring(model, given=given)
     scoring.check(rows.columns)
-    found = scoring.figures(scoring.query(Piece(rows, "rows")))
+    found = scoring.figures(query_of(model, rows, given))
     columns = ([None if math.isnan(each) else each for each in found[name].tolist()] for name in Score._fields)
     return [Score(*row) for row in zip(*columns, strict=True)]
 
