@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pushforward as pf
+from pushforward.distributions.average import Average
+from pushforward.distributions.given_features import GivenFeatures
 from pushforward.numerics.torch_internals import watch_operators
 from pushforward.saving import checkpoint
 from pushforward.saving.checkpoint import CheckpointError, load_extra
@@ -334,3 +336,12 @@ def test_a_tensor_in_the_place_of_a_size_keeps_nobody_waiting(tmp_path):
     start = time.process_time()
     assert outcome(tmp_path / "model")[0] is None
     assert time.process_time() - start < 30
+
+
+def test_a_layer_of_torch_that_occurs_twice_stays_one(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(3, 2)
+    model = Average([GivenFeatures(pf.gmm(1, context=2, components=k), layer, context=3) for k in (1, 2)])
+    pf.save(model, tmp_path / "model")
+    loaded, x, context = pf.load(tmp_path / "model"), torch.randn(4, 1), torch.randn(4, 3)
+    assert loaded.members[0].features is loaded.members[1].features
+    assert torch.equal(loaded.log_prob(x, context), model.log_prob(x, context))

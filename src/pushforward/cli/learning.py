@@ -107,7 +107,7 @@ def update(
     Args:
         data: The new rows, as for `pushforward fit`.
         output: The updated model: a folder that is written, or replaced; it may be the model itself.
-        budget: Time for the training, as in 60s or 5m; without it, a third of the fit's steps.
+        budget: Time for the training, as in 60s or 5m; without it, a third of the fit's steps, or half.
     """
     from .fitting import update as run
 

@@ -50,6 +50,6 @@ class FlowOD(OutlierOptions, BaseDetector):  # type: ignore[misc]  # pyod is unt
         return self
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """The score of every row, in nats; higher is more unusual. ``(n,)``."""
+        """The score of every row, -log of a probability; higher is more unusual. ``(n,)``."""
         check_is_fitted(self, "detector_")
         return -self.detector_.score_samples(check_array(X))

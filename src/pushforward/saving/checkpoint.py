@@ -222,7 +222,7 @@ def _modules(value: Any, shared: dict[Any, int]) -> int:
         return 0
     if "again" in value:
         return shared[value["again"]]
-    count = int("type" in value) + sum(_modules(item, shared) for item in value.values())
+    count = int("type" in value or "layer" in value) + sum(_modules(item, shared) for item in value.values())
     if "shared" in value:
         shared[value["shared"]] = count
     return count

@@ -148,10 +148,8 @@ def _describe(value: Any, known: dict[int, dict[str, Any]]) -> Any:
         return [_describe(item, known) for item in value]
     if isinstance(value, dict | nn.ModuleDict):
         return {"dict": {str(key): _describe(item, known) for key, item in value.items()}}
-    if isinstance(value, Configurable):
-        return _describe_module(value, known)
-    if isinstance(value, nn.Module) and (layer := _describe_layer(value)) is not None:
-        return {**layer, "arguments": {name: _describe(item, known) for name, item in layer["arguments"].items()}}
+    if isinstance(value, nn.Module) and (found := _arguments_of(value)) is not None:
+        return _describe_module(value, found, known)
     raise TypeError(
         f"{type(value).__module__}.{type(value).__qualname__} cannot be saved: derive it from "
         "pushforward.saving.config.Configurable (an nn.Module that knows its constructor arguments), an encoder from "
@@ -159,14 +157,14 @@ def _describe(value: Any, known: dict[int, dict[str, Any]]) -> Any:
     )
 
 
-def _describe_module(module: Configurable, known: dict[int, dict[str, Any]]) -> dict[str, Any]:
+def _describe_module(module: nn.Module, found: dict[str, Any], known: dict[int, dict[str, Any]]) -> dict[str, Any]:
     before = known.get(id(module))
     if before is not None:
         return {"again": before.setdefault("shared", list(known).index(id(module)))}
-    description: dict[str, Any] = {"type": _name(type(module)), "arguments": {}}
+    description: dict[str, Any] = {**found, "arguments": {}}
     if next(module.parameters(), None) is not None or next(module.buffers(), None) is not None:
         known[id(module)] = description
-    for name, value in module.arguments().items():
+    for name, value in found["arguments"].items():
         description["arguments"][name] = _describe(value, known)
     return description
 
@@ -186,26 +184,28 @@ def build(description: Any, shared: dict[Any, Any] | None = None) -> Any:
         return {key: build(item, shared) for key, item in description["dict"].items()}
     if "again" in description:
         return shared[description["again"]]
-    if "layer" in description:
-        given = {key: build(item, shared) for key, item in description["arguments"].items()}
-        return _build_layer(description["layer"], given)
-    if "type" in description:
-        module = _build_module(description, shared)
+    if "layer" in description or "type" in description:
+        given = {key: build(item, shared) for key, item in description.get("arguments", {}).items()}
+        module = (
+            _build_layer(description["layer"], given) if "layer" in description else _build_ours(description, given)
+        )
         if "shared" in description:
             shared[description["shared"]] = module
         return module
     raise ValueError(f"not a description: keys {sorted(description)}")
 
 
-def _build_module(description: dict[str, Any], shared: dict[Any, Any]) -> Configurable:
+def _build_ours(description: dict[str, Any], arguments: dict[str, Any]) -> Configurable:
     cls = Configurable.registry.get(description["type"])
     if cls is None:
         raise ValueError(f"unknown type {description['type']!r}: import the module that defines it before loading")
-    return cls(**{key: build(item, shared) for key, item in description.get("arguments", {}).items()})
+    return cls(**arguments)
 
 
-def _describe_layer(layer: nn.Module) -> dict[str, Any] | None:
-    """The name of a layer and its arguments, modules among them; None if it is not one of ``LAYERS``."""
+def _arguments_of(layer: nn.Module) -> dict[str, Any] | None:
+    """The name of a module and its arguments, modules among them; None if it is of torch.nn, but none of ``LAYERS``."""
+    if isinstance(layer, Configurable):
+        return {"type": _name(type(layer)), "arguments": layer.arguments()}
     name = type(layer).__name__
     if name not in LAYERS or type(layer) is not getattr(nn, name):
         return None
