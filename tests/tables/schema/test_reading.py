@@ -132,9 +132,10 @@ def test_numbers_with_units_and_in_parentheses(written: str, unit: str, read: di
     assert (column.reading.dtype, column.reading.marks.unit) == ("Marked", unit)
     found = column.reading.values(pl.Series(list(read))).to_numpy()
     np.testing.assert_array_equal(found, list(read.values()))
+    np.testing.assert_array_equal(column.reading.values(pl.Series(list(read), dtype=pl.Categorical)).to_numpy(), found)
 
 
-@pytest.mark.parametrize("written", ["{}A", "flat {}", "{} x 3 cm", "INV-{}"])
+@pytest.mark.parametrize("written", ["{}A", "flat {}", "{} x 3 cm", "INV-{}", "{:05} Dresden"])
 def test_codes_are_not_numbers_with_units(written: str) -> None:
     schema = learnt(x=A, code=[written.format(place) for place in range(ROWS)])
     assert [column.name for column in schema.columns] == ["x"]

@@ -38,11 +38,12 @@ class Marks(Saved):
     @classmethod
     def of(cls, there: pl.Series) -> Marks:
         """How most cells of text are written."""
+        codes = there.str.contains(r"^\D*0\d").any()  # whose first zeros no number keeps
         decimals = there.str.extract(r"\.(\d+)").str.len_chars().fill_null(0)
         alike = decimals.filter(~there.str.contains(r"\d[eE][-+]?\d")).value_counts(sort=True)
         return cls(
             before=_common(there.str.extract(r"^\s*[-+(]?([$€£¥]\s*)")),
-            after=_common(there.str.extract(rf"\d(\s*[%$€£¥]|{UNIT})\)?\s*$")),
+            after=_common(there.str.extract(rf"\d(\s*[%$€£¥]{'' if codes else f'|{UNIT}'})\)?\s*$")),
             thousands=next(iter(there.str.extract(r"\d([,'_ ])\d{3}").drop_nulls()), ""),
             decimals=alike.item(0, 0) if len(alike) and alike.item(0, 1) > ALIKE * len(there) else None,
             parentheses=bool(there.str.contains(NEGATIVE).any()),

@@ -79,6 +79,8 @@ class Reading(Saved):
             column = column.cast(pl.Duration if self.dtype == "Duration" else pl.String)
         if self.dtype == "String" or (self.dtype == "Int64" and column.dtype.is_integer()):
             return column  # of which codes beyond 2^53 are not all float64 numbers
+        if column.dtype in (pl.Categorical, pl.Enum):
+            column = column.cast(pl.String)
         if self.dtype == "Part":
             return parsed(column)
         if self.dtype == "Boolean":
