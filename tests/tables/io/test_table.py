@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import datetime as dt
 import gzip
 import io
 import sys
@@ -257,6 +258,25 @@ def test_options_for_another_kind_of_place(
     for read in (read_table, read_any, lambda place: open_large(place, ReadOptions())):
         with pytest.raises(InputError, match=sentence):
             read(located(name, SourceOptions(**options)))
+
+
+def test_dates_times_and_codes_of_excel_are_such(tmp_path: Path) -> None:
+    moments = [dt.datetime(2020, 1, 1, 9), dt.datetime(2020, 3, 31)]
+    times = [dt.time(9, 30), dt.time(0)]
+    with xlsxwriter.Workbook(tmp_path / "t.xlsx") as book:
+        sheet, form = book.add_worksheet(), book.add_format({"num_format": "yyyy-mm-dd hh:mm"})
+        for place, name in enumerate(("moment", "day", "time", "code")):
+            sheet.write(0, place, name)
+        for row, (moment, time, code) in enumerate(zip(moments, times, ["01067", "10115"], strict=True), 1):
+            sheet.write_datetime(row, 0, moment, form)
+            sheet.write_datetime(row, 1, dt.datetime.combine(moment, dt.time(0)), form)
+            sheet.write_datetime(row, 2, time, form)
+            sheet.write_string(row, 3, code)
+    frame = read_table(tmp_path / "t.xlsx").frame
+    assert frame.rows() == [
+        (moments[0], moments[0].date(), times[0], "01067"),
+        (moments[1], moments[1].date(), times[1], "10115"),
+    ]
 
 
 def test_what_excel_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,9 @@ def test_dates_and_times_that_are_text_stay_text_of_their_form(form: str) -> Non
         ("{:.2f} years", "years", {"1 year": 1.0, "2 years old": math.nan}),
         ("{:.2f}°C", "°C", {"-3 °C": -3.0}),
         ("({:.2f})", "", {"(1,000)": -1000.0, "3": 3.0, "(3": math.nan}),
+        ("${:.2f}", "", {"$3": 3.0, "3": 3.0, "€3": math.nan, "3%": math.nan}),
+        ("\u2212{:.2f}", "", {"\u22121\u2019000": -1000.0, "3": 3.0}),
+        ("{:.2f}", "", {"3": 3.0, "3%": math.nan}),
     ],
 )
 def test_numbers_with_units_and_in_parentheses(written: str, unit: str, read: dict[str, float]) -> None:
@@ -133,6 +136,24 @@ def test_numbers_with_units_and_in_parentheses(written: str, unit: str, read: di
     found = column.reading.values(pl.Series(list(read))).to_numpy()
     np.testing.assert_array_equal(found, list(read.values()))
     np.testing.assert_array_equal(column.reading.values(pl.Series(list(read), dtype=pl.Categorical)).to_numpy(), found)
+
+
+def test_amounts_of_two_currencies_and_shares_beside_per_cent_are_not_in_one_unit() -> None:
+    money = [f"{'$€'[place % 2]}{value:.2f}" for place, value in enumerate(A)]
+    shares = [f"{value:.1f}%" if place % 2 else f"{value / 100:.3f}" for place, value in enumerate(A)]
+    assert {column.reading.dtype for column in learnt(a=A, money=money, shares=shares).columns} <= {"", "String"}
+    schema = learnt(a=A, shares=[*(f"{abs(value):.1f}%" for value in A[:-9]), *["0.125"] * 9])
+    assert any("'0.125'" in note for note in schema.notes)
+
+
+def test_text_of_whole_numbers_is_a_name_unless_asked_for() -> None:
+    frame = pl.DataFrame({"code": [str(1000 + 7 * place) for place in range(ROWS)], "a": A})
+    assert schema_of(frame, asked=False).names == ["a"]
+    assert schema_of(frame, asked=False, numbers=["code"]).names == ["code", "a"]
+
+
+def test_numbers_that_doubles_do_not_hold_apart_are_left_out() -> None:
+    assert learnt(a=A, id=pl.Series(range(2**63, 2**63 + ROWS), dtype=pl.UInt64)).names == ["a"]
 
 
 @pytest.mark.parametrize("written", ["{}A", "flat {}", "{} x 3 cm", "INV-{}", "{:05} Dresden"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from .csv_rows import MISSING
 from .format import Format, ReadOptions
 from .table import Table
 
+DAYS_OF_TIMES = (datetime.date(1899, 12, 30), datetime.date(1899, 12, 31))
 UNNAMED = "__UNNAMED__"  # how the reader names columns without a name
 NEEDS = "needs {}; install it with: pip install 'pushforward[excel]'"
 
@@ -31,7 +33,7 @@ class Excel(Format):
         chosen, notes = _chosen(book, path, options.sheet)
         with _without_warnings():
             frame = book.load_sheet(chosen, schema_sample_rows=None).to_polars()
-        return Table(path, _numbers(_without_index(frame, path, notes)), notes=tuple(notes))
+        return Table(path, _moments(_numbers(_without_index(frame, path, notes))), notes=tuple(notes))
 
     def write(self, rows: pl.LazyFrame, path: Path) -> None:
         try:
@@ -94,8 +96,18 @@ def _numbers(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(texts).with_columns(found)
 
 
+def _moments(frame: pl.DataFrame) -> pl.DataFrame:
+    """Dates and times of a day as such: Excel has only moments, of which those of its day 0 are times."""
+    days = {column.name: column.drop_nulls().dt.date() for column in frame.select(pl.col(pl.Datetime))}
+    whole = [name for name, day in days.items() if (frame[name].drop_nulls() == day.cast(frame[name].dtype)).all()]
+    times = [name for name, day in days.items() if len(day) and day.is_in(DAYS_OF_TIMES).all()]
+    return frame.with_columns(pl.col(times).dt.time(), pl.col(whole).exclude(times).cast(pl.Date))
+
+
 def _number(column: pl.Series) -> pl.Series | None:
-    """The column as whole numbers, or else as numbers, if no value is lost."""
+    """The column as whole numbers, or else as numbers, if no value is lost, as the zeros of the text 01067 would be."""
+    if column.dtype == pl.String and column.str.contains(r"^\s*0\d").any():
+        return None
     for dtype in (pl.Int64, pl.Float64):
         cast = column.cast(dtype, strict=False)
         whole = column.dtype == pl.String or bool((cast.cast(pl.Float64) == column).all())

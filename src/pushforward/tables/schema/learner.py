@@ -119,7 +119,7 @@ class Learner:
             return self._known_in_part(column, reading, values, hints)
         if not values.dtype.is_numeric() or hints.named:
             return self._category(column, reading, "`columns=`")
-        if self._numbers_rows(name, values) or self._is_too_wide(name, values, hints):
+        if self._numbers_rows(name, values) or self._is_too_wide(name, values, hints, there.n_unique()):
             return None
         if reading.dtype == "" and column.dtype.is_float() and bool(column.is_infinite().any()):
             self.decisions.add(
@@ -160,7 +160,11 @@ class Learner:
         if plain is not None and not (plain.moment and (column.name in self.said.categories or there.n_unique() == 1)):
             return plain
         few = max(1, min(FEW, MOST_UNIQUE * len(there)))  # as many as names have that repeat
-        if column.dtype == pl.String and column.name not in self.said.categories and there.n_unique() > few:
+        if (
+            column.dtype == pl.String
+            and column.name not in self.said.categories
+            and (there.n_unique() > few or column.name in self.said.numbers)
+        ):
             if (found := find_form(column)) is not None:
                 self._note_form(column.name, found)
                 return Reading(dtype=found.dtype, form=found.form, lenient=found.slip is not None)
@@ -188,13 +192,15 @@ class Learner:
             )
 
     def _holds_numbers(self, column: pl.Series, marks: Marks) -> bool:
-        """Whether text is numbers but for marks, for a few cells, or for one or two words; says so in a note."""
+        """Whether text is numbers, some of them with decimals, or numbers but for marks, a few cells, or one or two
+        words; says so in a note."""
         plain, values = as_numbers(column), as_numbers(marks.numbers(column))
         there, mend = ~missing(column), "or treat it as a category with `categories=`"
         odd, bad = there & np.isnan(plain), there & np.isnan(values)
         signed = odd & ~bad
         marked = signed.sum() > 0.5 * there.sum()
-        if not odd.any() or not (marked or odd.sum() <= 0.5 * there.sum()):
+        codes = not odd.any() and column.name not in self.said.numbers and not column.str.contains(r"\.\d").any()
+        if codes or not (marked or odd.sum() <= 0.5 * there.sum()):
             return False
         others = column.filter(pl.Series(bad))
         in_units = marks.unit and others.str.contains(rf"\d|{re.escape(marks.unit)}").any()  # as 1TB among 16GB, or AWD
@@ -203,9 +209,12 @@ class Learner:
         shown = "" if not bad.any() else f"; {column[int(bad.argmax())]!r} and the like are missing values"
         row = int((signed if marked else odd).argmax())
         what = "a number with marks; write it without them" if marked else f"not a number{more(odd.sum())}; correct it"
+        what = what if odd.any() else "text; write it as a number"
+        bare = column.filter(pl.Series(~np.isnan(plain) & (marks.sign == "%")))
+        per_cent = f", in per cent without % as well, as in {bare[0]!r}" if len(bare) else ""
         self.decisions.add(
             column.name,
-            f"numbers that are written as text{f', in {marks.unit}' if marks.unit else ''}{shown}",
+            f"numbers that are written as text{f', in {marks.unit}' if marks.unit else per_cent}{shown}",
             "`categories=` treats it as names",
             f", row {row + 1}: {column[row]!r} is {what}, leave the column out with `columns=`, {mend}",
         )
@@ -323,10 +332,12 @@ class Learner:
         self.decisions.add(name, "left out: it numbers the rows", "`columns=` models it")
         return True
 
-    def _is_too_wide(self, name: str, values: pl.Series, hints: Hints) -> bool:
-        """Whether a column is left out, since single precision does not hold its numbers."""
+    def _is_too_wide(self, name: str, values: pl.Series, hints: Hints, different: int) -> bool:
+        """Whether a column is left out, since single precision does not hold its numbers, or double none of so many
+        different ones apart."""
         x = present(values)
-        if (np.abs(x).max() <= LARGEST and not 0 < np.ptp(x) < 1 / LARGEST) or (not hints.scale and are_few(x)):
+        fits = (np.abs(x).max() <= LARGEST and not 0 < np.ptp(x) < 1 / LARGEST) or (not hints.scale and are_few(x))
+        if fits and (different == 1 or np.ptp(x)):
             return False
         what = f"runs from {x.min():g} to {x.max():g}, outside what single precision holds"
         if self.asked:

@@ -9,8 +9,9 @@ import polars as pl
 
 from .saved import Saved
 
-MARKS = r"[\s,'_$€£¥%]"
-MARKED = r"^\s*[-+]?[$€£¥]?\s*[-+]?(\d{1,3}([,'_ ]\d{3})+|\d+)?(\.\d*)?([eE][-+]?\d+)?\s*[%$€£¥]?\s*$"
+MARKS = r"[\s,'\x{2019}_$€£¥%]"
+SIGN = r"[$€£¥%]"
+MARKED = r"^\s*[-+]?[$€£¥]?\s*[-+]?(\d{1,3}([,'\x{2019}_\s]\d{3})+|\d+)?(\.\d*)?([eE][-+]?\d+)?\s*[%$€£¥]?\s*$"
 NEGATIVE = r"^\s*\(([^()]+)\)\s*$"  # as accountants write it
 UNIT = r"\s+[^\d\s%$€£¥][^\d]*?|[°µ]?[^\W\d_]{2,}[^\d]*?|°[^\d]*?"  # one letter at a digit may be a code's
 MOST = 0.5  # share of the cells that have what belongs to a column
@@ -27,6 +28,8 @@ class Marks(Saved):
         thousands: What parts thousands.
         decimals: How many decimals are written; None for as many as a number has.
         parentheses: Whether negative numbers stand in parentheses.
+        sign: The currency, or per cent, that cells have if they have any; None for whichever, as in a model of before
+            1.0.
     """
 
     before: str = ""
@@ -34,6 +37,7 @@ class Marks(Saved):
     thousands: str = ""
     decimals: int | None = None
     parentheses: bool = False
+    sign: str | None = None
 
     @classmethod
     def of(cls, there: pl.Series) -> Marks:
@@ -41,10 +45,13 @@ class Marks(Saved):
         codes = there.str.contains(r"^\D*0\d").any()  # whose first zeros no number keeps
         decimals = there.str.extract(r"\.(\d+)").str.len_chars().fill_null(0)
         alike = decimals.filter(~there.str.contains(r"\d[eE][-+]?\d")).value_counts(sort=True)
+        signs = there.str.extract(f"({SIGN})").drop_nulls()
+        sign = str(signs.mode().sort()[0]) if len(signs) else ""
         return cls(
+            sign="" if sign == "%" and len(signs) <= MOST * len(there) else sign,  # .12 and 12% are not in one unit
             before=_common(there.str.extract(r"^\s*[-+(]?([$€£¥]\s*)")),
             after=_common(there.str.extract(rf"\d(\s*[%$€£¥]{'' if codes else f'|{UNIT}'})\)?\s*$")),
-            thousands=next(iter(there.str.extract(r"\d([,'_ ])\d{3}").drop_nulls()), ""),
+            thousands=next(iter(there.str.extract(r"\d([,'\x{2019}_\s])\d{3}").drop_nulls()), ""),
             decimals=alike.item(0, 0) if len(alike) and alike.item(0, 1) > ALIKE * len(there) else None,
             parentheses=bool(there.str.contains(NEGATIVE).any()),
         )
@@ -60,9 +67,12 @@ class Marks(Saved):
             return column.cast(pl.Float64, strict=False)
         if self.unit:
             column = column.str.replace(rf"\s*{re.escape(self.unit.removesuffix('s'))}s?\s*(\)?)\s*$", "$1")
-        column = column.str.replace(NEGATIVE, "-$1")
+        column = column.str.replace(NEGATIVE, "-$1").str.replace("\u2212", "-")
         plain = column.str.replace_all(MARKS, "").cast(pl.Float64, strict=False)
-        return plain.set(~column.str.contains(MARKED).fill_null(True), None)
+        odd = ~column.str.contains(MARKED)
+        if self.sign is not None:
+            odd |= column.str.contains(SIGN.replace(self.sign, ""))
+        return plain.set(odd.fill_null(False), None)
 
     def text(self, values: pl.Series) -> pl.Series:
         """Numbers as they are written."""
