@@ -195,6 +195,12 @@ def test_a_row_that_cannot_be_is_said(url: str) -> None:
     assert ok(f"{url}/predict", {"rows": rows[:1], "column": "x"})["notes"] == []
 
 
+def test_rows_without_a_score_take_no_place_of_long_requests(url: str) -> None:
+    body = {"rows": [{**ROW, "n": -4e6}], "given": ["n"]}
+    with ThreadPoolExecutor(16) as pool:
+        assert all(found["notes"] for found in pool.map(lambda _: ok(f"{url}/score", body), range(32)))
+
+
 def test_many_rows_come_and_go_as_arrow(url: str, model: pf.TableDensity) -> None:
     frame = table().head(300)
     truth = model.score_samples(frame)
