@@ -123,7 +123,7 @@ def test_dates_and_times_that_are_text_stay_text_of_their_form(form: str) -> Non
     [
         ("{:.2f} kg", "kg", {"7 kg": 7.0, "1,200.5kg": 1200.5, "7": 7.0, "7 g": math.nan}),
         ("{:.2f} years", "years", {"1 year": 1.0, "2 years old": math.nan}),
-        ("{:.2f}°C", "°C", {"-3 °C": -3.0}),
+        ("{:.2f}°C", "°C", {"-3 °C": -3.0, ".05°C": 0.05}),
         ("({:.2f})", "", {"(1,000)": -1000.0, "3": 3.0, "(3": math.nan}),
         ("${:.2f}", "", {"$3": 3.0, "3": 3.0, "€3": math.nan, "3%": math.nan}),
         ("\u2212{:.2f}", "", {"\u22121\u2019000": -1000.0, "3": 3.0}),
@@ -156,7 +156,9 @@ def test_numbers_that_doubles_do_not_hold_apart_are_left_out() -> None:
     assert learnt(a=A, id=pl.Series(range(2**63, 2**63 + ROWS), dtype=pl.UInt64)).names == ["a"]
 
 
-@pytest.mark.parametrize("written", ["{}A", "flat {}", "{} x 3 cm", "INV-{}", "{:05} Dresden"])
+@pytest.mark.parametrize(
+    "written", ["{}A", "flat {}", "{} x 3 cm", "INV-{}", "{:05} Dresden", "{:04}.5", "1.{}", "2.{}0"]
+)
 def test_codes_are_not_numbers_with_units(written: str) -> None:
     schema = learnt(x=A, code=[written.format(place) for place in range(ROWS)])
     assert [column.name for column in schema.columns] == ["x"]

@@ -23,7 +23,7 @@ from .kinds.months import Months
 from .kinds.named import MOST
 from .kinds.numeric import Number, numbers_of, present
 from .kinds.quantity import NUMBERS
-from .marks import Marks
+from .marks import ZEROS, Marks
 from .moments import Form, find_form, moment_name
 from .numbers import as_numbers, is_text, missing, more
 from .partial_cells import holds_intervals, parsed, recorded, typical_of
@@ -199,8 +199,11 @@ class Learner:
         odd, bad = there & np.isnan(plain), there & np.isnan(values)
         signed = odd & ~bad
         marked = signed.sum() > 0.5 * there.sum()
-        codes = not odd.any() and column.name not in self.said.numbers and not column.str.contains(r"\.\d").any()
-        if codes or not (marked or odd.sum() <= 0.5 * there.sum()):
+        codes = not column.str.contains(r"\.\d").any() or column.str.contains(ZEROS).any()
+        codes |= column.filter(pl.Series(there)).n_unique() > len(np.unique(plain[there]))  # as versions 1.1 and 1.10
+        if (codes and not odd.any() and column.name not in self.said.numbers) or not (
+            marked or odd.sum() <= 0.5 * there.sum()
+        ):
             return False
         others = column.filter(pl.Series(bad))
         in_units = marks.unit and others.str.contains(rf"\d|{re.escape(marks.unit)}").any()  # as 1TB among 16GB, or AWD

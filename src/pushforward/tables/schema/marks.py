@@ -12,6 +12,7 @@ from .saved import Saved
 MARKS = r"[\s,'\x{2019}_$€£¥%]"
 SIGN = r"[$€£¥%]"
 MARKED = r"^\s*[-+]?[$€£¥]?\s*[-+]?(\d{1,3}([,'\x{2019}_\s]\d{3})+|\d+)?(\.\d*)?([eE][-+]?\d+)?\s*[%$€£¥]?\s*$"
+ZEROS = r"^[^\d.,]*0\d"  # with which codes begin, and which no number keeps
 NEGATIVE = r"^\s*\(([^()]+)\)\s*$"  # as accountants write it
 UNIT = r"\s+[^\d\s%$€£¥][^\d]*?|[°µ]?[^\W\d_]{2,}[^\d]*?|°[^\d]*?"  # one letter at a digit may be a code's
 MOST = 0.5  # share of the cells that have what belongs to a column
@@ -42,7 +43,7 @@ class Marks(Saved):
     @classmethod
     def of(cls, there: pl.Series) -> Marks:
         """How most cells of text are written."""
-        codes = there.str.contains(r"^\D*0\d").any()  # whose first zeros no number keeps
+        codes = there.str.contains(ZEROS).any()
         decimals = there.str.extract(r"\.(\d+)").str.len_chars().fill_null(0)
         alike = decimals.filter(~there.str.contains(r"\d[eE][-+]?\d")).value_counts(sort=True)
         signs = there.str.extract(f"({SIGN})").drop_nulls()
