@@ -49,7 +49,7 @@ def fit(place: Location | None, output: Path, asked: Asked, console: Console, co
     refuse("applies to images, but this is a table", chosen(asked.pixels))
     options = TableOptions(**vars(asked.flow), **vars(asked.columns), training=asked.training)
     model, further = _begun(TableDensity, output, options, console)
-    model.fit_read(read_any(place, stream=options.stream), console, command, further=further)
+    model.fit_read(read_any(place, stream=options.stream, codes=options.categories), console, command, further=further)
     return _saved(model, output, console)
 
 

@@ -194,13 +194,14 @@ class TableDensity(TableModel):
             InputError: the table or an argument cannot be used; says which column, and how to mend it.
             TypeError: ``table`` is none.
         """
-        read, options = read_any(table, stream=self.options.stream), self.options
+        options = self.options
+        read = read_any(table, stream=options.stream, codes=options.categories)
         if isinstance(validation, float | int):
             if not 0 < validation < 0.5:
                 raise InputError(f"validation={validation}: expected a share above 0 and below 0.5, or a table")
             options = dataclasses.replace(options, validation=float(validation))
         else:
-            read = read.validated_by(read_any(validation, "validation"))
+            read = read.validated_by(read_any(validation, "validation", codes=options.categories))
         if sample_weight is not None:
             read = read.weighted(sample_weight)
             options = dataclasses.replace(options, weights=WEIGHTS)
@@ -248,7 +249,7 @@ class TableDensity(TableModel):
         Raises:
             InputError: it is another table: columns are missing or hold something else, or all of them have moved far.
         """
-        read = read_any(table)
+        read = self._table(table)
         command = f"pf.{self.expression}.update({read.path})"
         return self.update_read(read, Console(quiet=not progress), command, budget)
 

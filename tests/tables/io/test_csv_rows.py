@@ -11,7 +11,7 @@ from pushforward.errors import InputError
 from pushforward.tables.io.csv_rows import CsvRows
 from pushforward.tables.io.format import ReadOptions
 from pushforward.tables.io.place import SourceOptions, located
-from pushforward.tables.io.read import read_table
+from pushforward.tables.io.read import read_any, read_table
 from pushforward.tables.io.table import Table
 
 SEMICOLONS = {
@@ -181,3 +181,15 @@ def test_an_empty_name_and_a_name_that_is_no_text_are_no_table() -> None:
         with pytest.raises(InputError) as caught:
             read_table(name)
         str(caught.value).encode()
+
+
+def test_zeros_before_codes_are_kept_where_these_are_names_and_else_said_to_be_lost(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("zip,x\n01067,0\n10115,20\n")
+    table = read_any(path)
+    assert table.frame["zip"].to_list() == [1067, 10115]
+    assert ["01067" in note for note in table.notes] == [True]
+    table = read_any(path, codes=["zip", "x"])
+    assert table.frame.rows() == [("01067", 0), ("10115", 20)]
+    assert not table.notes
+    assert not read_table(path).notes

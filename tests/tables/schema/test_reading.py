@@ -177,6 +177,12 @@ def test_two_years_and_codes_are_not_months(code: str) -> None:
     assert find_form(pl.Series(cells)) is None
 
 
+def test_days_that_are_numbers_are_said_to_be_no_dates() -> None:
+    days = [int(day.strftime("%Y%m%d")) for day in DAYS]
+    assert learnt(a=A, day=days).notes[0].startswith("day:")
+    assert not learnt(a=A, count=[day % 100 + 20_200_100 + 50 * (day % 2) for day in days]).notes
+
+
 def test_what_is_no_date_is_text() -> None:
     assert find_form(pl.Series(["2020-01-01", "soon", "2020-01-03"])) is None
     assert find_form(pl.Series(["1.5", "2.5", "3.5"])) is None

@@ -295,12 +295,12 @@ def decimal_marks(rows: pl.LazyFrame, names: list[str], separator: str, assumed:
         own = [mark for mark in SURE if sure[mark][name]]
         marks[name] = own[0] if len(own) == 1 else "." if own else rest
     notes = []
-    example = _example(rows, [name for name in names if marks[name] == ","], COMMAS)
-    if example:
-        notes.append(f"{file}: numbers have a decimal comma, as in column {example[0]!r}: {example[1]}")
-    if not told and (example := example or _example(rows, names, EITHER)):
+    shown = example(rows, [name for name in names if marks[name] == ","], COMMAS)
+    if shown:
+        notes.append(f"{file}: numbers have a decimal comma, as in column {shown[0]!r}: {shown[1]}")
+    if not told and (shown := shown or example(rows, names, EITHER)):
         what = "the comma is taken for a decimal mark" if rest == "," else "the comma is taken to part thousands"
-        notes.append(f"{file}: no cell tells how {example[1]} in column {example[0]!r} is meant; {what}")
+        notes.append(f"{file}: no cell tells how {shown[1]} in column {shown[0]!r} is meant; {what}")
     return DecimalMarks(told[0] if len(told) == 1 else "" if told else rest, marks, tuple(notes[-1:]))
 
 
@@ -309,7 +309,7 @@ def _counts(rows: pl.LazyFrame, names: list[str], pattern: str) -> dict[str, int
     return counted.collect(engine="streaming").row(0, named=True)
 
 
-def _example(rows: pl.LazyFrame, names: list[str], pattern: str) -> tuple[str, str] | None:
+def example(rows: pl.LazyFrame, names: list[str], pattern: str) -> tuple[str, str] | None:
     """A column and a cell of it that fits a pattern."""
     for name in names:
         found = rows.select(name).filter(pl.col(name).str.contains(pattern)).head(1).collect()

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from ...errors import InputError
-from .csv_dialect import COMMAS, LIKE, DecimalMarks, Dialect, cells, decimal_marks, open_text, sniffed
+from .csv_dialect import COMMAS, LIKE, DecimalMarks, Dialect, cells, decimal_marks, example, open_text, sniffed
 from .format import Format, ReadOptions, refusing_damage
 from .place import Location
 from .table import Piece, Table
 
 MISSING = ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "NaT", "?"]
+ZEROS = r"^\s*0\d+\s*$"
 PIECE = 65_536  # rows parsed at once
 LARGE = 2**28  # bytes from which a file is better read in pieces
 
@@ -47,12 +48,13 @@ class Counts(NamedTuple):
     truth: int
     like_number: int
     with_commas: int
+    zeros: int
 
     @classmethod
     def of(cls, name: str) -> list[pl.Expr]:
         """What to count."""
         column = pl.col(name).str.strip_chars()
-        patterns = (r"^(?i:true|false)$", LIKE, COMMAS)
+        patterns = (r"^(?i:true|false)$", LIKE, COMMAS, ZEROS)
         casts = [column.cast(dtype, strict=False).count() for dtype in (pl.Int64, pl.Float64)]
         return [column.count(), *casts, *(column.str.contains(pattern).sum() for pattern in patterns)]
 
@@ -95,7 +97,13 @@ class CsvRows:
             text = text.filter(~pl.all_horizontal(pl.all().is_null())) if blank else text
         lines = (f"{file.name}: {blank:,} blank lines are left out",) if blank else ()
         self.notes = (*self.dialect.notes, *self.marks.notes, *lines)
+        padded = [name for name, count in counts.items() if count.zeros and count.type == pl.Int64]
+        unsaid = [] if options.codes is None else [name for name in padded if name not in options.codes]
+        for name, cell in filter(None, (example(text, [name], ZEROS) for name in unsaid)):
+            what = f"column {name!r} is read as numbers, without the zeros of {cell}; `categories=` keeps them"
+            self.notes = (*self.notes, f"{file.name}: {what}")
         as_text = {name for name in options.text if name in counts and counts[name].type != pl.Boolean}
+        as_text |= {*padded} & {*(options.codes or ())}
         self.typed = text.select(
             pl.col(name) if name in as_text else _cast(name, counts[name].type) for name in self.columns
         )

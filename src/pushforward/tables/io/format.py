@@ -22,11 +22,13 @@ class ReadOptions:
     Args:
         sheet: The sheet to read.
         text: Columns that hold text, even where all of it looks like numbers.
+        codes: At a fit, those whose numbers are names, and text where zeros stand before them; None at other times.
         decimal: The decimal mark to assume where the file leaves it open.
     """
 
     sheet: str | None = None
     text: Sequence[str] = ()
+    codes: Sequence[str] | None = None
     decimal: str = ""
 
     def at(self, place: Location) -> ReadOptions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,14 @@ def read_table(place: str | os.PathLike[str] | Source, options: ReadOptions | No
     return replace(table, path=source, frame=with_missing(table.frame), splits=splits)
 
 
-def read_any(table: Any, name: str = "table", *, stream: bool = False) -> Table:
+def read_any(table: Any, name: str = "table", *, stream: bool = False, codes: Sequence[str] = ()) -> Table:
     """Reads a frame, a dict of columns, or a place; what is too large for memory in pieces, of which the first is read.
 
     Args:
         table: The table.
         name: What messages call a frame.
         stream: Whether to read in pieces even what would fit in memory.
+        codes: Columns whose numbers are names.
     """
     if not is_path(table):
         frame, kind = from_frame(table, name)
@@ -51,7 +53,7 @@ def read_any(table: Any, name: str = "table", *, stream: bool = False) -> Table:
     if not (is_many(place) or local_file(place).suffix.lower() == ".parquet"):
         if stream:
             raise InputError(f"{place}: only Parquet files are read in pieces")
-        return read_table(place)
+        return read_table(place, ReadOptions(codes=codes))
     rows = open_parquet(place)
     if stream or rows.rows * len(rows.columns) >= LARGE:
         return Table(place, next(rows.read(0, min(rows.rows, 1000))).frame, pieces=rows)

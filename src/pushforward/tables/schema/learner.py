@@ -125,6 +125,10 @@ class Learner:
             self.decisions.add(
                 name, "infinite values are treated as missing", "`drop_missing=True` leaves such rows out"
             )
+        if reading.dtype == "" and _are_days(x := present(values)):
+            self.decisions.add(
+                name, f"numbers such as {x[0]:.0f} are not read as dates", "written as 2020-03-04 they are"
+            )
         kind = kind_of(values, hints)
         return self._made(column, kind, reading.naming(kind.labels), values)
 
@@ -355,6 +359,13 @@ class Learner:
     def _leave(self, name: str, why: str, refusal: str = "") -> None:
         """Leaves a column out."""
         self.decisions.add(name, f"left out: {why}", "", refusal or f" {why}; leave it out with `columns=`")
+
+
+def _are_days(x: Numbers) -> bool:
+    """Whether numbers are all days of this century or the last, as 20200131."""
+    if x.min() < 19_000_101 or x.max() > 20_991_231 or (x % 1).any():
+        return False
+    return not pl.Series(x).cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False).null_count()
 
 
 def _plain_reading(column: pl.Series) -> Reading | None:
