@@ -32,7 +32,7 @@ from .schema.schema import Schema
 from .splits import HELD_OUT, fingerprint, held_out_order
 from .targets import describe_target
 
-QUESTIONS = 100  # whose calibration is remembered
+QUESTIONS = 100  # whose calibration, or draws, are remembered
 
 
 class TableModel(FittedDensity):

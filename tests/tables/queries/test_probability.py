@@ -82,6 +82,7 @@ TEXTS = [
     "x > 2 OR y < -1",
     "kind LIKE 'b%' AND (n < 2 OR n > 6)",
     "day - DATE '2024-01-01' > INTERVAL '99 days'",
+    "2 * (day - DATE '2024-01-01') > INTERVAL '9 days' * 22",
 ]
 
 

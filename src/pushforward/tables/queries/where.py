@@ -109,13 +109,18 @@ def _literals(condition: pl.Expr) -> Iterator[Any]:
 
 
 def _mixed(cells: pl.DataFrame, condition: pl.Expr) -> bool:
-    """Whether a condition puts a moment, or the time between two, beside a number."""
-    parts, found = condition.meta.pop(), set[str]()
-    for part in parts:
-        with contextlib.suppress(pl.exceptions.PolarsError):  # which is refused as a whole
-            dtype = cells.select(part.alias("part"))["part"].explode().dtype
-            found |= {"moment"} if dtype.is_temporal() else {"number"} if dtype.is_numeric() else set()
-    return len(found) == 2 or any(_mixed(cells, part) for part in parts)
+    """Whether a condition puts a moment, or the time between two, beside a number, unless it multiplies that time."""
+    parts = condition.meta.pop()
+    whole, *types = (_type_of(cells, each) for each in (condition, *parts))
+    both = any(each.is_temporal() for each in types) and any(each.is_numeric() for each in types)
+    return (both and whole != pl.Duration) or any(_mixed(cells, part) for part in parts)
+
+
+def _type_of(cells: pl.DataFrame, part: pl.Expr) -> pl.DataType:
+    """The type of what a part of a condition says of rows, or of the elements of its list."""
+    with contextlib.suppress(pl.exceptions.PolarsError):  # which is refused as a whole
+        return cells.select(part.alias("part"))["part"].explode().dtype
+    return pl.Null()
 
 
 def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | None) -> NDArray[np.bool_]:
