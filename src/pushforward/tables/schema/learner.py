@@ -203,11 +203,8 @@ class Learner:
         odd, bad = there & np.isnan(plain), there & np.isnan(values)
         signed = odd & ~bad
         marked = signed.sum() > 0.5 * there.sum()
-        codes = not column.str.contains(r"\.\d").any() or column.str.contains(ZEROS).any()
-        codes |= column.filter(pl.Series(there)).n_unique() > len(np.unique(plain[there]))  # as versions 1.1 and 1.10
-        if (codes and not odd.any() and column.name not in self.said.numbers) or not (
-            marked or odd.sum() <= 0.5 * there.sum()
-        ):
+        codes = not odd.any() and column.name not in self.said.numbers and _are_codes(column.filter(pl.Series(there)))
+        if codes or not (marked or odd.sum() <= 0.5 * there.sum()):
             return False
         others = column.filter(pl.Series(bad))
         in_units = marks.unit and others.str.contains(rf"\d|{re.escape(marks.unit)}").any()  # as 1TB among 16GB, or AWD
@@ -366,6 +363,14 @@ def _are_days(x: Numbers) -> bool:
     if x.min() < 19_000_101 or x.max() > 20_991_231 or (x % 1).any():
         return False
     return not pl.Series(x).cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False).null_count()
+
+
+def _are_codes(there: pl.Series) -> bool:
+    """Whether text of numbers is whole ones, begins with zeros, or has two texts of one, as versions 1.1 and 1.10."""
+    numbers = np.unique(as_numbers(there).view(np.int64))  # of which 0 and -0 are two
+    return bool(
+        not there.str.contains(r"\.\d").any() or there.str.contains(ZEROS).any() or there.n_unique() > len(numbers)
+    )
 
 
 def _plain_reading(column: pl.Series) -> Reading | None:
