@@ -279,6 +279,17 @@ def test_dates_times_and_codes_of_excel_are_such(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("above", [["Sales", None], [None, "Sales"], ["Sales", "of 2020"], [None], []], ids=str)
+def test_titles_above_the_names_of_a_sheet_are_left_out(tmp_path: Path, above: list[str | None]) -> None:
+    with xlsxwriter.Workbook(tmp_path / "t.xlsx") as book:
+        sheet = book.add_worksheet()
+        for row, cells in enumerate([*([cell] for cell in above), *[FRAME.columns, *FRAME.rows()]]):
+            sheet.write_row(row, 0, cells)
+    table = read_table(tmp_path / "t.xlsx")
+    assert table.frame.equals(FRAME)
+    assert bool(table.notes) == bool(above)
+
+
 def test_what_excel_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "t.xlsx").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "fastexcel", None)

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from ...errors import InputError, listed
+from .csv_dialect import PEEKED, is_number
 from .csv_rows import MISSING
 from .format import Format, ReadOptions
 from .table import Table
@@ -32,7 +33,10 @@ class Excel(Format):
         book = _book(path)
         chosen, notes = _chosen(book, path, options.sheet)
         with _without_warnings():
-            frame = book.load_sheet(chosen, schema_sample_rows=None).to_polars()
+            lead = _lead(book, chosen)
+            frame = book.load_sheet(chosen, header_row=lead, schema_sample_rows=None).to_polars()
+        if lead:
+            notes.append(f"{path.name}: the names of the columns are those of row {lead + 1}")
         return Table(path, _moments(_numbers(_without_index(frame, path, notes))), notes=tuple(notes))
 
     def write(self, rows: pl.LazyFrame, path: Path) -> None:
@@ -62,6 +66,14 @@ def _chosen(book: Any, path: Path, sheet: str | None) -> tuple[str, list[str]]:
         raise InputError(f"{path}: none of its sheets ({listed(names)}) has rows")
     note = f"{path.name}: the sheet {filled[0]!r} is read, of {listed(filled)}; `sheet=` takes another"
     return filled[0], [note] if len(filled) > 1 else []
+
+
+def _lead(book: Any, sheet: str) -> int:
+    """How many of the first rows are blank, or titles in the first cell of three or more, above a full row of names."""
+    start = book.load_sheet(sheet, header_row=None, skip_rows=0, n_rows=PEEKED, dtypes="string").to_polars()
+    lead = next((row for row, cells in enumerate(start.rows()) if any(cells[1:])), 0)
+    names = start.rows()[lead] if start.width > 2 else ()
+    return lead if names and all(names) and not any(map(is_number, names)) else 0
 
 
 def _without_index(frame: pl.DataFrame, path: Path, notes: list[str]) -> pl.DataFrame:
