@@ -54,9 +54,10 @@ from .splits import TableSplits, spread
 LONGER = 3  # times the density's steps, for a guide that fills holes for it
 FEW_STEPS, FEW_ROWS_A_STEP = 300, 8  # guide steps beside an average of densities: at least, or one per so many rows
 
-# Shares of a time limit: of all for figures; of the rest for a density beside its guide, or for a guide before it. Like
-# the search for a mixture, figures read some thousand rows, however many there are, for at most SLOWER times as long.
-FIGURES, BESIDE_GUIDE, GUIDE_FIRST, SLOWER = 0.15, 0.6, 0.4, 2.0
+# Shares of a time limit: of all for figures, and at most for the search for a mixture; of the rest for a density beside
+# its guide, or for a guide before it. Like the search, figures read some thousand rows, however many there are, for at
+# most SLOWER times as long.
+FIGURES, SEARCH, BESIDE_GUIDE, GUIDE_FIRST, SLOWER = 0.15, 0.2, 0.6, 0.4, 2.0
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ def _before_figures(task: Task, seek: bool) -> Task:
     flow has all of the time that is left."""
     if task.options.training.budget is None:
         return task
-    left, mixture = task.left, sought(task) if seek else None
+    left, mixture = task.left, sought(task.within(SEARCH)) if seek else None
     figures = max(FIGURES * task.left, SLOWER * (left - task.left))
     return replace(task, mixture=mixture, ends=task.ends - figures)
 

@@ -47,6 +47,7 @@ def test_a_mixture_is_found_again(
     seed: int, components: int, spread: float, length: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pushforward.tables.selection.candidate.OVERFITTING", 0)  # so that it is sought before the flow
+    monkeypatch.setattr("pushforward.tables.fit.SEARCH", 100.0)  # to its end
     x, log_prob = drawn(seed, components, spread)
     frame = pl.DataFrame({f"c{j}": column for j, column in enumerate(x.T)})
     model = pf.TableDensity(**length, queries=False, random_state=0).fit(frame[:ROWS])
@@ -81,6 +82,17 @@ def test_the_flow_has_all_time_but_that_of_the_search_before_it_and_of_figures_a
     with pytest.raises(Reached) as seconds:
         pf.TableDensity(budget=40.0, queries=queries).fit(pl.DataFrame({"x": x, "y": y}))
     assert seconds.value.args[0] == pytest.approx(share * (40 - search - figures))
+
+
+def test_a_search_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits, fit = [], GaussianMixture.fit
+    monkeypatch.setattr("pushforward.tables.selection.candidate.OVERFITTING", 0)
+    monkeypatch.setattr("pushforward.tables.selection.candidate.LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("pushforward.tables.fit.SEARCH", 0.0)
+    monkeypatch.setattr(GaussianMixture, "fit", lambda *args, **options: fits.append(1) or fit(*args, **options))
+    x, y = np.random.default_rng(0).normal(size=(2, 4000))
+    pf.TableDensity(budget=0.2, queries=False).fit(pl.DataFrame({"x": x, "y": y}))
+    assert len(fits) <= 2  # the first one tried, fitted to all rows if it is chosen
 
 
 def test_bounds_and_logarithms_are_kept_on_both_scales() -> None:

@@ -24,7 +24,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import product, takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -120,14 +120,16 @@ def may_be_mixture(task: Task) -> bool:
 
 @torch.no_grad()
 def sought(task: Task) -> Trial:
-    """The mixture after first transforms that is likely to be closest to the density of a table's numbers."""
+    """The mixture after first transforms that is likely to be closest to the density of a table's numbers, of those
+    that there is time to fit."""
     rows, generator = task.rows, torch.Generator().manual_seed(task.seed)
     train, judged = (_spread(part, rows.schema, generator) for part in (rows.train, rows.val[:JUDGED]))
-    tried = [trial for scale in _scales(rows.schema.numeric) for trial in _screened(scale, train, task.seed)]
+    trials = (trial for scale in _scales(rows.schema.numeric) for trial in _screened(scale, train, task.seed))
+    tried = [next(trials), *takewhile(lambda _: task.left > 0, trials)]
     best: dict[int, Trial] = {}  # one for each size
     for trial in sorted(tried, key=lambda trial: trial.judged(train[:SCREENED], judged), reverse=True):
         best.setdefault(len(trial.mixture.logits), trial)
-    finalists = [trial.fitted(train) for trial in list(best.values())[:FINALISTS]]
+    finalists = [trial.fitted(train) if task.left > 0 else trial for trial in list(best.values())[:FINALISTS]]
     return max(finalists, key=lambda trial: trial.judged(train, judged))
 
 
