@@ -87,7 +87,7 @@ def test_the_flow_has_all_time_but_that_of_the_search_before_it_and_of_figures_a
 def test_a_search_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     fits, fit = [], GaussianMixture.fit
     monkeypatch.setattr("pushforward.tables.selection.candidate.OVERFITTING", 0)
-    monkeypatch.setattr("pushforward.tables.selection.candidate.LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("pushforward.tables.selection.candidate.LEAST_SECONDS", 1e-9)
     monkeypatch.setattr("pushforward.tables.fit.SEARCH", 0.0)
     monkeypatch.setattr(GaussianMixture, "fit", lambda *args, **options: fits.append(1) or fit(*args, **options))
     x, y = np.random.default_rng(0).normal(size=(2, 4000))
