@@ -384,6 +384,20 @@ def test_one_client_may_hold_its_share_and_others_are_served(strict: tuple[str, 
         assert asked(strict, body=question)[0] == 200
 
 
+def test_an_endless_head_behind_a_long_request_is_not_read(strict: tuple[str, int]) -> None:
+    body = json.dumps({"n": 10_000, "given": {"x": 0.5, "group": "a"}})
+    head = f"{POST.replace('score', 'sample')}Content-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(strict, timeout=0.3) as one:
+        one.sendall(f"{head}{body}{POST}X-Long: ".encode())
+        started, sent = time.monotonic(), 0
+        with contextlib.suppress(OSError):
+            while time.monotonic() - started < 3:
+                sent += one.send(b"a" * 2**16)
+        assert sent < 20 * 2**20  # what the system's buffers hold at most
+        one.settimeout(30)
+        assert one.recv(4096).startswith(b"HTTP/1.1 200")
+
+
 def test_connections_that_would_be_another_protocol_keep_no_place(strict: tuple[str, int], question: Any) -> None:
     key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
     head = f"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n".encode()

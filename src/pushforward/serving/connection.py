@@ -100,10 +100,11 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: int, said: str) -> None:
         """Answers and closes the connection, whatever else the client sends; an earlier request is answered first."""
-        self._end()
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
+            self.flow.pause_reading()
             return
+        self._end()
         body = f'{{"detail": "{said}"}}'.encode()
         head = (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
