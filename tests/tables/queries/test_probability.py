@@ -440,3 +440,18 @@ def test_draws_far_from_the_training_rows_count_as_little_as_they_are_drawn(
     assert abs(value - (model.sample(10_000, random_state=5)["x"] > 1).mean()) < 4 * np.hypot(error, 0.004)
     monkeypatch.delattr("pushforward.tables.queries.probability.near_draws")  # the next question needs no others
     assert model.probability("x > 1 AND y > x") <= value
+
+
+def test_dates_that_are_text_have_an_order_only_where_it_is_that_of_time() -> None:
+    days = [dt.date(2020, 1, 1) + dt.timedelta(int(day)) for day in np.random.default_rng(0).integers(0, 900, 200)]
+    frame = pl.DataFrame(
+        {name: [day.strftime(form) for day in days] for name, form in (("a", "%d.%m.%Y"), ("b", "%Y-%m-%d"))}
+    )
+    model = pf.TableDensity("maf", steps=5, layers=1, queries=False, relations="none").fit(frame)
+    for text in ("a > '01.06.2021'", "b > '2021-06-01' AND NOT '01.06.2021' >= a"):
+        with pytest.raises(InputError) as caught:
+            model.probability(text)
+        assert caught.value.argument == "where"
+    asked = ("DATE(a, '%d.%m.%Y') > DATE '2021-06-01'", "a = '01.06.2021' OR b > '2021-06-01'")
+    for probability in map(model.probability, asked):
+        assert 0.2 < probability < 0.8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -67,6 +68,8 @@ class Where:
         _check_names(schema, names, argument, called, text)
         if not names:
             raise InputError("names no column", argument, text)
+        for each in schema.fields:
+            _check_order(each, whole, argument, text)
         found = cls(Region({}))
         cells = schema.decode(torch.empty(0, len(schema.columns)))
         if _mixed(cells, whole):
@@ -90,6 +93,18 @@ class Where:
         for expression in self.rest:
             held &= judged(frame, expression, "where", None)
         return held
+
+
+def _check_order(column: Column, condition: pl.Expr, argument: str, text: str) -> None:
+    """Refuses to put text in an order that is not that of the dates or times that it writes."""
+    name, form = f'\\(col\\("{re.escape(column.name)}"\\)\\)', column.reading.form
+    if (
+        form
+        and ("%-" in form or form[:2] not in ("%Y", "%H"))
+        and re.search(f"{name} [<>]|[<>]=? {name}", str(condition))
+    ):
+        mend = f"DATE({column.name}, '{form.replace('%-', '%')}') > DATE '2024-01-31'"
+        raise InputError(f"text in the form {form} is not in the order of time; write {mend}", argument, text)
 
 
 def _conjuncts(condition: pl.Expr) -> list[pl.Expr]:
