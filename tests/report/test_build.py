@@ -242,8 +242,8 @@ def test_a_model_without_latents_has_no_section_about_them(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"columns": ["a"]}, "data has shape .* columns has 1 names"),
-        ({"data": torch.zeros(0, 2)}, "data has shape"),
+        ({"columns": ["a"]}, "data has shape .* expected .n, 1., as columns"),
+        ({"data": torch.zeros(0, 2)}, "data has shape .* with n >= 1"),
         ({"data": torch.full((3, 2), math.nan)}, "data has 3 rows with NaN"),
         ({"data": torch.zeros(2)}, "data must be floating-point rows"),
         ({"context": torch.zeros(2, 1)}, "context has shape"),
@@ -255,3 +255,8 @@ def test_arguments_that_do_not_fit_are_named_and_nothing_is_written(tmp_path, ch
     with pytest.raises(ValueError, match=says):
         write_report(tmp_path / "r.html", pf.maf(2), **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_contexts_may_be_whole_numbers(tmp_path) -> None:
+    flow, context = pf.nsf(2, context=1, layers=1, hidden=(4,)), torch.arange(20)[:, None] % 2
+    write_report(tmp_path / "report.html", flow, torch.randn(20, 2), columns=["a", "b"], context=context, samples=50)

@@ -93,9 +93,12 @@ def _plain(names: Sequence[str], rows: Tensor) -> Schema:
 
 
 def _rows(flow: Density, values: Any, context: Any, name: str, columns: Sequence[str]) -> Rows:
-    rows = check_rows(flow, torch.as_tensor(values).double(), context, name=name).to(torch.device("cpu"))
+    x, given = (None if part is None else torch.as_tensor(part).double() for part in (values, context))
+    rows = check_rows(flow, x, given, name=name).to(torch.device("cpu"))
     if len(rows) == 0 or rows.x.shape[1] != len(columns):
-        raise ValueError(f"{name} has shape {tuple(rows.x.shape)}, but columns has {len(columns)} names")
+        raise ValueError(
+            f"{name} has shape {tuple(rows.x.shape)}, expected (n, {len(columns)}), as columns, with n >= 1"
+        )
     return rows
 
 
