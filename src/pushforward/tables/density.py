@@ -42,6 +42,7 @@ from .queries.known import Known
 from .queries.outliers import LEVEL, outliers, outliers_file
 from .queries.predict import PredictionKind, predict, predict_file, probabilities, quantiles
 from .queries.probability import ask, probability, said_of
+from .queries.query import Query
 from .queries.sample import draw, sample_file
 from .queries.score import Scoring
 from .queries.score_file import follow, score_file
@@ -296,16 +297,16 @@ class TableDensity(TableModel):
             InputError: a column is missing, or holds something else than in training.
         """
         frame, given = self._rows(table), [given] if isinstance(given, str) else given
-        scoring = Scoring(self, given=given)
-        scoring.check(frame.columns)
-        query = scoring.query(Piece(frame, SOURCE))
+        if given:
+            Scoring(self, given=given).check(frame.columns)
+        query = Query.of(self, Piece(frame, SOURCE), given)
         answer = query.answer(self)
         self._tell(query.notes)
         return (answer.value.numpy(), answer.error.numpy()) if errors else answer.value.numpy()
 
     def _tell(self, notes: Sequence[str]) -> None:
         """Adds to ``notes_`` what was decided."""
-        self.notes_ += [note for note in notes if note not in self.notes_]
+        self.notes_[:] = dict.fromkeys([*self.notes_, *notes])
 
     def _table(self, table: Any) -> Table:
         """A frame, or a file read as the one that was fitted."""
@@ -347,7 +348,8 @@ class TableDensity(TableModel):
         seed = self.seed if random_state is None else random_state
         known = Known.of(self, given)
         rows = draw(self, n, known, seed)
-        self._tell(known.notes)
+        if known.notes:
+            self._tell(known.notes)
         return to_frame(rows, self.facts.get("frame", "polars"))
 
     def probability(self, where: Any, given: Any = None, errors: bool = False) -> Any:

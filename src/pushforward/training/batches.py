@@ -32,8 +32,8 @@ class Rows:
         return len(self.x)
 
     def __getitem__(self, index: Any) -> Rows:
-        context, weights = [None if part is None else part[index] for part in (self.context, self.weights)]
-        return Rows(self.x[index], context, weights)
+        context = None if self.context is None else self.context[index]
+        return Rows(self.x[index], context, None if self.weights is None else self.weights[index])
 
     @staticmethod
     def stacked(parts: Sequence[Rows]) -> Rows:

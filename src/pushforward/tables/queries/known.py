@@ -87,8 +87,9 @@ class Known:
         cls, model: TableModel, cells: pl.DataFrame, wheres: tuple[Where, ...], one: bool, said: str | None = None
     ) -> Known:
         schema = model.schema
-        if any(where.region.empty for where in wheres):
-            raise InputError("no row can be so", "given", said)
+        for where in wheres:
+            if where.region.empty:
+                raise InputError("no row can be so", "given", said)
         if cells.width or schema.given:
             check_known(model, cells.columns)
         n = cells.height if cells.width else 1

@@ -344,7 +344,7 @@ def near_draws(
     model: TableModel, rows: Rows, generator: torch.Generator, temperature: float = 1.0, rounds: int = ROUNDS
 ) -> Tensor:
     """A draw for the context of each row, ``(n, features)``; draws far from the training rows are drawn again."""
-    shape, context = ((len(rows),), None) if rows.context is None else ((), rows.context.to(model.device))
+    shape, context = (rows.x.shape[:1], None) if rows.context is None else ((), rows.context.to(model.device))
     x = model.density.sample(shape, context, generator=generator, temperature=temperature)
     far = (model.schema.far(x) | ~x.isfinite().all(1).cpu()).nonzero()[:, 0]
     if rounds and len(far):

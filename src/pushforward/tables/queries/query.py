@@ -85,7 +85,8 @@ class Query:
             seed: Seed of these points, and of draws from the guide; by default the model's.
         """
         samples, seed = samples or model.samples, model.seed if seed is None else seed
-        rows, about = self.rows, (~self.given & ~model.schema.missingness.unknown(self.rows.x)).any(1)
+        rows, holes = self.rows, self.rows.x.isnan()
+        about = (~self.given & ~(model.schema.missingness.unknown(rows.x) if holes.any() else holes)).any(1)
         if not about.any():
             return Answer.joined(len(about), [])
         some = rows if about.all() else rows[about]
@@ -226,7 +227,8 @@ def _among_values(model: TableModel, rows: Rows, j: int, samples: int, seed: int
 
 def marginal(model: TableModel, rows: Rows, samples: int, seed: int, alike: int | None = None) -> Answer:
     """log p(the entries of each row that have a value | context): by the joint if none is unknown, or by the guide."""
-    holed, device = model.schema.missingness.hidden(rows.x).any(1), model.density.device
+    holes, device = rows.x.isnan(), model.density.device
+    holed = (model.schema.missingness.hidden(rows.x) if holes.any() else holes).any(1)
     rows = rows if rows.x.device == device else rows.to(device)
     if model.guided is None or not holed.any():
         found = _by_joint(model, rows, samples, seed, alike)

@@ -56,9 +56,10 @@ def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float
     """The same rows as encoded, ``(len(known), n, features)``; NaN given a category that no training row had."""
     if not known.nothing:
         return torch.cat([_drawn_given(model, n, some, seed + row) for row, some in enumerate(known.apart())])
-    generator, each = torch.Generator(model.device).manual_seed(seed), torch.arange(len(known)).repeat_interleave(n)
+    generator, count = torch.Generator(model.device).manual_seed(seed), len(known.rows.x)
+    each = torch.arange(count).repeat_interleave(n)
     x = torch.cat([near_draws(model, known.rows[some], generator, temperature) for some in each.split(BATCH)])
-    x = model.schema.missingness.drawn(x, generator).view(len(known), n, x.shape[1])
+    x = model.schema.missingness.drawn(x, generator).view(count, n, x.shape[1])
     return x.masked_fill(known.strange[:, None, None].to(x.device), torch.nan)
 
 
