@@ -85,8 +85,8 @@ class Query:
             seed: Seed of these points, and of draws from the guide; by default the model's.
         """
         samples, seed = samples or model.samples, model.seed if seed is None else seed
-        rows, holes = self.rows, self.rows.x.isnan()
-        about = (~self.given & ~(model.schema.missingness.unknown(rows.x) if holes.any() else holes)).any(1)
+        rows = self.rows
+        about = (~self.given & ~_among_holes(rows.x, model.schema.missingness.unknown)).any(1)
         if not about.any():
             return Answer.joined(len(about), [])
         some = rows if about.all() else rows[about]
@@ -225,10 +225,15 @@ def _among_values(model: TableModel, rows: Rows, j: int, samples: int, seed: int
     return Answer(value, error, each.effective.view(len(values), -1).amin(0))
 
 
+def _among_holes(x: Tensor, which: Callable[[Tensor], Tensor]) -> Tensor:
+    """Which entries without a value are so; where all have one, none is asked about."""
+    holes = x.isnan()
+    return which(x) if holes.any() else holes
+
+
 def marginal(model: TableModel, rows: Rows, samples: int, seed: int, alike: int | None = None) -> Answer:
     """log p(the entries of each row that have a value | context): by the joint if none is unknown, or by the guide."""
-    holes, device = rows.x.isnan(), model.density.device
-    holed = (model.schema.missingness.hidden(rows.x) if holes.any() else holes).any(1)
+    holed, device = _among_holes(rows.x, model.schema.missingness.hidden).any(1), model.density.device
     rows = rows if rows.x.device == device else rows.to(device)
     if model.guided is None or not holed.any():
         found = _by_joint(model, rows, samples, seed, alike)
