@@ -56,6 +56,18 @@ def asked(server: tuple[str, int], path: str = "/score", body: Any = None, **hea
         return answer.status, json.loads(answer.read())
 
 
+def answered(one: socket.socket) -> http.client.HTTPResponse:
+    """The next answer on a connection."""
+    answer = http.client.HTTPResponse(one)
+    answer.begin()
+    return answer
+
+
+def all_of(one: socket.socket) -> bytes:
+    """All that comes on a connection until it ends."""
+    return b"".join(iter(lambda: one.recv(4096), b""))
+
+
 @pytest.fixture(scope="module")
 def question() -> dict[str, Any]:
     return {"rows": [{"x": 0.5, "group": "a"}]}
@@ -69,9 +81,7 @@ def test_heads_that_stop_are_closed_in_time_and_others_are_served(server: tuple[
     started = time.monotonic()
     assert asked(server, body=question)[0] == 200
     for place, one in enumerate(sockets):
-        said = b""
-        while part := one.recv(4096):
-            said += part
+        said = all_of(one)
         assert said.startswith(b"HTTP/1.1 408"), (stops[place % len(stops)], said)
         one.close()
     assert time.monotonic() - started < 8
@@ -80,9 +90,7 @@ def test_heads_that_stop_are_closed_in_time_and_others_are_served(server: tuple[
 def test_a_second_head_that_stops_on_an_open_connection_is_closed_too(server: tuple[str, int]) -> None:
     with socket.create_connection(server, timeout=10) as one:
         one.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hea")
-        said = b""
-        while part := one.recv(4096):
-            said += part
+        said = all_of(one)
     assert said.startswith(b"HTTP/1.1 200")
     assert said.count(b"HTTP/1.1") == 2
     assert b"HTTP/1.1 408" in said
@@ -93,8 +101,7 @@ def test_slow_and_broken_requests_end(server: tuple[str, int], question: Any) ->
     for said, status in ((slow, 408), ("NONSENSE\r\n\r\n", 400)):
         with socket.create_connection(server, timeout=10) as one:
             one.sendall(said.encode())
-            answer = http.client.HTTPResponse(one)
-            answer.begin()
+            answer = answered(one)
             assert answer.status == status
         socket.create_connection(server).close()
     assert asked(server, body=question)[0] == 200
@@ -124,8 +131,7 @@ def test_an_answer_that_is_not_read_is_dropped_in_time(server: tuple[str, int], 
         one.connect(server)
         one.sendall(f"{head}{body}".encode())
         time.sleep(4)
-        answer = http.client.HTTPResponse(one)
-        answer.begin()
+        answer = answered(one)
         assert answer.status == 200
         with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
             answer.read()
@@ -138,8 +144,7 @@ def test_large_bodies_behind_one_another_are_not_taken_for_heads(server: tuple[s
     with socket.create_connection(server, timeout=30) as one:
         one.sendall((head + body) * 2)
         for _ in range(2):
-            answer = http.client.HTTPResponse(one)
-            answer.begin()
+            answer = answered(one)
             assert (answer.status, len(json.loads(answer.read())["log_density"])) == (200, 1)
 
 
@@ -148,7 +153,7 @@ def test_few_requests_are_read_ahead_and_none_after_a_refusal(server: tuple[str,
     with socket.create_connection(server, timeout=10) as one, contextlib.suppress(ConnectionResetError):
         one.sendall(f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n".encode() * 200)
         said = b""
-        while part := one.recv(4096):
+        while part := one.recv(4096):  # of what came before a reset
             said += part
     assert 1 <= said.count(b"HTTP/1.1") <= most
 
@@ -156,8 +161,7 @@ def test_few_requests_are_read_ahead_and_none_after_a_refusal(server: tuple[str,
 def test_nothing_more_is_read_of_a_body_that_is_refused(server: tuple[str, int]) -> None:
     with socket.create_connection(server, timeout=10) as one:
         one.sendall(f"{POST}Content-Length: {2**30}\r\n\r\n".encode())
-        answer = http.client.HTTPResponse(one)
-        answer.begin()
+        answer = answered(one)
         assert answer.status == 401
         sent = 0
         with contextlib.suppress(ConnectionError):
@@ -171,20 +175,17 @@ def test_a_request_in_pieces_behind_another_is_answered(server: tuple[str, int],
     head = f"{POST}Authorization: Bearer open-sesame\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection(server, timeout=10) as one:
         one.sendall(head + body + head + body[:5])
-        answer = http.client.HTTPResponse(one)
-        answer.begin()
+        answer = answered(one)
         first = answer.read()
         one.sendall(body[5:])
-        answer = http.client.HTTPResponse(one)
-        answer.begin()
+        answer = answered(one)
         assert (answer.status, answer.read()) == (200, first)
 
 
 def test_a_connection_whose_body_was_refused_says_that_it_ends(server: tuple[str, int]) -> None:
     with socket.create_connection(server, timeout=10) as one:
         one.sendall(f"{POST}Content-Length: 9\r\n\r\n".encode())
-        answer = http.client.HTTPResponse(one)
-        answer.begin()
+        answer = answered(one)
         assert answer.status == 401
         answer.read()
         one.settimeout(0.9 * LINGER)
@@ -198,8 +199,7 @@ def test_bodies_wait_for_those_that_their_client_sent_before(server: tuple[str, 
     def status(_: int) -> int:
         with socket.create_connection(server, timeout=30) as one:
             one.sendall(head + body)
-            answer = http.client.HTTPResponse(one)
-            answer.begin()
+            answer = answered(one)
             return answer.status
 
     with ThreadPoolExecutor(8) as pool:
