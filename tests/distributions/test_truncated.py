@@ -7,8 +7,7 @@ import math
 import torch
 
 import pushforward as pf
-from pushforward.distributions.truncated import Truncated, truncated
-from pushforward.numerics.in_order import InOrder
+from pushforward.distributions.truncated import InOrder, Truncated, truncated
 
 
 def normal(features: int = 2) -> pf.Flow:

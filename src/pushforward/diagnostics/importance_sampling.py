@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..distributions.flow import Flow
 from ..numerics.pareto import khat
-from ..numerics.sequential import effective
+from ..numerics.sequential import effective, resampled
 from ..objectives.forms import as_target
 from ..objectives.target import evaluate
 from ..objectives.user_target import LogDensity, UserTarget, place, told
@@ -183,11 +183,9 @@ def _verdict(n: int, ess: float, k: float, missed: float, unseen: float) -> tupl
 
 
 def systematic(log_weights: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
-    """n indices in proportion to the weights, ascending, by systematic resampling."""
-    cumulative = log_weights.double().softmax(0).cumsum(0)
-    start = torch.rand((), generator=generator, dtype=cumulative.dtype, device=cumulative.device)
-    points = (torch.arange(n, dtype=cumulative.dtype, device=cumulative.device) + start) / n
-    return torch.searchsorted(cumulative, points).clamp(max=len(log_weights) - 1)
+    """n indices in proportion to the weights, by systematic resampling."""
+    start = torch.rand(1, generator=generator, dtype=torch.float64, device=log_weights.device)
+    return resampled(log_weights.double()[:, None], start, n)[:, 0]
 
 
 def bits_per_dim(log_prob: Tensor, shape: Sequence[int], levels: int = 256) -> Tensor:

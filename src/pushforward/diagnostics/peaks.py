@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..numerics.annealing import with_slope
 from ..transforms.base import Transform
 
 Height = Callable[[Tensor], Tensor]
@@ -83,11 +84,8 @@ def in_noise(log_density: Height, transform: Transform) -> Height:
 
 def slopes(height: Height, z: Tensor) -> tuple[Tensor, Tensor]:
     """The gradient of every row, 0 if there is none, and whether its height is finite."""
-    with torch.enable_grad():
-        z = z.detach().requires_grad_()
-        value = height(z)
-        (gradient,) = torch.autograd.grad(value.nan_to_num(0.0, 0.0, 0.0).sum(), z)
-    return gradient.nan_to_num(0.0, 0.0, 0.0), value.detach().isfinite()
+    value, gradient = with_slope(height, z)
+    return gradient, value.isfinite()
 
 
 def climb(height: Height, z: Tensor, reach: Tensor | float, steps: int = 200, seconds: float = math.inf) -> Tensor:

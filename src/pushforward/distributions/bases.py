@@ -15,9 +15,9 @@ from torch.distributions import Distribution, constraints
 
 from ..errors import at_least_one
 from ..nets.mlp import MLP
-from ..numerics import heavy
 from ..numerics.logs import HALF_LOG_2PI
 from ..numerics.matrices import triangle
+from ..numerics.tails import student_t
 from ..numerics.torch_internals import standard_gamma
 from ..transforms.domain import in_blocks, on_events
 from .base import Density, Generator, base_draw, base_log_prob
@@ -182,7 +182,7 @@ class StudentT(Independent):
 
     def log_density(self, x: Tensor, params: Tensor) -> Tensor:
         loc, log_scale, log_df = params
-        return heavy.student_t((x - loc) * (-log_scale).exp(), (self.log_df + log_df).exp()) - log_scale
+        return student_t((x - loc) * (-log_scale).exp(), (self.log_df + log_df).exp()) - log_scale
 
     def closed_form(self, context: Tensor | None = None) -> Distribution:
         """The same as one of PyTorch's."""

@@ -251,9 +251,8 @@ class Flow(Density):
 
     def _map(self, t: float | Tensor | None, like: Tensor) -> Transform:
         transform = self.transform if t is None else self.transform.at(t)
-        return (
-            transform if isinstance(transform, Compose) else plan((transform,), like)[0]
-        )  # a composition does its own planning
+        # a composition does its own planning
+        return transform if isinstance(transform, Compose) else plan((transform,), like)[0]
 
     def _noise(
         self, shape: int | Sequence[int], context: Tensor | None, generator: Generator, temperature: float

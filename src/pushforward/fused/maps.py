@@ -171,7 +171,7 @@ class SplineMap(NamedTuple):
         return SplineMoving(self, outputs, inverse)
 
     def plain(self, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        return (plain_spline.inverse if inverse else plain_spline.forward)(x, params, self.bound, self.floor)
+        return plain_spline.rational_quadratic(x, params, self.bound, inverse, self.floor)
 
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
         if z.numel() <= FEW and z.device.type == "cpu" and self._solve_numbers(z, params, out):

@@ -32,10 +32,10 @@ class Network:
     """The input ``x``, the activations and the masked weights of one network for n events.
 
     Parameters are given as weights ``(out, in)`` and biases in turn; the first bias may be ``(units, n)``, one per
-    event.
+    event. With ``keeps`` there is memory for the gradients of the activations, too.
     """
 
-    def __init__(self, shape: Shape, like: Tensor, n: int) -> None:
+    def __init__(self, shape: Shape, like: Tensor, n: int, keeps: bool) -> None:
         self.layers, self.masked, self.residual, self.straight = shape
         self.x = like.new_empty(self.layers[0].columns, n)
         self.hidden = [like.new_empty(pattern.rows, n) for pattern in self.layers[:-1]]
@@ -53,9 +53,10 @@ class Network:
         plain = {*even, len(self.layers) - 1}  # the layers after which nothing is rectified at once
         self.sums = [torch.add if k in plain else rectified_sum(like) for k in range(len(self.layers))]
         self.engines = [engine(size, like) for size in sizes]
-        self._gradients: _Gradients | None = None
+        self.grads = [torch.zeros_like(h) for h in self.hidden if keeps]  # units that no step reads stay at 0
+        self.grad_parts = [by_step(pattern, h) for pattern, h in zip(self.layers, self.grads, strict=False)]
         apart = [h for h, below in zip(self.rectified, self.hidden, strict=True) if h is not below]
-        self.nbytes = nbytes([self.x, *self.hidden, *apart, *self.weights])
+        self.nbytes = nbytes([self.x, *self.hidden, *apart, *self.weights, *self.grads])
 
     def run(self, params: Sequence[Tensor], out: Tensor) -> None:
         """Writes the network's outputs for ``self.x`` into ``out``."""
@@ -64,7 +65,9 @@ class Network:
         for k, (reads, parts, add) in enumerate(zip(self.reads, places, self.sums, strict=True)):
             product, bias = self.engines[k].product, params[2 * k + 1]
             biases = by_step(self.layers[k], bias if bias.dim() == 2 else bias.unsqueeze(1))
-            for weight, read, part, own in zip(self._load(k, params[2 * k]), reads, parts, biases, strict=True):
+            if self.masked:
+                torch.mul(params[2 * k], self.masks[k], out=self.weights[k])
+            for weight, read, part, own in zip(self._loaded(k, params[2 * k]), reads, parts, biases, strict=True):
                 add(product(weight, read, out=part), own, out=part)
             if self.residual and k % 2 == 0 and k < len(self.hidden):
                 h = self.hidden[k]
@@ -73,12 +76,6 @@ class Network:
                     torch.clamp_min(h, 0, out=self.rectified[k])
                 else:
                     h.mul_(STRAIGHT)
-
-    def _load(self, k: int, weight: Tensor) -> list[Tensor]:
-        """The blocks of a weight, masked."""
-        if self.masked:
-            torch.mul(weight, self.masks[k], out=self.weights[k])
-        return self._loaded(k, weight)
 
     def vjp(
         self, grad: Tensor, params: Sequence[Tensor], needed: Sequence[bool], into: Tensor | None
@@ -91,9 +88,6 @@ class Network:
             needed: Whether each parameter needs a gradient.
             into: Where to add the gradient of x, if needed.
         """
-        if self._gradients is None:
-            self._gradients = _Gradients(self)
-        below = self._gradients
         grads: list[Tensor | None] = [None] * len(params)
         stream, parts = None, by_step(self.layers[-1], grad)
         for k in range(len(self.layers) - 1, -1, -1):
@@ -102,17 +96,20 @@ class Network:
                 grads[2 * k] = self._weight_grad(k, weight, parts)
             if needed[2 * k + 1]:
                 grads[2 * k + 1] = grad.clone() if bias.dim() == 2 else grad.sum(1)
+            steps = list(zip(self._loaded(k, weight), parts, strict=True))
             if k == 0:
                 if into is not None:
-                    self._add_input_grad(weight, parts, into)
+                    self._add_input_grads(0, steps, into)
                 break
-            read, out = self.reads[k][-1], below.read[k - 1]
-            found = self._input_grad(k, weight, parts, out)
+            (block, part), read = steps.pop(), self.reads[k][-1]  # the last step reads all that any does
+            out = self.grads[k - 1][: len(read)]
+            found = self.engines[k].product(block.t(), part, out=out)  # in ``out`` or in new memory
+            self._add_input_grads(k, steps, found)
             if k != self.straight:
                 torch.ops.aten.threshold_backward.grad_input(found, read, 0, grad_input=out)
             else:
                 torch.mul(found, STRAIGHT, out=out)
-            grad, parts = below.hidden[k - 1], below.parts[k - 1]
+            grad, parts = self.grads[k - 1], self.grad_parts[k - 1]
             if self.residual and k % 2 == 1:  # the branch's gradient rejoins the stream
                 stream = grad = grad if stream is None else grad.add_(stream)
         return grads
@@ -126,35 +123,15 @@ class Network:
             by.mm(part, read.t(), out=block)
         return found.mul_(self.masks[k]) if self.masked else found
 
-    def _input_grad(self, k: int, weight: Tensor, parts: Sequence[Tensor], out: Tensor) -> Tensor:
-        """Wᵀ grad, for the units that a step reads, in ``out`` or in new memory; the last step reads them all."""
-        *others, (block, part) = zip(self._loaded(k, weight), parts, strict=True)
-        found = self.engines[k].product(block.t(), part, out=out)
-        for block, part in others:
+    def _add_input_grads(self, k: int, steps: Sequence[tuple[Tensor, Tensor]], into: Tensor) -> None:
+        """Adds Wᵀ grad for the blocks of some steps and their gradients."""
+        for block, part in steps:
             if block.shape[1]:
-                self.engines[k].add(found[: block.shape[1]], block.t(), part)
-        return found
-
-    def _add_input_grad(self, weight: Tensor, parts: Sequence[Tensor], into: Tensor) -> None:
-        for block, part in zip(self._loaded(0, weight), parts, strict=True):
-            if block.shape[1]:
-                self.engines[0].add(into[: block.shape[1]], block.t(), part)
+                self.engines[k].add(into[: block.shape[1]], block.t(), part)
 
     def _loaded(self, k: int, weight: Tensor) -> list[Tensor]:
         """The blocks of a weight as :meth:`run` left them."""
         return self.blocks[k] if self.masked else blocks(self.layers[k], weight)
-
-
-class _Gradients:
-    """Memory for the gradients of a network's activations."""
-
-    def __init__(self, of: Network) -> None:
-        with torch.inference_mode(False), torch.no_grad():
-            self.hidden = [torch.zeros_like(h) for h in of.hidden]  # units that no step reads stay at 0
-        self.parts = [by_step(pattern, h) for pattern, h in zip(of.layers, self.hidden, strict=False)]
-        widest = [pattern.steps[-1].columns for pattern in of.layers[1:]]
-        self.read = [h[:columns] for columns, h in zip(widest, self.hidden, strict=True)]
-        of.nbytes += nbytes(self.hidden)
 
 
 def nbytes(tensors: Iterable[Tensor]) -> int:

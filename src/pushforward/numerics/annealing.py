@@ -40,15 +40,8 @@ class Path:
 
     def at(self, x: Tensor) -> Point:
         """Both log-densities of points and their gradients; NaN counts as -infinity with gradient 0."""
-        values, slopes = [], []
-        for log_density in (self.log_a, self.log_b):
-            with torch.enable_grad():
-                here = x.detach().requires_grad_()
-                value = log_density(here)
-                (slope,) = torch.autograd.grad(value.nan_to_num(0.0, 0.0, 0.0).sum(), here)
-            values.append(torch.where(value < math.inf, value, -math.inf).detach())
-            slopes.append(slope.nan_to_num(0.0, 0.0, 0.0))
-        return Point(x.detach(), *values, *slopes)
+        values, slopes = zip(*(with_slope(log_density, x) for log_density in (self.log_a, self.log_b)), strict=True)
+        return Point(x.detach(), *(torch.where(value < math.inf, value, -math.inf) for value in values), *slopes)
 
     def hamiltonian(self, point: Point, shares: tuple[Tensor, Tensor], size: Tensor) -> tuple[Point, Tensor]:
         r"""One Hamiltonian Monte Carlo step, with identity mass matrix.
@@ -94,6 +87,15 @@ def _height(point: Point, share_a: Tensor, share_b: Tensor) -> Tensor:
     """share_a · a + share_b · b, -infinity where either is, ``(*batch,)``."""
     value = share_a * point.a.clamp_min(-1e30) + share_b * point.b.clamp_min(-1e30)
     return torch.where(point.a.isinf() | point.b.isinf(), -math.inf, value)
+
+
+def with_slope(log_density: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The log-densities of points, and their gradients, 0 where there is none."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        value = log_density(x)
+        (slope,) = torch.autograd.grad(value.nan_to_num(0.0, 0.0, 0.0).sum(), x)
+    return value.detach(), slope.nan_to_num(0.0, 0.0, 0.0)
 
 
 State = TypeVar("State", bound=tuple[Tensor, ...])

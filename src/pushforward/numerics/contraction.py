@@ -172,7 +172,8 @@ def invert_contraction(g: Callable[[Tensor], Contraction], z: Tensor, kappa: flo
     x, at = z, g(z)
     excess, size = _residual(x, at, z)
     for _ in range(min(most, 30) if traced and newton else most):
-        following = x - _newton(at, excess) if newton else x - excess
+        step = (inverse_plus_identity(at.jacobian()) @ excess.unsqueeze(-1)).squeeze(-1) if newton else excess
+        following = x - step
         at = g(following)
         beyond, reached = _residual(following, at, z)
         worse = reached > kappa * size if newton else torch.zeros_like(size, dtype=torch.bool)
@@ -186,10 +187,6 @@ def invert_contraction(g: Callable[[Tensor], Contraction], z: Tensor, kappa: flo
         if not traced and not bool(going.any()):
             break
     return torch.where(size <= LOOSE * unit, x, torch.nan)
-
-
-def _newton(at: Contraction, excess: Tensor) -> Tensor:
-    return (inverse_plus_identity(at.jacobian()) @ excess.unsqueeze(-1)).squeeze(-1)
 
 
 def _residual(x: Tensor, at: Contraction, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from . import roots
-from .spline import FLOOR, MIN_SLOPE, bin_inverse, bin_map, bin_of, positive, shares
+from .spline import FLOOR, MIN_SLOPE, bin_of, positive, rational, shares
 
 CUBIC_END = -math.log(2)  # three times the sigmoid of this is 1, the slope of the identity
 
@@ -109,7 +109,7 @@ def free(x: Tensor, params: Tensor, bound: float, inverse: bool, floor: float = 
     bins = len(params) // 3
     raw, slopes = params[: 2 * bins].unflatten(0, (2, bins)), positive(params[2 * bins :])
     within = x.clamp(-bound, bound)
-    y, log_slope = _rational(within, raw, slopes, bound, floor, inverse)
+    y, log_slope = rational(within, raw, slopes, bound, floor, inverse)
     end = torch.where(x < 0, slopes[0], slopes[-1])  # exactly: both directions must use the very same slope
     beyond = (x - within) / end if inverse else (x - within) * end
     log_end = -end.log() if inverse else end.log()
@@ -123,25 +123,15 @@ def circular(x: Tensor, params: Tensor, bound: float, inverse: bool, floor: floa
     raw, slopes, turn = params[: 2 * bins].unflatten(0, (2, bins)), positive(params[2 * bins : -1]), params[-1]
     slopes = torch.cat([slopes, slopes[:1]])
     if inverse:
-        y, log_slope = _rational(wrapped(x, bound), raw, slopes, bound, floor, True)
+        y, log_slope = rational(wrapped(x, bound), raw, slopes, bound, floor, True)
         return wrapped(y - turn, bound), log_slope
-    y, log_slope = _rational(wrapped(x + turn, bound), raw, slopes, bound, floor, False)
+    y, log_slope = rational(wrapped(x + turn, bound), raw, slopes, bound, floor, False)
     return y.clamp(-bound, bound), log_slope  # rounding must not leave the circle's interval
 
 
 def wrapped(x: Tensor, bound: float) -> Tensor:
     """The point of [-bound, bound) at x on the circle."""
     return (x + bound).remainder(2 * bound) - bound
-
-
-def _rational(
-    v: Tensor, raw: Tensor, slopes: Tensor, bound: float, floor: float, inverse: bool
-) -> tuple[Tensor, Tensor]:
-    left, width, bottom, height, d0, d1 = bin_of(v, raw, slopes, bound, int(inverse), floor)
-    if inverse:
-        x, log_slope, _ = bin_inverse(v, left, width, bottom, height, d0, d1)
-        return x, log_slope
-    return bin_map((v - left) / width, width, bottom, height, d0, d1)
 
 
 def linear_tails(

@@ -24,26 +24,29 @@ from torch import Tensor
 MIN_SLOPE = 1e-3
 SLOPE_SHIFT = math.log(math.expm1(1 - MIN_SLOPE))  # softplus(SLOPE_SHIFT) + MIN_SLOPE = 1: zero parameters give slope 1
 
-
 FLOOR = 1e-2  # of the width of a bin, and of its height unless another is given, relative to those of equal bins
 
 
-def forward(x: Tensor, params: Tensor, bound: float, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
-    """y and log dy/dx, both of the shape of x; ``params`` is ``(3K - 1, *x.shape)``."""
+def rational_quadratic(
+    x: Tensor, params: Tensor, bound: float, inverse: bool, floor: float = FLOOR
+) -> tuple[Tensor, Tensor]:
+    """The spline or its inverse, with its log-slope, of the shape of x; ``params`` is ``(3K - 1, *x.shape)``."""
+    bins, ones = (len(params) + 1) // 3, torch.ones_like(x).unsqueeze(0)
+    slopes = torch.cat([ones, positive(params[2 * bins :]), ones])  # the tails have slope 1
     inside = x.abs() < bound
     clamped = x.clamp(-bound, bound)  # clamp, compute, then where: the tails must not produce NaN gradients
-    left, width, bottom, height, d0, d1 = _bin(clamped, params, bound, floor, search=0)
-    y, log_slope = bin_map((clamped - left) / width, width, bottom, height, d0, d1)
+    y, log_slope = rational(clamped, params[: 2 * bins].unflatten(0, (2, bins)), slopes, bound, floor, inverse)
     return torch.where(inside, y, x), torch.where(inside, log_slope, 0.0)
 
 
-def inverse(y: Tensor, params: Tensor, bound: float, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
-    """x and log dx/dy, both of the shape of y."""
-    inside = y.abs() < bound
-    clamped = y.clamp(-bound, bound)
-    left, width, bottom, height, d0, d1 = _bin(clamped, params, bound, floor, search=1)
-    x, log_slope, _ = bin_inverse(clamped, left, width, bottom, height, d0, d1)
-    return torch.where(inside, x, y), torch.where(inside, log_slope, 0.0)
+def rational(
+    v: Tensor, raw: Tensor, slopes: Tensor, bound: float, floor: float, inverse: bool
+) -> tuple[Tensor, Tensor]:
+    """The map within the bounds or its inverse, with its log-slope, from unnormalised sizes and all slopes."""
+    left, width, bottom, height, d0, d1 = bin_of(v, raw, slopes, bound, int(inverse), floor)
+    if inverse:
+        return bin_inverse(v, left, width, bottom, height, d0, d1)[:2]
+    return bin_map((v - left) / width, width, bottom, height, d0, d1)
 
 
 def bin_map(t: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,14 +101,6 @@ def _terms(t: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor
     denominator = torch.addcmul(s, torch.sub(d0 + d1, s, alpha=2), tu)
     steepness = torch.addcmul(torch.addcmul(d1 * t * t, s, tu, value=2), d0 * u, u)
     return rise, denominator, steepness
-
-
-def _bin(v: Tensor, params: Tensor, bound: float, floor: float, search: int) -> tuple[Tensor, ...]:
-    """Left edge, width, bottom, height and the two slopes of the bin that holds v (``search`` 0: in x, 1: in y)."""
-    bins = (len(params) + 1) // 3
-    ones = torch.ones_like(v).unsqueeze(0)
-    slopes = torch.cat([ones, positive(params[2 * bins :]), ones])  # the tails have slope 1
-    return bin_of(v, params[: 2 * bins].unflatten(0, (2, bins)), slopes, bound, search, floor)
 
 
 def positive(raw: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-r"""Normal tails and power tails: the map between them, Hill's estimator, and how heavy tails are by what rows show.
+r"""Normal and power tails: the map between them, Student's t, Hill's estimator, how heavy tails are by what rows show.
 
 With :math:`E = -\log\bigl(2 \Phi(-|z|)\bigr)`, which is exponential where z is normal,
 
@@ -21,6 +21,7 @@ from .logs import HALF_LOG_2PI
 
 LOG_2 = math.log(2.0)
 FAR = -80.0  # log-probability down to which single precision can represent the probability itself
+LARGE = 4.0  # from here on the series of a ratio of gamma functions is exact to double precision
 SHAPES = (1e-9, *(k / 20 for k in range(1, 21)))  # of tails from exponential ones to those without a mean
 
 
@@ -54,6 +55,26 @@ def log_ndtri(log_p: Tensor) -> Tensor:
     for _ in range(3):
         t = t + (torch.special.log_ndtr(-t) - far) * (-_log_hazard(t)).exp()
     return torch.where(log_p > FAR, near, -t)
+
+
+def student_t(t: Tensor, df: Tensor) -> Tensor:
+    r"""log p(t) of a Student-t.
+
+    .. math:: \log\Gamma\Bigl(\frac{\nu + 1}{2}\Bigr) - \log\Gamma\Bigl(\frac{\nu}{2}\Bigr)
+              - \tfrac12 \log \pi\nu - \frac{\nu + 1}{2} \log\Bigl(1 + \frac{t^2}{\nu}\Bigr)
+    """
+    return _half_step(0.5 * df) - 0.5 * (math.pi * df).log() - 0.5 * (df + 1) * (t.square() / df).log1p()
+
+
+def _half_step(a: Tensor) -> Tensor:
+    """log Gamma(a + 1/2) - log Gamma(a): for large a a difference of nearly equal numbers, hence by a series there.
+
+    Reference: Tricomi, Erdélyi (1951), The asymptotic expansion of a ratio of gamma functions; DLMF 5.11.12.
+    """
+    small, b = a.clamp_max(LARGE), a.clamp_min(LARGE).reciprocal()
+    exact = (small + 0.5).lgamma() - small.lgamma()
+    series = -0.5 * b.log() - b / 8 + b**3 / 192 - b**5 / 640 + 17 * b**7 / 14336 - 31 * b**9 / 18432
+    return torch.where(a < LARGE, exact, series)
 
 
 def tail_index(x: Tensor, tail: int | None = None) -> Tensor:

@@ -254,9 +254,8 @@ class ReverseKL(TargetObjective):
         if anneal < 0 or (chunk is not None and chunk < 1):
             raise ValueError(f"anneal must be at least 0 and chunk at least 1, got {anneal} and {chunk}")
         self.estimator, self.anneal = estimator, anneal
-        self.register_buffer(
-            "calls", torch.zeros((), dtype=torch.long)
-        )  # calls of forward in training: the clock of the annealing
+        # calls of forward in training: the clock of the annealing
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
 
     def forward(self, n: int) -> Tensor:
         """The estimate from n draws, a scalar in nats: of those draws at which pi is not 0; see :func:`kl_of_draws`."""

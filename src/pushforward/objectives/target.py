@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..distributions.flow import Flow
+from ..numerics.annealing import with_slope
 from .forms import as_target
 from .user_target import LogDensity, UserTarget, place
 
@@ -170,9 +171,8 @@ def _check_fall(flow: Flow, log_density: LogDensity, x: Tensor, generator: torch
         x, logdet = flow.transform.inverse((r * directions).view(-1, *flow.base.event_shape))
         heights.append(log_density(x) + logdet + power * math.log(r))
     first, second = heights[1] - heights[0], heights[2] - heights[1]
-    grows = (
-        (first > 0) & (second >= 0.9 * first) & second.isfinite()
-    )  # growth that slows down may still turn into a decline
+    # growth that slows down may still turn into a decline
+    grows = (first > 0) & (second >= 0.9 * first) & second.isfinite()
     if bool(grows.any()):
         raise ValueError(
             f"log_density does not fall off far out (in {int(grows.sum())} of {len(grows)} directions), so it has no "
@@ -195,10 +195,7 @@ def note_start(flow: Flow, target: UserTarget) -> None:
 def _where(x: Tensor, target: UserTarget) -> str | None:
     r"""Fits a line to each feature's derivative, :math:`\partial_j \log\tilde\pi \approx (m_j - x_j) / s_j^2`, whose
     root would be the target's location and whose slope its scale, if it were Gaussian."""
-    with torch.enable_grad():
-        rows = x.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(target(rows).nan_to_num(0.0, 0.0, 0.0).sum(), rows)
-    x, slope = x.flatten(1).double(), slope.flatten(1).double()
+    x, slope = (part.flatten(1).double() for part in (x, with_slope(target, x)[1]))
     mean, spread = x.mean(0), x.std(0)
     precision = -((x - mean) * (slope - slope.mean(0))).mean(0) / spread.square()
     away = (slope.mean(0) / precision / spread).nan_to_num(0.0).abs() * (precision > 0)

@@ -56,14 +56,12 @@ class Chains:
 
         Resampled draws repeat each other, so theirs is at most the effective sample size of their weights.
         """
-        found = self._measure("ess", method="bulk")
-        return found if self.weighted is None else found.clamp(max=self.weighted)
+        return self._measure("ess", method="bulk")
 
     @cached_property
     def ess_tail(self) -> Tensor:
         """Tail effective sample size likewise, for quantiles in the tails."""
-        found = self._measure("ess", method="tail", prob=(0.05, 0.95))
-        return found if self.weighted is None else found.clamp(max=self.weighted)
+        return self._measure("ess", method="tail", prob=(0.05, 0.95))
 
     @property
     def trusted(self) -> bool:
@@ -105,7 +103,8 @@ class Chains:
         values = self.chains.double().cpu().numpy()
         with np.errstate(invalid="ignore", divide="ignore"):
             found = getattr(array_stats, name)(values, chain_axis=0, draw_axis=1, **options)
-        return torch.as_tensor(np.asarray(found, dtype=float))
+        found = torch.as_tensor(np.asarray(found, dtype=float))
+        return found if name != "ess" or self.weighted is None else found.clamp(max=self.weighted)
 
 
 def _worst(values: Tensor, side: Any) -> float:

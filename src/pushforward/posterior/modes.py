@@ -204,16 +204,13 @@ def search(
         found = peaks_from(height, starts, reach) if len(starts) else None
         before = peaks
         if found is not None:
-            peaks = _large(peaks.together(found).merged())
+            peaks = peaks.together(found).merged()
+            peaks = peaks.at((peaks.log_mass.log_softmax(0) > math.log(SMALL)).nonzero()[:, 0])
         new = has_new(before, peaks)
         quiet = 0 if new else quiet + 1
         share = seconds / 8 / max(took, 1e-3)
         number = int(min(LARGEST, max(FEWEST, number * (share if quiet else min(share, 2.0)))))
     return Found(peaks, crowded or len(peaks) == MOST or (quiet == 0 and len(peaks) > CROWDED * MOST))
-
-
-def _large(peaks: Peaks) -> Peaks:
-    return peaks.at((peaks.log_mass - peaks.log_mass.logsumexp(0) > math.log(SMALL)).nonzero()[:, 0])
 
 
 def has_new(before: Peaks, after: Peaks) -> bool:

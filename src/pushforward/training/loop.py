@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..numerics.torch_internals import lerp_
 from ..objectives.divergences import Objective
-from ..transforms.batch_norm import running_statistics
+from ..transforms.normalization import running_statistics
 from .adam import Adam
 from .batches import Batches, Draws, mix
 from .distributed import World, divided_like, whole

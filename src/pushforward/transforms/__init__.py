@@ -2,8 +2,6 @@
 
 from .autoregressive import Autoregressive as Autoregressive
 from .base import Transform as Transform
-from .batch_norm import BatchNorm as BatchNorm
-from .batch_norm import running_statistics as running_statistics
 from .block import BlockAutoregressive as BlockAutoregressive
 from .circle import AnglesFirst as AnglesFirst
 from .circle import Circle as Circle
@@ -56,8 +54,10 @@ from .matrices import UnitCholesky as UnitCholesky
 from .multiscale import Multiscale as Multiscale
 from .multiscale import Squeeze as Squeeze
 from .normalization import ActNorm as ActNorm
+from .normalization import BatchNorm as BatchNorm
 from .normalization import Standardize as Standardize
 from .normalization import Whiten as Whiten
+from .normalization import running_statistics as running_statistics
 from .patches import Patches as Patches
 from .permutation import Diagonal as Diagonal
 from .permutation import Permutation as Permutation

@@ -6,7 +6,7 @@ All-zero parameters give the identity.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -126,16 +126,53 @@ class ScaleShift(Scalar):
         return (z - params[0]) * (-log_slope).exp(), -log_slope
 
 
-def check_spline(bins: int, bound: float, floor: float = 0.5) -> None:
-    """Refuses bins, a bound or a floor that no spline has."""
-    if bins < 2:
-        raise ValueError(f"bins must be at least 2, got bins={bins}")
-    positive(bound=bound)
-    if not 0 < floor < 1:
-        raise ValueError(f"floor must be between 0 and 1, got floor={floor}")
+class Piecewise(Scalar):
+    """A formula of :mod:`pushforward.numerics` with K bins on [-bound, bound].
+
+    Subclasses give the formula and how many parameters it takes.
+
+    Raises:
+        ValueError: ``bins`` is below 2 or ``bound`` is not positive.
+    """
+
+    formula: Callable[..., tuple[Tensor, Tensor]]
+    per_bin, more = 1, 0  # parameters
+
+    def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
+        super().__init__()
+        if bins < 2:
+            raise ValueError(f"bins must be at least 2, got bins={bins}")
+        positive(bound=bound)
+        self.bins, self.bound, self.num_params = bins, float(bound), self.per_bin * bins + self.more
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return type(self).formula(x, params, self.bound, False)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return type(self).formula(z, params, self.bound, True)
 
 
-class Spline(Scalar):
+class Rational(Piecewise):
+    """One whose bins are rational-quadratic, with a least height.
+
+    Raises:
+        ValueError: as above, or ``floor`` is not between 0 and 1.
+    """
+
+    def __init__(self, bins: int = 8, bound: float = 5.0, floor: float = 0.15) -> None:
+        super().__init__(bins, bound)
+        if not 0 < floor < 1:
+            raise ValueError(f"floor must be between 0 and 1, got floor={floor}")
+        self.floor = float(floor)
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return type(self).formula(x, params, self.bound, False, self.floor)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return type(self).formula(z, params, self.bound, True, self.floor)
+
+
+class Spline(Rational):
     """Monotone rational-quadratic spline on [-bound, bound], the identity outside.
 
     Args:
@@ -151,16 +188,8 @@ class Spline(Scalar):
         Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
     """
 
-    def __init__(self, bins: int = 8, bound: float = 5.0, floor: float = 0.15) -> None:
-        super().__init__()
-        check_spline(bins, bound, floor)
-        self.bins, self.bound, self.floor, self.num_params = bins, float(bound), float(floor), 3 * bins - 1
-
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return spline.forward(x, params, self.bound, self.floor)
-
-    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return spline.inverse(z, params, self.bound, self.floor)
+    formula = staticmethod(spline.rational_quadratic)
+    per_bin, more = 3, -1
 
 
 class ScalarChain(Scalar):
@@ -184,15 +213,15 @@ class ScalarChain(Scalar):
         self.num_params = sum(self.sizes)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        total = None
+        total = torch.zeros_like(x)
         for scalar, own in zip(self.scalars, params.split(self.sizes), strict=True):
             x, log_slope = scalar(x, own)
-            total = log_slope if total is None else total + log_slope
-        return x, total  # type: ignore[return-value]  # there is at least one
+            total = total + log_slope
+        return x, total
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        total = None
+        total = torch.zeros_like(z)
         for scalar, own in zip(reversed(self.scalars), reversed(params.split(self.sizes)), strict=True):
             z, log_slope = scalar.inverse(z, own)
-            total = log_slope if total is None else total + log_slope
-        return z, total  # type: ignore[return-value]
+            total = total + log_slope
+        return z, total

@@ -3,37 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ..numerics import piecewise
-from .scalar import Scalar, check_spline
-
-
-class Piecewise(Scalar):
-    """A formula of :mod:`pushforward.numerics.piecewise` with K bins on [-bound, bound].
-
-    Subclasses give the formula and how many parameters it takes.
-
-    Raises:
-        ValueError: ``bins`` is below 2 or ``bound`` is not positive.
-    """
-
-    formula: Callable[..., tuple[Tensor, Tensor]]
-    per_bin, more = 1, 0  # parameters
-
-    def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
-        super().__init__()
-        check_spline(bins, bound)
-        self.bins, self.bound, self.num_params = bins, float(bound), self.per_bin * bins + self.more
-
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return type(self).formula(x, params, self.bound, False)
-
-    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return type(self).formula(z, params, self.bound, True)
+from .scalar import Piecewise, Rational
 
 
 class LinearSpline(Piecewise):
@@ -81,21 +56,6 @@ class CubicSpline(Piecewise):
 
     formula = staticmethod(piecewise.cubic)
     per_bin, more = 2, 2
-
-
-class Rational(Piecewise):
-    """One whose bins are rational-quadratic, with a least height, as in :class:`~pushforward.transforms.Spline`."""
-
-    def __init__(self, bins: int = 8, bound: float = 5.0, floor: float = 0.15) -> None:
-        super().__init__(bins, bound)
-        check_spline(bins, bound, floor)
-        self.floor = float(floor)
-
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return type(self).formula(x, params, self.bound, False, self.floor)
-
-    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return type(self).formula(z, params, self.bound, True, self.floor)
 
 
 class FreeSpline(Rational):

@@ -82,9 +82,8 @@ class _Back:
 
     def solve(self, end: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """a and z at the start. The equation is linear in (a, omega): each row is scaled by its gradient."""
-        self.unit = torch.maximum(a.abs().amax(1), self.omega.abs().sum(0)).clamp_min(torch.finfo(a.dtype).tiny)[
-            :, None
-        ]
+        largest = torch.maximum(a.abs().amax(1), self.omega.abs().sum(0))[:, None]
+        self.unit = largest.clamp_min(torch.finfo(a.dtype).tiny)
         index = torch.arange(len(a), device=a.device)[:, None]  # the field's context here: the indices of its rows
         state = torch.cat([end, a / self.unit], 1)
         own = Rows(self.rows.t0, self.rows.span, index)
@@ -99,15 +98,10 @@ class _Back:
         z, a = state.chunk(2, 1)
         rows, index = self.rows.of(index[:, 0]), index[:, 0]
         with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            context = None if rows.context is None else rows.context.detach()
-            f = self.problem.slope(t, z, context)
-            total = (f * a).sum()
-            if self.problem.integrand is not None:
-                omega = self.omega[:, index] / self.unit[index, 0]
-                total = total + (self.problem.integrand(t, z, context, rows.probes) * omega).sum()
-            force = torch.autograd.grad(total, z)[0]
-        return torch.cat([f.detach(), -force], 1), None
+            z, a = z.detach().requires_grad_(), a.detach().requires_grad_()
+            power = self._hamiltonian(t, z, a, rows, self.omega[:, index] / self.unit[index, 0])
+            force, f = torch.autograd.grad(power.sum(), (z, a))  # Hamilton's equations
+        return torch.cat([f, -force], 1), None
 
     def _observe(self, step: Step) -> None:
         """Adds this step's contribution to the integrals for the parameters and the context."""

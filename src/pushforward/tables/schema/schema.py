@@ -13,7 +13,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from ...numerics.in_order import InOrder
+from ...distributions.truncated import InOrder
 from ...numerics.indicators import indicators
 from .columns import Column, ContextColumn
 from .kinds.base import Numbers

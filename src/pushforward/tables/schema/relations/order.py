@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from ....distributions.truncated import InOrder
 from ....errors import InputError
-from ....numerics.in_order import InOrder
 from ..columns import Column
 from ..kinds.base import Numbers
 from .base import Relation, Rows, on_scales
