@@ -92,13 +92,6 @@ class Code(NamedTuple):
     text: str
 
 
-class Animation(NamedTuple):
-    """Frames of points, drawn by the script; ``data`` is its input."""
-
-    data: dict[str, Any]
-    caption: str
-
-
 class Menus(NamedTuple):
     """Bars that the reader selects with two menus, drawn by the script; ``data`` is its input."""
 

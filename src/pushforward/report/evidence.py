@@ -31,7 +31,6 @@ class Page:
             ``objective`` if it is ``"matching"``.
         rivals: Other models by name, and what they score the held-out data, as :meth:`Evidence.measure` does.
         seed: Seed of all random draws.
-        timings: Whether to report how long scoring and sampling took; the file is then not reproducible.
     """
 
     title: str = ""
@@ -40,7 +39,6 @@ class Page:
     history: Sequence[Mapping[str, Any]] = ()
     rivals: Mapping[str, Tensor] = field(default_factory=dict)
     seed: int = 0
-    timings: bool = False
 
 
 class Mean(NamedTuple):
@@ -107,7 +105,7 @@ class Evidence(ABC):
         held: Held-out rows (n, features), or images (n, C, H, W), and their contexts.
         names: What each is called: of a row, its number in the user's file, from 1.
         train: Training data, some of which are scored for comparison.
-        percentile: Maps log-probabilities (k,) to percentiles among other data; None if it is not known.
+        percentile: Maps log-probabilities (k,) to percentiles among other data.
         others: What data these are.
     """
 
@@ -124,8 +122,8 @@ class Evidence(ABC):
     held: Rows
     names: Sequence[Any]
     train: Rows | None = None
-    percentile: Callable[[Any], Any] | None = None
-    others: str = ""
+    percentile: Callable[[Any], Any]
+    others: str
 
     @abstractmethod
     def draw(self) -> Drawn:
@@ -211,16 +209,12 @@ class Evidence(ABC):
         return Mean.over(self.measure(self.own.log_prob))
 
     @cached_property
-    def train_log_prob(self) -> Tensor | None:
-        """Those of some training data, if there are any for the same kind of context."""
-        if self.train is None or (self.context is None) != (self.train.context is None):
+    def train_mean(self) -> Mean | None:
+        """That of some training data, if there are any."""
+        if self.train is None:
             return None
         some = self.some(self.train, self.trained)
-        return self.model.log_prob(some.x, some.context)
-
-    @cached_property
-    def train_mean(self) -> Mean | None:
-        return None if self.train_log_prob is None else Mean.over(self.measure(self.train_log_prob))
+        return Mean.over(self.measure(self.model.log_prob(some.x, some.context)))
 
     @cached_property
     def rivals(self) -> dict[str, Lead]:
@@ -228,23 +222,14 @@ class Evidence(ABC):
         found = {name: self.lead_over(theirs) for name, theirs in self.page.rivals.items()}
         return {name: lead for name, lead in found.items() if lead is not None}
 
-    def lead_over(self, theirs: Tensor, chosen: Tensor | slice = slice(None)) -> Lead | None:
-        """The lead over another model's measures of the (chosen) held-out data; None if none are finite in both."""
-        ours = self.measured[chosen]
+    def lead_over(self, theirs: Tensor) -> Lead | None:
+        """The lead over another model's measures of the held-out data; None if none are finite in both."""
+        ours = self.measured
         both = ours.isfinite() & theirs.isfinite()
         if not bool(both.any()):
             return None
         lead = self.sign * (ours - theirs)[both]
         return Lead(Mean.over(theirs[both]), Mean.over(lead), float((lead > 0).double().mean()))
-
-    def percentiles(self, log_prob: Tensor) -> tuple[list[float], str]:
-        """How many in a hundred of a reference are less likely; and the reference."""
-        if self.percentile is not None:
-            return [float(p) for p in self.percentile(log_prob.numpy())], self.others
-        known = self.train_log_prob
-        ordered = (self.own.log_prob if known is None else known).sort().values
-        below = 100 * torch.searchsorted(ordered, log_prob) / len(ordered)
-        return below.tolist(), f"the model's own {self.noun}s" if known is None else f"the training {self.noun}s"
 
 
 def shuffled(n: int, seed: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import shared
 from .blocks import Section
 from .images import sections as images
-from .tables import checks, journey, marginals, rows
+from .tables import checks, marginals, rows
 
 SECTIONS: tuple[Section, ...] = (
     shared.overview,
@@ -30,7 +30,6 @@ SECTIONS: tuple[Section, ...] = (
     images.unlikely_images,
     rows.sampled_rows,
     images.pixel_values,
-    journey.journey,
     shared.cost,
     shared.limits,
 )

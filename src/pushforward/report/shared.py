@@ -211,10 +211,9 @@ def cost(e: Evidence) -> Blocks:
         ("seconds", "Training", seconds),
     ]
     facts += [(label, show(last[key]), "") for key, label, show in shown if is_number(last.get(key))]
-    if e.page.timings:
-        facts.append((f"Scoring the held-out {e.noun}s", seconds(e.scored[1]), f"for {len(e.log_prob):,}"))
-        facts.append(("Drawing and scoring its own", seconds(e.drawn[1]), f"for {e.own.count:,}"))
     facts += [
+        (f"Scoring the held-out {e.noun}s", seconds(e.scored[1]), f"for {len(e.log_prob):,}"),
+        ("Drawing and scoring its own", seconds(e.drawn[1]), f"for {e.own.count:,}"),
         ("pushforward", __version__, ""),
         ("PyTorch", torch.__version__, ""),
         ("Python", platform.python_version(), ""),

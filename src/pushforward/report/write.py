@@ -59,7 +59,6 @@ def write(
             for rival, other in zip(against, theirs, strict=True)
         },
         seed=seed,
-        timings=True,
     )
     found = write_page(output, model.evidence(held, page))
     console.say(f"{len(held.rows):,} held-out {model.noun}", f"saved {output}")
@@ -69,8 +68,6 @@ def write(
 def write_page(path: str | os.PathLike[str], evidence: Evidence) -> dict[str, Any]:
     """Writes the findings as one offline HTML file, whole or not at all.
 
-    Without timings it is byte-for-byte reproducible for equal evidence.
-
     Returns:
         The numbers of the report, by section, as JSON.
     """
@@ -79,7 +76,7 @@ def write_page(path: str | os.PathLike[str], evidence: Evidence) -> dict[str, An
     found = [section.part(evidence) for section in SECTIONS]
     parts = [part for part in found if part is not None]
     numbers = jsonable({part.id: part.numbers for part in parts if part.numbers})
-    text = render(evidence.page.title or "What the model learnt", parts, numbers)
+    text = render(evidence.page.title, parts, numbers)
     write_atomically(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return numbers
 

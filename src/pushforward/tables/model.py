@@ -147,7 +147,6 @@ class TableModel(FittedDensity):
     def evidence(self, held: HeldOut, page: Page) -> Evidence:
         from ..report.tables.evidence import RowEvidence  # matplotlib takes longer to import than most models to answer
 
-        known = self.facts.get("gaussian")
         return RowEvidence(
             page=page,
             model=RowModel(self.density, self.cells, page.seed),
@@ -155,7 +154,7 @@ class TableModel(FittedDensity):
             held=held.rows,
             names=(held.numbers + 1).tolist(),
             train=held.train,
-            gaussian=None if known is None else LinearGaussian.from_json(known),
+            gaussian=LinearGaussian.from_json(self.facts["gaussian"]),
             percentile=self.percentile,
             others=self.others,
         )

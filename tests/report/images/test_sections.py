@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,7 +30,8 @@ def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     history = [{"step": k, "train_loss": 900.0 - k, "validation_loss": 910.0 - k} for k in range(5)]
     labels = ["a", HOSTILE] * 10
     model, about = PixelDensity(flow, 256), Page(HOSTILE, history=history)
-    write_page(path, ImageEvidence(page=about, model=model, held=Rows(images), names=[HOSTILE] * 20, labels=labels))
+    seen = {"percentile": np.ones_like, "others": HOSTILE, "names": [HOSTILE] * 20, "labels": labels}
+    write_page(path, ImageEvidence(page=about, model=model, held=Rows(images), **seen))
     browser.get(path.as_uri())
     return browser
 

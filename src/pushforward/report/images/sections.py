@@ -137,11 +137,11 @@ def unlikely_images(e: ImageEvidence) -> Blocks:
     """The least likely held-out images and, for contrast, the likeliest."""
     order = e.log_prob.argsort(stable=True)
     worst, best = order[:UNLIKELY].tolist(), order.flip(0)[:UNLIKELY].tolist()
-    percentiles, than = e.percentiles(e.log_prob[worst])
+    percentiles = e.percentile(e.log_prob[worst].numpy()).tolist()
     yield (
         "These held-out images have the lowest probability. Busy images are always less probable than plain ones, so "
         "unlikely need not mean odd: look, before you conclude. The percentile says how many in a hundred of "
-        f"{than} are less likely still."
+        f"{e.others} are less likely still."
     )
     yield picture(e, e.data[worst], "The least likely images.", "The least likely, from the least on.", across(e))
     rows, numbers = [], []

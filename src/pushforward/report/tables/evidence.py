@@ -16,12 +16,10 @@ from ... import plot
 from ...diagnostics import calibrated, local
 from ...diagnostics.averages import rules_out
 from ...diagnostics.calibrated import LEVELS, Calibration
-from ...diagnostics.linear_gaussian import LinearGaussian
 from ...diagnostics.local import LocalTest
 from ...diagnostics.ranks import rank
 from ...diagnostics.repairs import LogProb
 from ...tables.schema.schema import Schema
-from ...training.batches import Rows
 from ..blocks import Fact, Finding
 from ..evidence import Drawn, Evidence, Lead, shuffled
 from ..words import count, decimals_of, percent, step_decimals
@@ -70,7 +68,7 @@ class RowEvidence(Evidence):
 
     Args:
         schema: What the rows consist of.
-        gaussian: Log-densities of a Gaussian fitted to the training rows, if these are no longer at hand.
+        gaussian: Log-densities of a Gaussian fitted to the training rows.
         samples: How many rows are drawn.
         drift: How they differ from the rows that were held out at the fit, if they are others.
     """
@@ -85,7 +83,7 @@ class RowEvidence(Evidence):
 
     model: RowModel
     schema: Schema
-    gaussian: LogProb | None = None
+    gaussian: LogProb
     samples: int = 4000
     drift: ReportedDrift | None = None
 
@@ -139,36 +137,8 @@ class RowEvidence(Evidence):
 
     @cached_property
     def baseline(self) -> Lead | None:
-        """The lead over a Gaussian: the given one, or one fitted to the training rows, or to half of the held-out ones.
-
-        In the last case the comparison is on the other half. None if there are too few rows for a covariance, or a
-        column does not vary.
-        """
-        gaussian, test = self.gaussian, torch.arange(len(self.data))
-        if gaussian is None:
-            fitted = self.train
-            if fitted is None:
-                order = shuffled(len(self.data), self.page.seed)
-                fitted, test = self.held[order[: len(order) // 2]], order[len(order) // 2 :]
-            gaussian = self._fit_gaussian(fitted)
-        if gaussian is None:
-            return None
-        rows = self.held[test]
-        context = rows.context if self.sees_context else None
-        return self.lead_over(self.model.score(gaussian, rows.x, context), test)
-
-    @property
-    def sees_context(self) -> bool:
-        """Whether the Gaussian's mean follows the context."""
-        known = self.gaussian is not None or self.train is None or self.train.context is not None
-        return self.context is not None and known
-
-    def _fit_gaussian(self, rows: Rows) -> LogProb | None:
-        context = rows.context if self.sees_context else None
-        features = rows.x.shape[1] + sum(self.schema.classes) + (0 if context is None else context.shape[1])
-        if len(rows) <= features + 1 or bool((rows.x[:, self.schema.numbers].std(0) == 0).any()):
-            return None
-        return LinearGaussian(self.model.spread(rows.x), context, self.schema.classes)
+        """The lead over the Gaussian."""
+        return self.lead_over(self.model.score(self.gaussian, self.data, self.context))
 
     @cached_property
     def coverage(self) -> dict[str, list[float]]:
@@ -233,21 +203,14 @@ class RowEvidence(Evidence):
 
     @property
     def about_fit(self) -> str:
-        if self.baseline is None:
-            return ""
-        seen = "the training rows"
-        if self.gaussian is None and self.train is None:
-            seen = "one half of the held-out rows and compared on the other half"
-        given = ""
-        if self.context is not None:
-            given = " Its mean follows the context linearly." if self.sees_context else " It does not see the context."
+        given = "" if self.context is None else " Its mean follows the context linearly."
         if self.schema.labels:
             given += (
                 " Categories have their frequencies in it, independently, and the mean of the numbers follows them."
             )
         return (
-            f"The Gaussian is fitted to {seen}.{given} The lead is taken row by row, so that its error is that of the "
-            "difference, not of the two means."
+            f"The Gaussian is fitted to the training rows.{given} The lead is taken row by row, so that its error is "
+            "that of the difference, not of the two means."
         )
 
     @property

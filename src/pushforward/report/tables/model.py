@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -12,7 +10,7 @@ from ...distributions.base import Density, StandardNormal
 from ...distributions.mixed import Mixed
 from ...distributions.truncated import untruncated
 from ...tables.schema.cells import Cells
-from ...transforms.precision import rounds_itself
+from ...training.batches import Rows
 
 BATCH = 2048
 
@@ -27,11 +25,7 @@ class RowModel:
     """
 
     def __init__(self, flow: Density, cells: Cells, seed: int = 0) -> None:
-        self.flow, self.cells, self.seed = flow, cells, seed
-        like = next((t for t in (*flow.parameters(), *flow.buffers()) if t.is_floating_point()), torch.empty(0))
-        self.device, self.dtype = like.device, like.dtype
-        takes_double = rounds_itself(flow) and self.device.type != "mps"
-        self.rows_dtype = torch.float64 if takes_double else self.dtype
+        self.flow, self.cells, self.seed, self.device = flow, cells, seed, flow.device
 
     @torch.no_grad()
     def log_prob(self, rows: Tensor, context: Tensor | None = None, points: int = 16) -> Tensor:
@@ -39,9 +33,8 @@ class RowModel:
 
         Of whole or rounded numbers, the average over each row's cell, at ``points`` points.
         """
-        return self.score(
-            lambda x, c: self.flow.log_prob(self.rows(x), self.given(c)).double().cpu(), rows, context, points
-        )
+        given = None if context is None else context.to(self.device)
+        return self.score(self.flow.log_prob, rows.to(self.device), given, points)
 
     def score(self, log_prob: LogProb, rows: Tensor, context: Tensor | None, points: int = 16) -> Tensor:
         """Log-densities of rows under any density, computed in the same way as those of the flow."""
@@ -50,11 +43,9 @@ class RowModel:
     @torch.no_grad()
     def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
         """Rows (n, features); one for each context, if there are contexts."""
-        if context is None:
-            sizes = [min(BATCH, n - start) for start in range(0, n, BATCH)]
-            drawn = torch.cat([self.flow.sample((size,), generator=generator).double().cpu() for size in sizes])
-        else:
-            drawn = _in_chunks(lambda c, _: self.flow.sample((), self.given(c), generator=generator), context, None)
+        shapes = [((min(BATCH, n - start),), None) for start in range(0, n, BATCH)]
+        asked = shapes if context is None else [((), part) for part in context.to(self.device).split(BATCH)]
+        drawn = torch.cat([self.flow.sample(*each, generator=generator).double().cpu() for each in asked])
         schema = self.cells.schema
         return schema.snap(schema.missingness.drawn(drawn, generator))  # as the table can have them, with gaps
 
@@ -67,31 +58,13 @@ class RowModel:
         if transform is None or not isinstance(getattr(inner, "base", None), StandardNormal):
             return None
 
-        def run(x: Tensor, c: Tensor | None) -> Tensor:
-            x, given = self.rows(x), self.given(c)
-            if isinstance(whole, Mixed):
-                _, x, given = whole.divide(x, given)
-            return transform(x, given)[0].flatten(1)
-
-        return _in_chunks(run, self.spread(rows), context)
-
-    def spread(self, rows: Tensor) -> Tensor:
-        """A random point of each row's cell."""
         u = torch.rand(rows.shape, generator=torch.Generator().manual_seed(self.seed), dtype=rows.dtype)
-        return Cells(self.cells.schema).weighted(rows, u, holes=bool(rows.isnan().any()))[0]
+        points = Cells(self.cells.schema).weighted(rows, u, holes=bool(rows.isnan().any()))[0]
 
-    def rows(self, rows: Tensor) -> Tensor:
-        """Rows on the flow's device, in its precision."""
-        return rows.to(self.device, self.rows_dtype)
+        def run(x: Tensor, c: Tensor | None = None) -> Tensor:
+            x, c = self.flow._check(x, c)
+            if isinstance(whole, Mixed):
+                _, x, c = whole.divide(x, c)
+            return transform(x, c)[0].flatten(1).double().cpu()
 
-    def given(self, context: Tensor | None) -> Tensor | None:
-        """Contexts on the flow's device, in the precision of its parameters."""
-        return None if context is None else context.to(self.device, self.dtype)
-
-
-def _in_chunks(function: Callable[..., Tensor], x: Tensor, context: Tensor | None) -> Tensor:
-    parts = []
-    for start in range(0, len(x), BATCH):
-        part = slice(start, start + BATCH)
-        parts.append(function(x[part], None if context is None else context[part]).double().cpu())
-    return torch.cat(parts)
+        return torch.cat([run(*part) for part in Rows(points, context).to(self.device).chunks(BATCH)])

@@ -29,12 +29,12 @@ def unlikely_rows(e: RowEvidence) -> Blocks:
         None if e.context is None else e.context[order],
         e.schema.missingness.flags,
     )
-    percentiles, than = e.percentiles(density)
+    percentiles = e.percentile(density.numpy()).tolist()
     yield (
         "These held-out rows are the least dense. The percentile says how many in a hundred of "
-        f"{than} are less dense still. The reason is found by trying: one column at a time is set to typical values, "
-        "and the changes that raise the log-density most are named, with the gain in nats. If no single change helps, "
-        "what lies far out is named."
+        f"{e.others} are less dense still. The reason is found by trying: one column at a time is set to typical "
+        "values, and the changes that raise the log-density most are named, with the gain in nats. If no single change "
+        "helps, what lies far out is named."
     )
     body, numbers = [], []
     for i, index in enumerate(order.tolist()):
