@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import toys
 
 import pushforward as pf
-from pushforward.testing import toy
 from pushforward.transforms import Continuous
 
 LR, MUON_LR, WARM = 3e-3, 0.02, 100  # WARM: warm-up steps of the learning rate
@@ -50,7 +50,7 @@ def train(
         for optimizer, lr in both:
             optimizer.param_groups[0]["lr"] = lr * min(1, (steps + 1) / WARM) * (1 + math.cos(math.pi * used)) / 2
             optimizer.zero_grad()
-        objective(toy.sample(name, batch, generator=generator)).backward()
+        objective(toys.sample(name, batch, generator=generator)).backward()
         for optimizer, _ in both:
             optimizer.step()
         steps += 1
@@ -73,7 +73,7 @@ def mass(flow: pf.Flow, half: float = 4.8, places: int = 160) -> float:
 
 def measure(flow: pf.Flow, name: str) -> dict:
     """The likelihood of fresh points, and the checks of its accuracy."""
-    test = toy.sample(name, 20_000, generator=torch.Generator().manual_seed(2))
+    test = toys.sample(name, 20_000, generator=torch.Generator().manual_seed(2))
     losses, total = -log_prob(flow, test, 1e-6).double(), mass(flow)
     with torch.no_grad():
         continuous: Any = flow.transform
@@ -82,8 +82,8 @@ def measure(flow: pf.Flow, name: str) -> dict:
     return {
         "nll": round(float(losses.mean()), 4),
         "se": round(float(losses.std() / len(losses) ** 0.5), 4),
-        "entropy": round(toy.ENTROPIES[name], 4),
-        "gap": round(float(losses.mean()) - toy.ENTROPIES[name], 4),
+        "entropy": round(toys.ENTROPIES[name], 4),
+        "gap": round(float(losses.mean()) - toys.ENTROPIES[name], 4),
         "solver_error": float(f"{float((tighter - losses[:300]).abs().mean()):.1e}"),
         "mass": round(total, 5),
         "evaluations_at_1e-5": round(evaluations, 1),
@@ -106,7 +106,7 @@ def trained(name: str, options: argparse.Namespace) -> tuple[pf.Flow, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", choices=toy.ENTROPIES)
+    parser.add_argument("names", nargs="+", choices=toys.ENTROPIES)
     parser.add_argument("--seconds", type=float, default=120.0, help="processor time of the training")
     parser.add_argument("--models", type=Path, help="a folder to keep the flows in")
     parser.add_argument("--hidden", type=int, nargs="+", default=[64, 64, 64])

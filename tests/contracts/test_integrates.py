@@ -6,12 +6,13 @@ import math
 
 import pytest
 import torch
+import toys
 from torch import Tensor
 
 import pushforward as pf
 from pushforward import distributions as D
 from pushforward import transforms as T
-from pushforward.testing import randomize, toy
+from pushforward.testing import randomize
 
 HIDDEN = (12, 12)
 FLOWS = {
@@ -106,10 +107,10 @@ def test_a_continuous_flow_that_has_learnt_a_toy(frequencies: int) -> None:
     optimizer = torch.optim.Adam(flow.parameters(), lr=0.01)
     for _ in range(250):
         optimizer.zero_grad()
-        objective(toy.sample("moons", 256)).backward()
+        objective(toys.sample("moons", 256)).backward()
         optimizer.step()
     line = torch.linspace(-5, 5, 81, dtype=torch.float64)
-    fresh = toy.sample("moons", 500, generator=torch.Generator().manual_seed(1)).double()
+    fresh = toys.sample("moons", 500, generator=torch.Generator().manual_seed(1)).double()
     with torch.no_grad():
         log_prob, likelihood = flow.double().log_prob(torch.cartesian_prod(line, line)), flow.log_prob(fresh).mean()
     assert abs(float(log_prob.exp().sum()) * float(line[1] - line[0]) ** 2 - 1) < 1e-3

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..errors import one_of
+from pushforward.errors import one_of
 
 # In nats; those without a closed form were found by numerical integration, to about 0.001.
 ENTROPIES = {
