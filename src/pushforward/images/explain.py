@@ -16,14 +16,13 @@ by short Markov chains from the image itself. Either is 0 on average over the mo
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..distributions.flow import Flow
 from ..distributions.pixelcnn import PixelCNN
 from ..errors import InputError
 from ..posterior.hmc import hmc
@@ -32,7 +31,7 @@ from .labelled import LabelledImages
 from .model import ImageModel
 from .unknown_pixels import unknown_pixels
 
-CANDIDATES = 32
+STEPS = 32  # of a chain, after as many that are discarded
 EVERY = 2  # one in how many steps of a chain is evaluated
 
 
@@ -50,9 +49,7 @@ class Explanation(NamedTuple):
     log_prob: NDArray[np.float64] | None
 
 
-def explain(
-    model: ImageModel, pictures: LabelledImages, patch: int | None = None, seed: int = 0, candidates: int = CANDIDATES
-) -> Explanation:
+def explain(model: ImageModel, pictures: LabelledImages, patch: int | None, seed: int) -> Explanation:
     """The excess of every pixel, for images that fit the model."""
     side = patch_of(model, patch)
     context = model.context(pictures.labels)
@@ -66,17 +63,14 @@ def explain(
         image, patch = some // len(patches), some % len(patches)  # image by image
         given = None if context is None else context[image].to(model.device)
         x, moves = pictures.images[image].to(model.device), patches[patch].to(model.device)
-        found.append(_of_patches(model.density, x, moves, given, candidates, generator).cpu())
+        found.append(_of_patches(model.density, x, moves, given, generator).cpu())
     even = patches.double() / patches.flatten(1).sum(1)[:, None, None]
     return Explanation(torch.einsum("np,phw->nhw", torch.cat(found).view(-1, len(patches)), even).numpy(), None)
 
 
-def _of_patches(
-    density: object, x: Tensor, patch: Tensor, context: Tensor | None, steps: int, generator: torch.Generator
-) -> Tensor:
+def _of_patches(density: Any, x: Tensor, patch: Tensor, context: Tensor | None, generator: torch.Generator) -> Tensor:
     """The excess of a patch of each image, ``(n,)``, of images ``(n, C, H, W)`` and masks ``(n, H, W)``: chains with
     the patch unknown, and chains in which only its noise within levels moves, with the same numbers around it."""
-    assert isinstance(density, Flow)
     moves = patch[:, None].expand(x.shape).repeat(2, 1, 1, 1)
     unknown = moves.clone()
     unknown[len(x) :] = False
@@ -85,8 +79,8 @@ def _of_patches(
     free, own = points.here(generator).chunk(2)
     start = torch.cat([free, torch.where(moves[: len(x)], own, free)])
     latent = points.target()
-    y, _ = hmc(lambda a: latent(torch.where(moves, a, start)), start, steps, steps, generator)  # the others are held
-    value = torch.stack([points.log_density(y[:, k]).detach() for k in range(0, steps, EVERY)]).double().mean(0)
+    y, _ = hmc(lambda a: latent(torch.where(moves, a, start)), start, STEPS, STEPS, generator)  # the others are held
+    value = torch.stack([points.log_density(y[:, k]).detach() for k in range(0, STEPS, EVERY)]).double().mean(0)
     drawn, kept = value.chunk(2)
     return drawn - kept
 

@@ -83,10 +83,6 @@ class LabelledImages:
         """Only this many leading bits of every number's 8; unchanged if None."""
         return self if bits is None else self.changed(lambda images: images >> (8 - bits))
 
-    def coloured(self) -> LabelledImages:
-        """Grey images as coloured ones."""
-        return self.changed(lambda images: images.expand(-1, 3, -1, -1))
-
     def changed(self, change: Callable[[Tensor], Tensor]) -> LabelledImages:
         """The same with other pixels, in all parts."""
         splits = {name: part.changed(change) for name, part in self.splits.items()}

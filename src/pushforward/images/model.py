@@ -62,7 +62,7 @@ class ImageModel(FittedDensity):
         (channels, *size), (ours, *wanted) = pictures.shape, self.shape
         if channels == 1 and ours == 3:
             console.note(f"{pictures.path}: the images are grey and become coloured, as those of {self.called}")
-            pictures = pictures.coloured()
+            pictures = pictures.changed(lambda images: images.expand(-1, 3, -1, -1))
         elif channels == 3 and ours == 1:
             raise InputError(
                 f"{pictures.path}: the images are coloured, but those of {self.called} are grey: convert them"

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from ..diagnostics import bits_per_dim
-from ..distributions.base import Density
 from ..distributions.flow import Flow
-from ..distributions.pixelcnn import PixelCNN
 from ..transforms.dequantise import GaussianNoise
 from ..transforms.multiscale import Multiscale
 
@@ -23,12 +21,12 @@ class PixelDensity:
     """Images are (n, C, H, W), uint8, on the CPU, and so are contexts (n, features); log-probabilities are float64.
 
     Args:
-        flow: The density, of whole numbers.
+        flow: The density, of whole numbers: a flow, or an autoregressive model.
         levels: Pixel values run from 0 to levels - 1.
         seed: Seed of the noise within levels, and of all random draws.
     """
 
-    def __init__(self, flow: Density, levels: int, seed: int = 0) -> None:
+    def __init__(self, flow: Any, levels: int, seed: int = 0) -> None:
         self.flow, self.levels, self.seed = flow, levels, seed
         self.device = flow.device
         self.exact = not isinstance(flow, Flow)
@@ -53,9 +51,7 @@ class PixelDensity:
     def terms(self, images: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """For an autoregressive model, log P of every number given those before it, and the entropy of that
         conditional, both (n, C, H, W)."""
-        model = self.flow
-        assert isinstance(model, PixelCNN)
-        both = self._in_chunks(lambda x, c: torch.stack(model.terms(x, c), 1).double(), images, context)
+        both = self._in_chunks(lambda x, c: torch.stack(self.flow.terms(x, c), 1).double(), images, context)
         return both[:, 0], both[:, 1]
 
     def bits(self, log_prob: Tensor) -> Tensor:
@@ -84,7 +80,7 @@ class PixelDensity:
         a density of z becomes the probability of the image, as :meth:`log_prob` averages it."""
 
         def run(x: Tensor, c: Tensor | None) -> Tensor:
-            found = [self._flow().transform(x, c) for _ in range(draws)]
+            found = [self.flow.transform(x, c) for _ in range(draws)]
             return torch.stack([torch.cat([z.double(), slope.double()[:, None]], 1) for z, slope in found], 1)
 
         whole = self._in_chunks(run, images, context).transpose(0, 1)
@@ -93,12 +89,11 @@ class PixelDensity:
     @torch.no_grad()
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """The images of latents (n, D) of a flow."""
-        return self._whole(self._in_chunks(self._flow().transform.generate, z, context))
+        return self._whole(self._in_chunks(self.flow.transform.generate, z, context))
 
     @torch.no_grad()
     def complete(self, images: Tensor, rows: int, context: Tensor | None = None) -> Tensor:
         """The images with everything below the first ``rows`` rows drawn anew, by an autoregressive model."""
-        assert isinstance(self.flow, PixelCNN)
         given = None if context is None else context.to(self.device)
         generator = torch.Generator(self.device).manual_seed(self.seed)
         return self._whole(self.flow.complete(images.to(self.device), rows, given, generator=generator))
@@ -106,14 +101,9 @@ class PixelDensity:
     @property
     def coarsest(self) -> int | None:
         """How many of a multi-scale flow's latents belong to its coarsest scale; these come first."""
-        parts = self._flow().transform.flattened()
+        parts = self.flow.transform.flattened()
         pieces = [part.pieces for part in parts if isinstance(part, Multiscale) and len(part.pieces) > 1]
         return pieces[0][-1].numel() if pieces else None
-
-    def _flow(self) -> Flow:
-        if not isinstance(self.flow, Flow):
-            raise TypeError(f"{type(self.flow).__name__} has no latents")
-        return self.flow
 
     def _whole(self, x: Tensor) -> Tensor:
         return x.clamp(0, self.levels - 1).nan_to_num(0).to(torch.uint8).cpu()

@@ -73,11 +73,9 @@ def unknown_pixels(flow: Flow, x: Tensor, hole: Tensor, context: Tensor | None) 
     """Images ``(n, C, H, W)`` with unknown numbers, one for each chain."""
     first, *rest = opened(flow.transform)
     sizes = {"event_shape": flow.event_shape, "context": flow.context_features}
-    if isinstance(first, FromLevels) and first.levels is not None:
-        density = Flow(Compose(rest), flow.base, **sizes, encoder=flow.encoder)  # type: ignore[arg-type]
-        kind: Any = UnknownUnderNoise if isinstance(first, GaussianNoise) else UnknownInCells
-        return kind(first, density, x, hole, context)
-    raise TypeError("flow must be one of whole numbers, as pf.pixels makes it")
+    density = Flow(Compose(rest), flow.base, **sizes, encoder=flow.encoder)  # type: ignore[arg-type]
+    kind: Any = UnknownUnderNoise if isinstance(first, GaussianNoise) else UnknownInCells
+    return kind(first, density, x, hole, context)
 
 
 class UnknownInCells(UnknownPixels):

@@ -42,22 +42,17 @@ def from_frame(table: Any, name: str = "the table") -> tuple[pl.DataFrame, str]:
         frame, kind = table, "polars"
     else:
         kind, found = _columns(table, name)
-        frame = _made([(str(called), values) for called, values in found], name)
+        refuse_repeated([str(called) for called, _ in found], name)
+        made = [series(str(called), values, name) for called, values in found]
+        if len({len(column) for column in made}) > 1:
+            lengths = listed(f"{column.name!r} has {len(column)}" for column in made)
+            raise InputError(f"{name}: its columns have different numbers of rows: {lengths}")
+        frame = pl.DataFrame(made)
     frame = with_missing(frame)
     _refuse_nested(frame, name)
     if frame.width == 0:
         raise InputError(f"{name}: has no columns")
     return frame, kind
-
-
-def _made(found: Sequence[tuple[str, Any]], source: str) -> pl.DataFrame:
-    """Columns of any library as a frame."""
-    refuse_repeated([called for called, _ in found], source)
-    made = [series(called, values, source) for called, values in found]
-    if len({len(column) for column in made}) > 1:
-        lengths = listed(f"{column.name!r} has {len(column)}" for column in made)
-        raise InputError(f"{source}: its columns have different numbers of rows: {lengths}")
-    return pl.DataFrame(made)
 
 
 def to_frame(frame: pl.DataFrame, kind: str, like: Any = None) -> Any:
@@ -86,7 +81,11 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None) -> Any:
         case "numpy" | "numpy records":
             return frame.to_numpy(structured=library != "numpy")
     try:
-        return _pandas(frame, names, like, nullable) if library == "pandas" else _narwhals(frame, library)
+        if library == "pandas":
+            return _pandas(frame, names, like, nullable)
+        import narwhals.stable.v2 as nw
+
+        return nw.from_arrow(frame, backend=library).to_native()  # type: ignore[arg-type]
     except ImportError:
         return frame
 
@@ -103,12 +102,6 @@ def _pandas(frame: pl.DataFrame, names: Sequence[str | int], like: Any, nullable
     if isinstance(like, pd.DataFrame) and len(like) and len(made) % len(like) == 0:
         made.index = like.index[np.tile(np.arange(len(like)), len(made) // len(like))]
     return made
-
-
-def _narwhals(frame: pl.DataFrame, library: Any) -> Any:
-    import narwhals.stable.v2 as nw
-
-    return nw.from_arrow(frame, backend=library).to_native()
 
 
 def with_missing(frame: pl.DataFrame) -> pl.DataFrame:

@@ -136,16 +136,10 @@ class ShuffledRows:
         chosen = chosen if self.weights is None else chosen.filter(pl.col(self.weights) > 0)
         if len(chosen) != self.kept[group][chunk]:
             raise InputError(f"{piece.source}: was changed while it was read")
-        encoded = self._nothing()
-        if len(chosen):
-            rows = schema.encode(chosen, piece.source, piece.first)
-            if rows.notes:
-                raise InputError(rows.notes[0])
-            encoded = rows.x, rows.context
+        rows = schema.encode(chosen, piece.source, piece.first)
+        if rows.notes:
+            raise InputError(rows.notes[0])
         if self.weights is None:
-            return encoded
-        return *encoded, torch.from_numpy(row_weights(chosen, self.weights, piece.source, piece.first) / self.mean)
-
-    def _nothing(self) -> tuple[Tensor, Tensor | None]:
-        context = torch.zeros(0, self.schema.context_features) if self.schema.given else None
-        return torch.zeros(0, len(self.schema.columns), dtype=torch.float64), context
+            return rows.x, rows.context
+        weights = row_weights(chosen, self.weights, piece.source, piece.first)
+        return rows.x, rows.context, torch.from_numpy(weights / self.mean)
