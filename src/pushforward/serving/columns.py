@@ -6,8 +6,7 @@ import datetime as dt
 import io
 import json
 import math
-import zoneinfo
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, NotRequired, Required
@@ -20,11 +19,7 @@ from ..errors import listed
 from ..tables.schema.columns import Column
 from ..tables.schema.schema import Schema
 
-ISO: dict[str, tuple[Callable[[str], Any], str]] = {
-    "Date": (dt.date.fromisoformat, "2024-01-31"),
-    "Datetime": (dt.datetime.fromisoformat, "2024-01-31T12:00:00"),
-    "Time": (dt.time.fromisoformat, "12:00:00"),
-}
+ISO = {"Date": "2024-01-31", "Datetime": "2024-01-31T12:00:00", "Time": "12:00:00"}
 FIRST, LAST = dt.datetime(1, 1, 3, tzinfo=dt.UTC), dt.datetime(9999, 12, 29, tzinfo=dt.UTC)  # valid in every time zone
 LONGEST = 2**63 / 1e6 - 1024  # longest duration in seconds; tables count in microseconds
 ROLES = ("modelled", "given", "follows")
@@ -55,7 +50,7 @@ class Cell:
         if self.contents in ("names", "values") and not kind.grouped:
             return f"one of {listed(kind.labels)}"
         if self.contents in ISO:
-            return f"text such as {ISO[self.contents][1]}" + (f", or as {form}" if form else "")
+            return f"text such as {ISO[self.contents]}" + (f", or as {form}" if form else "")
         plain = {"names": "text", "truth": "true or false", "marked": "a number, or text such as 1,200"}
         plain["text"] = self.column.expected
         return {**plain, "Duration": "a finite number of seconds"}.get(self.contents, "a finite number")
@@ -157,17 +152,11 @@ class Cell:
 
     def _moment(self, text: str) -> Any:
         """A moment in the table's type: text if the table holds text."""
-        form = self.column.reading.form
-        if form and pl.Series([text]).str.strptime(getattr(pl, self.contents), form, strict=False)[0] is not None:
-            return text
-        moment = ISO[self.contents][0](text)
-        if isinstance(moment, dt.datetime) and self.column.reading.zone and not moment.tzinfo:
-            moment = moment.replace(tzinfo=zoneinfo.ZoneInfo(self.column.reading.zone))
-        if getattr(moment, "tzinfo", None):
-            if not isinstance(moment, dt.datetime) or not FIRST < moment < LAST:
-                raise ValueError
-            moment = moment if self.column.reading.zone else moment.astimezone(dt.UTC).replace(tzinfo=None)
-        return pl.Series([moment]).dt.to_string(form)[0] if form else moment
+        reading = self.column.reading
+        read = reading.values(pl.Series([text]))
+        if read[0] is None or not FIRST.timestamp() < read[0] < LAST.timestamp():
+            raise ValueError
+        return reading.cells(self.column.name, read)[0]
 
 
 class RowType:

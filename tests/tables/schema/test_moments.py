@@ -53,6 +53,8 @@ def test_times_with_a_zone_stay_moments_and_naive_ones_are_read_in_it() -> None:
     assert model.sample(5)["t"].dtype == moments.dtype
     aware = dt.datetime(2020, 7, 1, 10, tzinfo=dt.UTC)
     assert scored(model, t=[aware]) == scored(model, t=[dt.datetime(2020, 7, 1, 12)])
+    for text in ("2020-07-01T10:00:00Z", "2020-07-01T12:00:00+02:00", "2020-07-01T10:00Z", "2020-07-01 12:00"):
+        assert scored(model, t=[text]) == scored(model, t=[aware]), text
     iso = fitted(t=[moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in MOMENTS])
     assert iso.schema.names == ["t", "x"]
     assert scored(iso, t=["2020-07-01T10:00:00Z"]) == scored(iso, t=["2020-07-01T12:00:00+02:00"])

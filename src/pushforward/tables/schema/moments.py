@@ -18,7 +18,7 @@ CLOCKS = ("%H:%M:%S%.f", "%H:%M")
 PLAIN = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y")  # which nobody reads otherwise
 MONTH = "%Y-%m"
 SLASHES = ("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y")
-ISO = tuple(f"%Y-%m-%d{between}{CLOCKS[0]}{zone}" for between in "T " for zone in ("Z", "%:z"))
+ISO = tuple(f"%Y-%m-%d{between}{clock}{zone}" for clock in CLOCKS for between in "T " for zone in ("Z", "%:z"))
 FORMS = {
     "Date": (*PLAIN, *SLASHES, "%d.%m.%y", "%d-%b-%Y", "%d %b %Y", MONTH),
     "Datetime": (
@@ -109,17 +109,13 @@ def read_moments(column: pl.Series, dtype: str, form: str = "", zone: str | None
     if column.dtype.is_numeric() and column.null_count() < len(column):
         raise InputError(f"column {column.name!r} holds numbers, but {dtype.lower()}s are expected there")
     if column.dtype == pl.String:
-        column = _read_text(column, dtype, form)
+        column = _read_text(column, dtype, form, zone)
+    elif dtype == "Datetime" and column.dtype in (pl.Date, pl.Datetime):
+        column = _in_utc(column.cast(pl.Datetime("us")) if column.dtype == pl.Date else column, zone)
     if dtype == "Date":
         return column.cast(pl.Date).to_physical().cast(pl.Float64)
     if dtype == "Time":
         return _seconds(column.cast(pl.Time), 1e9)
-    if dtype == "Datetime" and column.dtype == pl.Date:
-        column = column.cast(pl.Datetime("us"))
-    if isinstance(column.dtype, pl.Datetime):
-        if zone and not column.dtype.time_zone:
-            column = column.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-        column = _in_utc(column)
     unit = pl.Datetime("us") if dtype == "Datetime" else pl.Duration("us")
     return _seconds(column.cast(unit), 1e6)
 
@@ -148,26 +144,27 @@ def moment_name(dtype: pl.DataType) -> str:
     return next(name for name in MOMENTS if dtype == getattr(pl, name))
 
 
-def _read_text(column: pl.Series, dtype: str, form: str) -> pl.Series:
+def _read_text(column: pl.Series, dtype: str, form: str, zone: str | None) -> pl.Series:
     if dtype not in FORMS:
         raise InputError(f"column {column.name!r} holds text, but durations are expected there")
     forms = [*([form] if form else []), *OTHERS[dtype]]
-    found = _parsed(column, dtype, forms[0])
+    found = _parsed(column, dtype, forms[0], zone)
     for other in forms[1:]:
         if found.null_count() == column.null_count():
             break
         with contextlib.suppress(pl.exceptions.PolarsError):
-            found = found.fill_null(_parsed(column, dtype, other))
+            found = found.fill_null(_parsed(column, dtype, other, zone))
     return found
 
 
-def _parsed(column: pl.Series, dtype: str, form: str) -> pl.Series:
-    """Text as moments; null where it is written otherwise, or where two digits were taken for a year."""
+def _parsed(column: pl.Series, dtype: str, form: str, zone: str | None = None) -> pl.Series:
+    """Text as moments, of UTC if a zone is known; null if written otherwise, or if two digits were taken for a year."""
     kind: type[pl.Date] | type[pl.Datetime] | type[pl.Time] = getattr(pl, dtype)
     if form == MONTH:
         column, form = column.str.extract(r"^\s*((?:1[5-9]|2[01])\d\d-\d\d?)\s*$") + "-1", f"{MONTH}-%d"
     read = column.str.strptime(kind, form.replace("%-", "%"), strict=False)
-    read = _in_utc(read) if isinstance(read.dtype, pl.Datetime) else read
+    if isinstance(read.dtype, pl.Datetime):
+        read = _in_utc(read, None if form.endswith("Z") else zone)
     return read.set((read.dt.year() < 1000).fill_null(False), None) if "%Y" in form else read
 
 
@@ -175,7 +172,9 @@ def _text(moments: pl.Series, form: str) -> pl.Series:
     return (moments.dt.replace_time_zone("UTC") if "%:z" in form else moments).dt.to_string(form)
 
 
-def _in_utc(column: pl.Series) -> pl.Series:
-    """Moments with a time zone as those of UTC without one."""
-    aware = isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone
-    return column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if aware else column
+def _in_utc(column: pl.Series, zone: str | None = None) -> pl.Series:
+    """Moments with a time zone, their own or else this one, as those of UTC without one."""
+    own = getattr(column.dtype, "time_zone", None)
+    if zone and not own:
+        column = column.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+    return column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone or own else column
