@@ -7,6 +7,7 @@ from torch import nn
 
 import pushforward as pf
 from pushforward.distributions import Average, GivenFeatures
+from pushforward.distributions.recalibrated import Recalibrated
 
 
 def test_it_is_the_density_given_the_features() -> None:
@@ -28,12 +29,18 @@ def test_it_is_the_density_given_the_features() -> None:
     assert torch.equal(*draws)
 
 
-def test_quantiles_of_an_average_compute_features_once() -> None:
-    features, asked = nn.Linear(4, 2), list[int]()
-    features.register_forward_hook(lambda *_: asked.append(1))
-    inner = pf.testing.randomize(pf.nsf(1, context=2, layers=1, hidden=(16,)))
-    average = Average([GivenFeatures(inner, features, context=4), pf.nsf(1, context=4, layers=1, hidden=(16,))])
+def test_an_average_computes_features_that_its_members_share_once() -> None:
+    features, asked = nn.Linear(4, 2), list[str]()
+    features.register_forward_hook(lambda *_: asked.append("features"))
+    inner = [pf.testing.randomize(pf.nsf(1, context=2, layers=1, hidden=(16,)), seed=k) for k in range(2)]
+    members = [GivenFeatures(each, features, context=4) for each in inner]
+    average = Average([*members, pf.nsf(1, context=4, layers=1, hidden=(16,))])
     context, q = torch.randn(7, 4), torch.rand(7)
     x = average.icdf(q, context)
-    assert len(asked) == 1
+    assert asked == ["features"]
     torch.testing.assert_close(average.cdf(x, context), q, atol=1e-5, rtol=0)
+    asked.clear()
+    log_p = Recalibrated(average, 0.5).log_prob(x, context)
+    assert asked == ["features"]
+    expected = average.log_prob(x, context) + torch.log1p(0.5 * (6 * q * (1 - q) - 1))
+    torch.testing.assert_close(log_p, expected, atol=1e-4, rtol=0)

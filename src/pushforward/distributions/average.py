@@ -75,12 +75,16 @@ class Average(Density):
 
     def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """P(X <= x | context), ``(*batch,)``: the weighted mean of the members'."""
-        x, context = self._check(x, context)
-        return self._below(x, [(member, context) for member in self.members])
+        return self._below(x, self._read(context))
+
+    def log_prob_and_cdf(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """log p(x | context) and P(X <= x | context), ``(*batch,)`` each, whose features are computed once."""
+        parts = self._read(context)
+        return log_sum_exp(self._logs(x, parts), 0), self._below(x, parts)
 
     def icdf(self, q: Tensor, context: Tensor | None = None) -> Tensor:
         """The quantiles ``(*batch, 1)``, searched between those of the members."""
-        parts = [member.read(self._check(None, context)[1]) for member in self.members]
+        parts = self._read(context)
         ends = torch.stack([member.icdf(q, given)[..., 0] for member, given in parts])
         return quantile_between(lambda x: self._below(x[..., None], parts), q, ends.amin(0), ends.amax(0))[..., None]
 
@@ -90,14 +94,22 @@ class Average(Density):
 
     def quadrature(self, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The nodes of all members, weighted."""
-        points, weights = zip(*(member.quadrature(context) for member in self.members), strict=True)
+        points, weights = zip(*(member.quadrature(given) for member, given in self._read(context)), strict=True)
         shares = self.log_weight.exp()
         return torch.cat(points), torch.cat([share * weight for share, weight in zip(shares, weights, strict=True)])
 
     def parts(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log w_k + log p_k(x | context) of every member, ``(members, *batch)``."""
-        logs = torch.stack([member.log_prob(x, context) for member in self.members])
+        return self._logs(x, self._read(context))
+
+    def _logs(self, x: Tensor, parts: Sequence[tuple[Density, Tensor | None]]) -> Tensor:
+        logs = torch.stack([member.log_prob(x, given) for member, given in parts])
         return logs + self.log_weight.to(logs).view(-1, *[1] * (logs.dim() - 1))
+
+    def _read(self, context: Tensor | None) -> list[tuple[Density, Tensor | None]]:
+        """Every member, and its context; features that several members read are computed once."""
+        told: dict[nn.Module, Tensor] = {}
+        return [member.read(context, told) for member in self.members]
 
     def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """Each draw comes from a randomly chosen member."""

@@ -98,8 +98,8 @@ class Density(Configurable):
         number are averaged to their expectation given each context ``(*batch, features)``; likewise."""
         raise NotImplementedError(f"{type(self).__name__} has no nodes in closed form")
 
-    def read(self, context: Tensor | None) -> tuple[Density, Tensor | None]:
-        """The same density given what it computes from a context: that is done once where it is asked often."""
+    def read(self, context: Tensor | None, told: dict[nn.Module, Tensor]) -> tuple[Density, Tensor | None]:
+        """The same density given what it computes from a context, unless others have: it is ``told`` by module."""
         return self, context
 
     def closed_form(self, context: Tensor | None = None) -> Distribution | None:

@@ -30,8 +30,10 @@ class GivenFeatures(Density):
         """log p(x | context) in nats, of shape ``(*batch,)``."""
         return self.density.log_prob(x, self._features(context))
 
-    def read(self, context: Tensor | None) -> tuple[Density, Tensor | None]:
-        return self.density, self._features(context)
+    def read(self, context: Tensor | None, told: dict[nn.Module, Tensor]) -> tuple[Density, Tensor | None]:
+        if self.features not in told:
+            told[self.features] = self._features(context)
+        return self.density, told[self.features]
 
     def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.density.cdf(x, self._features(context))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..numerics.quantiles import quantile_between
+from .average import Average
 from .base import Density, Generator
 
 
@@ -20,7 +21,7 @@ class Recalibrated(Density):
     are the densities of order statistics.
 
     Args:
-        density: p, of events of one number.
+        density: p, an average of densities of one number.
         share: s, at least 0 and below 1.
 
     Reference:
@@ -28,15 +29,15 @@ class Recalibrated(Density):
         Random Bernstein polynomials, Scandinavian Journal of Statistics 26.
     """
 
-    def __init__(self, density: Density, share: float) -> None:
+    def __init__(self, density: Average, share: float) -> None:
         super().__init__()
         self.density, self.share = density, float(share)
         self.event_shape, self.context_features = density.event_shape, density.context_features
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p_s(x | context) in nats, of shape ``(*batch,)``."""
-        below = self.density.cdf(x, context)
-        return self.density.log_prob(x, context) + torch.log1p(self.share * (6 * below * (1 - below) - 1))
+        log_p, below = self.density.log_prob_and_cdf(x, context)
+        return log_p + torch.log1p(self.share * (6 * below * (1 - below) - 1))
 
     def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self._moved(self.density.cdf(x, context))
