@@ -66,15 +66,6 @@ def test_the_faster_one_is_taken(faster, monkeypatch):
     assert products.engine(1 << 23, torch.zeros(2).double()) is products.BLAS
 
 
-@pytest.mark.parametrize(("times", "rows"), [([1.0, 2.0, 4.0], 128), ([0.9, 2.0, 4.0], 64), ([2.0, 2.0, 2.0], 256)])
-def test_steps_of_masked_weights_have_the_width_of_least_time(times, rows, monkeypatch):
-    """Half the width saves a tenth of the numbers, which is too little to tell from noise if nothing else speaks for
-    it."""
-    monkeypatch.setattr(products, "_times", lambda calls: times[: len(calls)])
-    assert products.step_rows(64, 64) == 128
-    assert products.step_rows(512, 512) == rows
-
-
 def test_an_unknown_engine_is_refused(monkeypatch):
     monkeypatch.setenv("PUSHFORWARD_PRODUCTS", "abacus")
     with pytest.raises(ValueError, match="PUSHFORWARD_PRODUCTS"):

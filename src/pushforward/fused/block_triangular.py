@@ -15,8 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .products import step_rows
-
+STEP = 128  # rows at least, where the weight has that many: thinner steps skip more zeros but multiply less efficiently
 LEAST_SAVED = 4096  # zeros
 
 
@@ -57,11 +56,11 @@ def full(rows: int, columns: int) -> BlockTriangular:
 def block_triangular(rows: tuple[int, ...], columns: tuple[int, ...]) -> BlockTriangular:
     """The pattern in which a row reads the columns of at most its own degree; both degrees are sorted.
 
-    Every step but the last has a multiple of :func:`.products.step_rows`; the last has at least that many if the matrix
-    does. No step ends where this would save few zeros.
+    Every step but the last has a multiple of ``STEP`` rows; the last has at least that many if the matrix does. No step
+    ends where this would save few zeros.
     """
-    steps, first, height = [], 0, step_rows(len(rows), len(columns))
-    for row in [*range(height, len(rows) - height + 1, height), len(rows)]:
+    steps, first = [], 0
+    for row in [*range(STEP, len(rows) - STEP + 1, STEP), len(rows)]:
         count = bisect_right(columns, rows[row - 1])
         if row == len(rows) or (row - first) * (len(columns) - count) >= LEAST_SAVED:
             steps.append(BlockStep(first, row, count))

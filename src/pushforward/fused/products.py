@@ -23,7 +23,6 @@ LARGE = 1 << 20  # multiplications from which on a product counts as such
 UNITS, EVENTS = 128, 512  # of the layer that is measured
 REPEATS = 7
 CLEARLY = 0.87  # of the other's time: a smaller gain may be noise
-WIDTHS = (64, 128, 256)  # rows of a step of a masked weight
 
 
 class Engine(NamedTuple):
@@ -42,7 +41,7 @@ class Engine(NamedTuple):
 BLAS = Engine("blas", torch.mm, torch.Tensor.addmm_)
 ONEDNN = Engine("onednn", lambda a, b, out: onednn_product(a, b), lambda total, a, b: total.add_(onednn_product(a, b)))
 
-_CHOSEN: dict[tuple[Any, ...], Any] = {}
+_CHOSEN: dict[str, Engine] = {}  # by number of threads
 
 
 def engine(multiplications: int, like: Tensor) -> Engine:
@@ -52,26 +51,15 @@ def engine(multiplications: int, like: Tensor) -> Engine:
     pinned = os.environ.get("PUSHFORWARD_PRODUCTS")
     if pinned:
         return _named(pinned)
-    key = "engine", torch.get_num_threads()
+    key = f"engine {torch.get_num_threads()}"
     if key not in _CHOSEN:
         _CHOSEN[key] = _faster()
-    return _CHOSEN[key]  # type: ignore[no-any-return]
-
-
-def step_rows(rows: int, columns: int) -> int:
-    """Rows of a step of a masked weight: thinner ones skip more zeros but multiply less efficiently. 128 if the weight
-    is small or an engine is pinned; measured otherwise."""
-    if rows * columns < 1 << 17 or os.environ.get("PUSHFORWARD_PRODUCTS"):
-        return 128
-    key = "rows", torch.get_num_threads()
-    if key not in _CHOSEN:
-        _CHOSEN[key] = _width()
-    return _CHOSEN[key]  # type: ignore[no-any-return]
+    return _CHOSEN[key]
 
 
 def chosen() -> dict[str, str]:
-    """The engine and the rows of a step that have been measured, by number of threads."""
-    return {" ".join(map(str, key)): getattr(found, "name", str(found)) for key, found in _CHOSEN.items()}
+    """The engine that was measured to be faster, by number of threads."""
+    return {key: found.name for key, found in _CHOSEN.items()}
 
 
 def _named(name: str) -> Engine:
@@ -88,17 +76,6 @@ def _faster() -> Engine:
     calls = [lambda a=a, b=b, out=out, by=by: by.mm(a, b, out=out) for by in (BLAS, ONEDNN) for a, b, out in products]
     times = _times(calls)  # type: ignore[arg-type]
     return ONEDNN if sum(times[3:]) < CLEARLY * sum(times[:3]) else BLAS
-
-
-def _width() -> int:
-    """The width with the least time for a square weight whose upper triangle is zero, if that is clearly less."""
-    units, side = torch.ones(256, 256), 512
-    products = [(torch.ones(rows, 256), torch.empty(rows, 256)) for rows in WIDTHS]
-    multiply = engine(LARGE, units).mm
-    times = _times([lambda a=a, out=out: multiply(a, units, out=out) for a, out in products])  # type: ignore[misc]
-    costs = {rows: spent / rows * (side + rows) for rows, spent in zip(WIDTHS, times, strict=True)}
-    best = min(costs, key=costs.__getitem__)
-    return best if costs[best] < CLEARLY * costs[128] else 128
 
 
 def _times(calls: list[Callable[[], Any]]) -> list[float]:

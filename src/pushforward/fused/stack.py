@@ -22,8 +22,6 @@ from .maps import AffineMap, Moving, SplineMap
 from .network import Network, Shape
 from .pool import POOL, where
 
-ACTIVATIONS = 1 << 20  # of a layer computed at a time without gradients, to stay in the processor's cache
-
 
 class FlowLayer(NamedTuple):
     """A network, the map that it parametrises, and the indices of the parts that it reads and moves."""
@@ -62,18 +60,7 @@ def run(x: Tensor, plan: Plan, params: list[Tensor], order: StackOrder | None = 
     """
     if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in params)):
         return _Stack.apply(x, plan, order, *params)
-    n = x.shape[1]
-    most = max(ACTIVATIONS // max(pattern.rows for layer in plan.layers for pattern in layer.shape.layers), 1)
-    if n <= most:
-        return _run(x, plan, params, order)
-    found = []
-    for start in range(0, n, most):
-        some = slice(start, start + most)
-        # the first bias of a network may have one column per event
-        own = [p[:, some] if k % 2 and p.dim() == 2 else p for k, p in enumerate(params)]
-        found.append(_run(x[:, some], plan, own, order))
-    values, logdets = zip(*found, strict=True)
-    return torch.cat(values, 1), torch.cat(logdets)
+    return _run(x, plan, params, order)
 
 
 class Views(NamedTuple):

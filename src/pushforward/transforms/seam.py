@@ -89,7 +89,7 @@ def free_memory() -> None:
 
 def product_engines() -> dict[str, str]:
     """Which engine multiplies large matrices, for each number of threads that has come so far: ``blas`` or ``onednn``,
-    whichever was measured to be faster; and the rows of a step of a masked weight.
+    whichever was measured to be faster.
 
     The engines round differently. ``PUSHFORWARD_PRODUCTS=blas`` or ``onednn`` in the environment pins one, so that
     results are the same in every run.
