@@ -1,6 +1,6 @@
 """Whether a fitted density can be trusted."""
 
-from ..numerics.tails import tail_index as tail_index
+from ..transforms.tails import tail_index as tail_index
 from .calibrated import Calibration as Calibration
 from .calibrated import calibration as calibration
 from .importance_sampling import Importance as Importance

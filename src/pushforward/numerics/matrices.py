@@ -54,14 +54,6 @@ def reflectors(W: Tensor) -> tuple[Tensor, Tensor]:
     return vectors, reflect(vectors, torch.eye(len(W), dtype=W.dtype)).mT @ W
 
 
-def cosines(n: int, like: Tensor) -> Tensor:
-    r"""The orthonormal discrete cosine transform (type II), (n, n): row k is
-    :math:`\sqrt{2/n} \cos(\pi k (2 i + 1) / 2 n)`, and row 0 is constant."""
-    number = torch.arange(n, dtype=like.dtype, device=like.device)
-    rows = (2 / n) ** 0.5 * (number[:, None] * (2 * number + 1) * (torch.pi / (2 * n))).cos()
-    return torch.cat([rows[:1] * 0.5**0.5, rows[1:]])
-
-
 def reflect(vectors: Tensor, columns: Tensor, *, transposed: bool = False) -> Tensor:
     r"""H_1 … H_m times a matrix of columns, (m, n), with Householder vectors v_j = e_j + vectors[:, j].
 

@@ -1,4 +1,4 @@
-r"""Normal and power tails: the map between them, Student's t, Hill's estimator, how heavy tails are by what rows show.
+r"""Normal tails and power tails: the map between them, Student's t, and how heavy tails are by what rows show.
 
 With :math:`E = -\log\bigl(2 \Phi(-|z|)\bigr)`, which is exponential where z is normal,
 
@@ -75,43 +75,6 @@ def _half_step(a: Tensor) -> Tensor:
     exact = (small + 0.5).lgamma() - small.lgamma()
     series = -0.5 * b.log() - b / 8 + b**3 / 192 - b**5 / 640 + 17 * b**7 / 14336 - 31 * b**9 / 18432
     return torch.where(a < LARGE, exact, series)
-
-
-def tail_index(x: Tensor, tail: int | None = None) -> Tensor:
-    r"""Hill's estimate of the tail index alpha of each side of every column: :math:`P(|x| > t) \sim t^{-\alpha}`.
-
-    .. math:: \frac1\alpha = \frac1k \sum_{i=1}^{k} \log\frac{x_{(i)}}{x_{(k+1)}}
-
-    from the k largest distances from the median; infinite where these are all equal.
-
-    Args:
-        x: Rows, ``(n, features)``, at least 8.
-        tail: k; by default :math:`n^{2/3} / 2`.
-
-    Returns:
-        ``(2, features)``, the left and the right tails: about 2 for draws of a Student-t with two degrees of freedom,
-        large for normal ones.
-
-    Raises:
-        ValueError: x is not a table of at least 8 rows, or ``tail`` is not between 1 and n - 1.
-
-    Reference:
-        Hill (1975), A simple general approach to inference about the tail of a distribution, Annals of Statistics 3.
-
-    Example:
-        >>> import torch, pushforward as pf
-        >>> x = torch.distributions.StudentT(2.0).sample((100_000, 1))
-        >>> bool(((pf.diagnostics.tail_index(x) - 2).abs() < 0.4).all())
-        True
-    """
-    if x.dim() != 2 or len(x) < 8:
-        raise ValueError(f"x must be rows (n, features), at least 8 of them, got shape {tuple(x.shape)}")
-    if tail is not None and not 1 <= tail < len(x):
-        raise ValueError(f"tail must be from 1 to {len(x) - 1}, got tail={tail}")
-    k = max(round(0.5 * len(x) ** (2 / 3)), 2) if tail is None else tail
-    away = x - x.median(0).values
-    largest = torch.stack([-away, away]).topk(k + 1, 1).values.clamp_min(torch.finfo(x.dtype).tiny)
-    return 1 / (largest[:, :-1] / largest[:, -1:]).log().mean(1)
 
 
 def log_survival(log_t: Tensor, shape: float) -> Tensor:

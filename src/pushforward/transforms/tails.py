@@ -1,4 +1,4 @@
-"""The tail layer: data with power tails on one side, normal tails for the rest of the flow on the other."""
+"""The tail layer, between power tails of data and normal ones for the rest of the flow, and Hill's estimator."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class HeavyTails(Transform):
             return self(x, context)[0]
         middle = rows.median(0).values
         if self.estimates:
-            self.log_index.copy_(tails.tail_index(rows).clamp(0.1, 100.0).log())
+            self.log_index.copy_(tail_index(rows).clamp(0.1, 100.0).log())
         weight = (-self.log_index).exp().mean(0)
         spread = (rows - middle).abs().median(0).values.clamp_min(torch.finfo(rows.dtype).tiny)
         self.loc.copy_(middle)
@@ -96,3 +96,40 @@ class HeavyTails(Transform):
         left, right = (-self.log_index).exp()
         below = values < 0
         return torch.where(below, -1.0, 1.0).to(values), torch.where(below, left, right)
+
+
+def tail_index(x: Tensor, tail: int | None = None) -> Tensor:
+    r"""Hill's estimate of the tail index alpha of each side of every column: :math:`P(|x| > t) \sim t^{-\alpha}`.
+
+    .. math:: \frac1\alpha = \frac1k \sum_{i=1}^{k} \log\frac{x_{(i)}}{x_{(k+1)}}
+
+    from the k largest distances from the median; infinite where these are all equal.
+
+    Args:
+        x: Rows, ``(n, features)``, at least 8.
+        tail: k; by default :math:`n^{2/3} / 2`.
+
+    Returns:
+        ``(2, features)``, the left and the right tails: about 2 for draws of a Student-t with two degrees of freedom,
+        large for normal ones.
+
+    Raises:
+        ValueError: x is not a table of at least 8 rows, or ``tail`` is not between 1 and n - 1.
+
+    Reference:
+        Hill (1975), A simple general approach to inference about the tail of a distribution, Annals of Statistics 3.
+
+    Example:
+        >>> import torch, pushforward as pf
+        >>> x = torch.distributions.StudentT(2.0).sample((100_000, 1))
+        >>> bool(((pf.diagnostics.tail_index(x) - 2).abs() < 0.4).all())
+        True
+    """
+    if x.dim() != 2 or len(x) < 8:
+        raise ValueError(f"x must be rows (n, features), at least 8 of them, got shape {tuple(x.shape)}")
+    if tail is not None and not 1 <= tail < len(x):
+        raise ValueError(f"tail must be from 1 to {len(x) - 1}, got tail={tail}")
+    k = max(round(0.5 * len(x) ** (2 / 3)), 2) if tail is None else tail
+    away = x - x.median(0).values
+    largest = torch.stack([-away, away]).topk(k + 1, 1).values.clamp_min(torch.finfo(x.dtype).tiny)
+    return 1 / (largest[:, :-1] / largest[:, -1:]).log().mean(1)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..numerics.matrices import cosines
 from .base import Transform
 from .multiscale import Squeeze
 
@@ -69,9 +68,17 @@ class DCT(Transform):
     event_dim = 3
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        rows, columns = (cosines(n, x) for n in x.shape[-2:])
+        rows, columns = (_cosines(n, x) for n in x.shape[-2:])
         return rows @ x @ columns.mT, x.new_zeros(x.shape[:-3])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        rows, columns = (cosines(n, z) for n in z.shape[-2:])
+        rows, columns = (_cosines(n, z) for n in z.shape[-2:])
         return rows.mT @ z @ columns, z.new_zeros(z.shape[:-3])
+
+
+def _cosines(n: int, like: Tensor) -> Tensor:
+    r"""The orthonormal discrete cosine transform (type II), (n, n): row k is
+    :math:`\sqrt{2/n} \cos(\pi k (2 i + 1) / 2 n)`, and row 0 is constant."""
+    number = torch.arange(n, dtype=like.dtype, device=like.device)
+    rows = (2 / n) ** 0.5 * (number[:, None] * (2 * number + 1) * (torch.pi / (2 * n))).cos()
+    return torch.cat([rows[:1] * 0.5**0.5, rows[1:]])
