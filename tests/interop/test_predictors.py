@@ -101,6 +101,32 @@ def test_probabilities_of_classes(classifier: pf.FlowClassifier) -> None:
     assert classifier.score_samples(FRESH[:1], ["other"])[0] == -np.inf
 
 
+def test_what_no_training_row_had_has_no_answer_and_is_told(regressor, classifier) -> None:
+    odd = FRESH[:3].assign(kind=["a", "new", None])
+    for answer in (regressor.predict, regressor.predict_interval, classifier.predict_proba):
+        with pytest.warns(UserWarning, match=r"'kind', row 2 \(and 1 more row like it\): 'new' was not among"):
+            found = answer(odd).reshape(3, -1)
+        assert np.isnan(found).all(1).tolist() == [False, True, True]
+    with pytest.warns(UserWarning, match="'new' was not among"):
+        assert classifier.predict(odd)[1:].tolist() == ["high" if (Y > 0).mean() > 0.5 else "low"] * 2
+
+
+def test_a_score_takes_one_value_of_y_for_each_row(regressor, classifier) -> None:
+    for model, y in ((regressor, NEW[:4]), (classifier, np.where(NEW[:4] > 0, "high", "low"))):
+        with pytest.warns(UserWarning, match="column-vector"):
+            found = model.score_samples(FRESH[:4], y[:, None])
+        np.testing.assert_allclose(found, model.score_samples(FRESH[:4], y))
+        for wrong in (y[:1], y[:3]):
+            with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+                model.score_samples(FRESH[:4], wrong)
+
+
+def test_columns_of_x_may_be_called_like_those_of_y() -> None:
+    given, y = X[:60][["x", "kind"]].rename(columns={"x": "y1"}), np.column_stack([Y, 3 - Y**2])[:60]
+    schema = pf.ConditionalFlowDensity("gmm").fit(given, y).table_.schema
+    assert (schema.given_names, len(schema.names)) == (["y1", "kind"], 2)
+
+
 def test_a_score_does_not_depend_on_the_other_rows(regressor, classifier) -> None:
     for model, y in ((regressor, NEW), (classifier, np.where(NEW > 0, "high", "low"))):
         together = model.score_samples(FRESH, y)

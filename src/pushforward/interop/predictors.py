@@ -66,9 +66,7 @@ class Predictor(BaseEstimator):
         else:
             X = validate_data(self, X, dtype=np.float64, ensure_min_samples=LEAST_ROWS)
             self._names = [f"x{j}" for j in range(X.shape[1])]
-        y = column_or_1d(y, warn=True)
-        assert_all_finite(y, input_name="y")
-        check_consistent_length(X, y)
+        assert_all_finite(y := _aligned(X, y), input_name="y")
         return y
 
     def _series(self, y: Any, kind: type) -> pl.Series:
@@ -84,16 +82,28 @@ class Predictor(BaseEstimator):
         return pl.DataFrame(validate_data(self, X, dtype=np.float64, reset=False), schema=self._names)
 
     def _distribution(self, X: Any) -> ColumnDistribution:
+        """p(y | x) of every row; NaN given what no training row had, of which it warns."""
         check_is_fitted(self)
-        return only_column(self.table_, self.table_.schema.context(self._framed(X), "X")[0])
+        context, strange, notes = self.table_.schema.context(self._framed(X), "X")
+        for note in notes:
+            warnings.warn(note, UserWarning, stacklevel=3)
+        return only_column(self.table_, context, strange)
+
+
+def _aligned(X: Any, y: Any) -> NDArray[Any]:
+    """y as one column of as many values as X has rows."""
+    y = column_or_1d(y, warn=True)
+    check_consistent_length(X, y)
+    return y
 
 
 class FlowRegressor(RegressorMixin, Predictor):
     """p(y | X) for a number y: its mean, any quantile, an interval that holds its level, and its density.
 
     X is a frame as it comes (text, dates, truth values, missing cells) or an array of numbers. The density is that of
-    ``TableDensity(columns=["y"], given=X)``: an average of flows,
-    mixtures and densities given what boosted trees predict, weighted by how well they do on rows that they did not see.
+    ``TableDensity(columns=["y"], given=X)``: an average of flows, mixtures and densities given what boosted trees
+    predict, weighted by how well they do on rows that they did not see. Rows with a category that no training row had,
+    or a missing cell where none was, have no answer, NaN, with a warning.
 
     Args:
         flow, members: As for :class:`~pushforward.TableDensity`.
@@ -153,7 +163,7 @@ class FlowRegressor(RegressorMixin, Predictor):
     def score_samples(self, X: Any, y: ArrayLike | None = None) -> NDArray[np.float64]:
         """log p(y | x) of every row in nats, ``(n,)``, whatever the other rows; without y, of its predicted median."""
         check_is_fitted(self)
-        values = self._series(self.predict_quantile(X) if y is None else y, float)
+        values = self._series(self.predict_quantile(X) if y is None else _aligned(X, y), float)
         return self.table_.score_samples(self._framed(X).with_columns(values))
 
 
@@ -164,6 +174,7 @@ class FlowClassifier(ClassifierMixin, Predictor):
 
     Attributes:
         classes_: The classes, in the order of the columns of :meth:`predict_proba`.
+        class_prior_: The share of each among the rows.
 
     Example:
         >>> import numpy as np, pushforward as pf
@@ -181,9 +192,10 @@ class FlowClassifier(ClassifierMixin, Predictor):
         """
         target = self._target(X, y)
         check_classification_targets(target)
-        self.classes_, codes = np.unique(target, return_inverse=True)
+        self.classes_, codes, counts = np.unique(target, return_inverse=True, return_counts=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y has one class, {self.classes_[0]!r}; a classifier needs at least two classes")
+        self.class_prior_ = counts / len(target)
         self._learn(X, self._series(codes, str), "categories")
         return self
 
@@ -194,9 +206,10 @@ class FlowClassifier(ClassifierMixin, Predictor):
         return shares.new_zeros(len(shares), len(self.classes_)).index_copy(1, order, shares).numpy()
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The likeliest class of every row, ``(n,)``."""
+        """The likeliest class of every row, ``(n,)``; the commonest one given what no training row had."""
         check_is_fitted(self)
-        return self.classes_[self.predict_proba(X).argmax(1)]  # type: ignore[no-any-return]
+        found = self.predict_proba(X)
+        return self.classes_[np.where(np.isnan(found), self.class_prior_, found).argmax(1)]  # type: ignore[no-any-return]
 
     def score_samples(self, X: Any, y: ArrayLike | None = None) -> NDArray[np.float64]:
         """log p(y | x) of every row in nats, ``(n,)``, whatever the other rows; without y, of the likeliest class.
@@ -206,5 +219,5 @@ class FlowClassifier(ClassifierMixin, Predictor):
         log_p = np.log(self.predict_proba(X))
         if y is None:
             return log_p.max(1)
-        own = np.asarray(y)[:, None] == self.classes_
+        own = _aligned(X, y)[:, None] == self.classes_
         return np.where(own, log_p, -np.inf).max(1)  # type: ignore[no-any-return]

@@ -149,12 +149,12 @@ class ConditionalFlowDensity(FlowEstimator):
         return float(np.average(values, weights=checked_weights(sample_weight, values)))
 
     def predict(self, X: Any) -> NDArray[np.float64]:
-        """The mean of y in every row: ``(n,)``, or ``(n, targets)`` if y had two dimensions; of several targets, from
-        DRAWS draws."""
+        """The mean of y in every row, NaN given what no training row had: ``(n,)``, or ``(n, targets)`` if y had two
+        dimensions; of several targets, from DRAWS draws."""
         check_is_fitted(self)
         if self.table_ is not None and has_one_column(self.table_):
-            context = self.table_.schema.context(from_frame(X, "X")[0], "X")[0]
-            mean = only_column(self.table_, context).mean().numpy()[:, None]
+            context, strange, _ = self.table_.schema.context(from_frame(X, "X")[0], "X")
+            mean = only_column(self.table_, context, strange).mean().numpy()[:, None]
         elif self.table_ is None and self.flow_.event_shape == (1,):
             rows = as_tensor(validate_data(self, X, dtype=np.float64, reset=False, **self._shapes()))
             parts = [self.flow_.quadrature(part) for part in self._context(rows).split(1024)]
@@ -183,11 +183,13 @@ class ConditionalFlowDensity(FlowEstimator):
 
     @staticmethod
     def _joined(frame: pl.DataFrame, y: Any) -> pl.DataFrame:
-        """A table of X and y, with y's columns named y1, y2, …"""
+        """A table of X and y, with y's columns named y1, y2, …, or as none of X is."""
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         if len(targets) != frame.height:
             raise ValueError(f"y has {len(targets)} rows, but X has {frame.height}")
-        return frame.with_columns(pl.Series(f"y{j}", column) for j, column in enumerate(targets.T, 1))
+        names = [f"y{j}" for j in range(1, targets.shape[1] + 1)]
+        stem = f"target of {' '.join(frame.columns)}: " if {*names} & {*frame.columns} else ""
+        return frame.with_columns(pl.Series(stem + name, y) for name, y in zip(names, targets.T, strict=True))
 
     def _pair(self, X: ArrayLike, y: ArrayLike, **options: Any) -> tuple[Tensor, Tensor, bool]:
         """Checked rows of shape (n, features), targets of shape (n, targets), and whether y had one dimension."""
