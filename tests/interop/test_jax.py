@@ -15,7 +15,7 @@ from pushforward.testing import randomize
 pytest.importorskip("jax", reason="jax is not installed")
 import jax
 
-from pushforward.interop.jax import to_jax
+from pushforward.interop.jax import OPERATORS, to_jax
 
 D, SIZES = pf.distributions, {"layers": 1, "hidden": (8,)}
 DENSITIES = {
@@ -45,6 +45,12 @@ def test_values_and_gradients_are_those_of_pytorch(name: str) -> None:
     np.testing.assert_allclose(value, expected.detach().numpy(), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(gradient, slope.numpy(), rtol=1e-3, atol=1e-4)
     assert jax.eval_shape(log_p, *(row[0] for row in rows)).shape == ()
+
+
+def test_a_reduction_is_over_the_dimension_that_is_named() -> None:
+    x = torch.arange(6.0).view(2, 3)
+    for dim in (0, -1, [1], (0, 1), None):
+        np.testing.assert_allclose(OPERATORS["sum"](jax.numpy.asarray(x.numpy()), dim), x.sum(dim))
 
 
 def test_double_precision_is_kept() -> None:

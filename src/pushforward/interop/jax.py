@@ -118,16 +118,9 @@ def _expand(x: Any, shape: Sequence[int]) -> Any:
 
 def _reduced(reduce: Callable[..., Any]) -> Callable[..., Any]:
     def reduced(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
-        return reduce(x, axis=tuple(dim) if isinstance(dim, Sequence) and dim else dim or None, keepdims=keepdim)
+        return reduce(x, axis=dim if isinstance(dim, int) else tuple(dim or ()) or None, keepdims=keepdim)
 
     return reduced
-
-
-def _scaled(combine: Callable[..., Any]) -> Callable[..., Any]:
-    def scaled(x: Any, y: Any, *, alpha: Any = 1) -> Any:
-        return combine(x, y if alpha == 1 else alpha * y)
-
-    return scaled
 
 
 def _dtype(of: torch.dtype | None) -> Any:
@@ -154,8 +147,8 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     **{name: getattr(jnp, name) for name in ALIKE},
     **{name: getattr(operator, name) for name in SIGNS},
     **{name: _reduced(getattr(jnp, name)) for name in REDUCED},
-    "add": _scaled(jnp.add),
-    "sub": _scaled(jnp.subtract),
+    "add": lambda x, y, alpha=1: x + (y if alpha == 1 else alpha * y),
+    "sub": lambda x, y, alpha=1: x - (y if alpha == 1 else alpha * y),
     "div": jnp.divide,
     "rsqrt": lambda x: 1 / jnp.sqrt(x),
     "clamp": lambda x, low=None, high=None: jnp.clip(x, low, high),
