@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
@@ -49,6 +50,14 @@ def write_rows(
         names=range(1, len(x) + 1),
         train=train,
         gaussian=gaussian or (lambda rows, _: spread.log_prob(rows).sum(-1)),
+        explain=lambda rows: pl.DataFrame(
+            {
+                "unlikely_because": columns[0],
+                "would_fit": 0.0,
+                "also_unlikely": None,
+                "gain": rows.x[:, 0].abs().tolist(),
+            }
+        ),
         percentile=lambda values: 100 * np.searchsorted(reference, values) / len(reference),
         others="the training rows",
         samples=samples,

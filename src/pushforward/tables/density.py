@@ -18,12 +18,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..diagnostics.linear_gaussian import LinearGaussian
 from ..errors import InputError
 from ..models.base import HeldOut
 from ..models.compare import compare
 from ..models.console import Console
 from ..models.train import Rows
 from ..report.evidence import Evidence, Page
+from ..report.tables.model import RowModel
 from ..report.write import write
 from .calibration import calibrated
 from .engines import RayTable, SparkTable
@@ -529,16 +531,26 @@ class TableDensity(TableModel):
         return found
 
     def evidence(self, held: HeldOut, page: Page) -> Evidence:
-        from ..report.tables.evidence import ReportedDrift  # imports matplotlib
+        from ..report.tables.evidence import ReportedDrift, RowEvidence  # matplotlib takes longer than most answers
 
-        evidence: Any = super().evidence(held, page)
-        others = self.saved_held_out().rows
-        new = held.frame is not None and fingerprint(held.rows) != fingerprint(others)
-        with contextlib.suppress(InputError):  # if there are too few rows to compare
-            found = drift(self, Table(Path("the rows"), held.frame), Console(quiet=True)) if new else None
-            drifted = found and ReportedDrift(found.verdict, others.x, found.measures.rows())
-            return dataclasses.replace(evidence, drift=drifted)
-        return evidence
+        others, drifted = self.saved_held_out().rows, None
+        if held.frame is not None and fingerprint(held.rows) != fingerprint(others):
+            with contextlib.suppress(InputError):  # if there are too few rows to compare
+                found = drift(self, Table(Path("the rows"), held.frame), Console(quiet=True))
+                drifted = ReportedDrift(found.verdict, others.x, found.measures.rows())
+        return RowEvidence(
+            page=page,
+            model=RowModel(self.density, self.cells, page.seed),
+            schema=self.schema,
+            held=held.rows,
+            names=(held.numbers + 1).tolist(),
+            train=held.train,
+            gaussian=LinearGaussian.from_json(self.facts["gaussian"]),
+            explain=lambda rows: explain(self, rows, np.arange(len(rows)), page.seed),
+            percentile=self.percentile,
+            others=self.others,
+            drift=drifted,
+        )
 
     def compare(self, other: TableDensity, table: Any) -> dict[str, Any]:
         """Which of two models gives the same rows the higher log-likelihood: the paired difference with its standard

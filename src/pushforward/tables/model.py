@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..diagnostics.linear_gaussian import LinearGaussian
 from ..distributions.base import Density
 from ..distributions.guided import Guided
 from ..errors import InputError, listed
@@ -18,7 +17,6 @@ from ..models.base import FittedDensity, HeldOut
 from ..models.console import Console, aligned
 from ..models.held_out_figures import describe_held_out, gain_in_words
 from ..models.train import Rows
-from ..report.evidence import Evidence, Page
 from ..report.tables.model import RowModel
 from ..report.words import plus_minus
 from .guide import GuideFill, with_cells
@@ -143,21 +141,6 @@ class TableModel(FittedDensity):
 
     def caveat(self, samples: int | None) -> dict[str, Any]:
         return {"cell_samples": (samples or 16) if self.schema.has_cells else None}
-
-    def evidence(self, held: HeldOut, page: Page) -> Evidence:
-        from ..report.tables.evidence import RowEvidence  # matplotlib takes longer to import than most models to answer
-
-        return RowEvidence(
-            page=page,
-            model=RowModel(self.density, self.cells, page.seed),
-            schema=self.schema,
-            held=held.rows,
-            names=(held.numbers + 1).tolist(),
-            train=held.train,
-            gaussian=LinearGaussian.from_json(self.facts["gaussian"]),
-            percentile=self.percentile,
-            others=self.others,
-        )
 
     def about(self) -> dict[str, Any]:
         summary = self.facts["summary"]

@@ -47,6 +47,15 @@ def test_whole_numbers_are_scored_by_their_cells_and_rows_numbered_from_1(fitted
         assert row["log_density"] == pytest.approx(scores[row["row"] - 1], abs=0.01)
 
 
+def test_the_reasons_are_those_of_explain(fitted: Any, page: Any) -> None:
+    (model, table), (numbers, _) = fitted, page
+    found = model.explain(table)
+    gains = [found["gain"][row["row"] - 1] for row in numbers["unlikely"]["rows"]]
+    assert max(gains) >= 1
+    for row, gain in zip(numbers["unlikely"]["rows"], gains, strict=True):
+        assert (found["unlikely_because"][row["row"] - 1] in row["why"]) == (gain >= 1)
+
+
 def test_draws_are_whole_and_dates_are_written_as_dates(page: Any) -> None:
     _, text = page
     sampled = re.search(r'<table id="sampled-rows".*?</table>', text, re.S)

@@ -20,6 +20,7 @@ from ...diagnostics.local import LocalTest
 from ...diagnostics.ranks import rank
 from ...diagnostics.repairs import LogProb
 from ...tables.schema.schema import Schema
+from ...training.batches import Rows
 from ..blocks import Fact, Finding
 from ..evidence import Drawn, Evidence, Lead, shuffled
 from ..words import count, decimals_of, percent, step_decimals
@@ -69,6 +70,7 @@ class RowEvidence(Evidence):
     Args:
         schema: What the rows consist of.
         gaussian: Log-densities of a Gaussian fitted to the training rows.
+        explain: Maps rows to a frame: the column to blame in each, the value that would fit, and the gain in nats.
         samples: How many rows are drawn.
         drift: How they differ from the rows that were held out at the fit, if they are others.
     """
@@ -84,6 +86,7 @@ class RowEvidence(Evidence):
     model: RowModel
     schema: Schema
     gaussian: LogProb
+    explain: Callable[[Rows], Any]
     samples: int = 4000
     drift: ReportedDrift | None = None
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from ... import plot
-from ...diagnostics.repairs import POINTS, repairs, typical_values
 from ..blocks import Blocks, Cell, Entry, Heading, Listing, section
-from ..words import fixed, listing, number
+from ..words import fixed, number
 from .evidence import RowEvidence
 
 SHOWN_COLUMNS, UNLIKELY, DRAWN = 30, 12, 10
@@ -18,59 +17,37 @@ SHOWN_COLUMNS, UNLIKELY, DRAWN = 30, 12, 10
 
 @section("unlikely", "The least likely rows", RowEvidence)
 def unlikely_rows(e: RowEvidence) -> Blocks:
-    """The least likely held-out rows, with the changes that would raise their density most."""
+    """The least likely held-out rows, each with the column to blame and the value that would fit."""
     order = e.log_prob.argsort(stable=True)[:UNLIKELY]
-    rows, density = e.data[order], e.log_prob[order]
-    reference = e.data if e.train is None else e.train.x
-    gains, values = repairs(
-        lambda x, c: e.model.log_prob(x, c, points=POINTS),
-        rows,
-        typical_values(reference, [column.typical for column in e.schema.columns]),
-        None if e.context is None else e.context[order],
-        e.schema.missingness.flags,
-    )
-    percentiles = e.percentile(density.numpy()).tolist()
+    rows, density = e.held[order], e.log_prob[order]
+    why, percentiles = e.explain(rows).to_dicts(), e.percentile(density.numpy()).tolist()
     yield (
         "These held-out rows are the least dense. The percentile says how many in a hundred of "
-        f"{e.others} are less dense still. The reason is found by trying: one column at a time is set to typical "
-        "values, and the changes that raise the log-density most are named, with the gain in nats. If no single change "
-        "helps, what lies far out is named."
+        f"{e.others} are less dense still. To blame is the column without which a row is least odd; the value that "
+        "would fit there is named, with the gain in nats."
     )
     body, numbers = [], []
     for i, index in enumerate(order.tolist()):
-        row, reasons = e.names[index], _reasons(e, rows[i], gains[i], values[i], reference)
-        reason = Entry(reasons, float(gains[i].max()))
-        body.append([row, float(density[i]), percentiles[i], reason, *_cells(e, rows[i])])
-        numbers.append({"row": row, "log_density": float(density[i]), "percentile": percentiles[i], "why": reasons})
+        row, reason = e.names[index], _reason(e, rows.x[i], why[i])
+        body.append([row, float(density[i]), percentiles[i], Entry(reason, why[i]["gain"]), *_cells(e, rows.x[i])])
+        numbers.append({"row": row, "log_density": float(density[i]), "percentile": percentiles[i], "why": reason})
     heads = [Heading("row", str), Heading("log-density", fixed), Heading("percentile", "{:.2f}".format)]
     heads.append(Heading("what makes it unlikely", str, prose=True))
-    caption = f"Rows are counted from 1. The headings sort; reasons sort by their largest gain.{_left_out(e)}"
+    caption = f"Rows are counted from 1. The headings sort; reasons sort by their gain.{_left_out(e)}"
     yield Listing("unlikely-rows", caption, [*heads, *_heads(e)], body)
     yield {"rows": numbers}
 
 
-def _reasons(e: RowEvidence, row: Tensor, gains: Tensor, values: Tensor, reference: Tensor) -> str:
-    """The one or two columns whose change would raise the log-density most; else where the row lies far out."""
-    names = [plot.short(name, 40) for name in e.schema.features]
-    said = []
-    for j in gains.argsort(descending=True).tolist()[:2]:
-        if float(gains[j]) < 1:
-            break
-        now, then = _cell(e, row[j], j).text, _cell(e, values[j], j).text
-        said.append(f"{names[j]} {then} instead of {now}: +{number(float(gains[j]), 3)} nats")
-    if said:
-        return "; ".join(said)
-    below, above = (reference < row).double().mean(0), (reference > row).double().mean(0)
-    outer = [j for j in torch.minimum(below, above).argsort().tolist() if j in e.schema.numbers][:2]
-    far = [j for j in outer if min(below[j], above[j]) < 0.01]
-    ends = [f"{names[j]} is among the {_end(below[j], above[j])}" for j in far]
-    return f"several columns together: {listing(ends)}" if ends else "no single column: the combination is rare"
-
-
-def _end(below: Tensor, above: Tensor) -> str:
-    """``highest 0.1%``."""
-    side, share = ("lowest", float(below)) if below < above else ("highest", float(above))
-    return f"{side} {max(math.ceil(1000 * share) / 10, 0.1):g}%"
+def _reason(e: RowEvidence, row: Tensor, found: dict[str, Any]) -> str:
+    """The column to blame and the value that would fit, if the row is a nat less odd without it; and further ones."""
+    name, fits, also, gain = (found[key] for key in ("unlikely_because", "would_fit", "also_unlikely", "gain"))
+    if not gain >= 1:
+        return "no single column: the combination is rare"
+    j = e.schema.features.index(name)
+    column = e.schema.columns[j]
+    then = fits if column.classes or column.speaks else _plain(float(fits), e.decimals[j])
+    said = f"{plot.short(name, 40)} {then} instead of {_cell(e, row[j], j).text}: +{number(gain, 3)} nats"
+    return f"{said}; also {also}" if also else said
 
 
 @section("samples", "Rows it invents", RowEvidence)
@@ -99,8 +76,11 @@ def _cell(e: RowEvidence, given: Tensor, j: int) -> Entry:
     if column.classes:
         name = "(missing)" if math.isnan(value) else "(unknown)" if value < 0 else column.labels[int(value)]
         return Entry(name, name)
-    plain = fixed(value, places) if abs(value) >= 10.0**-places or value == 0 else number(value, 3)
-    return Entry(column.shown(value) if column.speaks else plain, value)
+    return Entry(column.shown(value) if column.speaks else _plain(value, places), value)
+
+
+def _plain(value: float, places: int) -> str:
+    return fixed(value, places) if abs(value) >= 10.0**-places or value == 0 else number(value, 3)
 
 
 def _left_out(e: RowEvidence) -> str:
