@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -93,12 +94,10 @@ class InParts(NamedTuple):
     maps: Sequence[Any]
 
     def __call__(self, x: Tensor, context: Tensor | None = None) -> Any:
-        return in_parts(lambda *given: through(self.maps, *given), x, context, EAGER_PART)
+        return in_parts(partial(through, self.maps), x, context, EAGER_PART)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Any:
-        return in_parts(
-            lambda *given: through([f.inverse for f in reversed(self.maps)], *given), z, context, EAGER_PART
-        )
+        return in_parts(partial(through, [f.inverse for f in reversed(self.maps)]), z, context, EAGER_PART)
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Any:
         def all_of(z: Tensor, context: Tensor | None) -> Tensor:

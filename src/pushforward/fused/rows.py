@@ -87,6 +87,7 @@ class MaskedRows:
 
     def __init__(self, transform: Autoregressive, forward: AffineMap | SplineMap | None) -> None:
         self.transform, self.map = transform, forward
+        self.solving: Any = forward or AnyMap(transform.scalar)  # without tails
         self.net: Any = transform.net  # a MADE, as make() checks
 
     @classmethod
@@ -116,9 +117,8 @@ class MaskedRows:
         net: MADE = self.net
         parts = ((0, net.features, 1),)
         layer = stack.FlowLayer(_shape(net), self.map, 0, 0)
-        order = None if self.order is None else stack.StackOrder(self.order.order, self.order.back)
         params = _parameters(net, context, batch)
-        z, logdet = stack.run(planes(x, packed=False), stack.Plan(parts, (layer,), False), params, order)
+        z, logdet = stack.run(planes(x, packed=False), stack.Plan(parts, (layer,), False), params, self.order)
         return unplanes(z, batch), logdet.view(batch)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -126,7 +126,7 @@ class MaskedRows:
         if torch.is_grad_enabled() and any(p.requires_grad for p in scalar.parameters()):
             return self.transform.inverse(z, context)  # the steps give gradients only for the network's parameters
         y, log_tail = self._untailed(planes(z))
-        x, log_slope = sequential(self.net, context, batch).invert(y, self._inverse_map())
+        x, log_slope = sequential(self.net, context, batch).invert(y, self.solving)
         logdet = (log_slope if log_tail is None else log_slope + log_tail).sum(0)
         return unplanes(x, batch), logdet.view(batch)
 
@@ -134,31 +134,15 @@ class MaskedRows:
         if torch.is_grad_enabled():
             return self.inverse(z, context)[0]
         batch, (y, _) = z.shape[:-1], self._untailed(planes(z))
-        return unplanes(sequential(self.net, context, batch).solve(y, self._inverse_map()), batch)
+        return unplanes(sequential(self.net, context, batch).solve(y, self.solving), batch)
 
     def _untailed(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
         """The features in the network's order, before the tails, and their log-slopes."""
         if self.order is not None:
-            z = _Reordered.apply(z, self.order.back, self.order.order)
+            z = z.index_select(0, self.order.back)
         if self.tails is None or (not z.requires_grad and within(z, self.tails.bound)):
             return z, None
         return affine.inverse_log_tails(z, self.tails.bound, self.tails.far)
-
-    def _inverse_map(self) -> Any:
-        return _scalar_map(self.transform.scalar) or AnyMap(self.transform.scalar)
-
-
-class _Reordered(torch.autograd.Function):
-    """Reorders features. The gradient only inverts the permutation, where that of a general selection accumulates."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, order: Tensor, back: Tensor) -> Tensor:
-        ctx.order, ctx.back = order, back
-        return x.index_select(0, order)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        return _Reordered.apply(grad, ctx.back, ctx.order), None, None
 
 
 _SHAPES: WeakKeyDictionary[nn.Module, Shape] = WeakKeyDictionary()

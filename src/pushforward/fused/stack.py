@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..nets.mlp import STRAIGHT
 from ..numerics.torch_internals import saved_tensors_hooked
+from ..transforms.permutation import Permutation
 from .block_triangular import mask
 from .maps import AffineMap, Moving, SplineMap
 from .network import Network, Shape
@@ -41,14 +42,7 @@ class Plan(NamedTuple):
     inverse: bool
 
 
-class StackOrder(NamedTuple):
-    """The order in which the features of the only part come out, and its inverse."""
-
-    order: Tensor
-    back: Tensor
-
-
-def run(x: Tensor, plan: Plan, params: list[Tensor], order: StackOrder | None = None) -> tuple[Tensor, Tensor]:
+def run(x: Tensor, plan: Plan, params: list[Tensor], order: Permutation | None = None) -> tuple[Tensor, Tensor]:
     """The moved events ``(features, n)`` and the log-determinants ``(n,)``.
 
     Args:
@@ -56,7 +50,7 @@ def run(x: Tensor, plan: Plan, params: list[Tensor], order: StackOrder | None = 
         plan: The stack.
         params: Weights ``(out, in)`` and biases in turn, one network after the other; a network's outputs are all
             parameters of the first feature, then of the next. The first bias of a network may be ``(units, n)``.
-        order: The order in which the features of a plan of one part come out.
+        order: The permutation in whose order the features of a plan of one part come out.
     """
     if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in params)):
         return _Stack.apply(x, plan, order, *params)
@@ -80,13 +74,14 @@ class Workspace:
     """The memory of a stack, with all its views. A layer usually writes where the next layer's network reads.
 
     Args:
+        kind: What the memory may be leased for.
         plan: The stack.
         like: Events of the kind it is for, ``(features, n)``.
         keeps: Whether everything is kept for the backward pass. If not, layers overwrite memory of earlier layers.
     """
 
-    def __init__(self, plan: Plan, like: Tensor, keeps: bool) -> None:
-        self.plan, self.kind, n = plan, _kind(plan, like, keeps), like.shape[1]
+    def __init__(self, kind: Any, plan: Plan, like: Tensor, keeps: bool) -> None:
+        self.plan, self.kind, n = plan, kind, like.shape[1]
         self._shared: dict[Any, Any] = {}
         self.parts = [slice(*part) for part in plan.parts]
         ranges = all(step == 1 for *_, step in plan.parts)
@@ -128,7 +123,7 @@ class Workspace:
     def _plane(self, key: Any, like: Tensor, units: int, n: int) -> Tensor:
         return self._once(key, like.new_empty, (units, n))  # type: ignore[no-any-return]
 
-    def run(self, x: Tensor, params: Sequence[Tensor], order: StackOrder | None) -> tuple[Tensor, Tensor]:
+    def run(self, x: Tensor, params: Sequence[Tensor], order: Permutation | None) -> tuple[Tensor, Tensor]:
         """The moved events and the log-determinants, in new memory."""
         self._divide(x, self.first)
         places = list(self.last)
@@ -146,7 +141,7 @@ class Workspace:
         z_grad: Tensor,
         logdet_grad: Tensor,
         params: Sequence[Tensor],
-        order: StackOrder | None,
+        order: Permutation | None,
         needs_x: bool,
         needed: Sequence[bool],
     ) -> tuple[Tensor | None, list[Tensor | None]]:
@@ -174,7 +169,7 @@ class Workspace:
         for part, place in zip(self.parts, places, strict=True):
             place.copy_(whole[part])
 
-    def _joined(self, places: Sequence[Tensor], order: StackOrder | None = None) -> Tensor:
+    def _joined(self, places: Sequence[Tensor], order: Permutation | None = None) -> Tensor:
         """The inverse of :meth:`_divide`, in new memory."""
         if order is not None:
             return places[0].index_select(0, order.order)
@@ -187,14 +182,11 @@ class Workspace:
 
 
 def _lease(x: Tensor, plan: Plan, keeps: bool) -> Workspace:
-    return POOL.lease(_kind(plan, x, keeps), x.shape[1], lambda: Workspace(plan, x, keeps))
+    kind = "stack", plan, keeps, *where(x)
+    return POOL.lease(kind, x.shape[1], lambda: Workspace(kind, plan, x, keeps))
 
 
-def _kind(plan: Plan, like: Tensor, keeps: bool) -> tuple[Any, ...]:
-    return "stack", plan, keeps, *where(like)
-
-
-def _run(x: Tensor, plan: Plan, params: Sequence[Tensor], order: StackOrder | None) -> tuple[Tensor, Tensor]:
+def _run(x: Tensor, plan: Plan, params: Sequence[Tensor], order: Permutation | None) -> tuple[Tensor, Tensor]:
     workspace = _lease(x, plan, keeps=False)
     with torch.no_grad():
         found = workspace.run(x, params, order)
@@ -204,7 +196,7 @@ def _run(x: Tensor, plan: Plan, params: Sequence[Tensor], order: StackOrder | No
 
 class _Stack(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, plan: Plan, order: StackOrder | None, *params: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, plan: Plan, order: Permutation | None, *params: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(x, *params)
         ctx.plan, ctx.order, ctx.workspace = plan, order, None
         if saved_tensors_hooked():
@@ -238,7 +230,7 @@ def _plain_gradients(
     return first, None, None, *others
 
 
-def plain(x: Tensor, plan: Plan, params: Sequence[Tensor], order: StackOrder | None = None) -> tuple[Tensor, Tensor]:
+def plain(x: Tensor, plan: Plan, params: Sequence[Tensor], order: Permutation | None = None) -> tuple[Tensor, Tensor]:
     """:func:`run` in operations that can be differentiated any number of times."""
     parts = [slice(*part) for part in plan.parts]
     now, logdet, rest = [x[part] for part in parts], x.new_zeros(x.shape[1]), iter(params)

@@ -123,18 +123,16 @@ class RegularisedLikelihood(Objective):
     def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """The mean penalised negative log-likelihood in nats, a scalar."""
         x, context = self.flow._check(x, context)
-        before, continuous, after = split_at_continuous(self.flow)
-        log_prob: Tensor | float = 0.0
-        for part in before:
-            x, logdet = part(x, context)
-            log_prob = log_prob + logdet
-        solution = continuous.solve(x, context, continuous.time, 0.0, energies=True)
-        z, log_prob = solution.z, log_prob + solution.logdet  # type: ignore[operator]
-        for part in after:
-            z, logdet = part(z, context)
+        log_prob: Any = 0.0
+        for part in self.flow.transform.flattened():
+            if isinstance(part, Continuous):
+                solution = part.solve(x, context, part.time, 0.0, energies=True)
+                x, logdet = solution.z, solution.logdet
+            else:
+                x, logdet = part(x, context)
             log_prob = log_prob + logdet
         penalty = self.kinetic * solution.kinetic + self.jacobian * solution.jacobian  # type: ignore[operator]
-        return weighted_mean(penalty - log_prob - self.flow.base_log_prob(z, context), weights)
+        return weighted_mean(penalty - log_prob - self.flow.base_log_prob(x, context), weights)
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """-log p(x | context) of every row, without the penalty, ``(*batch,)``, in nats."""
