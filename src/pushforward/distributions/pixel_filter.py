@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ..numerics.sequential import effective, resampled
 from ..transforms.seam import pixel_steps
-from .guided.weights import effective_after
 from .pixelcnn import PixelCNN
 
 WHOLE = 64  # images per pass of the whole network
@@ -111,7 +110,8 @@ class _Cloud:
 
     @property
     def effective(self) -> Tensor:
-        return effective_after(self.variance.sqrt(), self.particles)
+        """The number of independent draws whose mean weight is as uncertain, ``(n,)``."""
+        return 1 / (self.variance + 1 / self.particles)
 
     def one(self) -> Tensor:
         """One particle of every image."""

@@ -184,7 +184,7 @@ def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict
     x, generator = rows.x, torch.Generator().manual_seed(seed)
     half = (torch.rand(x.shape, generator=generator).argsort(-1) < x.shape[1] // 2).to(x.device)
     holed = x.masked_fill(half, torch.nan)
-    answer = guided.marginal(holed, rows.context, most=32, path=False, seed=seed)
+    answer = guided.marginal(holed, rows.context, most=32, seed=seed)
     points = Cells(schema).spread(x, torch.rand(x.shape, generator=generator, dtype=x.dtype).to(x.device))
     with torch.no_grad():
         one = guided.guide.log_prob(points, rows.context)

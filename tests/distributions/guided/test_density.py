@@ -79,17 +79,6 @@ def test_marginals_are_those_of_the_joint_within_their_errors() -> None:
     assert off.mean() < 0.06
 
 
-def test_the_path_of_densities_agrees_with_the_weights() -> None:
-    density, x = model(), with_holes(32)[[1, 3, 7, 11, 15]]
-    exact = torch.stack([truth(density.joint, row) for row in x])
-    numbers = torch.tensor([False, True, False, True])
-    drawn, value, error = density._annealed(RowsWithHoles(x, None, row_keys(x, 0), 0, numbers), 256)
-    assert ((value - exact).abs() < 4 * error + 1e-3).all()
-    assert (error < 0.3).all()
-    mean = torch.stack([truth(density.joint, row, of=3) for row in x])
-    assert ((drawn[..., 3].tanh().mean(0) - mean).abs() < 0.25).all()
-
-
 def narrow() -> Guided:
     """The guide is a standard normal, and the joint a normal of deviation 0.1 around 1 in each of six entries."""
 
@@ -98,18 +87,6 @@ def narrow() -> Guided:
             return NARROW.log_prob(x).sum(-1)
 
     return Guided(Narrow(pf.transforms.Identity(), 6), pf.anyorder(6))
-
-
-def test_rows_that_the_guide_hardly_reaches_are_found_by_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    density, x = narrow(), torch.full((40, 6), NAN)
-    x[:, 0] = 1 + 0.1 * torch.randn(40, generator=torch.Generator().manual_seed(0))
-    exact = NARROW.log_prob(x[:, 0]).double()
-    answer = density.marginal(x)
-    monkeypatch.setattr(guided, "FEW", 0.0)
-    monkeypatch.setattr(guided, "LARGE_ERROR", math.inf)
-    plain = density.marginal(x, draws=512)
-    assert (answer.value - exact).abs().mean() < 0.2 * (plain.value - exact).abs().mean()
-    assert answer.effective.median() > 2
 
 
 class Equicorrelated(Density):
@@ -139,7 +116,7 @@ def test_draws_of_the_joint_stand_beside_those_of_a_guide_that_has_learnt_nothin
     assert (effective(plain) < 10).all()
     assert (effective(log_w) > 100).all()
     assert torch.equal(filled[..., 0].double(), x[:, 0].expand(4096, 2))
-    drawn, count = density.fill(x, draws=400, path=False, candidates=4096)
+    drawn, count = density.fill(x, draws=400, candidates=4096)
     assert (count > 100).all()
     assert ((drawn[..., 1:].mean((0, 2)) - (0.2 + 0.8 * x[:, 0])).abs() < 0.05).all()
     weight = log_w.softmax(0)
@@ -163,23 +140,14 @@ def test_weights_that_few_draws_share_are_tempered() -> None:
 
 
 @pytest.mark.parametrize("draws", [10, 100])
-def test_draws_without_a_path_are_not_all_the_same(draws: int) -> None:
+def test_draws_of_a_poor_guide_are_not_all_the_same(draws: int) -> None:
     x = torch.full((40, 6), NAN)
     x[:, 0] = 1.0
     density = narrow()
     density.power = 0.99  # so no draw of the joint is asked for
-    filled, count = density.fill(x, draws=draws, path=False)
+    filled, count = density.fill(x, draws=draws)
     assert count.median() < 3
     assert torch.tensor([len(row.unique(dim=0)) for row in filled.transpose(0, 1)]).float().mean() > 0.9 * draws
-
-
-def test_conditionals_are_differences() -> None:
-    density, x = model(), rows(6)
-    given = torch.tensor([True, False, False, True])
-    answer = density.conditional(x, given)
-    exact = density(x) - torch.stack([truth(density.joint, row) for row in x.masked_fill(~given, NAN)])
-    assert ((answer.value - exact).abs() <= 4 * answer.error + 1e-3).all()
-    assert density.conditional(x, ~torch.zeros(4).bool()).value.eq(0).all()
 
 
 def test_a_row_is_its_own_affair() -> None:
@@ -213,8 +181,8 @@ def test_a_guide_that_is_far_off_is_asked_for_more_draws() -> None:
     density.power = 0.99  # so no draw of the joint is asked for
     randomize(density.guide, 0.5)
     row = torch.full((50, 4), NAN, dtype=torch.float64)
-    _, little = density.fill(row, draws=4, most=32, path=False)
-    more, enough = density.fill(row, draws=4, path=False)
+    _, little = density.fill(row, draws=4, most=32)
+    more, enough = density.fill(row, draws=4)
     assert little.mean() < guided.FEW / 2
     assert enough.mean() > 2 * little.mean()
     assert more[:, :, 1].unique().numel() > 180  # of 200
@@ -225,7 +193,8 @@ def test_cells_are_averaged_with_the_holes() -> None:
     density, x = model(), rows(4)
     x[:, 3] = NAN
     low, width = torch.tensor([0, -0.5, 0, 0]).double(), torch.tensor([0, 1.0, 0, 0]).double()
-    answer = density.marginal(x, draws=512, spread=lambda rows, u: rows + low + width * u)
+    density._spread = lambda rows, u: rows + low + width * u
+    answer = density.marginal(x, draws=512)
     steps = (torch.arange(50).double() + 0.5) / 50 - 0.5
     for row, value, error in zip(x, answer.value, answer.error, strict=True):
         inside = torch.stack([truth(density.joint, row + torch.tensor([0, s, 0, 0])) for s in steps])
@@ -297,5 +266,6 @@ def test_first_categories_have_exact_marginals() -> None:
     whole = density.joint.categories(torch.tensor([[0.0, 1.0]], dtype=torch.float64), context[3:4]).detach()
     assert torch.allclose(answer.value[3:4], whole)
     assert answer.value[5] == -math.inf
-    spread = density.marginal(x[:2], context[:2], spread=lambda x, u: x)
+    density._spread = lambda x, u: x
+    spread = density.marginal(x[:2], context[:2])
     assert torch.equal(spread.value, answer.value[:2])

@@ -69,7 +69,7 @@ def test_the_power_is_saved_and_draws_lean_on_the_guide(tmp_path: Path) -> None:
         pf.save(density, tmp_path / "model")
         again = pf.load(tmp_path / "model")
         assert again.power == power
-        filled, count = density.fill(x, draws=8, path=False)
-        assert torch.equal(again.fill(x, draws=8, path=False)[0], filled)
+        filled, count = density.fill(x, draws=8)
+        assert torch.equal(again.fill(x, draws=8)[0], filled)
         spread.append(float(count.mean()))
     assert spread[1] > spread[0]

@@ -73,10 +73,10 @@ def test_masses_are_those_of_the_joint_and_no_draw_is_rejected(
     truth = float(inside(x, REGIONS[name]).double().mean())
     for joint in (mixture, Hidden(mixture)):
         guided, nothing = Guided(joint, guide), torch.full((1, 2), math.nan)
-        answer = guided.marginal(nothing, region=REGIONS[name], draws=1024, most=4096, precise=0.02, path=False)
+        answer = guided.marginal(nothing, region=REGIONS[name], draws=1024, most=4096, precise=0.02)
         slack = 4 * float(answer.error) * truth + 4 * math.sqrt(truth / len(x))
         assert float(answer.value.exp()) == pytest.approx(truth, abs=slack)
-        drawn, _ = guided.fill(nothing, region=REGIONS[name], draws=300, path=False)
+        drawn, _ = guided.fill(nothing, region=REGIONS[name], draws=300)
         assert inside(drawn, REGIONS[name]).all()
 
 
@@ -93,8 +93,8 @@ def test_a_row_names_its_own_entries_and_a_region_that_no_draw_reaches_has_no_ma
     ends = torch.tensor([[[0.0, 0.0, 1e4]], [[INF, INF, 2e4]]], dtype=torch.float64)
     other = torch.tensor([[[math.nan, 0.0, 0.0]], [[math.nan, INF, INF]]], dtype=torch.float64)
     guided, nothing = Guided(Hidden(mixture), guide), torch.full((3, 2), math.nan)
-    both = guided.marginal(nothing, region=Region({0: ends, 1: other}, {}), draws=4096, path=False)
-    alone = guided.marginal(nothing[:1], region=Region({0: ends[..., :1]}, {}), draws=4096, path=False)
+    both = guided.marginal(nothing, region=Region({0: ends, 1: other}, {}), draws=4096)
+    alone = guided.marginal(nothing[:1], region=Region({0: ends[..., :1]}, {}), draws=4096)
     assert float(both.value[0]) == pytest.approx(float(alone.value[0]), abs=1e-6)
     assert both.value[1] < both.value[0] - 0.05
     assert both.value[2] == -INF
@@ -109,9 +109,9 @@ def test_only_allowed_codes_are_drawn_and_their_probabilities_add_up() -> None:
     pf.fit(guide, x, steps=100, progress=False)
     guided, some = Guided(guide, guide), Region({}, {1: torch.tensor([True, False, True, False])[:, None]})
     nothing = torch.full((1, 2), math.nan)
-    drawn, _ = guided.fill(nothing, region=some, draws=200, path=False)
+    drawn, _ = guided.fill(nothing, region=some, draws=200)
     assert set(drawn[..., 1].flatten().tolist()) == {0.0, 2.0}
-    both = guided.marginal(nothing, region=some, draws=1024, path=False).value.exp()
+    both = guided.marginal(nothing, region=some, draws=1024).value.exp()
     each = guide.log_prob(torch.tensor([[math.nan, 0.0], [math.nan, 2.0]])).detach().exp().sum()
     assert float(both) == pytest.approx(float(each), abs=0.02)
 

@@ -13,17 +13,15 @@ from ...numerics.hashed import row_keys
 from ...numerics.partly_known import partly_known
 from ...numerics.sequential import effective, picked, resampled
 from ..base import Density
-from .annealed import annealed
 from .anyorder import AnyOrder
 from .holes import EVERY, WIDE, RowsWithHoles, pieces
 from .region import Inside, Region
-from .weights import Answer, Weights, effective_after, tempered
+from .weights import Answer, Weights, tempered
 
 Spread = Callable[[Tensor, Tensor], Tensor]
 BATCH = 1 << 15  # points evaluated at once
-PARTICLES = 64  # per path from the guide to the joint
-SHARED = 50.0  # minimal effective candidates for draws without a path; or two for each draw, or half of all
-FEW = 10.0  # effective draws below which more are taken, and then intermediate steps
+SHARED = 50.0  # minimal effective candidates for draws; or two for each draw, or half of all
+FEW = 10.0  # effective draws below which more are taken
 LARGE_ERROR = 0.05  # nats; likewise
 
 
@@ -38,29 +36,27 @@ class Guided(Density):
 
     and a draw of p(h | seen) is one of the h_k, chosen in proportion to its weight. The draws come from a scrambled
     Sobol sequence shifted by a hash of the row; one in eight has noise half as wide again, so that weights stay bounded
-    if the joint has heavier tails. Rows with few effective draws get more of them, and then a path of densities from
-    the guide to the joint with Metropolis steps along it (annealed importance sampling). An answer depends only on the
-    row and the seed.
+    if the joint has heavier tails. Rows with few effective draws get more of them. An answer depends only on the row
+    and the seed.
 
     Args:
         joint: The density of complete rows.
         guide: The model of the conditionals, over the same entries and context.
         tell: Pairs of entries (j, k), where k is 1 in rows that lack j: there the guide draws j as if k were 0.
-        power: Power of the weights with which :meth:`fill` draws without a path; see :func:`~.power.best_power`.
+        power: Power of the weights with which :meth:`fill` draws; see :func:`~.power.best_power`.
 
     Raises:
         ValueError: joint and guide do not fit each other.
 
     Reference:
-        Owen (2013), Monte Carlo theory, methods and examples, chapter 9; Neal (2001), Annealed importance sampling;
-        Rubin (1988), sampling-importance-resampling.
+        Owen (2013), Monte Carlo theory, methods and examples, chapter 9; Rubin (1988), sampling-importance-resampling.
     """
 
     def __init__(
         self, joint: Density, guide: AnyOrder, tell: Sequence[tuple[int, int]] = (), power: float = 1.0
     ) -> None:
         super().__init__()
-        self._spread: Spread | None = None  # over the cells of a table's rows, where a method is not told
+        self._spread: Spread | None = None  # rows ``(K, n, features)`` and uniform numbers to points of the rows' cells
         mine, its = (joint.event_shape, joint.context_features), (guide.event_shape, guide.context_features)
         if mine != its:
             shapes = f"{tuple(mine[0])} and context={mine[1]}, but guide has {tuple(its[0])} and context={its[1]}"
@@ -95,9 +91,7 @@ class Guided(Density):
         *,
         draws: int = 32,
         most: int = 512,
-        path: bool = True,
         seed: int = 0,
-        spread: Spread | None = None,
         region: Region | None = None,
         precise: float = LARGE_ERROR,
         points: float = math.inf,
@@ -113,10 +107,7 @@ class Guided(Density):
             context: ``(n, context features)`` or None.
             draws: Initial K for every row.
             most: K for rows with few effective draws.
-            path: Whether rows that still have few take a path of densities, at hundreds of times the cost.
             seed: Seed of the draws.
-            spread: Maps rows ``(K, n, features)`` and uniform numbers of that shape to points of the rows' cells, if
-                rows stand for cells; the answer is then the logarithm of the mean over the cell.
             region: Where the entries that are NaN may lie; None for anywhere.
             precise: The standard error, in nats, from which a row gets no more draws.
             points: Draws for all rows together, from which none gets more: what some do not need is left to others.
@@ -126,7 +117,7 @@ class Guided(Density):
         Raises:
             ValueError: shapes do not fit.
         """
-        rows = replace(self._holed(x, context, seed, spread, region), replicates=replicates)
+        rows = replace(self._holed(x, context, seed, region), replicates=replicates)
         weights = Weights(len(rows), rows.x.device, replicates)
         holes = rows.x.isnan()
         closed = ~holes.any(1) | (self.joint.exact(rows.x) & ~partly_known(rows.x).any(1))
@@ -148,38 +139,7 @@ class Guided(Density):
             if (stop - start) * int(asked.sum()) > points:
                 break
         value, error, count = weights.answer()
-        asked &= (count < FEW) & path & ~closed  # closed forms need no path
-        for some in pieces(asked, BATCH // PARTICLES):
-            _, value[some], error[some] = self._annealed(rows[some], PARTICLES)
-            count[some] = effective_after(error[some], PARTICLES)
         return Answer(value.cpu(), error.cpu(), count.masked_fill(plain, math.inf).cpu())
-
-    def conditional(
-        self,
-        x: Tensor,
-        given: Tensor,
-        context: Tensor | None = None,
-        *,
-        draws: int = 32,
-        most: int = 512,
-        seed: int = 0,
-        spread: Spread | None = None,
-    ) -> Answer:
-        """log p(the other observed entries | those in ``given``, context) of every row: a difference of two marginals.
-
-        Args:
-            x: ``(n, features)``; NaN where an entry was not observed.
-            given: Which entries to condition on, bool of shape ``(features,)`` or ``(n, features)``.
-            context: ``(n, context features)`` or None.
-            draws: As for :meth:`marginal`, as are the following.
-            most: K for rows with few effective draws.
-            seed: Seed of the draws.
-            spread: The cells of rows.
-        """
-        both = self.marginal(x, context, draws=draws, most=most, seed=seed, spread=spread)
-        condition = x.masked_fill(~given, math.nan)
-        alone = self.marginal(condition, context, draws=draws, most=most, seed=seed, spread=spread)
-        return both.given(alone)
 
     @torch.no_grad()
     def fill(
@@ -188,59 +148,52 @@ class Guided(Density):
         context: Tensor | None = None,
         *,
         draws: int = 1,
-        path: bool = True,
         seed: int = 0,
         candidates: int = 32,
         most: int = 512,
-        spread: Spread | None = None,
         allowed: Callable[[Tensor, Tensor], Tensor] | None = None,
         region: Region | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Draws the missing entries of every row given the others.
 
+        Rows with few effective candidates take those of :meth:`balanced`, if more of them are, or temper the weights by
+        a power below 1, and so draw more from the guide than from the joint.
+
         Args:
             x: ``(n, features)``; NaN where an entry is missing.
             context: ``(n, context features)`` or None.
             draws: Number of draws per row.
-            path: As for :meth:`marginal`; without one, rows with few effective candidates take those of
-                :meth:`balanced`, if more of them are, or temper the weights by a power below 1, and so draw more from
-                the guide than from the joint.
             seed: Seed of the draws; identical rows get different draws.
             candidates: Draws from the guide from which those of the joint are resampled, at least 4 for each; half of
                 them mirror the other half.
             most: Draws from the guide for rows with few effective ones, which would otherwise be repeated often.
-            spread: As for :meth:`marginal`.
             allowed: Tells which of the filled rows ``(K, n, features)`` may be drawn, ``(K, n)``, from these and ``x``.
             region: Where the entries that are NaN may lie; None for anywhere. No draw is rejected.
 
         Returns:
             Filled rows ``(draws, n, features)``, and the effective numbers of candidates, ``(n,)``.
         """
-        rows = replace(self._holed(x, context, seed, spread, region).told_apart(), allowed=allowed)
+        rows = replace(self._holed(x, context, seed, region).told_apart(), allowed=allowed)
         filled = rows.x.repeat(draws, 1, 1)
         count = torch.full((len(rows),), math.inf, dtype=torch.float64)
         asked, enough = rows.x.isnan().any(1), max(FEW, draws / 4)
         size, most = (max(some + some % 2, 4 * draws) for some in (candidates, most))
         while asked.any():
-            power, least = (1.0, 0.0) if path else (self.power, min(size / 2, max(SHARED, 2 * draws)))
+            least = min(size / 2, max(SHARED, 2 * draws))
             for some in pieces(asked, BATCH // size):
                 found, log_w = self._mirrored(rows[some], size)
-                count[some.cpu()] = effective(power * log_w).cpu()
-                filled[:, some] = self._taken(rows[some], found, tempered(power * log_w, least), draws)
+                count[some.cpu()] = effective(self.power * log_w).cpu()
+                filled[:, some] = self._taken(rows[some], found, tempered(self.power * log_w, least), draws)
             asked &= (count < enough).to(asked.device)
             if size >= most:
                 break
             size = min(4 * size, most)
-        beside = asked & (not path and region is None and self.power == 1) & ~partly_known(rows.x).any(1)
+        beside = asked & (region is None and self.power == 1) & ~partly_known(rows.x).any(1)
         for some in pieces(beside, BATCH // size):
             found, log_w = self._balanced(rows[some], size // 2)
             better = effective(log_w) > count[some.cpu()].to(log_w)
             taken, some = self._taken(rows[some], found, log_w, draws), some[better]
             filled[:, some], count[some.cpu()] = taken[:, better], effective(log_w)[better].cpu()
-        for some in pieces(asked & path, BATCH // size):
-            found, _, error = self._annealed(rows[some], size)
-            filled[:, some] = self._taken(rows[some], found, torch.zeros_like(found[..., 0]), draws)
-            count[some.cpu()] = effective_after(error, size).cpu()
         return filled, count
 
     @torch.no_grad()
@@ -251,7 +204,6 @@ class Guided(Density):
         *,
         draws: int,
         seed: int = 0,
-        spread: Spread | None = None,
         region: Region | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Draws of the guide and their log-weights, whose mean exponential estimates p(the entries that are not NaN).
@@ -261,13 +213,12 @@ class Guided(Density):
             context: ``(n, context features)`` or None.
             draws: K, for every row.
             seed: Seed of the draws.
-            spread: As for :meth:`marginal`.
             region: Where the entries that are NaN may lie; they are drawn before all others.
 
         Returns:
             Filled rows ``(K, n, features)``, and ``(K, n)`` in nats.
         """
-        rows = self._holed(x, context, seed, spread, region)
+        rows = self._holed(x, context, seed, region)
         places = torch.arange(len(rows), device=x.device).split(max(BATCH // draws, 1))
         parts = [self._weigh(rows[some], *rows[some].draws(0, draws), whole=True) for some in places]
         filled, log_w = (torch.cat(part, 1) for part in zip(*parts, strict=True))
@@ -337,13 +288,8 @@ class Guided(Density):
                 value[:, some] = log_p(points[:, some], context).double()
         return value.masked_fill(value.isnan(), -math.inf)  # outside a support: no density
 
-    def _annealed(self, rows: RowsWithHoles, particles: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Draws of the joint ``(particles, n, features)``, the log marginal density and its error, by a path to it."""
-        points = rows.points(particles)
-        return annealed(lambda z: self._weigh(rows, points, z, whole=True), rows, particles)
-
     def _weigh(
-        self, rows: RowsWithHoles, points: Tensor, z: Tensor, scale: Tensor | None = None, whole: bool = False
+        self, rows: RowsWithHoles, points: Tensor, z: Tensor, scale: Tensor, whole: bool = False
     ) -> tuple[Tensor, Tensor]:
         """The rows filled from noise, and log p(filled row) - log of the density that the fillings come from.
 
@@ -351,13 +297,13 @@ class Guided(Density):
             rows: The rows.
             points: Points of their cells, including holes.
             z: Noise for the holes.
-            scale: The width of the noise of each draw, ``(K,)``; None if all of it is standard normal.
+            scale: How much wider than standard normal the noise of each draw is, ``(K,)``.
             whole: Whether all holes are filled; otherwise some may stay whose integral has a closed form.
         """
         filled, context, log_mass, inside = points, rows.context, z.new_zeros(2, *z.shape[:2]), None
         log_q: Tensor | float = 0.0
         if rows.region is not None:
-            inside = Inside(rows.region, z, z.new_ones(len(z)) if scale is None else scale, (1.0, WIDE))
+            inside = Inside(rows.region, z, scale, (1.0, WIDE))
             order, leave = rows.region.entries, ~rows.region.named(filled)
             filled, log_q = self.guide.fill(filled, z, context, order=order, inside=inside, leave=leave)
             z, log_mass = inside.z.view(z.shape), inside.log_mass.view(log_mass.shape)
@@ -369,7 +315,7 @@ class Guided(Density):
             log_q = log_q + more
         log_p = self._closed(rows, filled) if closed else self._log_p(filled, context)
         log_w = log_p - torch.as_tensor(log_q).double().nan_to_num(nan=math.inf)
-        log_w = log_w + (log_mass[0] if scale is None else rows.correction(z, filled, (log_mass[0], log_mass[1])))
+        log_w = log_w + rows.correction(z, filled, log_mass)
         return filled, log_w if rows.allowed is None else log_w.masked_fill(~rows.allowed(filled, rows.x), -math.inf)
 
     def _filled_up(self, x: Tensor, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -401,15 +347,13 @@ class Guided(Density):
         log_p = self.joint.log_prob(x, None if context is None else context.expand(*x.shape[:-1], -1)).double()
         return torch.where(log_p.isnan(), -math.inf, log_p)  # outside a support: no density
 
-    def _holed(
-        self, x: Tensor, context: Tensor | None, seed: int, spread: Spread | None = None, region: Region | None = None
-    ) -> RowsWithHoles:
+    def _holed(self, x: Tensor, context: Tensor | None, seed: int, region: Region | None = None) -> RowsWithHoles:
         x, context = self._check(x.to(self.device), None if context is None else context.to(self.device))
         if x.dim() != 2:
             raise ValueError(f"x must be rows of shape (n, {self.event_shape[0]}), got {tuple(x.shape)}")
         numbers = torch.tensor([not size for size in self.guide.classes], device=x.device)
         context = None if context is None else context.expand(len(x), -1)
-        return RowsWithHoles(x, context, row_keys(x, seed), seed, numbers, spread or self._spread, region=region)
+        return RowsWithHoles(x, context, row_keys(x, seed), seed, numbers, self._spread, region=region)
 
 
 def as_if_seen(x: Tensor, tell: Sequence[tuple[int, int]]) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,13 +93,13 @@ class RowsWithHoles:
         points, z, scale = (torch.cat([one, other.flip(0)]) for one, other in parts)
         return points, z, scale
 
-    def correction(self, z: Tensor, filled: Tensor, log_mass: tuple[Any, Any] = (0.0, 0.0)) -> Tensor:
+    def correction(self, z: Tensor, filled: Tensor, log_mass: Tensor) -> Tensor:
         """log N(z) - log of the mixture of N(0, 1) and N(0, WIDE²) from which z comes, ``(K, n)`` in nats.
 
         Args:
             z: The noise ``(K, n, features)``.
             filled: Which rows ``(K, n, features)`` have been filled where.
-            log_mass: Of both, the log-probability of the region that the noise was moved into.
+            log_mass: Of both, the log-probability of the region that the noise was moved into, ``(2, K, n)``.
         """
         holes = self.x.isnan() & self.numbers & ~filled.isnan()
         square = torch.where(holes, z.square(), 0.0).sum(-1)

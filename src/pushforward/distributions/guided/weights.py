@@ -92,12 +92,6 @@ class Weights:
         return value, torch.where(nothing, 0.0, error), torch.where(nothing, 0.0, 1 / concentration)
 
 
-def effective_after(error: Tensor, particles: int) -> Tensor:
-    """The effective number of particles after a path, from the standard error of its log-mean weight, ``(n,)``: the
-    number of independent draws whose mean weight is equally uncertain."""
-    return 1 / (error.square() + 1 / particles)
-
-
 def tempered(log_w: Tensor, least: float) -> Tensor:
     r"""The log-weights ``(K, n)`` times the largest :math:`\beta \in [0, 1]` for which ``least`` are effective.
 

@@ -252,7 +252,6 @@ def _log_mass(
         precise=precise,
         points=points,
         replicates=REPLICATES if draws == FIRST else 1,
-        path=False,
         seed=seed,
         region=stacked(rest, model.schema),
     )

@@ -140,7 +140,6 @@ def fill(
         model.schema.seen(x.masked_fill(bound[:, None] & holes, 0.0)),
         rows.context,
         draws=draws,
-        path=False,
         seed=seed,
         candidates=candidates,
         most=most_draws(len(x)),
@@ -255,7 +254,7 @@ def _by_guide(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
     draws = max(samples, FEWEST)
     guided, most = model.guide_for("answers only for whole rows"), max(draws, most_draws(len(rows)))
     seen = model.schema.seen(rows.x)
-    found = guided.marginal(seen, rows.context, draws=draws, most=most, path=False, seed=seed)
+    found = guided.marginal(seen, rows.context, draws=draws, most=most, seed=seed)
     x = rows.x.cpu()
     known = model.schema.log_of_unseen(x) - model.schema.missingness.log_prob(x)
     return found._replace(value=found.value + known)
