@@ -28,7 +28,7 @@ from ...numerics.sequential import effective, picked, resampled
 from ..model import TableModel
 from ..schema.kinds.base import Numbers
 from ..schema.kinds.intervals import Intervals
-from ..schema.relations.formula import Computed
+from ..schema.relations.formula import Determined
 from ..schema.schema import Schema
 
 
@@ -100,9 +100,9 @@ class Told:
         return torch.where(rows.x.isnan(), found, rows.x), log_w.masked_fill(~agrees | log_w.isnan(), -math.inf)
 
     @property
-    def _solved(self) -> list[Computed]:
+    def _solved(self) -> list[Determined]:
         """What tells an input if it has all others."""
-        found = (one for one in self.schema.dependencies if isinstance(one, Computed) and one.solvable)
+        found = (one for one in self.schema.dependencies if isinstance(one, Determined) and one.solvable)
         return [one for one in found if {*one.inputs} <= {*self.schema.names}]
 
     def _holes(self, x: Tensor) -> Tensor:

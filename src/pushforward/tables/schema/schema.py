@@ -419,8 +419,7 @@ class Schema(Saved):
 
         Args:
             x: Encoded rows ``(n, features)``.
-            recorded: Whether numbers in an interval that is always recorded as such are written so, and those that are
-                missing wherever others have a certain value are left out.
+            recorded: Whether numbers in an interval that is always recorded as such are written so.
         """
         drawn, known = self.missingness.emptied(x.detach().double().cpu()), self.fields
         together = self.follow_names or self.compositions or self.weeks
@@ -430,8 +429,6 @@ class Schema(Saved):
         if self.follow_names:
             follow = self.dependencies
             snapped, known = follow.computed(snapped), (*known, *follow.columns)
-            if recorded:
-                snapped |= {each.column.name: each.holed(snapped, follow.known) for each in follow}
         if not recorded:
             known = tuple(replace(c, reading=replace(c.reading, recorded=())) for c in known)
         rows = pl.DataFrame([column.written(snapped[column.name]) for column in known]).select(self.order or pl.all())

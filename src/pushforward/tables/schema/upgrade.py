@@ -14,9 +14,9 @@ from .kinds.numeric import Number
 from .kinds.spikes import Spikes
 from .missingness import Flag
 from .reading import Reading
-from .relations.base import Constant
+from .relations.base import Constant, Dependency
+from .relations.formula import Determined, Formula
 from .relations.look_up import LookUp
-from .relations.sums import Sum
 
 NUMERIC = ("minimum", "maximum", "quantiles", "bounds", "fill")
 
@@ -83,5 +83,7 @@ def _relation(old: dict[str, Any]) -> dict[str, Any]:
     if not known["inputs"]:
         return {"type": Constant.type_name, **known, "value": old.get("offset", 0.0)}
     if old.get("weights"):
-        return {"type": Sum.type_name, **known, "weights": old["weights"], "offset": old.get("offset", 0.0)}
+        terms = [[w, [[x, 1.0]]] for w, x in zip(old["weights"], known["inputs"], strict=True)]
+        formula = {"type": Formula.type_name, "terms": terms, "offset": old.get("offset", 0.0)}
+        return {"type": Determined.type_name, **known, "formula": formula, "close": Dependency.close}
     return {"type": LookUp.type_name, **known, "implied": old.get("implied", []), "at": old.get("at", [])}

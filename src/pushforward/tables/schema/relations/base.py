@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
@@ -45,7 +44,7 @@ class Dependency(Relation):
     column: Column
     inputs: tuple[str, ...] = ()
 
-    close: ClassVar[float] = 1e-9  # of the column's spread: the rounding error of float64
+    close = 1e-9  # of the column's spread: the rounding error of float64
 
     @abstractmethod
     def computed(self, values: Rows, columns: Columns) -> Numbers:
@@ -54,10 +53,6 @@ class Dependency(Relation):
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
         """What the column, encoded, says about inputs, in rows where only one is missing; NaN in others."""
         return {}
-
-    def holed(self, values: Rows, columns: Columns) -> Numbers:
-        """The computed column with the holes that rows have there."""
-        return values[self.column.name]
 
     def known(self, values: Rows) -> np.ndarray | bool:
         """In which rows the inputs have values to which the relation applies."""

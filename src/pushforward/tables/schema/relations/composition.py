@@ -13,9 +13,8 @@ from ..columns import Column
 from ..kinds.base import Numbers
 from ..kinds.numeric import Numeric
 from .base import Dependency, Relation, Rows
-from .formula import scale_of
+from .formula import Determined, scale_of
 from .gain import FEWEST, gained, mapped
-from .sums import Sum
 
 MARGIN = 1.25  # room for the cells of zeros, in multiples of what they need
 MOST = 30  # parts
@@ -67,26 +66,26 @@ def compositions(columns: Sequence[Column], relations: Sequence[Dependency], val
     kinds = {column.name: kind for column in columns if (kind := scale_of(column)) is not None}
     found, taken = list[Composition](), set[str]()
     for relation in relations:
-        each = _composition(relation, kinds) if isinstance(relation, Sum) else None
+        each = _composition(relation, kinds) if isinstance(relation, Determined) else None
         if each is not None and not taken & {*each.parts, *each.wholes}:
             found.append(replace(each, ratios=_gains(each, kinds, values)))
             taken |= {*each.parts, *each.wholes}
     return tuple(found)
 
 
-def _composition(relation: Sum, kinds: Mapping[str, Numeric]) -> Composition | None:
-    """A sum as parts of a whole, if it may be one."""
-    signs = dict(zip(relation.inputs, relation.weights, strict=True))
+def _composition(relation: Determined, kinds: Mapping[str, Numeric]) -> Composition | None:
+    """A formula as parts of a whole, if it may be one: a sum."""
+    signs = {name: weight for weight, ((name, power), *more) in relation.formula.terms if power == 1 and not more}
     parts = tuple(name for name, sign in signs.items() if sign == -1)
     wholes = tuple(name for name, sign in signs.items() if sign == 1)
-    if not 0 < len(parts) <= MOST or not {*signs} == {*parts, *wholes} <= {*kinds}:
+    if not 0 < len(parts) <= MOST or not {*relation.inputs} == {*parts, *wholes} <= {*kinds}:
         return None
     least = min(kind.ends[0] for kind in (relation.column.kind, *(kinds[name] for name in parts)))
-    if least < 0 or relation.offset < 0 or not (wholes or relation.offset):
+    if least < 0 or relation.formula.offset < 0 or not (wholes or relation.formula.offset):
         return None
     margins = [-MARGIN * kinds[name].lowest_edge(0.0) for name in parts]
     rest = MARGIN * sum(map(_widest, (kinds[name] for name in signs)))
-    return Composition(parts, relation.column.name, relation.offset, wholes, (*margins, rest))
+    return Composition(parts, relation.column.name, relation.formula.offset, wholes, (*margins, rest))
 
 
 def _widest(kind: Numeric) -> float:

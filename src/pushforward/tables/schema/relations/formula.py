@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
-from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -85,13 +83,19 @@ class Formula(Saved):
         return " ".join(said).removeprefix("+ ")
 
 
-class Computed(Dependency):
-    """A column that is a formula of others."""
+@dataclass(frozen=True, repr=False)
+class Determined(Dependency):
+    """A column that is m of others in every row, up to the rounding of its values.
 
-    @property
-    @abstractmethod
-    def formula(self) -> Formula:
-        """m."""
+    Args:
+        formula: m.
+        stated: Whether the user stated it: it then stays, whatever later rows say.
+        close: The rounding error, as for every dependency.
+    """
+
+    formula: Formula = Formula(())
+    stated: bool = False
+    close: float = ROUNDING
 
     def total(self, values: Rows, columns: Columns) -> Numbers:
         """m, as an amount that is not yet rounded."""
@@ -124,6 +128,12 @@ class Computed(Dependency):
             rest = (y - others(amounts)) / own(amounts)
             return np.exp(rest) if power == LOGARITHM else np.sign(rest) * np.abs(rest) ** (1 / power)
 
+    def holds(self, values: Rows, columns: Columns) -> bool:
+        """Whether the column is m in every row, and missing where m is."""
+        found = values[self.column.name]
+        whole = np.isnan(self.computed(values, columns)) == np.isnan(found)
+        return bool(whole.all() and not self.broken(found, values, columns).any())
+
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
         amounts = _amounts(self.inputs, values, columns)
         holes = {name: np.isnan(x) for name, x in amounts.items()}
@@ -134,27 +144,6 @@ class Computed(Dependency):
 
     def __str__(self) -> str:
         return f"{self.column.name!r} is {self.formula}"
-
-
-@dataclass(frozen=True, repr=False)
-class Determined(Computed):
-    """A column that is m of others in every row, up to the rounding of its values.
-
-    Args:
-        formula: m.
-        stated: Whether the user stated it: it then stays, whatever later rows say.
-    """
-
-    formula: Formula = Formula(())
-    stated: bool = False
-
-    close: ClassVar[float] = ROUNDING
-
-    def holds(self, values: Rows, columns: Columns) -> bool:
-        """Whether the column is m in every row, and missing where m is."""
-        found = values[self.column.name]
-        whole = np.isnan(self.computed(values, columns)) == np.isnan(found)
-        return bool(whole.all() and not self.broken(found, values, columns).any())
 
 
 @dataclass(frozen=True, repr=False)

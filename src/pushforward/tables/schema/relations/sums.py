@@ -1,56 +1,21 @@
-"""Numbers that are sums of multiples of others: totals, differences, copies in other units."""
+r"""Numbers that are sums of multiples of others, :math:`y = b + \sum_i w_i x_i`: totals, differences, copies in other
+units."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Columns, Dependency, Rows, shortest
-from .formula import HALF, Computed, Formula
+from .base import Dependency, Rows, shortest
+from .formula import HALF, Determined, Formula
 
 MOST_INPUTS = 30  # columns that a sum may be made of
 FEWEST = 50  # complete rows in which a sum is found, if others have holes
 FIRST = 2000  # rows that suffice to refute most relations
-FEWEST_GAPS, UNUSUAL = 10, 0.05  # rows with a total at which a column is missing; how many others may have it there
-
-
-@dataclass(frozen=True, repr=False)
-class Sum(Computed):
-    r"""A column :math:`y = b + \sum_i w_i x_i`. If one of them has a hole, it is completed from the rest.
-
-    Args:
-        weights: w, one for each input.
-        offset: b.
-        gap: The only total at which the column is missing, and usually is; None if there is none.
-    """
-
-    weights: tuple[float, ...] = ()
-    offset: float = 0.0
-    gap: float | None = None
-
-    def holed(self, values: Rows, columns: Columns) -> Numbers:
-        found = values[self.column.name]
-        return found if self.gap is None else np.where(self.total(values, columns) == self.gap, np.nan, found)
-
-    def with_gap(self, found: Numbers, values: Rows, columns: Columns) -> Sum:
-        """The sum with its gap, from encoded training rows of the column."""
-        total, gone = self.total(values, columns), self.column.missing(found)
-        gaps = total[gone & ~np.isnan(total)]
-        alike = len(gaps) >= FEWEST_GAPS and np.ptp(gaps) == 0
-        usual = alike and (total[~gone] == gaps[0]).sum() <= UNUSUAL * len(gaps)
-        return replace(self, gap=float(gaps[0])) if usual else self
-
-    @property
-    def formula(self) -> Formula:
-        return Formula(tuple((w, ((x, 1.0),)) for x, w in zip(self.inputs, self.weights, strict=True)), self.offset)
-
-    def __str__(self) -> str:
-        gap = "" if self.gap is None else f", usually missing where that is {self.gap:g}"
-        return f"{super().__str__()}{gap}"
 
 
 def sums(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
@@ -94,9 +59,12 @@ def _sum(column: Column, x: Numbers, others: Sequence[tuple[Column, Numbers]], v
     names = tuple(basis[j].name for j in order)
     for digits in (3, 6, 9, 17):
         short = np.array([float(f"{w:.{digits}g}") for w in chosen])
-        rest, relation = x - design[:, order] @ short, Sum(column, names, tuple(short.tolist()))
+        rest, pairs = x - design[:, order] @ short, zip(short.tolist(), names, strict=True)
+        formula = Formula(tuple((w, ((name, 1.0),)) for w, name in pairs))
+        relation = Determined(column, names, formula, close=Dependency.close)
         room = HALF * column.kind.step or relation.slack
-        relation = replace(relation, offset=shortest(float(rest.max()) - room, float(rest.min()) + room))
+        offset = shortest(float(rest.max()) - room, float(rest.min()) + room)
+        relation = replace(relation, formula=replace(formula, offset=offset))
         if not relation.broken(values[column.name], values, known).any():
-            return relation.with_gap(values[column.name], values, known)
+            return relation
     return None
