@@ -11,7 +11,7 @@ import pytest
 
 import pushforward as pf
 from pushforward.errors import InputError
-from pushforward.tables.schema.kinds.months import Months
+from pushforward.tables.schema.kinds.grid import Months
 from pushforward.tables.schema.moments import find_form, read_moments, write_moments
 
 RNG = np.random.default_rng(0)

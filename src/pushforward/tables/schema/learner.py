@@ -18,8 +18,7 @@ from .kinds.base import Hints, Kind, Numbers
 from .kinds.category import Category
 from .kinds.circle import Periodic
 from .kinds.few_values import FEW, FewValues, are_few
-from .kinds.grid import Grid
-from .kinds.months import Months
+from .kinds.grid import Grid, Months
 from .kinds.named import MOST
 from .kinds.numeric import Number, numbers_of, present
 from .kinds.quantity import NUMBERS

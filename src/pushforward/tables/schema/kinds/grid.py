@@ -1,8 +1,8 @@
-"""Whole and rounded numbers: values on a grid."""
+"""Values on a grid: whole and rounded numbers, and dates that are all the first days of months, or all the last."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -12,6 +12,8 @@ from .base import Hints, Numbers
 from .numeric import Numeric, present
 
 REMARK = "integer, rounded and inflated values are cells: their density is the average over the cell"
+FEWEST = 3  # different dates that tell
+HALF = 15.5 * 86_400e6  # of a month, in microseconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,3 +73,36 @@ def _decimals(origin: float, decimals: int, float32: bool) -> int:
         if abs(round(origin, more) - origin) <= (1e-6 if float32 else 1e-12) * max(abs(origin), 1.0):
             return more
     return 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Months(Grid):
+    """Days of which the first, or the last, of each month occur: what is drawn is the nearest such.
+
+    Args:
+        day: A day in the column's unit.
+        last: Whether they are the last days.
+    """
+
+    day: float = 1.0
+    last: bool = False
+
+    @classmethod
+    def fits(cls, values: pl.Series, hints: Hints) -> Self | None:
+        x = present(values)
+        if not hints.day or len(np.unique(x)) < FEWEST:
+            return None
+        ends = [last for last in (False, True) if np.array_equal(_nearest(x, hints.day, last), x)]
+        found = super().fits(values, hints) if ends else None
+        return None if found is None else replace(found, day=hints.day, last=ends[0])
+
+    def snap(self, numbers: Numbers) -> Numbers:
+        there = np.isfinite(numbers)
+        return np.where(there, _nearest(np.where(there, numbers, 0.0), self.day, self.last), np.nan)
+
+
+def _nearest(x: Numbers, day: float, last: bool) -> Numbers:
+    """The nearest first or last day of a month, in days or seconds since 1970."""
+    ticks = 86_400e6 / day
+    start = pl.Series((x.ravel() * ticks + HALF).astype(np.int64)).cast(pl.Datetime("us")).dt.truncate("1mo")
+    return np.asarray(start.to_physical().to_numpy() / ticks - day * last).reshape(x.shape)

@@ -10,8 +10,7 @@ import polars as pl
 
 from ..columns import Column
 from ..kinds.base import Hints, Numbers
-from ..kinds.grid import Grid
-from ..kinds.months import Months
+from ..kinds.grid import Grid, Months
 from .base import Columns, Dependency, Relation, Rows, inputs_of
 from .look_up import LookUp, implies
 
