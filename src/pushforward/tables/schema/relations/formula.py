@@ -20,8 +20,7 @@ from ..kinds.base import Atom, Hints, Numbers
 from ..kinds.numeric import Number, Numeric
 from ..kinds.quantity import numbers_kind
 from ..saved import Saved
-from .base import Columns, Dependency, Relation, Rows, on_scales, shortest
-from .gain import FEWEST, Seen, gained, learnt, mapped
+from .base import FEWEST, Columns, Dependency, Relation, Rows, Seen, gained, learnt, mapped, on_scales, shortest
 
 Factor = tuple[str, float]  # a column and its power
 Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product

@@ -15,9 +15,8 @@ from ....transforms.log_ratios import LogRatios
 from ..columns import Column
 from ..kinds.base import Numbers
 from ..kinds.numeric import Numeric
-from .base import Dependency, Relation, Rows, shortest
+from .base import FEWEST, Dependency, Relation, Rows, gained, mapped, shortest
 from .formula import HALF, Determined, Formula, scale_of
-from .gain import FEWEST, gained, mapped
 
 MOST_INPUTS = 30  # columns that a sum may be made of
 FIRST = 2000  # rows that suffice to refute most relations
