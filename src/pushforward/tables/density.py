@@ -39,15 +39,13 @@ from .options import TableOptions
 from .queries.drift import Drift, drift, drift_file
 from .queries.explain import cells_given_others, explain
 from .queries.highest_density import HighestDensityRegion, highest_density_region
-from .queries.impute import impute, impute_file
 from .queries.known import Known
 from .queries.outliers import LEVEL, outliers, outliers_file
 from .queries.predict import PredictionKind, predict, predict_file, probabilities, quantiles
 from .queries.probability import ask, probability, said_of
 from .queries.query import Query
-from .queries.sample import draw, sample_file
-from .queries.score import Scoring
-from .queries.score_file import follow, score_file
+from .queries.sample import draw, impute, impute_file, sample_file
+from .queries.score import Scoring, follow, score_file
 from .queries.where import Where
 from .schema.kinds.base import Kind
 from .splits import fingerprint

@@ -30,11 +30,10 @@ from .io.table import Piece
 from .model import TableModel
 from .queries.drift import MOST as COMPARED
 from .queries.drift import Drift, drift
-from .queries.impute import impute
 from .queries.known import Known
 from .queries.predict import PredictionKind, predict
 from .queries.probability import probability
-from .queries.sample import BATCH, draw
+from .queries.sample import BATCH, draw, impute
 from .queries.score import Scoring, refuse_scores_name
 from .queries.where import Where
 
