@@ -23,9 +23,8 @@ from sklearn.utils.validation import (
 
 from ..tables.density import TableDensity
 from ..tables.io.frames import from_frame
-from ..tables.queries.one_column import only_column
+from ..tables.queries.column_distribution import ColumnDistribution, only_column
 from ..tables.queries.predict import central_level, probabilities
-from ..tables.queries.weighted_column import ColumnDistribution
 from .estimator import is_frame, seed_of
 
 LEAST_ROWS = 10

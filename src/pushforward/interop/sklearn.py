@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from ..tables.io.frames import from_frame
-from ..tables.queries.one_column import has_one_column, only_column
+from ..tables.queries.column_distribution import has_one_column, only_column
 from .estimator import FlowEstimator, as_tensor, checked_weights, seed_of, table_with_text
 
 DRAWS = 1000

@@ -27,8 +27,8 @@ from ..models.train import Rows
 from ..numerics.tails import shapes_learnt
 from .fit import Learned
 from .model import TableModel
+from .queries.column_distribution import has_one_column, only_column
 from .queries.explain import log_tails
-from .queries.one_column import has_one_column, only_column
 from .queries.query import marginal
 
 MOST, MOST_HOLED = 10_000, 1_000  # rows; of those with unknown cells, whose marginals take draws

@@ -26,12 +26,11 @@ from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.numbers import require_columns
+from .column_distribution import ColumnDistribution, WeightedColumn, error_of_share, has_one_column, only_column
 from .known import Known, check_shared
-from .one_column import has_one_column, only_column
 from .probability import UNANSWERED, as_known, log_masses, of_density
 from .query import most_draws
 from .region import Region, narrowed
-from .weighted_column import ColumnDistribution, WeightedColumn, error_of_share
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
 FEWEST, FEW, MOST = 128, 16_384, 65_536  # draws for each row, and for all rows together: of predictions, of quantiles

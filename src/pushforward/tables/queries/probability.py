@@ -28,12 +28,11 @@ from ...distributions.guided.weights import REPLICATES
 from ...models.console import Console
 from ...models.train import Rows
 from ..model import TableModel
+from .column_distribution import error_of_share, has_one_column, only_column
 from .known import Known
-from .one_column import has_one_column, only_column
 from .query import most_draws
 from .region import Region, narrowed, stacked
 from .told import Told
-from .weighted_column import error_of_share
 from .where import Where
 
 A = TypeVar("A")

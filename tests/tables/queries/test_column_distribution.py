@@ -12,8 +12,7 @@ import torch
 
 import pushforward as pf
 from pushforward.errors import InputError
-from pushforward.tables.queries.one_column import has_one_column, only_column
-from pushforward.tables.queries.weighted_column import ColumnDistribution
+from pushforward.tables.queries.column_distribution import ColumnDistribution, has_one_column, only_column
 
 DRAWS = 5000
 GIVEN = pl.DataFrame({"x": [-1.0, 0.0, 1.5], "g": ["a", "b", "a"]})
