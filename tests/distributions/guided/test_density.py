@@ -15,8 +15,7 @@ import pushforward as pf
 from pushforward.distributions.base import Density
 from pushforward.distributions.guided import Guided
 from pushforward.distributions.guided import density as guided
-from pushforward.distributions.guided.holes import RowsWithHoles
-from pushforward.distributions.guided.weights import tempered
+from pushforward.distributions.guided.holes import RowsWithHoles, tempered
 from pushforward.distributions.mixed import Mixed
 from pushforward.numerics.hashed import row_keys
 from pushforward.numerics.sequential import effective, resampled

@@ -3,4 +3,4 @@
 from .anyorder import AnyOrder as AnyOrder
 from .density import Guided as Guided
 from .density import as_if_seen as as_if_seen
-from .weights import Answer as Answer
+from .holes import Answer as Answer

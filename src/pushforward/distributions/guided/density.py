@@ -14,9 +14,8 @@ from ...numerics.partly_known import partly_known
 from ...numerics.sequential import effective, picked, resampled
 from ..base import Density
 from .anyorder import AnyOrder
-from .holes import EVERY, WIDE, RowsWithHoles, pieces
+from .holes import EVERY, WIDE, Answer, RowsWithHoles, Weights, pieces, tempered
 from .region import Inside, Region
-from .weights import Answer, Weights, tempered
 
 Spread = Callable[[Tensor, Tensor], Tensor]
 BATCH = 1 << 15  # points evaluated at once
@@ -111,7 +110,7 @@ class Guided(Density):
             region: Where the entries that are NaN may lie; None for anywhere.
             precise: The standard error, in nats, from which a row gets no more draws.
             points: Draws for all rows together, from which none gets more: what some do not need is left to others.
-            replicates: With :data:`~.weights.REPLICATES`, standard errors are those of draws that are spread evenly;
+            replicates: With :data:`~.holes.REPLICATES`, standard errors are those of draws that are spread evenly;
                 ``draws`` and ``most`` are then multiples of 8 for each.
 
         Raises:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from .density import BATCH, SHARED, Guided
-from .holes import pieces
-from .weights import tempered
+from .holes import pieces, tempered
 
 POWERS = (1.0, 0.5, 0.25, 0.125)
 CANDIDATES = 256

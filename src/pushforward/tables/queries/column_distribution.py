@@ -1,8 +1,8 @@
-r"""The distribution of one column in some rows: weighted values, those that it can have or draws; or exact, without draws.
+r"""The distribution of one column in some rows: as weighted values, or exact, without draws.
 
 Given all others, a model's only column has a distribution function F in closed form (a flow's is that of its noise, an
-average's the weighted mean of its members'), and the values of the table are cells of it: v is drawn wherever the density
-falls into the cell of v, so
+average's the weighted mean of its members'), and the values of the table are cells of it: v is drawn wherever the
+density falls into the cell of v, so
 
 .. math:: P(Y \le v) = F(\text{upper end of the cell of } v),\qquad
           q\text{-quantile of } Y = \text{the value whose cell holds } F^{-1}(q).

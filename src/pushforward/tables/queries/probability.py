@@ -23,8 +23,7 @@ import torch
 from torch import Tensor
 
 from ...distributions.guided import Answer
-from ...distributions.guided.holes import EVERY
-from ...distributions.guided.weights import REPLICATES
+from ...distributions.guided.holes import EVERY, REPLICATES
 from ...models.console import Console
 from ...models.train import Rows
 from ..model import TableModel
