@@ -14,8 +14,7 @@ import polars as pl
 from ...errors import InputError
 from ..options import TableOptions
 from .columns import Column
-from .kinds.category import Category
-from .kinds.named import MOST
+from .kinds.named import MOST, Category
 from .learner import Decisions, Learner
 from .missingness import flags_of, random_holes
 from .numbers import refuse_gaps

@@ -15,11 +15,10 @@ from ...numerics.partly_known import known_in_part
 from ..options import TableOptions
 from .columns import Column, ContextColumn, Holes
 from .kinds.base import Hints, Kind, Numbers
-from .kinds.category import Category
 from .kinds.circle import Periodic
 from .kinds.few_values import FEW, FewValues, are_few
 from .kinds.grid import Grid, Months
-from .kinds.named import MOST
+from .kinds.named import MOST, Category
 from .kinds.numeric import Number, numbers_of, present
 from .kinds.quantity import NUMBERS
 from .marks import ZEROS, Marks

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from .columns import Column, ContextColumn, Holes
-from .kinds.category import Category
 from .kinds.circle import Periodic
 from .kinds.column_maps import FirstMap
 from .kinds.few_values import FewValues
 from .kinds.grid import Grid
+from .kinds.named import Category
 from .kinds.numeric import Number
 from .kinds.spikes import Spikes
 from .missingness import Flag

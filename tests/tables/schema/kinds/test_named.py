@@ -10,7 +10,7 @@ import pytest
 
 import pushforward as pf
 from pushforward.tables.schema.kinds.base import Kind
-from pushforward.tables.schema.kinds.category import Category
+from pushforward.tables.schema.kinds.named import Category
 
 
 def publishers(rows: int, seed: int) -> pl.DataFrame:
