@@ -26,8 +26,7 @@ from ...models.train import Rows
 from ...numerics.partly_known import partly_known
 from ...numerics.sequential import effective, picked, resampled
 from ..model import TableModel
-from ..schema.kinds.base import Numbers
-from ..schema.kinds.intervals import Intervals
+from ..schema.kinds.base import Intervals, Numbers
 from ..schema.relations.formula import Determined
 from ..schema.schema import Schema
 

@@ -32,8 +32,7 @@ from ....transforms.extended import Extended
 from ....transforms.histogram import Histogram
 from ....transforms.normalization import Standardize
 from ..saved import Saved
-from .base import Numbers
-from .intervals import Intervals
+from .base import Intervals, Numbers
 
 GAIN = 0.1  # nats a row that a first map must gain if none is required
 SMALL = (0.05, 0.25, 0.5)  # quantiles of magnitudes: below one an arsinh is linear

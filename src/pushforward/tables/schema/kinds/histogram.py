@@ -22,9 +22,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from .base import Numbers
+from .base import MOST_ATOMS, Intervals, Numbers
 from .column_maps import FirstMap
-from .intervals import MOST_ATOMS, Intervals
 
 MOST_VALUES = 2000
 FEWEST_ROWS = 50

@@ -13,10 +13,9 @@ from ....errors import InputError
 from ....transforms.base import Transform
 from ....transforms.elementwise import Identity
 from ..partial_cells import encoded, points_of
-from .base import Atom, Bounds, Description, Hints, Numbers
+from .base import Atom, Bounds, Description, Hints, Intervals, Numbers
 from .column_maps import FirstMap, Tails, bounded_map, free_map, tails_of
 from .histogram import histogram_of
-from .intervals import Intervals
 
 QUANTILES = 33
 FILL = 17  # quantiles between which missing values are drawn

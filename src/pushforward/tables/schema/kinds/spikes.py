@@ -9,9 +9,8 @@ import numpy as np
 import polars as pl
 
 from ....errors import listed
-from .base import Atom, Description, Hints, Numbers
+from .base import MOST_ATOMS, Atom, Description, Hints, Numbers
 from .grid import REMARK
-from .intervals import MOST_ATOMS
 from .numeric import Numeric, end_atom, never_negative, present
 
 ATOM, HEAP = 0.02, 0.003  # shares of rows that make a value an atom: always, and if it has room
