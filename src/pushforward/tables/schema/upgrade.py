@@ -8,10 +8,9 @@ from .columns import Column, ContextColumn, Holes
 from .kinds.circle import Periodic
 from .kinds.column_maps import FirstMap
 from .kinds.few_values import FewValues
-from .kinds.grid import Grid
+from .kinds.grid import Grid, Spikes
 from .kinds.named import Category
 from .kinds.numeric import Number
-from .kinds.spikes import Spikes
 from .missingness import Flag
 from .reading import Reading
 from .relations.base import Constant, Dependency

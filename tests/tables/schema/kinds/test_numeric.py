@@ -8,9 +8,8 @@ import pytest
 
 from pushforward.tables.schema.kinds.base import Hints
 from pushforward.tables.schema.kinds.circle import Periodic
-from pushforward.tables.schema.kinds.grid import Grid
+from pushforward.tables.schema.kinds.grid import Grid, Spikes
 from pushforward.tables.schema.kinds.numeric import Number, Numeric
-from pushforward.tables.schema.kinds.spikes import Spikes
 
 RNG = np.random.default_rng(0)
 AMOUNT = np.where(RNG.random(400) < 0.3, 0.0, RNG.gamma(2.0, size=400))

@@ -9,9 +9,8 @@ from typing import Any, ClassVar, Self
 import polars as pl
 
 from .base import Description, Hints, Kind, Numbers
-from .grid import Grid
+from .grid import Grid, Spikes
 from .numeric import Number, Numeric
-from .spikes import Spikes
 
 NUMBERS: tuple[type[Numeric], ...] = (Grid, Spikes, Number)  # from the most special to the most general
 
