@@ -40,7 +40,7 @@ from .guide import (
 from .io.parquet import ParquetRows
 from .io.table import Table
 from .measure import drawn_beside_held_out, facts_of, measured
-from .model import TableModel, describe_columns, flow_in_words
+from .model import TableModel, flow_in_words
 from .options import TableOptions
 from .prepare import choose_columns, prepare, prepare_large
 from .schema.cells import Cells
@@ -202,7 +202,7 @@ def describe_data(table: Table, rows: TableSplits) -> list[str]:
         f"{rows.training_rows:,} rows to train on, {len(rows.val):,} to tell when to stop, {len(rows.test):,} held out",
         *([] if rows.stream is None else [f"read in pieces; columns learnt from {len(rows.train):,} of them"]),
         "",
-        *describe_columns(schema),
+        *schema.described,
         "",
     ]
 

@@ -161,7 +161,7 @@ class TableModel(FittedDensity):
         target = [*aligned(describe_target(summary["target"]), indent=""), ""] if "target" in summary else []
         return [
             *target,
-            *describe_columns(self.schema),
+            *self.schema.described,
             *self.schema.notes,
             "",
             *describe_held_out(summary["held_out"]),
@@ -227,24 +227,6 @@ class TableModel(FittedDensity):
 
     def _whole(self) -> Density:
         return self.density if self.guided is None else self.guided
-
-
-def describe_columns(schema: Schema) -> list[str]:
-    """How each column is treated."""
-    said = [(column.name, column.describe()) for column in schema.fields]
-    lines = aligned(
-        [
-            ("column", "kind", "from", "to", "first transform"),
-            *((name, each.kind, each.low, each.high, each.first) for name, each in said),
-        ]
-    )
-    lines += [f"  {column.name}: {listed(column.kind.labels)}" for column in schema.fields if column.classes]
-    lines += [f"  {relation}" for relation in schema.relations]
-    for given in schema.given:
-        labels = given.column.kind.labels
-        lines.append(f"  given {given.name}: {listed(labels) if labels else 'a number'}")
-    remarks = [*(column.kind.remark for column in schema.fields), *schema.missingness.remarks]
-    return [*lines, *(line for remark in dict.fromkeys(filter(None, remarks)) for line in ("", remark))]
 
 
 def flow_in_words(summary: Mapping[str, Any]) -> str:

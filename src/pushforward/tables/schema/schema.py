@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from ...distributions.truncated import InOrder
+from ...errors import listed
+from ...models.console import aligned
 from ...numerics.indicators import indicators
 from .columns import Column, ContextColumn
 from .kinds.base import Numbers
@@ -78,12 +80,21 @@ class Schema(Saved):
 
     def __repr__(self) -> str:
         """The columns, and the relations between them, one in each line."""
-        said = {column.name: column.describe() for column in self.known}
-        lines = [f"  {name}: {each.kind}" for name, each in said.items()]
-        for place, (name, each) in enumerate(said.items()):
-            ends = "" if each.low == "-" else f", {each.low} to {each.high}"
-            lines[place] += f"{ends}{', given' if name in self.given_names else ''}"
-        return "\n".join([f"Schema of {len(self.table_names)} columns", *lines, *(f"  {r}" for r in self.relations)])
+        return "\n".join([f"Schema of {len(self.table_names)} columns", *self.described])
+
+    @property
+    def described(self) -> list[str]:
+        """How each column is treated, and what columns know of each other, in lines."""
+        said = [(column.name, column.describe()) for column in self.fields]
+        table = [(name, each.kind, each.low, each.high, each.first) for name, each in said]
+        lines = aligned([("column", "kind", "from", "to", "first transform"), *table])
+        lines += [f"  {column.name}: {listed(column.kind.labels)}" for column in self.fields if column.classes]
+        lines += [f"  {relation}" for relation in self.relations]
+        for given in self.given:
+            labels = given.column.kind.labels
+            lines.append(f"  given {given.name}: {listed(labels) if labels else 'a number'}")
+        remarks = [*(column.kind.remark for column in self.fields), *self.missingness.remarks]
+        return [*lines, *(line for remark in dict.fromkeys(filter(None, remarks)) for line in ("", remark))]
 
     @cached_property
     def fields(self) -> tuple[Column, ...]:
