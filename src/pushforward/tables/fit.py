@@ -35,7 +35,6 @@ from .guide import (
     measure_guide,
     train_guide,
     weigh_guide,
-    with_cells,
 )
 from .io.parquet import ParquetRows
 from .io.table import Table
@@ -237,7 +236,8 @@ def learn(task: Task) -> Learned:
     if learned.guided is None:
         return learned
     rows = learned.rows
-    facts = weigh_guide(with_cells(learned.guided, Cells(rows.schema)), rows.val, task.seed)
+    learned.guided._spread = Cells(rows.schema).spread
+    facts = weigh_guide(learned.guided, rows.val, task.seed)
     facts |= measure_guide(learned.guided, rows.schema, rows.test, task.seed)
     return replace(learned, guide={"guide": learned.guide | facts})
 

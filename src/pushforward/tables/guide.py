@@ -201,10 +201,3 @@ def _some(rows: Rows, guided: Guided, seed: int) -> Rows:
     """A random selection of the rows, on the guide's device."""
     some = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:ASKED]]
     return some.to(guided.device)
-
-
-def with_cells(guided: Guided, cells: Cells) -> Guided:
-    """The same density with its guide, for rows that stand for cells, if any do."""
-    if bool((cells.width > 0).any()) or cells.inflated or cells.stand_ins:
-        guided._spread = cells.spread
-    return guided

@@ -19,7 +19,7 @@ from ..models.held_out_figures import describe_held_out, gain_in_words
 from ..models.train import Rows
 from ..report.tables.model import RowModel
 from ..report.words import plus_minus
-from .guide import GuideFill, with_cells
+from .guide import GuideFill
 from .io.format import ReadOptions
 from .io.place import Location
 from .io.read import read_table
@@ -216,7 +216,7 @@ class TableModel(FittedDensity):
         fill = GuideFill(self.guided.guide, self.schema) if self.guided is not None and fills else None
         self.cells, self.samples, self._known = Cells(self.schema, fill), int(facts.get("samples", 16)), {}
         if self.guided is not None:
-            with_cells(self.guided, self.cells)
+            self.guided._spread = self.cells.spread
 
     def once(self, answer: Callable[..., Tensor], *question: Hashable) -> Tensor:
         """What a function says of the model and a question, computed once for each of the last few questions."""

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -149,7 +148,7 @@ def blame(model: TableModel, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
     gains = _gains(model, whole, rest).t()
     gain, top = gains.max(1)
     blamed = torch.zeros_like(gains, dtype=torch.bool).scatter(1, top[:, None], True)
-    usual, weight = unseen(model, "log_tails", lambda rows: log_tails(model, rows).sum(1))
+    usual, weight = unseen_tails(model)
     least = usual[np.searchsorted(weight.cumsum(), ODD * weight.sum())] if len(usual) else -math.inf
     odd = (rest.clamp_min(LEAST).sum(2).amax(0) < least).nonzero()[:, 0]
     for some in odd.split(TOGETHER // STARTS) if len(odd) else ():
@@ -160,13 +159,15 @@ def blame(model: TableModel, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
     return blamed, gains, gain
 
 
-def unseen(model: TableModel, score: str, of: Callable[[Rows], Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of rows that the model did not see, sorted, and their weights: those of the fit, or, of a model of an
-    earlier version, of its held-out rows."""
-    if known := model.usual(score):
-        return known
-    values = of(model.saved_held_out().rows).sort().values
-    return values.numpy(), np.ones(len(values))
+def unseen_tails(model: TableModel) -> tuple[np.ndarray, np.ndarray]:
+    """The sums of log tail probabilities of rows that the model did not see, sorted, and their weights: those of the
+    fit, or, of a model of an earlier version, of its held-out rows."""
+    return model.usual("log_tails") or alike(log_tails(model, model.saved_held_out().rows).sum(1))
+
+
+def alike(scores: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of rows of equal weight, sorted, and these weights."""
+    return scores.sort().values.numpy(), np.ones(len(scores))
 
 
 def _gains(model: TableModel, before: Tensor, after: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from ..io.place import Location
 from ..io.table import Piece
 from ..io.write import check_output, write_table
 from ..model import TableModel
-from .explain import explain, log_tails, unseen
+from .explain import alike, explain, log_tails, unseen_tails
 from .query import Query, marginal
 
 LEVEL = 0.05
@@ -45,13 +45,13 @@ def outliers(
     value = query.answer(model).value
     score, usual, weight = value, np.empty(0), np.empty(0)
     if model.guided is not None:
-        usual, weight = unseen(model, "log_tails", lambda rows: log_tails(model, rows).sum(1))
+        usual, weight = unseen_tails(model)
     fewer = len(usual) < len((model.usual() or ((),))[0])
     if (len(usual) + 1) * level >= (STEADY if fewer else 1):
         score = log_tails(model, query.rows).sum(1).where(~value.isneginf(), -math.inf)
     else:
-        usual, weight = unseen(
-            model, "log_density", lambda rows: marginal(model, rows, model.samples, model.seed).value
+        usual, weight = model.usual() or alike(
+            marginal(model, model.saved_held_out().rows, model.samples, model.seed).value
         )
     if (len(usual) + 1) * level < 1:
         raise InputError(
