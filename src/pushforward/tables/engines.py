@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 import torch
 
-from ..errors import InputError, listed
+from ..errors import InputError
 from ..models.console import Console
 from ..saving import checkpoint
 from ..saving.jsonable import jsonable
@@ -33,6 +33,7 @@ from .queries.drift import Drift, drift
 from .queries.known import Known
 from .queries.predict import PredictionKind, predict
 from .queries.probability import probability
+from .queries.query import encode_partly
 from .queries.sample import BATCH, draw, impute
 from .queries.score import Scoring, refuse_scores_name
 from .queries.where import Where
@@ -76,7 +77,6 @@ class DistributedTable:
         """
         columns = self._columns(data)
         refuse_scores_name(columns.names)
-        self._require(columns)
         Scoring(self.model, given=tuple(given)).check(columns.names)
 
         def scores(model: TableModel, frame: pl.DataFrame) -> pl.DataFrame:
@@ -91,7 +91,7 @@ class DistributedTable:
             InputError: the model has no guide, or the rows lack what it needs.
         """
         columns = self._columns(data)
-        self._require(columns)
+        encode_partly(self.model, self._row(columns), "the table")
         self.model.guide_for("cannot draw missing cells")
         own = self.model.seed if random_state is None else random_state
         drawn = _plain(self.model.schema.decode(torch.zeros(1, len(self.model.schema.columns), dtype=torch.float64)))
@@ -164,9 +164,8 @@ class DistributedTable:
 
     def _answered(self, data: Any, found: Callable[[TableModel, pl.DataFrame], pl.DataFrame], called: str) -> Any:
         """The rows with columns appended, whose types are those of one held-out row."""
-        columns, held, schema = self._columns(data), self.model.saved_held_out().rows[:1], self.model.schema
-        row = schema.frame(held.x, held.context).select(name for name in columns.names if name in schema.table_names)
-        new = _plain(found(self.model, row))
+        columns = self._columns(data)
+        new = _plain(found(self.model, self._row(columns)))
         if twice := sorted({*new.names} & {*columns.names}):
             raise InputError(f"the table has a column {twice[0]!r} already, as the {called} would be called")
 
@@ -178,15 +177,11 @@ class DistributedTable:
 
         return self._map(data, work, pa.schema([*columns, *new]))
 
-    def _require(self, columns: pa.Schema) -> None:
-        """Checks up front, and not in a worker, that the model can read a table."""
-        schema = self.model.schema
-        lacks = [name for name in (*schema.given_names, *schema.names) if name not in columns.names]
-        needed = {*schema.given_names, *(schema.names if self.model.guided is None else ())}
-        if needed & set(lacks) or set(schema.names) <= set(lacks):
-            raise InputError(
-                f"the table has no column {lacks[0]!r}, which the model needs; it has {listed(columns.names)}"
-            )
+    def _row(self, columns: pa.Schema) -> pl.DataFrame:
+        """A held-out row as a table with these columns has it: what the model cannot read of it is refused here, up
+        front, and not in a worker."""
+        held, schema = self.model.saved_held_out().rows[:1], self.model.schema
+        return schema.frame(held.x, held.context).select(n for n in columns.names if n in schema.table_names)
 
     def _columns(self, data: Any) -> pa.Schema:
         """The columns of rows on the engine."""
