@@ -52,11 +52,12 @@ def test_continuous_columns_are_exact() -> None:
     assert not error.any()
 
 
-def test_a_score_depends_on_the_row_and_the_seed_alone() -> None:
+def test_a_score_depends_on_the_row_and_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     schema = schema_with(a=COUNTS, b=np.round(RNG.normal(0, 2, 500), 1))
     x = schema.encode(pl.DataFrame({"a": COUNTS, "b": np.round(RNG.normal(0, 2, 500), 1)}), "t.csv").x
     scores, _ = Cells(schema).log_density(log_normal, x, samples=8)
-    some, _ = Cells(schema).log_density(log_normal, x[[17, 3]], samples=8, batch=8)
+    monkeypatch.setattr("pushforward.tables.schema.cells.BATCH", 8)
+    some, _ = Cells(schema).log_density(log_normal, x[[17, 3]], samples=8)
     assert torch.equal(scores[[17, 3]], some)
     assert not torch.equal(scores, Cells(schema).log_density(log_normal, x, samples=8, seed=1)[0])
 

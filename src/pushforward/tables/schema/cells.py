@@ -27,6 +27,8 @@ from ...numerics.hashed import row_shifts
 from ...numerics.partly_known import Parts, partly_known, parts_of
 from .schema import Schema
 
+BATCH = 8192  # points evaluated at once
+
 Fill = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
@@ -159,7 +161,6 @@ class Cells(nn.Module):
         *,
         samples: int = 16,
         seed: int = 0,
-        batch: int = 8192,
         alike: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The cell log-density of every row and its standard error; exact, with error 0, if no column has cells.
@@ -173,7 +174,6 @@ class Cells(nn.Module):
             context: Context features of shape ``(n, context features)``.
             samples: K, the points in each cell.
             seed: Seed of the points.
-            batch: Number of points evaluated at once.
             alike: An entry that the points do not depend on, so that errors cancel in comparisons of its values.
 
         Returns:
@@ -185,7 +185,7 @@ class Cells(nn.Module):
         other, x = schema.log_of_unseen(x), schema.seen(x)
         keyed = x if alike is None else x.index_fill(1, torch.tensor(alike, device=x.device), 0.0)
         parts = []
-        for start in range(0, max(len(x), 1), rows := max(batch // points, 1)):  # of no rows, one empty part
+        for start in range(0, max(len(x), 1), rows := max(BATCH // points, 1)):  # of no rows, one empty part
             given = None if context is None else context[start : start + rows]
             u = shifted(keyed[start : start + rows], points, seed) if points > 1 else None
             parts.append(self.averaged(log_prob, x[start : start + rows], given, u, holes))

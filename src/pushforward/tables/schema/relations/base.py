@@ -22,7 +22,7 @@ from ..saved import Saved
 
 Rows = Mapping[str, Numbers]  # encoded columns by name
 Columns = Mapping[str, Column]
-FEWEST = 50  # rows
+FEWEST = 50  # rows in which a relation is sought
 COMPONENTS = 3
 WORST = 10.0  # nats below the median that a row counts at most: a flow does not lose more by a wrong row
 

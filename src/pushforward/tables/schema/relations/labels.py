@@ -11,9 +11,8 @@ import torch
 
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Columns, Dependency, Rows, amounts_of, on_scales, shortest
+from .base import FEWEST, Columns, Dependency, Rows, amounts_of, on_scales, shortest
 
-FEWEST = 50  # rows
 MOST = 60  # columns among which a label is sought
 EVIDENCE = 30.0  # nats, beyond those of looking at many columns
 FEWEST_EACH = 5  # rows of each of the labels that are told by several columns

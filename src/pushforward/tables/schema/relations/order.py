@@ -13,10 +13,9 @@ from ....distributions.truncated import InOrder
 from ....errors import InputError
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Relation, Rows, on_scales
+from .base import FEWEST, Relation, Rows, on_scales
 from .look_up import LookUp
 
-FEWEST = 50  # rows
 MOST = 60  # columns of two values
 EVIDENCE = 8.0  # nats, beyond those of looking at many pairs
 
