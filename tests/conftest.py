@@ -96,7 +96,6 @@ def _few_trees() -> Iterator[None]:
         patch.setattr(quality, "TREES", 5)
         patch.setattr("pushforward.report.tables.evidence.PERMUTATIONS", 3)  # classifiers of a report, likewise
         patch.setattr("pushforward.tables.fit.LONGER", 1)  # the training of a guide that fills holes
-        patch.setattr("pushforward.distributions.guided.power.CANDIDATES", 64)  # draws to choose weights by
         patch.setattr("pushforward.tables.guide.ASKED", 60)  # rows for test questions of every fit
         patch.setattr("pushforward.tables.fit.FEW_STEPS", 100)  # of a guide beside an average or a mixture
         patch.setattr("pushforward.tables.measure.DRAWN", 15)  # beside held-out rows: too few for a classifier

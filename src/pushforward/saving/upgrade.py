@@ -77,7 +77,9 @@ def _composed(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_floor(value: dict[str, Any]) -> dict[str, Any]:
-    """A part of format 3, with the floor that all splines had."""
+    """A part of format 3, with the floor that all splines had; weights of a guide had a power."""
+    if value.get("type") == "Guided":
+        value["arguments"].pop("power", None)
     if value.get("type") in ("Spline", "FreeSpline", "CircularSpline"):
         value["arguments"] = {"floor": FLOOR, **value.get("arguments", {})}
     return value

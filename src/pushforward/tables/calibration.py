@@ -98,6 +98,6 @@ def _holding(model: TableModel, density: Any) -> TableModel:
     other = copy.copy(model)
     if model.guided is not None:
         guided = model.guided
-        density = Guided(density, guided.guide, guided.tell, guided.power)
+        density = Guided(density, guided.guide, guided.tell)
     other._hold(density, model.facts)
     return other

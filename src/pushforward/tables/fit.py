@@ -34,7 +34,6 @@ from .guide import (
     build_guide,
     measure_guide,
     train_guide,
-    weigh_guide,
 )
 from .io.parquet import ParquetRows
 from .io.table import Table
@@ -214,7 +213,6 @@ def describe_guide(guide: dict[str, Any]) -> str:
     return (
         f"questions about some of the columns: standard error {guide['standard_error']:.3f} nats, "
         f"{few:.0%} of the rows with few effective draws; orders of the guide disagree by {disagree:.2f} nats"
-        + (f"; cells are drawn by weights to the power {guide['power']:g}" if guide.get("power", 1.0) < 1 else "")
     )
 
 
@@ -237,8 +235,7 @@ def learn(task: Task) -> Learned:
         return learned
     rows = learned.rows
     learned.guided._spread = Cells(rows.schema).spread
-    facts = weigh_guide(learned.guided, rows.val, task.seed)
-    facts |= measure_guide(learned.guided, rows.schema, rows.test, task.seed)
+    facts = measure_guide(learned.guided, rows.schema, rows.test, task.seed)
     return replace(learned, guide={"guide": learned.guide | facts})
 
 

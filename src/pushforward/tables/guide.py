@@ -12,7 +12,6 @@ from torch import Tensor
 from ..distributions.guided import AnyOrder, Guided, as_if_seen
 from ..distributions.guided.normal_conditionals import NormalConditionals
 from ..distributions.guided.one_dimensional import TAILS
-from ..distributions.guided.power import best_power
 from ..models.console import Console
 from ..models.options import TrainingOptions
 from ..models.train import Rows, train_on
@@ -31,7 +30,7 @@ COMPLETE, HOLED = 128, 64  # columns whose normal conditionals are affordable; o
 SOME = 20_000  # rows used to decide which columns are more linear without their map
 FAR = 10.0  # spreads of a column
 LEARNING_RATE, FEW_STEPS_RATE = 4e-3, 8e-3  # the second for a short training
-ASKED, WEIGHED = 200, 100  # held-out rows for test questions, and for choosing the weights
+ASKED = 200  # held-out rows for test questions
 
 
 class DequantisedAnyOrder(AnyOrderLikelihood):
@@ -162,13 +161,6 @@ def train_guide(
         "seconds": result.seconds,
         "likelihood_bound": None if result.best_validation_loss is None else -result.best_validation_loss,
     }
-
-
-def weigh_guide(guided: Guided, rows: Rows, seed: int) -> dict[str, Any]:
-    """Chooses, on some validation rows, how strongly to weight the draws; returns the facts for the summary."""
-    rows = _some(rows, guided, seed)[:WEIGHED]
-    guided.power = best_power(guided, rows.x, rows.context, seed=seed)
-    return {"power": guided.power}
 
 
 def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict[str, Any]:

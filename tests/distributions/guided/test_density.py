@@ -139,11 +139,11 @@ def test_weights_that_few_draws_share_are_tempered() -> None:
 
 
 @pytest.mark.parametrize("draws", [10, 100])
-def test_draws_of_a_poor_guide_are_not_all_the_same(draws: int) -> None:
+def test_draws_of_a_poor_guide_are_not_all_the_same(draws: int, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.full((40, 6), NAN)
     x[:, 0] = 1.0
     density = narrow()
-    density.power = 0.99  # so no draw of the joint is asked for
+    monkeypatch.setattr(guided, "partly_known", lambda x: x.isnan() | True)  # so no draw of the joint is asked for
     filled, count = density.fill(x, draws=draws)
     assert count.median() < 3
     assert torch.tensor([len(row.unique(dim=0)) for row in filled.transpose(0, 1)]).float().mean() > 0.9 * draws
@@ -174,10 +174,10 @@ def test_draws_of_the_holes_follow_the_joint() -> None:
     assert float(several[:, :, 1].tanh().mean()) == pytest.approx(float(truth(density.joint, row, of=1)), abs=0.1)
 
 
-def test_a_guide_that_is_far_off_is_asked_for_more_draws() -> None:
+def test_a_guide_that_is_far_off_is_asked_for_more_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few of its draws count: taken from 32 alone, they would be its own more than the joint's."""
     density = model()
-    density.power = 0.99  # so no draw of the joint is asked for
+    monkeypatch.setattr(guided, "partly_known", lambda x: x.isnan() | True)  # so no draw of the joint is asked for
     randomize(density.guide, 0.5)
     row = torch.full((50, 4), NAN, dtype=torch.float64)
     _, little = density.fill(row, draws=4, most=32)

@@ -42,7 +42,6 @@ class Guided(Density):
         joint: The density of complete rows.
         guide: The model of the conditionals, over the same entries and context.
         tell: Pairs of entries (j, k), where k is 1 in rows that lack j: there the guide draws j as if k were 0.
-        power: Power of the weights with which :meth:`fill` draws; see :func:`~.power.best_power`.
 
     Raises:
         ValueError: joint and guide do not fit each other.
@@ -51,16 +50,14 @@ class Guided(Density):
         Owen (2013), Monte Carlo theory, methods and examples, chapter 9; Rubin (1988), sampling-importance-resampling.
     """
 
-    def __init__(
-        self, joint: Density, guide: AnyOrder, tell: Sequence[tuple[int, int]] = (), power: float = 1.0
-    ) -> None:
+    def __init__(self, joint: Density, guide: AnyOrder, tell: Sequence[tuple[int, int]] = ()) -> None:
         super().__init__()
         self._spread: Spread | None = None  # rows ``(K, n, features)`` and uniform numbers to points of the rows' cells
         mine, its = (joint.event_shape, joint.context_features), (guide.event_shape, guide.context_features)
         if mine != its:
             shapes = f"{tuple(mine[0])} and context={mine[1]}, but guide has {tuple(its[0])} and context={its[1]}"
             raise ValueError(f"joint has events of shape {shapes}")
-        self.joint, self.guide, self.tell, self.power = joint, guide, tuple((int(j), int(k)) for j, k in tell), power
+        self.joint, self.guide, self.tell = joint, guide, tuple((int(j), int(k)) for j, k in tell)
         self.event_shape, self.context_features = mine
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -180,14 +177,14 @@ class Guided(Density):
         while asked.any():
             least = min(size / 2, max(SHARED, 2 * draws))
             for some in pieces(asked, BATCH // size):
-                found, log_w = self._mirrored(rows[some], size)
-                count[some.cpu()] = effective(self.power * log_w).cpu()
-                filled[:, some] = self._taken(rows[some], found, tempered(self.power * log_w, least), draws)
+                found, log_w = self._weigh(rows[some], *rows[some].mirrored(size), whole=True)
+                count[some.cpu()] = effective(log_w).cpu()
+                filled[:, some] = self._taken(rows[some], found, tempered(log_w, least), draws)
             asked &= (count < enough).to(asked.device)
             if size >= most:
                 break
             size = min(4 * size, most)
-        beside = asked & (region is None and self.power == 1) & ~partly_known(rows.x).any(1)
+        beside = asked & (region is None) & ~partly_known(rows.x).any(1)
         for some in pieces(beside, BATCH // size):
             found, log_w = self._balanced(rows[some], size // 2)
             better = effective(log_w) > count[some.cpu()].to(log_w)
@@ -260,10 +257,6 @@ class Guided(Density):
         log_w = self._log_p(filled, context) + log_s - torch.logaddexp(log_h + log_s, self._log_p(before, context))
         log_w = log_w.masked_fill(log_w.isnan(), -math.inf)
         return filled, log_w if rows.allowed is None else log_w.masked_fill(~rows.allowed(filled, rows.x), -math.inf)
-
-    def _mirrored(self, rows: RowsWithHoles, candidates: int) -> tuple[Tensor, Tensor]:
-        """Mirrored draws of the guide ``(K, n, features)``, and their log-weights ``(K, n)``."""
-        return self._weigh(rows, *rows.mirrored(candidates), whole=True)
 
     @staticmethod
     def _taken(rows: RowsWithHoles, found: Tensor, log_w: Tensor, draws: int) -> Tensor:
