@@ -452,7 +452,7 @@ class TableDensity(TableModel):
 
     def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:
         """The table with its missing cells drawn from p(missing | observed) row by row; a frame is not modified, and
-        the index of a pandas frame is kept.
+        the index and the types of a pandas frame are kept.
 
         Args:
             table: The rows; columns of the model that it lacks are drawn as well.
@@ -465,7 +465,7 @@ class TableDensity(TableModel):
         read = self._table(table).held_out()
         filled, notes = impute(self, read.frame, draws, self.seed if random_state is None else random_state)
         self._tell(notes)
-        return to_frame(filled, read.kind, table)
+        return to_frame(filled, read.kind, table, typed=True)
 
     def explain(self, table: Any) -> Any:
         """What makes each row unlikely, one row each: ``unlikely_because``, the column to blame; ``would_fit``, a value

@@ -102,6 +102,24 @@ def test_categories_go_back_to_pandas_with_their_order() -> None:
     assert not back["u"].cat.ordered
 
 
+def test_types_go_back_to_pandas_where_they_hold_all_values() -> None:
+    native = pd.DataFrame(
+        {
+            "code": pd.Categorical([3, None, 1], categories=[3, 2, 1, 9]),
+            "whole": pd.array([1, None, 3], dtype="Int64"),
+            "text": pd.array(["a", None, "c"], dtype="string"),
+            "day": pd.PeriodIndex(["2020-01-01"] * 3, freq="D"),
+            "other": pd.Categorical(["p", "q", "p"]),
+        }
+    )
+    frame, kind = from_frame(native)
+    filled = frame.with_columns(pl.col("code").fill_null("2"), pl.col("whole", "text").forward_fill())
+    back = to_frame(filled.with_columns(other=pl.Series(["p", "new", "p"])), kind, native, typed=True)
+    assert back.dtypes[:4].equals(native.dtypes[:4])
+    assert back["code"].tolist() == [3, 2, 1]
+    assert back["other"].tolist() == ["p", "new", "p"]
+
+
 def test_names_that_are_numbers_and_the_index_go_back_to_pandas() -> None:
     native = pd.DataFrame(np.arange(4.0).reshape(2, 2), index=["p", "q"])
     frame, kind = from_frame(native)

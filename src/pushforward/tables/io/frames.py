@@ -6,6 +6,7 @@ In every library, NaN, None, NaT, ``pd.NA`` and the empty string mean that a val
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -55,7 +56,7 @@ def from_frame(table: Any, name: str = "the table") -> tuple[pl.DataFrame, str]:
     return frame, kind
 
 
-def to_frame(frame: pl.DataFrame, kind: str, like: Any = None) -> Any:
+def to_frame(frame: pl.DataFrame, kind: str, like: Any = None, typed: bool = False) -> Any:
     """Converts a Polars frame to the kind that :func:`from_frame` found; unchanged if that library is not installed.
 
     Args:
@@ -63,6 +64,7 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None) -> Any:
         kind: ``polars``, ``polars lazy``, ``pandas``, ``pyarrow``, ``pyarrow batch``, ``dict``, ``numpy``,
             ``numpy records``, or another library that narwhals knows by this name.
         like: A pandas frame whose index the result gets, if the rows correspond one to one, or several times over.
+        typed: Whether columns of the same name get the types that they have there, if these hold all values.
     """
     if kind == "polars":
         return frame
@@ -82,7 +84,7 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None) -> Any:
             return frame.to_numpy(structured=library != "numpy")
     try:
         if library == "pandas":
-            return _pandas(frame, names, like, nullable)
+            return _pandas(frame, names, like, nullable, typed)
         import narwhals.stable.v2 as nw
 
         return nw.from_arrow(frame, backend=library).to_native()  # type: ignore[arg-type]
@@ -90,8 +92,13 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None) -> Any:
         return frame
 
 
-def _pandas(frame: pl.DataFrame, names: Sequence[str | int], like: Any, nullable: bool) -> Any:
+def _pandas(frame: pl.DataFrame, names: Sequence[str | int], like: Any, nullable: bool, typed: bool) -> Any:
     import pandas as pd
+
+    def cast(column: Any, dtype: Any) -> Any:
+        if isinstance(dtype, pd.CategoricalDtype):  # of values that are text here
+            column = column.astype(object).map({str(value): value for value in dtype.categories})
+        return column.astype(dtype)
 
     made = frame.to_pandas()
     for column in frame:  # NumPy has no missing whole numbers or truth values
@@ -101,6 +108,10 @@ def _pandas(frame: pl.DataFrame, names: Sequence[str | int], like: Any, nullable
     made.columns = pd.Index(names)
     if isinstance(like, pd.DataFrame) and len(like) and len(made) % len(like) == 0:
         made.index = like.index[np.tile(np.arange(len(like)), len(made) // len(like))]
+        for name in made.columns.intersection(like.columns) if typed else ():
+            with contextlib.suppress(ValueError, TypeError):
+                same = cast(made[name], like[name].dtype)
+                made[name] = same if same.isna().equals(made[name].isna()) else made[name]
     return made
 
 
@@ -163,10 +174,8 @@ def _columns(table: Any, source: str) -> tuple[str, list[tuple[Any, Any]]]:
     if isinstance(frame, nw.Series):
         frame = frame.to_frame()
     if isinstance(frame, nw.LazyFrame):
-        made = frame.collect("polars").to_native()
-        return "polars lazy" if frame.implementation.is_polars() else "polars", [
-            (column.name, column) for column in made.get_columns()
-        ]
+        kind, found = _frame_columns(frame.collect("polars"))
+        return kind + " lazy" * frame.implementation.is_polars(), found
     if isinstance(frame, nw.DataFrame):
         return _frame_columns(frame)
     if hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__"):

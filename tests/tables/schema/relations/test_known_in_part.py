@@ -117,6 +117,16 @@ def test_times_given_other_columns_are_those_of_events(options):
     assert (filled["time"].to_numpy()[unseen] > table["time"][:50].to_numpy()[unseen]).all()
 
 
+def test_a_measurement_without_a_finite_error_says_nothing_and_flags_may_be_truth_values(model):
+    table = rows(3, 8)
+    known = model.score_samples(table.with_columns(flux=pl.lit(None, pl.Float64)))
+    for error in (np.inf, None):
+        odd = table.with_columns(flux=pl.lit(30.0), flux_err=pl.lit(error, pl.Float64))
+        np.testing.assert_allclose(model.score_samples(odd), known)
+    same = model.score_samples(table.with_columns(pl.col("status").cast(pl.Boolean)))
+    np.testing.assert_allclose(same, model.score_samples(table))
+
+
 def test_saved_models_read_them_alike(model, tmp_path):
     model.save(tmp_path / "model")
     again = pf.TableDensity.load(tmp_path / "model")

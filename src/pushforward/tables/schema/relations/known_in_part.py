@@ -105,7 +105,7 @@ class Censored(KnownInPart):
     def read(self, frame: pl.DataFrame, source: str) -> pl.Series:
         if is_text(frame[self.name]):
             raise InputError(f"{source}: {self.name!r} holds no numbers", "censored", self.name)
-        time, came = as_numbers(frame[self.name]), (frame[self.flag] == self.event).fill_null(False).to_numpy()
+        time, came = as_numbers(frame[self.name]), as_numbers(frame[self.flag]) == self.event
         return cells(time, np.where(came | np.isnan(time), time, np.inf), above=~came)
 
     def write(self, numbers: pl.Series) -> list[pl.Series]:
@@ -134,7 +134,7 @@ class Measured(KnownInPart):
         wrong = np.flatnonzero(error < 0)
         if len(wrong):
             raise InputError(f"{source}, row {wrong[0] + 1}: {self.error!r} is negative", "noise", self.name)
-        return cells(value, value, error=np.nan_to_num(error))
+        return cells(np.where(np.isnan(error), np.nan, value), value, error=error)  # nothing is known without an error
 
     def write(self, numbers: pl.Series) -> list[pl.Series]:
         return [numbers.alias(self.name), pl.Series(self.error, np.zeros(len(numbers)))]
