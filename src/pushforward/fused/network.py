@@ -32,10 +32,10 @@ class Network:
     """The input ``x``, the activations and the masked weights of one network for n events.
 
     Parameters are given as weights ``(out, in)`` and biases in turn; the first bias may be ``(units, n)``, one per
-    event. With ``keeps`` there is memory for the gradients of the activations, too.
+    event.
     """
 
-    def __init__(self, shape: Shape, like: Tensor, n: int, keeps: bool) -> None:
+    def __init__(self, shape: Shape, like: Tensor, n: int) -> None:
         self.layers, self.masked, self.residual, self.straight = shape
         self.x = like.new_empty(self.layers[0].columns, n)
         self.hidden = [like.new_empty(pattern.rows, n) for pattern in self.layers[:-1]]
@@ -53,10 +53,9 @@ class Network:
         plain = {*even, len(self.layers) - 1}  # the layers after which nothing is rectified at once
         self.sums = [torch.add if k in plain else rectified_sum(like) for k in range(len(self.layers))]
         self.engines = [engine(size, like) for size in sizes]
-        self.grads = [torch.zeros_like(h) for h in self.hidden if keeps]  # units that no step reads stay at 0
-        self.grad_parts = [by_step(pattern, h) for pattern, h in zip(self.layers, self.grads, strict=False)]
+        self.grads: list[Tensor] = []  # of the activations, once there is a backward pass
         apart = [h for h, below in zip(self.rectified, self.hidden, strict=True) if h is not below]
-        self.nbytes = nbytes([self.x, *self.hidden, *apart, *self.weights, *self.grads])
+        self.nbytes = nbytes([self.x, *self.hidden, *apart, *self.weights])
 
     def run(self, params: Sequence[Tensor], out: Tensor) -> None:
         """Writes the network's outputs for ``self.x`` into ``out``."""
@@ -88,6 +87,9 @@ class Network:
             needed: Whether each parameter needs a gradient.
             into: Where to add the gradient of x, if needed.
         """
+        if not self.grads:
+            with torch.inference_mode(False), torch.no_grad():
+                self.grads = [torch.zeros_like(h) for h in self.hidden]  # units that no step reads stay at 0
         grads: list[Tensor | None] = [None] * len(params)
         stream, parts = None, by_step(self.layers[-1], grad)
         for k in range(len(self.layers) - 1, -1, -1):
@@ -109,7 +111,7 @@ class Network:
                 torch.ops.aten.threshold_backward.grad_input(found, read, 0, grad_input=out)
             else:
                 torch.mul(found, STRAIGHT, out=out)
-            grad, parts = self.grads[k - 1], self.grad_parts[k - 1]
+            grad, parts = self.grads[k - 1], by_step(self.layers[k - 1], self.grads[k - 1])
             if self.residual and k % 2 == 1:  # the branch's gradient rejoins the stream
                 stream = grad = grad if stream is None else grad.add_(stream)
         return grads

@@ -91,7 +91,7 @@ class Workspace:
         ends = list(accumulate((2 * len(layer.shape.layers) for layer in plan.layers), initial=0))
         # Without a backward pass two networks in turn suffice: a layer may overwrite what the one before it read.
         networks = [
-            self._once(("network", k if keeps else k % 2, layer.shape), Network, layer.shape, like, n, keeps)
+            self._once(("network", k if keeps else k % 2, layer.shape), Network, layer.shape, like, n)
             for k, layer in enumerate(plan.layers)
         ]
         self.log_slopes = self._plane("log slopes", like, sum(heights), n)
