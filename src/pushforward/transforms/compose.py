@@ -161,6 +161,11 @@ class Compose(Composition):
         return [self] if whole(self) else [part for transform in self for part in transform.flattened(whole)]
 
 
+def _of_inner(name: str) -> Any:
+    """What the transform inside says of itself under this name."""
+    return property(lambda self: getattr(self.transform, name))
+
+
 class Inverse(Transform):
     """The same map with directions exchanged: ``Inverse(Autoregressive(...))`` is an inverse autoregressive flow (IAF).
 
@@ -168,41 +173,21 @@ class Inverse(Transform):
         transform: The transform to invert.
     """
 
+    event_dim = _of_inner("out_event_dim")
+    out_event_dim = _of_inner("event_dim")
+    event_shape = _of_inner("out_event_shape")
+    out_event_shape = _of_inner("event_shape")
+    domain = _of_inner("codomain")
+    codomain = _of_inner("domain")
+    continuous = _of_inner("continuous")
+
     def __init__(self, transform: Transform) -> None:
         super().__init__()
         self.transform = transform
 
     @property
-    def event_dim(self) -> int:  # type: ignore[override]
-        return self.transform.out_event_dim
-
-    @property
-    def out_event_dim(self) -> int:
-        return self.transform.event_dim
-
-    @property
-    def event_shape(self) -> Sequence[int] | None:  # type: ignore[override]
-        return self.transform.out_event_shape
-
-    @property
-    def out_event_shape(self) -> Sequence[int] | None:
-        return self.transform.event_shape
-
-    @property
-    def domain(self) -> Any:
-        return self.transform.codomain
-
-    @property
-    def codomain(self) -> Any:
-        return self.transform.domain
-
-    @property
     def sequential(self) -> tuple[bool, bool]:
         return self.transform.sequential[::-1]
-
-    @property
-    def continuous(self) -> bool:
-        return self.transform.continuous
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.transform.inverse(x, context)
