@@ -442,6 +442,20 @@ def test_draws_far_from_the_training_rows_count_as_little_as_they_are_drawn(
     assert model.probability("x > 1 AND y > x") <= value
 
 
+def test_truth_values_may_be_written_in_quotes_and_are_no_other_text() -> None:
+    x, yes = np.random.default_rng(0).normal(size=200), np.random.default_rng(1).random(200) < 0.3
+    frame = pl.DataFrame({"x": x, "yes": yes, "above": x > 0, "name": ["TRUE", "other"] * 100})
+    model = pf.TableDensity("maf", steps=5, layers=1, queries=False).fit(frame)
+    assert model.schema.follow_names == ["above"]
+    for name in ("yes", "above"):
+        plain = model.probability(name)
+        for text in (f"{name} = 'TRUE'", f"{name} IN ('true')", f"NOT {name} = 'False' AND name LIKE '%E%' OR {name}"):
+            assert model.probability(text) == plain
+        assert model.probability({name: "TRUE"}) == plain
+    with pytest.raises(InputError, match="truth value"):
+        model.probability("yes = 'Y'")
+
+
 def test_dates_that_are_text_have_an_order_only_where_it_is_that_of_time() -> None:
     days = [dt.date(2020, 1, 1) + dt.timedelta(int(day)) for day in np.random.default_rng(0).integers(0, 900, 200)]
     frame = pl.DataFrame(

@@ -31,7 +31,8 @@ def scored(model: pf.TableDensity, **columns: Any) -> np.ndarray:
 @pytest.mark.parametrize(
     "form",
     ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%-m/%-d/%Y", "%-d/%-m/%Y", "%m/%d/%y", "%d %b %Y", "%Y-%m-%dT%H:%M:%S",
-     "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S+00:00", "%-m/%-d/%Y %-H:%M", "%H:%M:%S"],
+     "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S+00:00", "%-m/%-d/%Y %-H:%M", "%H:%M:%S", "%-d %B %Y", "%B %-d, %Y",
+     "%b %-d, %Y", "%-d-%b-%y", "%-I:%M:%S %p", "%m/%d/%Y %-I:%M %p", "%-m/%-d/%Y %-I:%M:%S %p"],
 )  # fmt: skip
 def test_text_is_read_and_written_in_its_own_format(form: str) -> None:
     text = pl.Series("t", [moment.strftime(form) for moment in MOMENTS])
@@ -40,6 +41,12 @@ def test_text_is_read_and_written_in_its_own_format(form: str) -> None:
     assert (found.slip, found.ambiguous) == (None, None)
     numbers = read_moments(text, found.dtype, found.form)
     assert write_moments(numbers, found.dtype, found.form).to_list() == text.to_list()
+
+
+def test_versions_are_no_dates_and_dates_in_another_format_are_no_slips() -> None:
+    assert find_form(pl.Series([f"1.{k % 5}.{k % 7}" for k in range(ROWS)])) is None
+    found = find_form(pl.Series([*(f"{moment:%Y-%m-%d %H:%M}" for moment in MOMENTS), "2020-03-04"]))
+    assert (found.form, found.slip) == ("%Y-%m-%d %H:%M", None)
 
 
 def test_draws_are_written_in_the_format_that_came() -> None:

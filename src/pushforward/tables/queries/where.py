@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -15,11 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import InputError, listed
+from ..io.values import series
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.kinds.base import Numbers
 from ..schema.schema import Schema
 from .region import Part, Region, both, others, part_of, region_of, union
+
+TRUTHS = re.compile(r"'\s*(true|false)\s*'", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +56,14 @@ class Where:
                 continue
             part = part_of(columns[name], value, argument)
             if name in schema.follow_names:
-                found &= cls(Region({}), (_expression(name, value),))
+                found &= cls(Region({}), (_expression(columns[name], value),))
             else:
                 found &= cls(region_of(schema, name, part))
         return found
 
     @classmethod
     def _of_sql(cls, schema: Schema, text: str, argument: str, called: str) -> Where:
-        try:
-            whole = pl.sql_expr(text)
-        except pl.exceptions.PolarsError as error:
-            raise InputError(f"is no condition in SQL: {str(error).splitlines()[0]}", argument, text) from None
+        whole = _parsed(text, argument)
         names = whole.meta.root_names()
         _check_names(schema, names, argument, called, text)
         if not names:
@@ -72,9 +72,11 @@ class Where:
             _check_order(each, whole, argument, text)
         found = cls(Region({}))
         cells = schema.decode(torch.empty(0, len(schema.columns)))
-        if _mixed(cells, whole):
-            mend = "write DATE '2024-01-31', or INTERVAL '3 days' for the time between two"
-            raise InputError(f"a date or a time, or what is between two, is no number; {mend}", argument, text)
+        if _mixes(cells, whole, _truth_and_text):
+            whole = _parsed(TRUTHS.sub(r"\1", text), argument)
+        for mixed, said in MIXED.items():
+            if _mixes(cells, whole, mixed):
+                raise InputError(said, argument, text)
         for part in _conjuncts(whole):
             named = set(part.meta.root_names())
             column = next((column for column in schema.fields if {column.name} == named), None)
@@ -103,8 +105,16 @@ def _check_order(column: Column, condition: pl.Expr, argument: str, text: str) -
         and ("%-" in form or form[:2] not in ("%Y", "%H"))
         and re.search(f"{name} [<>]|[<>]=? {name}", str(condition))
     ):
-        mend = f"DATE({column.name}, '{form.replace('%-', '%')}') > DATE '2024-01-31'"
+        kind, other = ("TIME", "14:30:00") if column.reading.dtype == "Time" else ("DATE", "2024-01-31")
+        mend = f"{kind}({column.name}, '{form.replace('%-', '%')}') > {kind} '{other}'"
         raise InputError(f"text in the form {form} is not in the order of time; write {mend}", argument, text)
+
+
+def _parsed(text: str, argument: str) -> pl.Expr:
+    try:
+        return pl.sql_expr(text)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"is no condition in SQL: {str(error).splitlines()[0]}", argument, text) from None
 
 
 def _conjuncts(condition: pl.Expr) -> list[pl.Expr]:
@@ -123,12 +133,31 @@ def _literals(condition: pl.Expr) -> Iterator[Any]:
         yield from _literals(part)
 
 
-def _mixed(cells: pl.DataFrame, condition: pl.Expr) -> bool:
-    """Whether a condition puts a moment, or the time between two, beside a number, unless it multiplies that time."""
+def _moment_and_number(whole: pl.DataType, types: Sequence[pl.DataType]) -> bool:
+    """A moment, or the time between two, beside a number, unless it multiplies that time."""
+    both = any(each.is_temporal() for each in types) and any(each.is_numeric() for each in types)
+    return both and whole != pl.Duration
+
+
+def _truth_and_text(whole: pl.DataType, types: Sequence[pl.DataType]) -> bool:
+    """A truth value that is compared with text."""
+    return whole in (pl.Boolean, pl.Null) and pl.Boolean in types and pl.String in types
+
+
+MIXED = {
+    _moment_and_number: "a date or a time, or what is between two, is no number; write DATE '2024-01-31', or INTERVAL "
+    "'3 days' for the time between two",
+    _truth_and_text: "a truth value is no text; write TRUE or FALSE",
+}
+
+
+def _mixes(
+    cells: pl.DataFrame, condition: pl.Expr, mixed: Callable[[pl.DataType, Sequence[pl.DataType]], bool]
+) -> bool:
+    """Whether the types of a part of a condition, and of what it is made of, are mixed."""
     parts = condition.meta.pop()
     whole, *types = (_type_of(cells, each) for each in (condition, *parts))
-    both = any(each.is_temporal() for each in types) and any(each.is_numeric() for each in types)
-    return (both and whole != pl.Duration) or any(_mixed(cells, part) for part in parts)
+    return mixed(whole, types) or any(_mixes(cells, part, mixed) for part in parts)
 
 
 def _type_of(cells: pl.DataFrame, part: pl.Expr) -> pl.DataType:
@@ -168,13 +197,16 @@ def _check_names(schema: Schema, names: Any, argument: str, called: str, text: s
             )
 
 
-def _expression(name: str, asked: Any) -> pl.Expr:
+def _expression(column: Column, asked: Any) -> pl.Expr:
     """What is asked of a column that follows from others, for draws."""
-    column = pl.col(name)
+    cells = pl.col(column.name)
     if isinstance(asked, tuple):
         low, high = asked
-        return (pl.lit(True) if low is None else column >= low) & (pl.lit(True) if high is None else column <= high)
-    return pl.any_horizontal(column == value for value in (asked if isinstance(asked, list) else [asked]))
+        return (pl.lit(True) if low is None else cells >= low) & (pl.lit(True) if high is None else cells <= high)
+    values = asked if isinstance(asked, list) else [asked]
+    if column.contents == "truth":
+        values = column.reading.cells(column.name, column.reading.values(series(column.name, values))).to_list()
+    return pl.any_horizontal(cells == value for value in values)
 
 
 def _region_of(schema: Schema, column: Column, expression: pl.Expr, argument: str, text: str) -> Region | None:

@@ -15,23 +15,26 @@ MOMENTS = ("Date", "Datetime", "Time", "Duration")  # encoded as days, and as se
 SLIPS = 0.2  # share of text that may be something else, in a column of dates
 FIRST = 1000  # rows that refute most formats
 CLOCKS = ("%H:%M:%S%.f", "%H:%M")
+HALF_DAYS = ("%I:%M:%S %p", "%I:%M %p")
 PLAIN = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y")  # which nobody reads otherwise
 MONTH = "%Y-%m"
+NAMED = ("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y")
 SLASHES = ("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y")
 ISO = tuple(f"%Y-%m-%d{between}{clock}{zone}" for clock in CLOCKS for between in "T " for zone in ("Z", "%:z"))
+ALIKE = r"^\s*(?:\pL{3,9}\s)?\d.*[-/.: ].*(?:\d|Z|[AaPp][Mm])\s*$"  # what moments look like
 FORMS = {
-    "Date": (*PLAIN, *SLASHES, "%d.%m.%y", "%d-%b-%Y", "%d %b %Y", MONTH),
+    "Date": (*PLAIN, *SLASHES, "%d.%m.%y", *NAMED, MONTH),
     "Datetime": (
         *(f"%Y-%m-%dT{clock}" for clock in CLOCKS),
-        *(f"{date} {clock}" for date in (*PLAIN, *SLASHES) for clock in CLOCKS),
+        *(f"{date} {clock}" for date in (*PLAIN, *SLASHES) for clock in (*CLOCKS, *HALF_DAYS)),
         *ISO,
     ),
-    "Time": CLOCKS,
+    "Time": (*CLOCKS, *HALF_DAYS),
 }
 OTHERS = {  # formats beside a column's own that cannot be misread
-    "Date": (*PLAIN, "%d-%b-%Y", "%d %b %Y", MONTH),
+    "Date": (*PLAIN, *NAMED, MONTH),
     "Datetime": (*(form for form in FORMS["Datetime"] if "/%Y" not in form and "/%y" not in form), *PLAIN),
-    "Time": CLOCKS,
+    "Time": (*CLOCKS, *HALF_DAYS),
 }
 
 
@@ -55,14 +58,13 @@ class Form:
 def find_form(column: pl.Series) -> Form | None:
     """How the dates or times of a text column are written; None if it holds something else."""
     there = column.drop_nulls()
-    alike = there.str.contains(r"^\s*\d.*[-/.: ].*(\d|Z)\s*$")
-    if not len(there) or alike.mean() < 1 - SLIPS:  # type: ignore[operator]
+    if not len(there) or there.str.contains(ALIKE).mean() < 1 - SLIPS:  # type: ignore[operator]
         return None
     found = min(_candidates(there), key=lambda candidate: candidate[2].null_count(), default=None)
     if found is None or (found[1] == MONTH and _are_seasons(there)):
         return None
     dtype, form, read = found
-    slip = there.filter(read.is_null())[0] if read.null_count() else None
+    slip = there.filter(_read_text(there, dtype, form, None).is_null()).first()
     return Form(dtype, _as_written(there, read, form), slip, _misread(there, read, dtype, form))
 
 
@@ -85,8 +87,8 @@ def _are_seasons(there: pl.Series) -> bool:
 
 def _as_written(there: pl.Series, read: pl.Series, form: str) -> str:
     """The format with days, months and hours as they are padded."""
-    known, unpadded = read.is_not_null(), re.sub("%([mdH])", r"%-\1", form)
-    same = (each for each in (form, unpadded) if (_text(read.filter(known), each) == there.filter(known)).all())
+    known, forms = read.is_not_null(), (form, *(re.sub(f"%([{padded}])", r"%-\1", form) for padded in ("mdHI", "HI")))
+    same = (each for each in forms if (_text(read.filter(known), each) == there.filter(known)).all())
     return next(same, form)
 
 
@@ -165,6 +167,8 @@ def _parsed(column: pl.Series, dtype: str, form: str, zone: str | None = None) -
     read = column.str.strptime(kind, form.replace("%-", "%"), strict=False)
     if isinstance(read.dtype, pl.Datetime):
         read = _in_utc(read, None if form.endswith("Z") else zone)
+    if "%y" in form:
+        return read.set(~column.str.contains(r"\D\d\d(?:\s|$)").fill_null(False), None)  # which versions have not
     return read.set((read.dt.year() < 1000).fill_null(False), None) if "%Y" in form else read
 
 
