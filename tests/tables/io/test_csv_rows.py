@@ -67,6 +67,38 @@ def test_what_stands_above_the_names_is_left_out_and_said(tmp_path: Path, above:
     assert len(table.notes) == (above != "#")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b,\n1,x,\n2,y,\n", 0),
+        ("a;b;;\n1;x;;\n2;y;;\n", 0),
+        ("sep=;\na;b\n1;x\n2;y\n", 1),
+        ("a,b\n1,x\na,b\n2,y\n", 1),
+        ("a,b\n1,x\n2,y\n\nSource: the office\n(2 rows)\n", 1),
+        ("a,b\n1,x\n2,y\n\x1a", 1),
+    ],
+)
+def test_what_is_no_row_and_no_column_is_left_out_and_said(tmp_path: Path, text: str, said: int) -> None:
+    table = read(tmp_path, text)
+    assert table.frame.to_dict(as_series=False) == {"a": [1, 2], "b": ["x", "y"]}
+    assert len(table.notes) == said
+
+
+def test_what_may_be_a_row_or_a_column_is_none_that_is_left_out(tmp_path: Path) -> None:
+    assert values(read(tmp_path, 'a,b\n1,"two\nlines\nof text"\n'), "b") == ["two\nlines\nof text"]
+    assert values(read(tmp_path, "a\na\nb\nSource\n")) == ["a", "b", "Source"]
+    with pytest.raises(InputError, match="column 3 has no name"):
+        read(tmp_path, "a,b,\n" + "1,x,\n" * 50 + "2,y,z\n")
+
+
+def test_marks_of_missing_values_among_numbers_and_truth_values_are_such_and_names_elsewhere(tmp_path: Path) -> None:
+    text = "a,b,c,d\n-,TRUE,-,.\n2,None,x,.\n3,false,None,.\n"
+    table = read(tmp_path, text)
+    assert table.frame.rows() == [(None, True, "-", "."), (2, None, "x", "."), (3, False, "None", ".")]
+    assert len(table.notes) == 1
+    assert values(read(tmp_path, text, options=ReadOptions(codes=["a"]))) == ["-", "2", "3"]
+
+
 @pytest.mark.parametrize("names", ["#a\tb", "#a;b"])
 def test_names_with_a_mark_of_comments_are_no_title_where_numbers_have_commas(tmp_path: Path, names: str) -> None:
     mark = names[2]

@@ -25,6 +25,8 @@ MOST_COLUMNS = 100_000
 BLANKS = (".txt", ".data", ".dat")  # file endings for which blanks may separate the columns
 SEPARATORS = (",", ";", "\t", "|")
 PEEKED = 20  # rows looked at
+END = 4096  # bytes
+UNNAMED = "\0"
 WESTERN = "cp1252"
 IN_UTF8 = rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}"  # letters, which Windows would call Ã¼
 FOREIGN = re.compile(IN_UTF8 + rb"|[\xc0-\xff]{4}")  # four letters of another script, which Windows would call ìîñê
@@ -45,6 +47,7 @@ class Dialect:
     Args:
         encoding: UTF-8, UTF-16 with or without a byte order mark, or that of Windows in Western languages.
         lead: How many lines stand above the column names: titles and comments.
+        below: How many lines stand below the rows, of a single cell each: sources and counts.
         separator: Comma, semicolon, tab or bar; a blank if any number of blanks separates the columns.
         header: A name for every column, including the index.
         headless: Whether the file has no line of names, so that they are x1, x2, …
@@ -56,6 +59,7 @@ class Dialect:
 
     encoding: str
     lead: int
+    below: int
     separator: str
     header: list[str]
     headless: bool
@@ -67,12 +71,18 @@ class Dialect:
     @property
     def plain(self) -> bool:
         """Whether Polars reads the file as it is."""
-        return not (self.lead or self.short or self.old_mac or self.separator == " " or self.encoding != "utf-8-sig")
+        odd = self.lead or self.below or self.short or self.old_mac or self.separator == " "
+        return not odd and self.encoding == "utf-8-sig"
 
     @property
     def names(self) -> list[str]:
         """The columns of the table."""
-        return self.header[1:] if self.indexed else self.header
+        return [name for name in self.header[self.indexed :] if name not in self.unnamed]
+
+    @property
+    def unnamed(self) -> list[str]:
+        """The last columns, if they have no names: what stands for these."""
+        return [name for name in self.header if name.startswith(UNNAMED)]
 
 
 def sniffed(path: Path) -> Dialect:
@@ -97,6 +107,8 @@ def sniffed(path: Path) -> Dialect:
     headless, notes = _headless(header, rows, path.name)
     if headless:
         header = [f"x{j}" for j in range(1, len(header) + 1)]
+    last = len(header) - len([*itertools.takewhile(lambda name: not name, reversed(header))])
+    header = [*header[:last], *(f"{UNNAMED}{place}" for place in range(last, len(header)))]
     indexed = _checked(header, path)
     if indexed:
         notes.append(f"{path.name}: the first column has no name and was taken as a row index")
@@ -106,8 +118,11 @@ def sniffed(path: Path) -> Dialect:
         )
     if lead:
         notes.append(f"{path.name}: what stands above the column names was left out: {start[0].strip() or 'blank'}")
+    below = _below(path, encoding, separator) if len(header) > 1 else []
+    if below:
+        notes.append(f"{path.name}: what stands below the rows was left out: {below[0].strip()}")
     old_mac = start[0].endswith("\r")
-    return Dialect(encoding, lead, separator, header, headless, indexed, short, old_mac, tuple(notes))
+    return Dialect(encoding, lead, len(below), separator, header, headless, indexed, short, old_mac, tuple(notes))
 
 
 def open_text(path: Path, encoding: str = "utf-8-sig", lead: int = 0, newline: str | None = "") -> TextIO:
@@ -167,6 +182,8 @@ def _is_western(path: Path) -> bool:
 
 def _lead(start: list[str]) -> int:
     """How many of the first lines are titles or comments: of a single cell, where all further rows have as many."""
+    if start and re.match(r'"?sep=.', start[0]):  # as Excel is told
+        return 1
     first = next((j for j, line in enumerate(start) if line.strip() and not line.startswith("#")), 0)
     blank = next((j for j, line in enumerate(start) if not line.strip()), -1)
     for lead in sorted({first, first - 1, blank + 1} - {-1, 0}, reverse=True):  # the names may have a mark of comments
@@ -177,6 +194,18 @@ def _lead(start: list[str]) -> int:
         if titles and all(len(rows) == lead and max(map(len, rows)) < 2 for rows in titles):
             return lead
     return 0
+
+
+def _below(path: Path, encoding: str, separator: str) -> list[str]:
+    """The last lines, if they are of a single cell: no row of several columns, and no end of text in quotes."""
+    if separator == " " or encoding.startswith("utf-16"):
+        return []
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - END, 0))
+        last = file.read().decode(encoding, "replace").split("\n")[1:]
+    found = itertools.takewhile(lambda line: separator not in line and '"' not in line, reversed(last))
+    below = [line for line in found if line.strip()][::-1]
+    return below if len(below) < PEEKED else []
 
 
 def _separator(start: list[str], ending: str) -> str:

@@ -8,15 +8,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
-from ...errors import InputError
+from ...errors import InputError, listed
 from .csv_dialect import COMMAS, LIKE, DecimalMarks, Dialect, cells, decimal_marks, example, open_text, sniffed
 from .format import Format, ReadOptions, refusing_damage
 from .place import Location
 from .table import Piece, Table
 
 MISSING = ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "NaT", "?"]
+BLANKS = r"^\s*(?:--?|[\x{2013}\x{2014}]|\.{1,3}|\*|[Nn]one|[Nn]\.[Aa]\.|#DIV/0!|#NUM!)\s*$"  # missing numbers
 ZEROS = r"^\s*0\d+\s*$"
 PIECE = 65_536  # rows parsed at once
 LARGE = 2**28  # bytes from which a file is better read in pieces
@@ -49,20 +51,21 @@ class Counts(NamedTuple):
     like_number: int
     with_commas: int
     zeros: int
+    blanks: int
 
     @classmethod
     def of(cls, name: str) -> list[pl.Expr]:
         """What to count."""
         column = pl.col(name).str.strip_chars()
-        patterns = (r"^(?i:true|false)$", LIKE, COMMAS, ZEROS)
+        patterns = (r"^(?i:true|false)$", LIKE, COMMAS, ZEROS, BLANKS)
         casts = [column.cast(dtype, strict=False).count() for dtype in (pl.Int64, pl.Float64)]
         return [column.count(), *casts, *(column.str.contains(pattern).sum() for pattern in patterns)]
 
     @property
     def type(self) -> type[pl.DataType]:
-        """The narrowest type that holds all values."""
+        """The narrowest type that holds all values but for marks of missing ones."""
         for count, dtype in ((self.whole, pl.Int64), (self.number, pl.Float64), (self.truth, pl.Boolean)):
-            if count == self.filled > 0:
+            if count == self.filled - self.blanks > 0:
                 return dtype
         return pl.String
 
@@ -88,14 +91,21 @@ class CsvRows:
             self.dialect = sniffed(file)
             self.columns = self.dialect.names
             text = _scanned(file, self.dialect)
-            rows, blank, counts = self._counted(text)
+            if self.dialect.unnamed:
+                self._refuse_unnamed(text)
+            text = text.select(self.columns)
+            rows, blank, again, counts = self._counted(text)
+            if again:
+                text = text.filter(~self._names_again)
+                rows, blank, _, counts = self._counted(text)
             self.marks = self._decimal_marks(text, counts, options.decimal)
             if self.marks.columns:
                 text = self.marks.pointed(text)
-                counts = self._counted(text)[2]
+                counts = self._counted(text)[-1]
             self.rows = rows - blank
             text = text.filter(~pl.all_horizontal(pl.all().is_null())) if blank else text
-        lines = (f"{file.name}: {blank:,} blank lines are left out",) if blank else ()
+        left = {"blank lines": blank, "lines with the names of the columns": again}
+        lines = (f"{file.name}: left out: {count:,} {what}" for what, count in left.items() if count)
         self.notes = (*self.dialect.notes, *self.marks.notes, *lines)
         padded = [name for name, count in counts.items() if count.zeros and count.type == pl.Int64]
         unsaid = [] if options.codes is None else [name for name in padded if name not in options.codes]
@@ -103,7 +113,11 @@ class CsvRows:
             what = f"column {name!r} is read as numbers, without the zeros of {cell}; `categories=` keeps them"
             self.notes = (*self.notes, f"{file.name}: {what}")
         as_text = {name for name in options.text if name in counts and counts[name].type != pl.Boolean}
-        as_text |= {*padded} & {*(options.codes or ())}
+        holes = [name for name, count in counts.items() if count.blanks and count.type != pl.String]
+        as_text |= {*padded, *holes} & {*(options.codes or ())}
+        if hole := example(text, [name for name in holes if name not in as_text], BLANKS):
+            what = f"{hole[1]!r} and the like are missing values; `categories=` keeps them as names"
+            self.notes = (*self.notes, f"{file.name}: {listed(holes)}: {what}")
         self.typed = text.select(
             pl.col(name) if name in as_text else _cast(name, counts[name].type) for name in self.columns
         )
@@ -125,17 +139,31 @@ class CsvRows:
                 yield Piece(frame, str(self.path), start)
                 start += frame.height
 
-    def _counted(self, text: pl.LazyFrame) -> tuple[int, int, dict[str, Counts]]:
-        """The number of rows, that of blank lines among them, and each column's counts."""
+    @property
+    def _names_again(self) -> pl.Expr:
+        """Which rows are the line of names, as where files were joined."""
+        same = (pl.col(name).str.strip_chars() == name for name in self.columns)
+        return pl.all_horizontal(*same, len(self.columns) > 1).fill_null(False)
+
+    def _refuse_unnamed(self, text: pl.LazyFrame) -> None:
+        """Refuses values in columns without a name, as separators at the end of each line make."""
+        filled = text.select(pl.col(self.dialect.unnamed).count()).collect(engine="streaming").row(0)
+        if any(filled):
+            place = self.dialect.header.index(self.dialect.unnamed[int(np.argmax(filled))]) + 1
+            raise InputError(f"{self.path}: column {place} has no name; give it one")
+
+    def _counted(self, text: pl.LazyFrame) -> tuple[int, int, int, dict[str, Counts]]:
+        """The number of rows, those of blank lines and of names among them, and each column's counts."""
         every = [one.alias(f"{j} {k}") for j, name in enumerate(self.columns) for k, one in enumerate(Counts.of(name))]
         empty = pl.all_horizontal(pl.all().is_null()).sum()
         try:
-            rows, blank, *found = text.select(pl.len(), empty.alias("empty"), *every).collect(engine="streaming").row(0)
+            asked = (pl.len(), empty.alias("empty"), self._names_again.sum().alias("again"), *every)
+            rows, blank, again, *found = text.select(asked).collect(engine="streaming").row(0)
         except pl.exceptions.PolarsError as error:
             raise InputError(_fault(self.path, self.file, self.dialect, error)) from None
         width = len(Counts._fields)
         counts = {name: Counts(*found[j * width : (j + 1) * width]) for j, name in enumerate(self.columns)}
-        return rows, self._blank_lines(blank), counts
+        return rows, self._blank_lines(blank), again, counts
 
     def _decimal_marks(self, text: pl.LazyFrame, counts: dict[str, Counts], assumed: str) -> DecimalMarks:
         numeric = [name for name, count in counts.items() if count.numeric]
@@ -161,8 +189,7 @@ def _scanned(file: Path, dialect: Dialect) -> pl.LazyFrame:
         "null_values": MISSING,
         "with_column_names": lambda _: dialect.header,
     }
-    rows = pl.scan_csv(file if dialect.plain else _rewritten(file, dialect), **options)
-    return rows.select(dialect.names)
+    return pl.scan_csv(file if dialect.plain else _rewritten(file, dialect), **options)
 
 
 def _rewritten(file: Path, dialect: Dialect) -> io.BytesIO:
@@ -170,9 +197,9 @@ def _rewritten(file: Path, dialect: Dialect) -> io.BytesIO:
     text = io.StringIO(newline="")
     separator = "," if dialect.separator == " " else dialect.separator
     with open_text(file, dialect.encoding, dialect.lead, newline=None) as lines:
-        rows = (row for row in cells(lines, dialect.separator) if row)
+        rows = [row for row in cells(lines, dialect.separator) if row]
+        rows = rows[not dialect.headless : len(rows) - dialect.below]
         if not dialect.headless:
-            next(rows)
             csv.writer(text, delimiter=separator).writerow(dialect.header)
         csv.writer(text, delimiter=separator).writerows(rows)
     return io.BytesIO(text.getvalue().encode())
@@ -182,8 +209,8 @@ def _cast(name: str, dtype: type[pl.DataType]) -> pl.Expr:
     """A column of text as the type that all its values have."""
     column = pl.col(name).str.strip_chars()
     if dtype == pl.Boolean:
-        return column.str.to_lowercase() == "true"
-    return pl.col(name) if dtype == pl.String else column.cast(dtype)
+        return column.str.to_lowercase().replace_strict({"true": True, "false": False}, default=None)
+    return pl.col(name) if dtype == pl.String else column.cast(dtype, strict=False)
 
 
 def _fault(path: Location, file: Path, dialect: Dialect, error: Exception) -> str:

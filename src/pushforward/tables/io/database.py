@@ -34,6 +34,7 @@ TABLES = {
 
 def fetch(source: Source, folder: Path) -> Path:
     """The rows of a table or a query as a Parquet file in ``folder``, written in batches."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = folder / "rows.parquet"
@@ -44,6 +45,10 @@ def fetch(source: Source, folder: Path) -> Path:
             cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(INFERRED)})
         cursor.execute(query)
         reader = stack.enter_context(cursor.fetch_record_batch())
+        texts = [field.name for field in reader.schema if field.type == pa.string()]
+        if _kind(source) == "sqlite" and texts:
+            cursor.execute(_with_all_digits(query, reader.schema.names, texts))
+            reader = stack.enter_context(cursor.fetch_record_batch())
         refuse_repeated(reader.schema.names, str(source), "rename one of them with AS")
         writer = None
         for batch in itertools.chain([reader.schema.empty_table()], reader):
@@ -51,6 +56,13 @@ def fetch(source: Source, folder: Path) -> Path:
             writer = writer or stack.enter_context(pq.ParquetWriter(path, table.schema))
             writer.write_table(table)
     return path
+
+
+def _with_all_digits(query: str, names: list[str], texts: list[str]) -> str:
+    """A query of SQLite whose numbers beside text are written by SQLite; its driver writes seven digits of them."""
+    cast = "CASE typeof({0}) WHEN 'real' THEN CAST({0} AS TEXT) ELSE {0} END AS {0}"
+    columns = ", ".join((cast if name in texts else "{0}").format(_quoted_word(name)) for name in names)
+    return f"SELECT {columns} FROM ({query.rstrip().rstrip(';')})"
 
 
 def check_new_table(source: Source) -> None:
@@ -181,7 +193,11 @@ def _tables(source: Source, connection: Any) -> list[str]:
 
 def _quoted(name: str) -> str:
     """A name quoted for SQL; ``schema.table`` in two parts."""
-    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
+    return ".".join(map(_quoted_word, name.split(".")))
+
+
+def _quoted_word(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _reason(error: Exception, source: Source) -> str:

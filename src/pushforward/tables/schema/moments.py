@@ -64,7 +64,8 @@ def find_form(column: pl.Series) -> Form | None:
     if found is None or (found[1] == MONTH and _are_seasons(there)):
         return None
     dtype, form, read = found
-    slip = there.filter(_read_text(there, dtype, form, None).is_null()).first()
+    slips = there.filter(_read_text(there, dtype, form, None).is_null())
+    slip = slips[0] if len(slips) else None
     return Form(dtype, _as_written(there, read, form), slip, _misread(there, read, dtype, form))
 
 
