@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from ..errors import refuse
 from ..images.options import PixelOptions
 from ..models.options import DensityOptions, FlowOptions, TrainingOptions
-from ..models.typed import Seconds
+from ..models.typed import Flag, Seconds
 from ..tables.io.place import SourceOptions, located
 from ..tables.options import ColumnOptions
 from .options import Device, Model, PrintOptions, Seed, command_line
@@ -19,23 +21,37 @@ def demo(
     data: str | None = None,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("demo"),
+    posterior: Flag = False,
+    images: Flag = False,
+    simulations: Flag = False,
     budget: Seconds = None,
     flow: str | None = None,
     seed: Seed = 0,
     printing: PrintOptions = PrintOptions(),
 ) -> None:
-    """The whole job on a real table: fit, score, find an odd row, sample, ask, report.
+    """The whole job on a real table: fit, score, find an odd row, sample, ask, report; or another kind of job.
 
     Args:
         data: Your own table; without it, the diamonds table that ships inside plotnine.
         output: The folder that everything is written to.
-        budget: Time for the training, as in 60s or 5m; without it, until it has converged, at most 50 seconds for the
-            density and as much for its guide, which answers questions.
+        posterior: Instead, a posterior known up to a constant, in a minute: eight schools, beside the exact integral.
+        images: Instead, handwritten digits, in a minute: those that ship inside scikit-learn.
+        simulations: Instead, parameters given observations, learnt from simulations, in a minute; beside exact answers.
+        budget: Time for the training, as in 60s or 5m; without it, half a minute, or of a table until it has converged,
+            at most 50 seconds for the density and as much for its guide, which answers questions.
         flow: Which flow to fit to the table [default: nsf]; see `pushforward fit --help`.
     """
-    from .demo import run
+    jobs = [
+        name for name, asked in (("posterior", posterior), ("images", images), ("simulations", simulations)) if asked
+    ]
+    if not jobs:
+        from .demo import table
 
-    run(None if data is None else located(data), output, printing, budget=budget, seed=seed, flow=flow)
+        place = None if data is None else located(data)
+        table.run(place, output, printing, budget=budget, seed=seed, flow=flow)
+        return
+    refuse(f"does not go with `{jobs[0]}=True`", {"data": data, "flow": flow, **dict.fromkeys(jobs[1:], True)})
+    import_module(f".demo.{jobs[0]}", __package__).run(output, printing, budget=budget, seed=seed)
 
 
 def fit(

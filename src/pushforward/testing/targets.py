@@ -108,13 +108,17 @@ SCHOOLS = (28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0), (15.0, 10.0, 16.0, 11.0
 """The effects of coaching in eight schools, and their standard errors. Rubin (1981)."""
 
 
+def between_schools(mu: Tensor, tau: Tensor) -> Tensor:
+    """The log-density of mu ~ N(0, 5²) and of tau, half-Cauchy of scale 5."""
+    return _normal(mu, 0.0, 5.0) + math.log(2 / (5 * math.pi)) - torch.log1p((tau / 5.0).square())
+
+
 def _eight_schools(x: Tensor) -> Tensor:
     raw, mu, tau = x[..., :8], x[..., 8], x[..., 9]
     effect, error = map(x.new_tensor, SCHOOLS)
     theta = mu[..., None] + tau[..., None] * raw
-    half_cauchy = math.log(2 / (5 * math.pi)) - torch.log1p((tau / 5.0).square())  # the density of tau, of scale 5
-    prior = _normal(raw, 0.0, 1.0).sum(-1) + _normal(mu, 0.0, 5.0) + half_cauchy
-    return torch.where(tau > 0, _normal(effect, theta, error).sum(-1) + prior, -math.inf)
+    likelihood = _normal(effect, theta, error).sum(-1)
+    return torch.where(tau > 0, likelihood + _normal(raw, 0.0, 1.0).sum(-1) + between_schools(mu, tau), -math.inf)
 
 
 #: Rubin's eight schools, non-centred: rows (eight standardised effects, mu, tau > 0). Gelman et al., BDA3, section 5.5.

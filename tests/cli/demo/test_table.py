@@ -1,4 +1,4 @@
-"""The demo does every step, on a table of one's own too, and names the row that was made odd."""
+"""The demo of a table does every step, on a table of one's own too, and names the row that was made odd."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 from mixed_tables import mixed_table
 
-from pushforward.cli.demo import Steps, bundled_table, counted, oddest, questions, told
+from pushforward.cli.demo.steps import Steps
+from pushforward.cli.demo.table import bundled_table, counted, oddest, questions, told
 from pushforward.cli.options import PrintOptions
 from pushforward.errors import InputError
 from pushforward.tables.io.place import SourceOptions, located
