@@ -167,7 +167,7 @@ class RowType:
     """
 
     def __init__(self, schema: Schema) -> None:
-        given, follows = ([each.column for each in some] for some in (schema.given, schema.dependencies))
+        given, follows = ([each.column for each in schema.given], schema.dependencies.columns)
         parts: Any = zip(ROLES, (schema.fields, given, follows), strict=True)
         found = {column.name: Cell(column, role) for role, columns in parts for column in columns}
         order = [*schema.given_names, *(schema.order or ()), *found]

@@ -49,7 +49,7 @@ class Where:
         if not isinstance(asked, Mapping):
             raise InputError("expected text in SQL, or a dict of columns and what they hold", argument, asked)
         schema, found = model.schema, cls(Region({}))
-        columns = {each.name: each for each in (*schema.fields, *(one.column for one in schema.dependencies))}
+        columns = {each.name: each for each in (*schema.fields, *schema.dependencies.columns)}
         _check_names(schema, asked, argument, model.called)
         for name, value in asked.items():
             if value is None:

@@ -23,7 +23,7 @@ from .relations.base import Dependencies, Dependency, Rows, inputs_of, modelled
 from .relations.dates import Weeks, date_parts, weeks
 from .relations.formula import determined
 from .relations.known_in_part import KnownInPart
-from .relations.labels import labels
+from .relations.labels import Threshold, labels
 from .relations.look_up import Codes, codes_of, implied_categories, implies, looked_up, looked_up_together
 from .relations.order import Exclusive, Order, find_exclusive, find_orders
 from .relations.stated_formula import holding, stated_formulas
@@ -89,7 +89,7 @@ def _divided(columns: list[Column], learner: Learner) -> tuple[list[Column], lis
     free = {*said.unrelated, *formulas, *(name for formula in formulas.values() for name in formula.inputs)}
     told = holding(formulas, columns, values)
     follow = [] if said.relations == "none" else _found(modelled(columns, told), values, free, decisions.strict)
-    columns, follow, split = weeks(modelled(columns, [*told, *follow]), [*told, *follow], values)
+    columns, follow, split = weeks(_modelled(columns, [*told, *follow]), [*told, *follow], values)
     for each in split:
         decisions.add(f"{each}", "kept so in samples; a row that breaks it has density 0", "")
     for relation in follow:
@@ -100,6 +100,12 @@ def _divided(columns: list[Column], learner: Learner) -> tuple[list[Column], lis
             "" if relation in told else FOLLOWS.format(relation),
         )
     return columns, follow, split
+
+
+def _modelled(columns: Sequence[Column], relations: Sequence[Dependency]) -> list[Column]:
+    """The columns without those that follow; labels that modelled columns tell are kept, for others to depend on."""
+    left = {column.name for column in modelled(columns, relations)}
+    return modelled(columns, [r for r in relations if not (isinstance(r, Threshold) and {*r.inputs} <= left)])
 
 
 def _found(columns: Sequence[Column], values: Rows, free: Collection[str], strict: bool) -> list[Dependency]:

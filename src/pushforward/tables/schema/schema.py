@@ -26,6 +26,7 @@ from .relations.base import Dependencies, Dependency, Relation
 from .relations.dates import Weeks
 from .relations.formula import Formula, Near, near
 from .relations.known_in_part import KnownInPart
+from .relations.labels import Threshold
 from .relations.order import Exclusive, Order, in_order
 from .relations.sums import Composition, compositions
 from .saved import Saved
@@ -402,8 +403,9 @@ class Schema(Saved):
         return sum(changes, start=0.0)
 
     def in_order(self, *stated: bool) -> InOrder | None:
-        """Whether encoded rows keep the orders that are stated (True), found (False) or either; None if none is."""
-        orders = [order for order in self.orders if order.stated in stated]
+        """Whether encoded rows keep orders and labels that are stated (True), found (False) or either, if any are."""
+        labels = [each for each in _of(Threshold)(self) if each.column.name in self.names]
+        orders = [each for each in (*self.orders, *labels) if each.stated in stated]
         return in_order(orders, self.columns, self.missingness.flags, self.relations) if orders else None
 
     # From numbers to a table

@@ -50,7 +50,11 @@ def widened(
         return column if _is_few(column) else _taking_in(column, new[column.name], old, known)
 
     fields = [wider(column) for column in schema.fields]
-    relations = [replace(r, column=wider(r.column)) if isinstance(r, Dependency) else r for r in schema.relations]
+    taken = {column.name: column for column in fields}
+    relations = [
+        replace(r, column=taken.get(r.column.name) or wider(r.column)) if isinstance(r, Dependency) else r
+        for r in schema.relations
+    ]
     found = replace(schema, columns=(*fields, *flags_of(fields)), relations=tuple(relations))
     kept, broken = _holding(found, new)
     told_apart = {column.name for column in schema.fields if _is_few(column)}
@@ -108,13 +112,14 @@ def _holding(schema: Schema, new: pl.DataFrame) -> tuple[list[Relation], list[Re
     """The relations, those that are tables with what new rows add; and those that were found, not stated, and that new
     rows break."""
     rows, kept = schema.encode(new, "table"), list(schema.relations)
-    values, columns = schema.dependencies.computed(schema.dated(rows.x), rows.follow), schema.dependencies.known
+    follow = schema.dependencies
+    values, columns = follow.computed({**schema.dated(rows.x), **rows.follow}), follow.known
     for place, each in enumerate(kept):
         if isinstance(each, Dependency) and each.column.name in rows.follow:
             kept[place] = each.widened(rows.follow[each.column.name], values, columns)
     found = replace(schema, relations=tuple(kept))
     pairs = zip(found.dependencies, found.broken(rows), strict=True)
-    gone: list[Relation] = [each for each, broken in pairs if broken.any() and not getattr(each, "stated", False)]
+    gone: list[Relation] = [each for each, broken in pairs if broken.any() and not each.stated]
     flags = schema.missingness.flags
     orders = ((each, in_order([each], schema.columns, flags, schema.relations)) for each in schema.orders)
     gone += [each for each, keeps in orders if not each.stated and not keeps(rows.x).all()]

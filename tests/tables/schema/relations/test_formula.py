@@ -180,6 +180,14 @@ def test_values_that_stand_out_in_what_is_nearly_equal_do_not_end_a_fit():
     assert (model.sample(500, random_state=0).select(pl.col("last") - pl.col("first")).to_series() >= 0).all()
 
 
+def test_cells_of_whole_numbers_around_what_is_nearly_equal_and_never_less_do_not_end_a_fit():
+    rng = np.random.default_rng(0)
+    price, new = rng.lognormal(11, 0.4, 300).round(), rng.random(300) < 0.4
+    frame = pl.DataFrame({"price": price, "real": np.where(new, price / 1.5, price), "rooms": rng.normal(size=300)})
+    model = pf.TableDensity(**QUICK, relations="price = real").fit(frame)
+    assert np.isfinite(model.score_samples(frame)).all()
+
+
 def test_nothing_is_found_among_independent_columns():
     rng = np.random.default_rng(2)
     for _ in range(12):

@@ -32,6 +32,8 @@ Seen = tuple[Numbers, Numbers]  # columns as a density sees them, ``(rows, colum
 class Relation(Saved, ABC):
     """What columns know of each other. Subclasses are frozen dataclasses, saved with the model by their fields."""
 
+    stated = False  # by the user
+
     @abstractmethod
     def __str__(self) -> str:
         """The relation in words."""
@@ -109,7 +111,7 @@ class Constant(Dependency):
 
 
 class Dependencies:
-    """All columns of a table that follow from others, each from modelled ones or from those before it.
+    """What follows from other columns, each from modelled ones or from those before it. Some are modelled as well.
 
     Args:
         relations: What follows.
@@ -127,20 +129,21 @@ class Dependencies:
 
     @property
     def columns(self) -> list[Column]:
-        """The columns that follow."""
-        return [relation.column for relation in self.relations]
+        """The columns that follow, and are not modelled."""
+        known = {column.name for column in self.modelled}
+        return [relation.column for relation in self.relations if relation.column.name not in known]
 
     @cached_property
     def known(self) -> dict[str, Column]:
         """All columns by name."""
         return {column.name: column for column in (*self.modelled, *self.columns)}
 
-    def computed(self, values: Rows, told: Rows | None = None) -> dict[str, Numbers]:
+    def computed(self, values: Rows) -> dict[str, Numbers]:
         """Encoded rows with the columns that follow, computed where they are not told."""
         found = dict(values)
         for relation in self.relations:
-            own = (told or {}).get(relation.column.name)
-            found[relation.column.name] = relation.computed(found, self.known) if own is None else own
+            if relation.column.name not in found:
+                found[relation.column.name] = relation.computed(found, self.known)
         return found
 
     def completed(self, values: Rows, told: Rows) -> dict[str, Numbers]:
@@ -154,7 +157,8 @@ class Dependencies:
 
     def broken(self, values: Rows, told: Rows, rows: int) -> np.ndarray:
         """Which of so many rows violate each of them, ``(dependencies, rows)``; none if they are not told."""
-        values, found = self.computed(values, told), np.zeros((len(self), rows), bool)
+        told, found = {**values, **told}, np.zeros((len(self), rows), bool)
+        values = self.computed(told)
         for place, relation in enumerate(self.relations):
             if relation.column.name in told:
                 found[place] = relation.broken(told[relation.column.name], values, self.known)

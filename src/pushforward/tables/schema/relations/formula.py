@@ -16,7 +16,7 @@ from torch import Tensor
 from ....numerics.robust import best_subsets
 from ....transforms.remainder import Remainder
 from ..columns import Column
-from ..kinds.base import Atom, Hints, Numbers
+from ..kinds.base import Hints, Kind, Numbers
 from ..kinds.numeric import Number, Numeric
 from ..kinds.quantity import numbers_kind
 from ..saved import Saved
@@ -377,7 +377,7 @@ def _near(column: Column, formula: Formula, values: Rows, known: Columns, stated
     if there.sum() < 2 or (lost.any() and not stated) or np.ptp(rest[there]) == 0 == step:  # a point has no density
         return None
     kind = _kind(column, rest[there])
-    if not _reaches(kind, column.kind.atoms, y[there], rest[there]):
+    if not _reaches(kind, column.kind, y[there], rest[there]):
         return None
     slack = _rounding(y[there], step)
     return Near(column.name, formula, kind, float(np.mean(np.abs(rest[there]) <= slack)), stated)
@@ -398,9 +398,10 @@ def _kind(column: Column, x: Numbers) -> Numeric:
     return numbers_kind(pl.Series(x), hints).shaped(x, np.ones(len(x)))
 
 
-def _reaches(kind: Numeric, atoms: Sequence[Atom], y: Numbers, rest: Numbers) -> bool:
-    """Whether the remainder's first map has a place for the cells of the column's values that stand out."""
-    ends = [rest[y == value][:, None] + [low, low + 0.999 * width] for value, low, width in atoms]
+def _reaches(kind: Numeric, own: Kind, y: Numbers, rest: Numbers) -> bool:
+    """Whether the remainder's first map has a place for the cells of the column's values."""
+    ends = [rest[y == value][:, None] + [low, low + 0.999 * width] for value, low, width in own.atoms]
+    ends.append(rest[:, None] + own.step * np.array([-0.499, 0.499]))
     return all(bool(kind.first_map()(torch.from_numpy(end))[0].isfinite().all()) for end in ends)
 
 

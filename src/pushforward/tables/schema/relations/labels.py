@@ -16,6 +16,7 @@ from .base import FEWEST, Columns, Dependency, Rows, amounts_of, on_scales, shor
 MOST = 60  # columns among which a label is sought
 EVIDENCE = 30.0  # nats, beyond those of looking at many columns
 FEWEST_EACH = 5  # rows of each of the labels that are told by several columns
+EDGE = 0.01  # of a gap, at either end of which only the label there is possible
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,14 +71,22 @@ class Threshold(Dependency):
         last = np.max(steps * (amounts > np.array(self.cuts)[:, None]), 0)
         return np.where(np.isnan(amounts).any(0), np.nan, np.array(self.codes)[last])
 
+    def limits(self, classes: int) -> dict[str, np.ndarray]:
+        """The least and the largest amount of each input for each code of the label, ``(2, classes)``; in the gaps more
+        than one is possible."""
+        names, codes = self.inputs * (len(self.cuts) // len(self.inputs)), np.array(self.codes, int)
+        ends = {name: np.repeat([[-np.inf], [np.inf]], classes, 1) for name in self.inputs}
+        for step, (name, below, above) in enumerate(zip(names, *self.gaps, strict=True), 1):
+            edge, (low, high) = EDGE * (above - below), ends[name]
+            low[codes[step]] = below + edge
+            high[codes[:step]] = np.minimum(high[codes[:step]], above - edge)
+        return ends
+
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
-        """Whether no label that the gaps leave possible is the row's."""
-        amounts, (low, high) = self.amounts(values, columns), np.array(self.gaps)[:, :, None]
-        steps = np.arange(len(self.codes))[:, None]
-        passed = np.vstack([np.ones((1, len(found)), bool), amounts > low])
-        surely = np.max(steps[1:] * (amounts >= high), 0)  # the last cut that is passed beyond its gap
-        inside = passed & (steps >= surely) & (np.array(self.codes)[:, None] == found)
-        return ~np.isnan(found) & ~np.isnan(amounts).any(0) & ~inside.any(0)
+        there = (found >= 0) & (found < self.column.classes)
+        code, ends = np.where(there, found, 0).astype(int), self.limits(self.column.classes)
+        each = zip(self.amounts(values, columns), (ends[name][:, code] for name in self.inputs), strict=True)
+        return there & np.any([(x < low) | (x > high) for x, (low, high) in each], 0)
 
     def __str__(self) -> str:
         cuts = [f"{cut:.6g}" for cut in self.cuts]

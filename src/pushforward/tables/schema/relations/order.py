@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -13,7 +12,8 @@ from ....distributions.truncated import InOrder
 from ....errors import InputError
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import FEWEST, Relation, Rows, on_scales
+from .base import FEWEST, Relation, Rows, amounts_of, on_scales
+from .labels import Threshold
 from .look_up import LookUp
 
 MOST = 60  # columns of two values
@@ -55,7 +55,6 @@ class Exclusive(Relation):
     names: tuple[str, ...]
     codes: tuple[float, ...]
     values: tuple[str, ...]
-    stated: ClassVar[bool] = False
 
     def __str__(self) -> str:
         pairs = zip(self.names, self.values, strict=True)
@@ -148,25 +147,32 @@ def implied_numbers(relations: Sequence[Relation], columns: Sequence[Column]) ->
 
 
 def in_order(
-    orders: Sequence[Order | Exclusive],
+    orders: Sequence[Order | Exclusive | Threshold],
     columns: Sequence[Column],
     flags: Mapping[int, int],
     relations: Sequence[Relation],
 ) -> InOrder:
     """Whether encoded rows keep the orders; ``flags`` are the columns that flag missing values of others."""
-    implied = {len(columns) + k: each for k, each in enumerate(implied_numbers(relations, columns))}
-    each_of = [*columns, *(each.column for each in implied.values())]
-    places = {column.name: j for j, column in enumerate(each_of)}
+    places = {column.name: j for j, column in enumerate(columns)}
+    implied, first = implied_numbers(relations, columns), len(columns)
+    places |= {each.column.name: j for j, each in enumerate(implied, first)}
+    read = [(each.inputs[0], each.column.kind.amounts(np.array(each.implied))) for each in implied]
     pairs = [(places[order.low], places[order.high]) for order in orders if isinstance(order, Order)]
+    for label in (order for order in orders if isinstance(order, Threshold)):
+        for name, ends in label.limits(columns[places[label.column.name]].classes).items():
+            pairs += [(first + len(read), places[name]), (places[name], first + len(read) + 1)]
+            read += [(label.column.name, end) for end in ends]
     apart = [order for order in orders if isinstance(order, Exclusive)]
-    kinds = {j: each_of[j].kind for j in sorted({j for pair in pairs for j in pair})}
-    codes = {j: np.array(implied[j].implied) if j in implied else np.arange(float(kinds[j].classes)) for j in kinds}
+    kinds = {j: columns[j].kind for pair in pairs for j in sorted(pair) if j < first}
+    codes = {j: np.arange(float(kind.classes)) for j, kind in kinds.items() if kind.classes}
+    tables = {j: amounts_of(columns[j], code) for j, code in codes.items()}
+    tables |= {j: numbers for j, (_, numbers) in enumerate(read, first)}
     return InOrder(
         pairs,
-        grids=[(j, kind.origin, kind.step) for j, kind in kinds.items() if kind.step and j not in implied],
-        tables=[(j, kinds[j].amounts(code).tolist()) for j, code in codes.items() if len(code)],
-        atoms=[(j, sorted(kind.atoms)) for j, kind in kinds.items() if kind.atoms and j not in implied],
+        grids=[(j, kind.origin, kind.step) for j, kind in kinds.items() if kind.step],
+        tables=[(j, table.tolist()) for j, table in tables.items()],
+        atoms=[(j, sorted(kind.atoms)) for j, kind in kinds.items() if kind.atoms],
         flags=[(j, flags[j]) for j in kinds if j in flags],
         apart=[[(places[name], code) for name, code in zip(each.names, each.codes, strict=True)] for each in apart],
-        read_from=[(j, places[each.inputs[0]]) for j, each in implied.items() if j in kinds],
+        read_from=[(j, places[name]) for j, (name, _) in enumerate(read, first)],
     )
