@@ -216,6 +216,15 @@ def test_folders_and_files_that_are_not_there(tmp_path: Path, ending: str) -> No
         read_table(tmp_path / f"t.{ending}")
 
 
+def test_files_are_one_table_whatever_the_order_of_their_columns(tmp_path: Path) -> None:
+    pl.DataFrame({"a": [1], "b": ["x"]}).write_parquet(tmp_path / "0.parquet")
+    pl.DataFrame({"b": ["y"], "a": [2]}).write_parquet(tmp_path / "1.parquet")
+    assert read_any(tmp_path).frame.to_dict(as_series=False) == {"a": [1, 2], "b": ["x", "y"]}
+    pl.DataFrame({"b": ["y"], "A": [2]}).write_parquet(tmp_path / "1.parquet")
+    with pytest.raises(InputError, match="do not have the same columns"):
+        read_any(tmp_path)
+
+
 def test_empty_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     standard_input(monkeypatch, b"")
     with pytest.raises(InputError, match=r"^standard input: is empty$"):

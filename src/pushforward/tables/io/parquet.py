@@ -49,7 +49,7 @@ class ParquetRows:
 
     Args:
         path: What the user called them, for messages; if it is a :class:`Source`, messages name it instead of the file.
-        files: The files; all must have the columns that are read.
+        files: The files; all must have the columns that are read, whose order is that of the first.
     """
 
     notes: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class ParquetRows:
     ) -> Iterator[Piece]:
         """Rows ``start`` to ``stop`` of one row group, in pieces that end at multiples of ``size``; only the earlier
         rows of the group are decoded in vain."""
-        row, stop = 0, min(stop, group.rows)
+        row, stop, places = 0, min(stop, group.rows), {name: place for place, name in enumerate(self.columns)}
         with _reading(group.file) as parquet:
             present = None if columns is None else [name for name in columns if name in parquet.schema_arrow.names]
             options: dict[str, Any] = {"row_groups": [group.place], "columns": present, "use_threads": False}
@@ -93,6 +93,7 @@ class ParquetRows:
                 low, high = max(start - row, 0), min(stop - row, batch.num_rows)
                 if low < high:
                     frame = sound_frame(batch.slice(low, high - low), group.file)
+                    frame = frame.select(sorted(frame.columns, key=lambda name: places.get(name, len(places))))
                     called = str(self.path if isinstance(self.path, Source) else group.file)
                     yield Piece(frame, called, group.first + row + low)
                 row += batch.num_rows

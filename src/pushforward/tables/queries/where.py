@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -23,6 +23,11 @@ from ..schema.schema import Schema
 from .region import Part, Region, both, others, part_of, region_of, union
 
 TRUTHS = re.compile(r"'\s*(true|false)\s*'", re.IGNORECASE)
+TRUTH_AND_TEXT = "a truth value is no text; write TRUE or FALSE"
+MOMENT_AND_NUMBER = (
+    "a date or a time, or what is between two, is no number; write DATE '2024-01-31', or INTERVAL '3 days' for the "
+    "time between two"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +77,11 @@ class Where:
             _check_order(each, whole, argument, text)
         found = cls(Region({}))
         cells = schema.decode(torch.empty(0, len(schema.columns)))
-        if _mixes(cells, whole, _truth_and_text):
+        if (wrong := _mixed(cells, whole)) == TRUTH_AND_TEXT:
             whole = _parsed(TRUTHS.sub(r"\1", text), argument)
-        for mixed, said in MIXED.items():
-            if _mixes(cells, whole, mixed):
-                raise InputError(said, argument, text)
+            wrong = _mixed(cells, whole)
+        if wrong:
+            raise InputError(wrong, argument, text)
         for part in _conjuncts(whole):
             named = set(part.meta.root_names())
             column = next((column for column in schema.fields if {column.name} == named), None)
@@ -133,31 +138,16 @@ def _literals(condition: pl.Expr) -> Iterator[Any]:
         yield from _literals(part)
 
 
-def _moment_and_number(whole: pl.DataType, types: Sequence[pl.DataType]) -> bool:
-    """A moment, or the time between two, beside a number, unless it multiplies that time."""
-    both = any(each.is_temporal() for each in types) and any(each.is_numeric() for each in types)
-    return both and whole != pl.Duration
-
-
-def _truth_and_text(whole: pl.DataType, types: Sequence[pl.DataType]) -> bool:
-    """A truth value that is compared with text."""
-    return whole in (pl.Boolean, pl.Null) and pl.Boolean in types and pl.String in types
-
-
-MIXED = {
-    _moment_and_number: "a date or a time, or what is between two, is no number; write DATE '2024-01-31', or INTERVAL "
-    "'3 days' for the time between two",
-    _truth_and_text: "a truth value is no text; write TRUE or FALSE",
-}
-
-
-def _mixes(
-    cells: pl.DataFrame, condition: pl.Expr, mixed: Callable[[pl.DataType, Sequence[pl.DataType]], bool]
-) -> bool:
-    """Whether the types of a part of a condition, and of what it is made of, are mixed."""
+def _mixed(cells: pl.DataFrame, condition: pl.Expr) -> str:
+    """What is wrong with the types that a condition puts beside each other; the time between two moments may be
+    multiplied."""
     parts = condition.meta.pop()
     whole, *types = (_type_of(cells, each) for each in (condition, *parts))
-    return mixed(whole, types) or any(_mixes(cells, part, mixed) for part in parts)
+    if whole in (pl.Boolean, pl.Null) and pl.Boolean in types and pl.String in types:
+        return TRUTH_AND_TEXT
+    if whole != pl.Duration and any(each.is_temporal() for each in types) and any(each.is_numeric() for each in types):
+        return MOMENT_AND_NUMBER
+    return next(filter(None, (_mixed(cells, part) for part in parts)), "")
 
 
 def _type_of(cells: pl.DataFrame, part: pl.Expr) -> pl.DataType:
