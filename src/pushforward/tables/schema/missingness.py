@@ -54,7 +54,7 @@ class Flag(Kind):
         return None  # it is no column of the table
 
     @property
-    def labels(self) -> tuple[str, ...]:
+    def labels(self) -> tuple[str, ...]:  # type: ignore[override]
         return "no", "yes"
 
     def read(self, values: pl.Series) -> Numbers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,12 @@ class Reading(Saved):
     recorded: tuple[tuple[float | None, float | None, str], ...] = ()
     marks: Marks | None = None
 
-    @property
+    @cached_property
     def moment(self) -> bool:
         """Whether cells hold dates, times or durations."""
         return self.dtype in MOMENTS
 
-    @property
+    @cached_property
     def day(self) -> float:
         """How long a day is in encoded dates; 0 if they are none."""
         return {"Date": 1.0, "Datetime": 86_400.0}.get(self.dtype, 0.0)

@@ -76,8 +76,11 @@ class Kind(Saved, ABC):
     origin: float = 0.0  # one of the values that are multiples of the step apart
     atoms: tuple[Atom, ...] = ()  # the cells of values that stand out
     period: tuple[float, float] | None = None  # the beginning and end of a circular column's period
+    circle: tuple[float, float] | None = None  # where the one turn of a circular column begins and ends
+    labels: tuple[str, ...] = ()  # names of the values that have a probability each; none for numbers with a density
     fill: tuple[float, ...] = ()  # how missing values are drawn: shares of classes, or quantiles of spread numbers
     unseen: tuple[float, ...] = ()  # shares of the values encoded as each class that no training row had
+    stands_in: tuple[float, ...] = ()  # how often each class stands for a value that no row had, whose code is -1
     grouped: int = 0  # how many rare values its last class stands for, which also stands for unknown ones
 
     @classmethod
@@ -111,20 +114,10 @@ class Kind(Saved, ABC):
     def describe(self) -> Description:
         """The kind in words."""
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of the values that have a probability each; none for numbers with a density."""
-        return ()
-
     @cached_property
     def classes(self) -> int:
         """How many values have a probability each; 0 for numbers with a density."""
         return len(self.labels)
-
-    @property
-    def circle(self) -> tuple[float, float] | None:
-        """Where the one turn of a circular column begins and ends."""
-        return None
 
     @property
     def has_cells(self) -> bool:
@@ -145,12 +138,6 @@ class Kind(Saved, ABC):
     def ends(self) -> tuple[float, float]:
         """The smallest and the largest encoded value of the training rows."""
         return 0.0, max(self.classes - 1.0, 0.0)
-
-    @property
-    def stands_in(self) -> tuple[float, ...]:
-        """How often each class, relative to the others, stands for a value that no training row had, whose code is -1;
-        empty if such values are impossible or have codes of their own."""
-        return ()
 
     @property
     def typical(self) -> tuple[float, ...]:

@@ -47,7 +47,7 @@ class Periodic(Numeric, saved_as="Circle"):
         return replace(kind, fill=tuple(np.clip(kind.quantiles_of_cells(x), *kind.circle).tolist()))
 
     @property
-    def circle(self) -> tuple[float, float]:
+    def circle(self) -> tuple[float, float]:  # type: ignore[override]
         """One turn that holds whole cells: the period, shifted back by half a step."""
         return self.period[0] - 0.5 * self.step, self.period[1] - 0.5 * self.step
 

@@ -89,7 +89,7 @@ class Named(Kind):
         """The kind with what is left for values that no row had, from how many rows hold each."""
 
     @property
-    def labels(self) -> tuple[str, ...]:
+    def labels(self) -> tuple[str, ...]:  # type: ignore[override]
         return self.values
 
     def read(self, values: pl.Series) -> Numbers:
@@ -182,7 +182,7 @@ class Category(Named):
         return replace(self, unseen=() if self.grouped else _shares_of_new_names(counts))
 
     @property
-    def stands_in(self) -> tuple[float, ...]:
+    def stands_in(self) -> tuple[float, ...]:  # type: ignore[override]
         return self.unseen
 
     def log_unseen(self, x: Tensor) -> Any:
