@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ import torch
 
 import pushforward as pf
 from pushforward.errors import InputError
+from pushforward.tables.options import TableOptions
 from pushforward.tables.queries.probability import Share
 from pushforward.tables.queries.where import Where
+from pushforward.tables.schema.decide import learn_schema
 
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 1, "hidden": (24,), "steps": 80, "lr": 0.02}
 MANY = 30_000
@@ -454,6 +457,18 @@ def test_truth_values_may_be_written_in_quotes_and_are_no_other_text() -> None:
         assert model.probability({name: "TRUE"}) == plain
     with pytest.raises(InputError, match="truth value"):
         model.probability("yes = 'Y'")
+
+
+def test_what_follows_from_others_is_asked_for_as_its_values_are_read() -> None:
+    x = np.random.default_rng(0).normal(size=300)
+    table = pl.DataFrame({"x": x, "above": x > 0, "twice": 2 * x, "name": np.where(x > 1, "10", "9")})
+    schema = learn_schema(table, TableOptions(columns=table.columns, categories=["name"]), "table")
+    assert {*schema.follow_names} == {"above", "twice", "name"}
+    model: Any = SimpleNamespace(schema=schema, called="model")
+    for asked in (True, "True", "1", 1.0):
+        assert Where.of(model, {"above": asked}).counts(table).tolist() == (x > 0).tolist()
+    assert Where.of(model, {"twice": (1, None)}).counts(table).tolist() == (2 * x >= 1).tolist()
+    assert Where.of(model, {"name": [10]}).counts(table).tolist() == (x > 1).tolist()
 
 
 def test_dates_that_are_text_have_an_order_only_where_it_is_that_of_time() -> None:

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import InputError, listed
-from ..io.values import series
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.kinds.base import Numbers
@@ -61,7 +60,7 @@ class Where:
                 continue
             part = part_of(columns[name], value, argument)
             if name in schema.follow_names:
-                found &= cls(Region({}), (_expression(columns[name], value),))
+                found &= cls(Region({}), (_expression(columns[name], part),))
             else:
                 found &= cls(region_of(schema, name, part))
         return found
@@ -187,16 +186,14 @@ def _check_names(schema: Schema, names: Any, argument: str, called: str, text: s
             )
 
 
-def _expression(column: Column, asked: Any) -> pl.Expr:
+def _expression(column: Column, part: Part) -> pl.Expr:
     """What is asked of a column that follows from others, for draws."""
-    cells = pl.col(column.name)
-    if isinstance(asked, tuple):
-        low, high = asked
-        return (pl.lit(True) if low is None else cells >= low) & (pl.lit(True) if high is None else cells <= high)
-    values = asked if isinstance(asked, list) else [asked]
-    if column.contents == "truth":
-        values = column.reading.cells(column.name, column.reading.values(series(column.name, values))).to_list()
-    return pl.any_horizontal(cells == value for value in values)
+
+    def holds(cells: pl.Series) -> pl.Series:
+        x = torch.from_numpy(column.read(cells))[:, None]
+        return pl.Series((Region({0: part}).holds(x) & ~x[:, 0].isnan()).numpy())
+
+    return pl.col(column.name).map_batches(holds, return_dtype=pl.Boolean)
 
 
 def _region_of(schema: Schema, column: Column, expression: pl.Expr, argument: str, text: str) -> Region | None:
