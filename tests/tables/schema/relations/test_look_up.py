@@ -139,6 +139,18 @@ def test_of_a_number_and_a_name_of_the_same_the_name_is_kept(names: list[str]) -
     assert follows(learnt(frame.select(*names, "a"))) == {"code": ("city",)}
 
 
+def test_flags_of_few_rows_follow_where_each_name_has_several() -> None:
+    month = np.arange(300) % 12  # a flag has 25 rows, 17 of which are seen
+    flags = {f"is_{k}": month == k for k in range(3)}
+    frame = pl.DataFrame({"month": [f"m{k}" for k in month], **flags, "x": RNG.normal(size=300)})
+    some = frame.sample(200, shuffle=True, seed=0)
+    schema = learnt(some)
+    assert follows(schema) == dict.fromkeys(flags, ("month",))
+    assert not schema.broken(schema.encode(frame, "t")).any()
+    again = some.with_columns(month=some["month"].set(pl.Series(np.arange(200) == 7), "m99"))  # seen once
+    assert not follows(learnt(again))
+
+
 def test_squares_of_whole_numbers_follow_from_them() -> None:
     age = RNG.integers(20, 60, ROWS)
     frame = pl.DataFrame({"age": age, "square": age**2, "a": RNG.normal(size=ROWS)})

@@ -18,6 +18,7 @@ from .base import Columns, Dependency, Rows
 
 FIRST = 2000  # rows that suffice to refute most relations
 EVIDENCE = 100.0  # nats by which the rows must favour an implied value
+CLEAR, FEWEST_EACH = 20.0, 5  # the same where each of the values that imply it has so many rows
 LONGEST, REPEATED = 1000, 3  # distinct values of what is used for look-up, and rows of each on average
 MOST = 40  # columns of which two are looked up together: those of the fewest values
 
@@ -99,10 +100,9 @@ class LookUp(Dependency):
         pairs = [*zip(self.inputs, self.levels, strict=True)]
         known = [np.isin(values[name], range(columns[name].classes) or own) for name, own in pairs]
         met = ~np.isnan(found) & np.all(known, 0)
-        levels = [tuple(np.union1d(own, values[name][met]).tolist()) for name, own in pairs]
-        wide = replace(self, levels=tuple(levels))
+        wide = replace(self, levels=tuple(tuple(np.union1d(own, values[name][met]).tolist()) for name, own in pairs))
         first, second = np.divmod(self.at, 2 * len(self.levels[1]))
-        before = zip((2 * len(levels[1]) * first + second).tolist(), self.implied, strict=True)
+        before = zip((2 * len(wide.levels[1]) * first + second).tolist(), self.implied, strict=True)
         table = dict(zip(wide.looked_at(values)[met].tolist(), found[met].tolist(), strict=True)) | dict(before)
         return replace(wide, at=tuple(sorted(table)), implied=tuple(table[at] for at in sorted(table)))
 
@@ -118,8 +118,7 @@ class LookUp(Dependency):
 
 
 def implied_categories(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[LookUp]:
-    """Columns with classes that another such column implies, but for the free ones; of two that imply each other, the
-    first is kept."""
+    """Columns with classes that others imply, but for free ones; of two that imply each other, the first is kept."""
 
     def implied(column: Column, other: Column) -> LookUp | None:
         most = other.kind.classes - 1.0 if other.kind.grouped else np.inf
@@ -225,7 +224,8 @@ def implies(
             return None
     count = given < named
     nats = (_nats(given[count], then[count], x[count]) for x in alone or [np.zeros(len(given))])
-    return None if np.isnan(table).any() or min(nats) < EVIDENCE else tuple(table.tolist())
+    least = CLEAR if np.bincount(places).min() >= FEWEST_EACH else EVIDENCE
+    return None if np.isnan(table).any() or min(nats) < least else tuple(table.tolist())
 
 
 def _nats(given: NDArray[Any], then: Numbers, groups: Numbers) -> float:
