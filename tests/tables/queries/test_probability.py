@@ -460,15 +460,16 @@ def test_truth_values_may_be_written_in_quotes_and_are_no_other_text() -> None:
 
 
 def test_what_follows_from_others_is_asked_for_as_its_values_are_read() -> None:
-    x = np.random.default_rng(0).normal(size=300)
-    table = pl.DataFrame({"x": x, "above": x > 0, "twice": 2 * x, "name": np.where(x > 1, "10", "9")})
-    schema = learn_schema(table, TableOptions(columns=table.columns, categories=["name"]), "table")
-    assert {*schema.follow_names} == {"above", "twice", "name"}
+    rng = np.random.default_rng(0)
+    x, yes, code = rng.normal(size=300), rng.random(300) < 0.3, rng.choice(["9", "10", "11"], 300)
+    table = pl.DataFrame({"x": x, "yes": yes, "code": code, "twice": 2 * x, "also": yes, "same": code})
+    schema = learn_schema(table, TableOptions(columns=table.columns, categories=["code", "same"]), "table")
+    assert {*schema.follow_names} == {"also", "twice", "same"}
     model: Any = SimpleNamespace(schema=schema, called="model")
     for asked in (True, "True", "1", 1.0):
-        assert Where.of(model, {"above": asked}).counts(table).tolist() == (x > 0).tolist()
+        assert Where.of(model, {"also": asked}).counts(table).tolist() == yes.tolist()
     assert Where.of(model, {"twice": (1, None)}).counts(table).tolist() == (2 * x >= 1).tolist()
-    assert Where.of(model, {"name": [10]}).counts(table).tolist() == (x > 1).tolist()
+    assert Where.of(model, {"same": [10]}).counts(table).tolist() == (code == "10").tolist()
 
 
 def test_dates_that_are_text_have_an_order_only_where_it_is_that_of_time() -> None:
