@@ -47,9 +47,8 @@ class Average(Density):
                     f"members[{place}] has events of {tuple(member.event_shape)} and context={member.context_features},"
                     f" but members[0] has {tuple(first.event_shape)} and {first.context_features}"
                 )
-        share = (
-            torch.ones(len(members)) if weights is None else torch.as_tensor(weights, dtype=torch.get_default_dtype())
-        )
+        equal = torch.ones(len(members))
+        share = equal if weights is None else torch.as_tensor(weights, dtype=equal.dtype)
         if share.shape != (len(members),) or not bool((share >= 0).all() and share.sum() > 0):
             raise ValueError(f"weights must be {len(members)} numbers of at least 0, not all 0, got {share.tolist()}")
         self.members: Any = nn.ModuleList(members)  # Any: a ModuleList's items are untyped

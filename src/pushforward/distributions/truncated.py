@@ -69,9 +69,8 @@ class InOrder(Configurable):
         if j in self.atoms:
             atom, low, width = value.new_tensor(self.atoms[j]).T.contiguous()
             place = (torch.searchsorted(atom + low, value.contiguous(), right=True) - 1).clamp_min(0)
-            return torch.where(
-                (value >= (atom + low)[place]) & (value < (atom + low + width)[place]), atom[place], value
-            )
+            inside = (value >= (atom + low)[place]) & (value < (atom + low + width)[place])
+            return torch.where(inside, atom[place], value)
         if j in self.tables:
             table = value.new_tensor([*self.tables[j], math.nan])
             known = (value >= 0) & (value < len(table) - 1)

@@ -70,6 +70,11 @@ def partly_known(x: Tensor) -> Tensor:
     return x.isnan() & ((x.view(torch.int64) & _PAYLOAD) != 0)
 
 
+def unknown(x: Tensor) -> Tensor:
+    """Which entries are NaN of which nothing is known."""
+    return x.isnan() & ~partly_known(x)
+
+
 def parts_of(x: Tensor) -> Parts:
     """What is known of numbers, as read from float64 entries."""
     bits = x.view(torch.int64)

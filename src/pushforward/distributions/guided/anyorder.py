@@ -217,9 +217,8 @@ class AnyOrder(Density):
         given = None if context is None else context.repeat(len(unknown), 1)
         h, found = self.net(read.repeat(1, len(unknown)) * known[self.entry], given), []
         read = read[self._first_read].repeat(1, len(sets))
-        for j, at in enumerate(
-            (which.view(sets.shape).t()[..., None] * n + torch.arange(n, device=x.device)).flatten(1)
-        ):
+        places = (which.view(sets.shape).t()[..., None] * n + torch.arange(n, device=x.device)).flatten(1)
+        for j, at in enumerate(places):
             standard = self._standard(j, known[:, at], read)
             found.append(self.conditionals.tail(j, v[j].repeat(len(sets)), self.net.params(h[:, at], j), standard))
         tails = torch.stack(found, 1).view(len(sets), *batch, len(self.classes))

@@ -216,9 +216,9 @@ class Guided(Density):
         """
         rows = self._holed(x, context, seed, region)
         places = torch.arange(len(rows), device=x.device).split(max(BATCH // draws, 1))
-        parts = [self._weigh(rows[some], *rows[some].draws(0, draws), whole=True) for some in places]
-        filled, log_w = (torch.cat(part, 1) for part in zip(*parts, strict=True))
-        return filled, log_w
+        parts = (self._weigh(rows[some], *rows[some].draws(0, draws), whole=True) for some in places)
+        filled, log_w = zip(*parts, strict=True)
+        return torch.cat(filled, 1), torch.cat(log_w, 1)
 
     @torch.no_grad()
     def balanced(self, x: Tensor, context: Tensor | None = None, *, draws: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -242,7 +242,7 @@ class Guided(Density):
         return torch.cat(filled, 1), torch.cat(log_w, 1)
 
     def _balanced(self, rows: RowsWithHoles, half: int) -> tuple[Tensor, Tensor]:
-        own, context, known = rows.points(half), rows.context, ~rows.x.isnan()
+        own, context, known = rows.points(rows.uniform(half, stream=0)), rows.context, ~rows.x.isnan()
         generator, guide = torch.Generator(own.device).manual_seed(rows.seed), self.guide
         z, more = (rows.normal(half, stream=stream).to(guide.loc) for stream in (1, 2))
         other = self.joint.sample((half,), context, generator=generator).to(own).view(half, -1, own.shape[-1])
@@ -299,7 +299,7 @@ class Guided(Density):
             order, leave = rows.region.entries, ~rows.region.named(filled)
             filled, log_q = self.guide.fill(filled, z, context, order=order, inside=inside, leave=leave)
             z, log_mass = inside.z.view(z.shape), inside.log_mass.view(log_mass.shape)
-        closed = not whole and inside is not None and bool(self.joint.exact(filled).all())
+        closed = not (whole or inside is None or partly_known(rows.x).any()) and bool(self.joint.exact(filled).all())
         if not closed:
             known = filled if inside is not None else rows.middles().expand_as(filled)  # alike in all draws of a row
             drawn, more = self._filled_up(known, z.to(self.guide.loc), context)

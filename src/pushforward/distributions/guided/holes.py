@@ -86,7 +86,7 @@ class RowsWithHoles:
         z = _normal(u[..., features:])
         wide = (number % EVERY == EVERY - 1).to(z.device)
         z = torch.where(wide[:, None, None] & self.numbers, WIDE * z, z)
-        return self._points(u[..., :features]), z, torch.where(wide, WIDE, 1.0)
+        return self.points(u[..., :features]), z, torch.where(wide, WIDE, 1.0)
 
     def mirrored(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """``count`` draws, whose second half repeats the first in reverse order with noise of opposite sign: terms odd
@@ -110,13 +110,9 @@ class RowsWithHoles:
         shares = torch.tensor([(EVERY - 1) / EVERY, 1 / EVERY], dtype=z.dtype, device=z.device).log()
         return -torch.logaddexp(shares[0] - log_mass[0], shares[1] - log_mass[1] + ratio)
 
-    def points(self, count: int) -> Tensor:
-        """``count`` points of each row's cell, ``(count, n, features)``."""
-        return self._points(self.uniform(count, stream=0))
-
     def middles(self) -> Tensor:
         """The middle of each row's cell, ``(n, features)``."""
-        return self._points(torch.full_like(self.x, 0.5))
+        return self.points(torch.full_like(self.x, 0.5))
 
     def uniform(self, count: int, *, stream: int) -> Tensor:
         """Independent numbers in [0, 1), ``(count, n, features)``, different for each stream."""
@@ -128,7 +124,8 @@ class RowsWithHoles:
         """Independent standard normal numbers, ``(count, n, features)``."""
         return _normal(self.uniform(count, stream=stream))
 
-    def _points(self, u: Tensor) -> Tensor:
+    def points(self, u: Tensor) -> Tensor:
+        """Points of each row's cell, from uniform numbers ``(K, n, features)``."""
         x = self.x.expand(u.shape)
         return x if self.spread is None else self.spread(x, u)
 

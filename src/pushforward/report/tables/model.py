@@ -57,7 +57,6 @@ class RowModel:
         transform = getattr(inner, "transform", None)
         if transform is None or not isinstance(getattr(inner, "base", None), StandardNormal):
             return None
-
         u = torch.rand(rows.shape, generator=torch.Generator().manual_seed(self.seed), dtype=rows.dtype)
         points = Cells(self.cells.schema).weighted(rows, u, holes=bool(rows.isnan().any()))[0]
 

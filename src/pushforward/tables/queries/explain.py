@@ -115,9 +115,8 @@ def cells_given_others(model: TableModel, rows: Rows) -> pl.DataFrame:
             value = Query(rows, ~own).answer(model).value
         else:
             rest = marginal(model, _without(rows, own), model.samples, model.seed)
-            value = whole.given(rest).value.masked_fill(
-                ~(own & ~model.schema.missingness.unknown(rows.x)).any(1), math.nan
-            )
+            there = (own & ~model.schema.missingness.unknown(rows.x)).any(1)
+            value = whole.given(rest).value.masked_fill(~there, math.nan)
         found[f"log_p_{column.name}"] = value.numpy()
     return pl.DataFrame(found)
 

@@ -13,6 +13,7 @@ import torch
 
 from ...errors import InputError, listed
 from ...models.train import Rows
+from ...numerics.partly_known import unknown
 from ..io.frames import from_frame
 from ..io.values import series
 from ..model import TableModel
@@ -144,7 +145,7 @@ class Known:
     @property
     def nothing(self) -> bool:
         """Whether no cell is known, except those that the model is conditioned on."""
-        free = len(self.wheres) == 1 and self.wheres[0] is ANYWHERE and bool(self.rows.x.isnan().all())
+        free = len(self.wheres) == 1 and self.wheres[0] is ANYWHERE and bool(unknown(self.rows.x).all())
         return free and not (self.told.follow and self.bound.any())
 
     @property

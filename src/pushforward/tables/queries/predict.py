@@ -94,7 +94,8 @@ def predict(
     if kind not in get_args(PredictionKind):
         raise InputError(f"expected one of {listed(map(repr, get_args(PredictionKind)))}", "kind", kind)
     column = column_of(model, name)
-    others = frame.drop(name, *model.schema.extra_names(frame.columns), strict=False)
+    own = [aside for each in model.schema.in_part if each.name == name for aside in each.aside]
+    others = frame.drop(name, *own, *model.schema.extra_names(frame.columns), strict=False)
     check_shared(model, frame, "the table")
     known = Known.of(model, others if others.width else None)
     found, notes = distribution_of(model, name, known, seed)

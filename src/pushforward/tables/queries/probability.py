@@ -12,7 +12,6 @@ draws of the joint itself are counted, beside those of the guide if numbers are 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -26,6 +25,7 @@ from ...distributions.guided import Answer
 from ...distributions.guided.holes import EVERY, REPLICATES
 from ...models.console import Console
 from ...models.train import Rows
+from ...numerics.partly_known import partly_known, unknown
 from ..model import TableModel
 from .column_distribution import error_of_share, has_one_column, only_column
 from .known import Known
@@ -85,14 +85,14 @@ def probability(model: TableModel, wheres: Sequence[Where], known: Known, seed: 
     asked = [Asked(*(part[place % len(part)] for part in each)) for place in range(n)]
     found = Share(*(torch.full((len(known),), math.nan, dtype=torch.float64) for _ in "ve"))
     which = torch.arange(len(known)) % n
-    plain = no_numbers(model, known.rows)
-    for bound, alike in itertools.product((False, True), repeat=2):
-        some = ~known.strange & (known.bound == bound) & (plain == alike)
-        if some.any():
-            own = known[some]
-            answer = partial(_of_draws, told=own.told) if bound else _probability
-            for whole, part in zip(found, answer(model, own.rows, asked, which[some], seed), strict=True):
-                whole[some] = part
+    kinds = torch.stack([known.bound, partly_known(known.rows.x).any(1), no_numbers(model, known.rows)], 1)
+    for kind in kinds[~known.strange].unique(dim=0):
+        some = ~known.strange & (kinds == kind).all(1)
+        own = known[some]
+        by_draws = partial(_of_draws, told=own.told if kind[0] else None)
+        answer = by_draws if kind[:2].any() else _probability
+        for whole, part in zip(found, answer(model, own.rows, asked, which[some], seed), strict=True):
+            whole[some] = part
     return found
 
 
@@ -108,7 +108,7 @@ def said_of(found: Share, where: Any, known: Known) -> tuple[str, ...]:
 
 def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int) -> Share:
     """The same for some rows, of all or none of which numbers are known, with which of the questions each has."""
-    alone = bool(rows.x.isnan().all())
+    alone = bool(unknown(rows.x).all())
     if alone and _is_exact(model, asked):
         return _of_one_column(model, rows, asked, which)
     if alone and model.guided is None:
@@ -334,7 +334,7 @@ def holds(model: TableModel, where: Where, x: Tensor) -> Tensor:
 
 def no_numbers(model: TableModel, rows: Rows) -> Tensor:
     """Of which rows no number is known, ``(n,)``."""
-    return rows.x[:, [j for j, size in enumerate(model.schema.classes) if not size]].isnan().all(1)
+    return unknown(rows.x)[:, [j for j, size in enumerate(model.schema.classes) if not size]].all(1)
 
 
 def near_draws(
@@ -359,7 +359,9 @@ def of_density(model: TableModel, rows: Rows, draws: int, seed: int, told: Told 
         # Without a context all rows, and the next questions, have the same draws.
         found = model.once(_drawn, draws, seed) if rows.context is None else _drawn(model, draws, seed, rows)
         return found.expand(draws, *rows.x.shape), torch.zeros(draws, len(rows), dtype=torch.float64)
-    x, log_w = model.guide_for("answers no such question").balanced(rows.x, rows.context, draws=draws, seed=seed)
+    guided = model.guide_for("answers no such question")
+    drawn = guided.weighted if partly_known(rows.x).any() else guided.balanced  # which takes the latter for unknown
+    x, log_w = drawn(rows.x, rows.context, draws=draws, seed=seed)
     return torch.where(rows.x.isnan(), x.cpu(), rows.x), log_w.cpu()
 
 
@@ -379,7 +381,7 @@ def weighted_draws(
     model: TableModel, rows: Rows, regions: Sequence[Region], draws: int, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Draws of what rows lack, each in its region, ``(draws, n, features)``, and their log-weights, on the CPU."""
-    if bool(rows.x.isnan().all()) and not any(region.parts for region in regions):
+    if bool(unknown(rows.x).all()) and not any(region.parts for region in regions):
         return of_density(model, rows, draws, seed)
     x, region = narrowed(rows.x, regions, model.schema)
     guided = model.guide_for("answers no such question")
@@ -390,7 +392,7 @@ def weighted_draws(
 def gapped(model: TableModel, x: Tensor, row: Rows, region: Region, seed: int) -> Tensor:
     """Drawn rows with values removed as often as ignored ones are missing, but not where a value is known to be."""
     fewer = model.schema.missingness.drawn(x.double(), torch.Generator().manual_seed(seed))
-    there = ~row.x[0].isnan()
+    there = ~unknown(row.x[0])
     there[list(region.parts)] = True
     return torch.where(there, x.double(), fewer)
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ...models.train import Rows
-from ...numerics.partly_known import partly_known
+from ...numerics.partly_known import unknown
 from ...numerics.sequential import effective, picked, resampled
 from ..model import TableModel
 from ..schema.kinds.base import Intervals, Numbers
@@ -106,7 +106,7 @@ class Told:
 
     def _holes(self, x: Tensor) -> Tensor:
         """The holes of rows from which something follows that is known, ``(dependencies, n, features)``."""
-        holes, found = x.isnan() & ~partly_known(x), [torch.zeros(0, *x.shape, dtype=torch.bool)]
+        holes, found = unknown(x), [torch.zeros(0, *x.shape, dtype=torch.bool)]
         for relation in self.schema.dependencies:
             values = self.follow.get(relation.column.name, np.full(len(x), np.nan))
             told = torch.from_numpy(relation.tells(values, self.schema.dependencies.known))

@@ -29,7 +29,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from ...numerics.partly_known import partly_known
+from ...numerics.partly_known import unknown
 from .columns import Column
 from .kinds.base import Description, Hints, Kind, Numbers
 
@@ -105,15 +105,14 @@ class Missingness:
 
     def found(self, x: Tensor) -> Tensor:
         """Which entries of rows ``(*batch, features)`` hold no value; those of flags, where they say so."""
-        return (x.isnan() & ~partly_known(x)) | (
+        return unknown(x) | (
             x >= torch.tensor([1 if c.kind.flags else c.kind.classes or math.inf for c in self.columns]).to(x)
         )
 
     def unknown(self, x: Tensor) -> Tensor:
         """Of which entries nothing is known: those without a value, unless a flag says that it is missing, which is
         part of the row like any other value."""
-        holes = self.hidden(x)
-        return holes & ~partly_known(x) if holes.any() else holes
+        return self.hidden(x) & unknown(x)
 
     def hidden(self, x: Tensor) -> Tensor:
         """Which entries are to be integrated out: unknown ones, and those that are known in part."""

@@ -127,6 +127,22 @@ def test_a_measurement_without_a_finite_error_says_nothing_and_flags_may_be_trut
     np.testing.assert_allclose(same, model.score_samples(table))
 
 
+def test_what_is_known_of_a_number_is_heeded_where_nothing_else_is_given(model):
+    assert len(model.predict(rows(2, 9), "flux")) == 2  # whose own values are not read, nor what is known of them
+    measured = {"flux": [1.5, -1.5], "flux_err": [1.0, 1.0]}  # of a standard normal flux, that leaves N(±0.75, 1/2)
+    for given in ({"flux": 1.5, "flux_err": 1.0}, pl.DataFrame(measured)):
+        flux = model.sample(1000, given=given, random_state=0)["flux"].to_numpy()
+        assert abs(flux[:1000].mean() - 0.75) < 0.2
+        assert abs(flux[:1000].std() - 0.5**0.5) < 0.1
+        above, error = model.probability({"flux": (1, None)}, given=given, errors=True)
+        truth = stats.norm.sf(1, 0.75, 0.5**0.5) if np.ndim(above) == 0 else stats.norm.sf(1, [0.75, -0.75], 0.5**0.5)
+        np.testing.assert_allclose(above, truth, atol=0.1)
+        assert (np.asarray(error) < 0.05).all()
+    below = model.probability({"lead": (None, 0.05)}, given=pl.DataFrame({"lead": ["<0.1"]}))
+    shares = stats.norm.cdf(np.log([0.05, 0.1]), -1.5, 1)
+    np.testing.assert_allclose(below, shares[0] / shares[1], atol=0.15)
+
+
 def test_saved_models_read_them_alike(model, tmp_path):
     model.save(tmp_path / "model")
     again = pf.TableDensity.load(tmp_path / "model")
