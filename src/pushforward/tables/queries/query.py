@@ -68,7 +68,7 @@ class Query:
             gone = ~torch.from_numpy(model.schema.usable(piece.frame))
             x = encoded.x.masked_fill(gone[:, None], math.nan)
             encoded = dataclasses.replace(encoded, x=x, strange=encoded.strange | gone)
-        broken = model.schema.broken(encoded) & ~encoded.strange.numpy() if model.schema.dependencies else None
+        broken = model.schema.broken(encoded) & ~encoded.strange.numpy() if model.schema.relations else None
         conditions = model.schema.features_of(given)
         if not given:
             return cls(Rows(encoded.x, encoded.context), conditions, broken, encoded, encoded.notes)

@@ -283,7 +283,7 @@ class Schema(Saved):
         for column in self._strict:
             column.refuse(frame[column.name], values[column.name], source, first)
         follow: dict[str, Numbers] = {}
-        if self.dependencies:
+        if self.relations:
             known = [column for column in self.dependencies.columns if column.name in frame.columns]
             follow = {column.name: column.read(frame[column.name]) for column in known}
             values = self.dependencies.completed(values, follow)
