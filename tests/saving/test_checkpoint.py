@@ -23,6 +23,7 @@ from pushforward.distributions.given_features import GivenFeatures
 from pushforward.numerics.torch_internals import watch_operators
 from pushforward.saving import checkpoint
 from pushforward.saving.checkpoint import CheckpointError, load_extra
+from pushforward.saving.upgrade import upgrade
 from pushforward.transforms import Columns, Compose, Extended, Histogram, Standardize
 from pushforward.transforms.precision import Precision
 from pushforward.transforms.remainder import Remainder
@@ -89,6 +90,11 @@ def test_tensors_of_another_precision_keep_it(tmp_path):
     assert torch.equal(loaded(x), flow(x))
     assert loaded.transform.transforms[1].loc.dtype == torch.float64
     assert next(loaded.parameters()).dtype == torch.float32
+
+
+def test_a_guide_whose_weights_had_a_power_is_read_without_it():
+    config = {"format": 4, "model": {"type": "Guided", "arguments": {"tell": [], "power": 1.0}}}
+    assert upgrade(config, {})[0]["model"]["arguments"] == {"tell": []}
 
 
 def test_loading_leaves_the_callers_random_numbers(model):

@@ -34,7 +34,7 @@ def upgrade(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[st
         config = {**config, "model": _changed(config["model"], _composed)}
     if config["format"] < 4:
         config = {**config, "model": _changed(config["model"], _with_floor)}
-    return config, tensors
+    return {**config, "model": _changed(config["model"], _without_power)}, tensors
 
 
 def _without_chain(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -77,11 +77,16 @@ def _composed(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_floor(value: dict[str, Any]) -> dict[str, Any]:
-    """A part of format 3, with the floor that all splines had; weights of a guide had a power."""
-    if value.get("type") == "Guided":
-        value["arguments"].pop("power", None)
+    """A part of format 3, with the floor that all splines had."""
     if value.get("type") in ("Spline", "FreeSpline", "CircularSpline"):
         value["arguments"] = {"floor": FLOOR, **value.get("arguments", {})}
+    return value
+
+
+def _without_power(value: dict[str, Any]) -> dict[str, Any]:
+    """A part of any format, without the power that weights of a guide had at first."""
+    if value.get("type") == "Guided":
+        value["arguments"].pop("power", None)
     return value
 
 

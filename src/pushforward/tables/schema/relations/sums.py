@@ -158,9 +158,8 @@ def _gains(composition: Composition, kinds: Mapping[str, Numeric], values: Rows)
     if x.shape[1] < FEWEST:
         return False
     points = np.stack([kinds[name].spread(column, random) for name, column in zip(names, x, strict=True)], 1)
-    own, slopes = np.array([mapped(kinds[name], own) for name, own in zip(names, points.T, strict=True)]).transpose(
-        1, 2, 0
-    )
+    seen = [mapped(kinds[name], column) for name, column in zip(names, points.T, strict=True)]
+    own, slopes = np.array(seen).transpose(1, 2, 0)
     chart = LogRatios(range(k), composition.total, range(k, len(names)), composition.margins)
     z, logdet = (each.numpy() for each in chart(torch.from_numpy(points)))
     ratios, logdet = np.nan_to_num(z[:, :k], posinf=50.0, neginf=-50.0), np.nan_to_num(logdet, neginf=-1e3)
