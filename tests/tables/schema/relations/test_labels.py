@@ -72,6 +72,15 @@ def test_labels_of_modelled_numbers_are_modelled_as_other_columns_may_differ_by_
     assert known.schema.broken(known.schema.encode(drawn, "drawn")).sum() == 0
 
 
+def test_draws_of_a_density_that_hardly_ever_keeps_labels_have_them():
+    x = np.random.default_rng(0).normal(size=(300, 4))
+    groups = {f"g{j}": [f"{k:02d}" for k in np.digitize(x[:, j], np.linspace(-2, 2, 19))] for j in range(4)}
+    model = pf.TableDensity(**QUICK).fit(pl.DataFrame({f"x{j}": x[:, j] for j in range(4)} | groups))
+    drawn = model.sample(500, random_state=0)
+    assert len(model.schema.dependencies) == 4
+    assert not model.schema.broken(model.schema.encode(drawn, "drawn")).any()
+
+
 def checks(n: int, seed: int = 0) -> pl.DataFrame:
     """What a vehicle fails first of four checks, two of which are measured."""
     rng = np.random.default_rng(seed)
