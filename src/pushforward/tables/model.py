@@ -64,7 +64,7 @@ class TableModel(FittedDensity):
     def read_options(self) -> ReadOptions:
         """How files are read whose rows leave it open: as the one that was fitted."""
         return ReadOptions(
-            text=[c.name for c in self.schema.known if c.reading.contents in ("names", "truth")],
+            text=[c.name for c in self.schema.known if c.reading.contents == "names"],
             decimal=self.facts.get("decimal", ""),
         )
 

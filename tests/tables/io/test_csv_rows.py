@@ -75,6 +75,7 @@ def test_what_stands_above_the_names_is_left_out_and_said(tmp_path: Path, above:
         ("sep=;\na;b\n1;x\n2;y\n", 1),
         ("a,b\n1,x\na,b\n2,y\n", 1),
         ("a,b\n1,x\n2,y\n\nSource: the office\n(2 rows)\n", 1),
+        ("a,b\n1,x\n2,y\nSource: the office\n   \n", 1),
         ("a,b\n1,x\n2,y\n\x1a", 1),
     ],
 )
@@ -87,6 +88,7 @@ def test_what_is_no_row_and_no_column_is_left_out_and_said(tmp_path: Path, text:
 def test_what_may_be_a_row_or_a_column_is_none_that_is_left_out(tmp_path: Path) -> None:
     assert values(read(tmp_path, 'a,b\n1,"two\nlines\nof text"\n'), "b") == ["two\nlines\nof text"]
     assert values(read(tmp_path, "a\na\nb\nSource\n")) == ["a", "b", "Source"]
+    assert values(read(tmp_path, "a,b\n1\n2\n")) == [1, 2]
     with pytest.raises(InputError, match="column 3 has no name"):
         read(tmp_path, "a,b,\n" + "1,x,\n" * 50 + "2,y,z\n")
 
@@ -97,6 +99,8 @@ def test_marks_of_missing_values_among_numbers_and_truth_values_are_such_and_nam
     assert table.frame.rows() == [(None, True, "-", "."), (2, None, "x", "."), (3, False, "None", ".")]
     assert len(table.notes) == 1
     assert values(read(tmp_path, text, options=ReadOptions(codes=["a"]))) == ["-", "2", "3"]
+    assert values(read(tmp_path, text, options=ReadOptions(text=["b"])), "b") == ["TRUE", "None", "false"]
+    assert values(read(tmp_path, "a;b\n1,5;x\n-;x\n-;y\n")) == [1.5, None, None]
 
 
 @pytest.mark.parametrize("names", ["#a\tb", "#a;b"])

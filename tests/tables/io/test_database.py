@@ -205,7 +205,9 @@ def test_columns_of_sqlite_whose_type_changes_late(tmp_path: Path) -> None:
         rows = [*[(1, 1, None)] * 3000, (1234.56789012, 0.5, None), (None, None, None), ("x", 7, 5)]
         connection.executemany("INSERT INTO t VALUES (?, ?, ?)", rows)
     connection.close()
-    frame = read_table(tmp_path / "s.db").frame
+    asked = located(tmp_path / "s.db", SourceOptions(query="SELECT * FROM t -- all of it"))
+    frame = read_table(asked).frame
+    assert frame.equals(read_table(tmp_path / "s.db").frame)
     assert frame["a"][2999:].to_list() == ["1", "1234.56789012", None, "x"]
     assert frame["b"][2999:].to_list() == [1.0, 0.5, None, 7.0]
     assert frame["c"][2999:].to_list() == [None, None, None, 5]

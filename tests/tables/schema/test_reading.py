@@ -449,3 +449,10 @@ def test_files_to_compare_by_are_read_as_the_one_that_was_fitted(tmp_path: Path)
     assert by_file["rows"] == by_frame["rows"]
     model.report(tmp_path / "report.html", tmp_path / "some.csv")
     assert "007" in (tmp_path / "report.html").read_text()
+
+
+def test_a_number_that_is_no_truth_value_is_none() -> None:
+    schema = learnt(asked=True, b=[True, False, False] * 50, x=RNG.normal(size=150))
+    for cells in (pl.Series([1, 0, 2, None]), pl.Series([1.0, 0.0, 0.5, None]), pl.Series(["TRUE", "0", "2", None])):
+        codes = schema.encode(pl.DataFrame({"b": cells, "x": [0.0] * 4}), "t.csv").x[:, schema.names.index("b")]
+        np.testing.assert_array_equal(codes, [1, 0, -1, np.nan])

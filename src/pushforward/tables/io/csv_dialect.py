@@ -120,7 +120,7 @@ def sniffed(path: Path) -> Dialect:
         notes.append(f"{path.name}: what stands above the column names was left out: {start[0].strip() or 'blank'}")
     below = _below(path, encoding, separator) if len(header) > 1 else []
     if below:
-        notes.append(f"{path.name}: what stands below the rows was left out: {below[0].strip()}")
+        notes.append(f"{path.name}: what stands below the rows was left out: {below[0].strip() or 'blank'}")
     old_mac = start[0].endswith("\r")
     return Dialect(encoding, lead, len(below), separator, header, headless, indexed, short, old_mac, tuple(notes))
 
@@ -202,10 +202,9 @@ def _below(path: Path, encoding: str, separator: str) -> list[str]:
         return []
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - END, 0))
-        last = file.read().decode(encoding, "replace").split("\n")[1:]
-    found = itertools.takewhile(lambda line: separator not in line and '"' not in line, reversed(last))
-    below = [line for line in found if line.strip()][::-1]
-    return below if len(below) < PEEKED else []
+        last = [line for line in file.read().decode(encoding, "replace").split("\n")[1:] if line.strip("\r")]
+    below = [*itertools.takewhile(lambda line: separator not in line and '"' not in line, reversed(last))][::-1]
+    return below if len(below) < min(PEEKED, len(last)) else []
 
 
 def _separator(start: list[str], ending: str) -> str:
@@ -316,7 +315,8 @@ def decimal_marks(rows: pl.LazyFrame, names: list[str], separator: str, assumed:
         assumed: The mark to go by if no cell decides; empty for the separator's.
         file: Its name, for notes.
     """
-    sure = {mark: _counts(rows, names, pattern) for mark, pattern in SURE.items()}
+    counts = {mark: rows.select(pl.col(name).str.contains(each).sum() for name in names) for mark, each in SURE.items()}
+    sure = {mark: found.collect(engine="streaming").row(0, named=True) for mark, found in counts.items()}
     told = [mark for mark, counts in sure.items() if any(counts.values())]
     rest = told[0] if len(told) == 1 else assumed or ("," if separator == ";" else ".")
     marks = {}
@@ -331,11 +331,6 @@ def decimal_marks(rows: pl.LazyFrame, names: list[str], separator: str, assumed:
         what = "the comma is taken for a decimal mark" if rest == "," else "the comma is taken to part thousands"
         notes.append(f"{file}: no cell tells how {shown[1]} in column {shown[0]!r} is meant; {what}")
     return DecimalMarks(told[0] if len(told) == 1 else "" if told else rest, marks, tuple(notes[-1:]))
-
-
-def _counts(rows: pl.LazyFrame, names: list[str], pattern: str) -> dict[str, int]:
-    counted = rows.select(pl.col(name).str.contains(pattern).sum() for name in names)
-    return counted.collect(engine="streaming").row(0, named=True)
 
 
 def example(rows: pl.LazyFrame, names: list[str], pattern: str) -> tuple[str, str] | None:

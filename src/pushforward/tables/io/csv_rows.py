@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,7 +73,7 @@ class Counts(NamedTuple):
     @property
     def numeric(self) -> bool:
         """Whether most values look like numbers."""
-        return 2 * self.like_number >= self.filled > 0
+        return 2 * self.like_number >= self.filled - self.blanks > 0
 
 
 class CsvRows:
@@ -112,7 +113,7 @@ class CsvRows:
         for name, cell in filter(None, (example(text, [name], ZEROS) for name in unsaid)):
             what = f"column {name!r} is read as numbers, without the zeros of {cell}; `categories=` keeps them"
             self.notes = (*self.notes, f"{file.name}: {what}")
-        as_text = {name for name in options.text if name in counts and counts[name].type != pl.Boolean}
+        as_text = {name for name in {*options.text} & {*counts} if counts[name].truth < counts[name].filled}
         holes = [name for name, count in counts.items() if count.blanks and count.type != pl.String]
         as_text |= {*padded, *holes} & {*(options.codes or ())}
         if hole := example(text, [name for name in holes if name not in as_text], BLANKS):
@@ -197,9 +198,9 @@ def _rewritten(file: Path, dialect: Dialect) -> io.BytesIO:
     text = io.StringIO(newline="")
     separator = "," if dialect.separator == " " else dialect.separator
     with open_text(file, dialect.encoding, dialect.lead, newline=None) as lines:
-        rows = [row for row in cells(lines, dialect.separator) if row]
-        rows = rows[not dialect.headless : len(rows) - dialect.below]
-        if not dialect.headless:
+        rows, ahead = itertools.tee(row for row in cells(lines, dialect.separator) if row)
+        rows = (row for row, _ in zip(rows, itertools.islice(ahead, dialect.below, None), strict=False))
+        if not dialect.headless and next(rows, None):
             csv.writer(text, delimiter=separator).writerow(dialect.header)
         csv.writer(text, delimiter=separator).writerows(rows)
     return io.BytesIO(text.getvalue().encode())

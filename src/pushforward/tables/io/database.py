@@ -62,7 +62,7 @@ def _with_all_digits(query: str, names: list[str], texts: list[str]) -> str:
     """A query of SQLite whose numbers beside text are written by SQLite; its driver writes seven digits of them."""
     cast = "CASE typeof({0}) WHEN 'real' THEN CAST({0} AS TEXT) ELSE {0} END AS {0}"
     columns = ", ".join((cast if name in texts else "{0}").format(_quoted_word(name)) for name in names)
-    return f"SELECT {columns} FROM ({query.rstrip().rstrip(';')})"
+    return f"SELECT {columns} FROM ({query.rstrip().rstrip(';')}\n)"
 
 
 def check_new_table(source: Source) -> None:

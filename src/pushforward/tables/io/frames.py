@@ -50,7 +50,9 @@ def from_frame(table: Any, name: str = "the table") -> tuple[pl.DataFrame, str]:
             raise InputError(f"{name}: its columns have different numbers of rows: {lengths}")
         frame = pl.DataFrame(made)
     frame = with_missing(frame)
-    _refuse_nested(frame, name)
+    for called, dtype in frame.schema.items():
+        if not (dtype.is_numeric() or dtype.is_temporal() or dtype in (*NAMES, pl.Boolean, pl.Null)):
+            raise no_values(called, DESCRIBED.get(type(dtype), f"{dtype} values"), name)
     if frame.width == 0:
         raise InputError(f"{name}: has no columns")
     return frame, kind
@@ -124,13 +126,6 @@ def with_missing(frame: pl.DataFrame) -> pl.DataFrame:
         elif column.dtype in NAMES and (column.cast(pl.String) == "").any():
             gone.append(pl.when(pl.col(column.name).cast(pl.String) != "").then(pl.col(column.name)))
     return frame.with_columns(gone) if gone else frame
-
-
-def _refuse_nested(frame: pl.DataFrame, source: str) -> None:
-    """Refuses columns of lists, records, bytes and the like."""
-    for name, dtype in frame.schema.items():
-        if not (dtype.is_numeric() or dtype.is_temporal() or dtype in (*NAMES, pl.Boolean, pl.Null)):
-            raise no_values(name, DESCRIBED.get(type(dtype), f"{dtype} values"), source)
 
 
 def refuse_empty(frame: pl.DataFrame, source: str) -> None:

@@ -61,7 +61,7 @@ def refuse_gaps(frame: pl.DataFrame, names: Sequence[str], source: str, first: i
     """Refuses missing and infinite values; ``first`` is the number of the first row in its file, from 0."""
     for name in names:
         bad = np.flatnonzero(missing(frame[name]))
-        if len(bad) == frame.height and not first:
+        if 0 < len(bad) == frame.height and not first:
             raise InputError(f"{source}: column {name!r} has no value in any row; leave it out with `columns=`")
         if len(bad):
             value = frame[name][int(bad[0])]

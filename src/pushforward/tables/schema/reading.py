@@ -85,7 +85,8 @@ class Reading(Saved):
         if self.dtype == "Part":
             return parsed(column)
         if self.dtype == "Boolean":
-            return _truths(column)
+            text = as_text(column).str.to_lowercase()  # anything but these stays, and is unknown
+            return text.replace({"1": "true", "1.0": "true", "0": "false", "0.0": "false"})
         if self.moment:
             return read_moments(column, self.dtype, self.form, self.zone)
         if self.dtype == "Marked":
@@ -119,13 +120,6 @@ class Reading(Saved):
         if self.marks is not None:
             return self.marks.text(values.alias(name))
         return as_stored(values.alias(name), self.stored) if self.stored else values.alias(name)
-
-
-def _truths(column: pl.Series) -> pl.Series:
-    """Truth values, also where they are written as 0 and 1, or in capitals; other text stays."""
-    if column.dtype.is_numeric():
-        return column == 1
-    return column.cast(pl.String).str.to_lowercase().replace({"1": "true", "0": "false"})
 
 
 def stored_type(dtype: pl.DataType) -> tuple[str, ...]:

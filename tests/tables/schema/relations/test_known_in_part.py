@@ -125,6 +125,8 @@ def test_a_measurement_without_a_finite_error_says_nothing_and_flags_may_be_trut
         np.testing.assert_allclose(model.score_samples(odd), known)
     same = model.score_samples(table.with_columns(pl.col("status").cast(pl.Boolean)))
     np.testing.assert_allclose(same, model.score_samples(table))
+    with pytest.raises(InputError, match="'status' holds no numbers"):
+        model.score_samples(table.with_columns(status=pl.lit("dead")))
 
 
 def test_what_is_known_of_a_number_is_heeded_where_nothing_else_is_given(model):

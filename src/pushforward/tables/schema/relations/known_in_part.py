@@ -103,8 +103,8 @@ class Censored(KnownInPart):
         return (self.flag,)
 
     def read(self, frame: pl.DataFrame, source: str) -> pl.Series:
-        if is_text(frame[self.name]):
-            raise InputError(f"{source}: {self.name!r} holds no numbers", "censored", self.name)
+        for name in filter(lambda name: is_text(frame[name]), (self.name, self.flag)):
+            raise InputError(f"{source}: {name!r} holds no numbers", "censored", name)
         time, came = as_numbers(frame[self.name]), as_numbers(frame[self.flag]) == self.event
         return cells(time, np.where(came | np.isnan(time), time, np.inf), above=~came)
 
