@@ -131,6 +131,7 @@ def test_a_measurement_without_a_finite_error_says_nothing_and_flags_may_be_trut
 
 def test_what_is_known_of_a_number_is_heeded_where_nothing_else_is_given(model):
     assert len(model.predict(rows(2, 9), "flux")) == 2  # whose own values are not read, nor what is known of them
+    np.testing.assert_allclose(*(model.score_samples(rows(2, 9).drop("flux", *more)) for more in ([], ["flux_err"])))
     measured = {"flux": [1.5, -1.5], "flux_err": [1.0, 1.0]}  # of a standard normal flux, that leaves N(±0.75, 1/2)
     for given in ({"flux": 1.5, "flux_err": 1.0}, pl.DataFrame(measured)):
         flux = model.sample(1000, given=given, random_state=0)["flux"].to_numpy()

@@ -43,7 +43,7 @@ class KnownInPart(Relation):
 
     def joined(self, frame: pl.DataFrame, source: str) -> pl.DataFrame:
         """The table with the column as structs, without those that say what is known; unchanged if it lacks these."""
-        if not all(name in frame.columns for name in self.aside):
+        if not {each.name for each in self.write(pl.Series(self.name, [0.0]))} <= {*frame.columns}:
             return frame
         return frame.with_columns(self.read(frame, source).alias(self.name)).drop(self.aside)
 
