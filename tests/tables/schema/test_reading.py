@@ -23,6 +23,7 @@ from pushforward.tables.options import TableOptions
 from pushforward.tables.prepare import prepare_large
 from pushforward.tables.schema.cells import Cells
 from pushforward.tables.schema.moments import find_form
+from pushforward.tables.schema.numbers import row_weights
 from pushforward.tables.schema.schema import Schema
 
 RNG = np.random.default_rng(0)
@@ -456,3 +457,7 @@ def test_a_number_that_is_no_truth_value_is_none() -> None:
     for cells in (pl.Series([1, 0, 2, None]), pl.Series([1.0, 0.0, 0.5, None]), pl.Series(["TRUE", "0", "2", None])):
         codes = schema.encode(pl.DataFrame({"b": cells, "x": [0.0] * 4}), "t.csv").x[:, schema.names.index("b")]
         np.testing.assert_array_equal(codes, [1, 0, -1, np.nan])
+
+
+def test_weights_of_no_rows_are_none() -> None:
+    assert len(row_weights(pl.DataFrame({"w": pl.Series([], dtype=pl.Float64)}), "w", "t.csv")) == 0
