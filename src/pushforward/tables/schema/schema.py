@@ -404,11 +404,11 @@ class Schema(Saved):
 
     def in_order(self, *stated: bool) -> InOrder | None:
         """Whether encoded rows keep orders and labels that are stated (True), found (False) or either, if any are."""
-        orders = [each for each in (*self.orders, *self._told) if each.stated in stated]
+        orders = [each for each in (*self.orders, *self.told_labels) if each.stated in stated]
         return in_order(orders, self.columns, self.missingness.flags, self.relations) if orders else None
 
     @cached_property
-    def _told(self) -> list[Threshold]:
+    def told_labels(self) -> list[Threshold]:
         """The modelled labels that modelled columns tell."""
         return [each for each in _of(Threshold)(self) if each.column.name in self.names]
 
@@ -416,8 +416,8 @@ class Schema(Saved):
 
     def labelled(self, x: Tensor) -> Tensor:
         """Drawn rows ``(n, features)`` with labels as told: a density that hardly ever keeps them is not truncated."""
-        values = self._snapped(self.missingness.emptied(x.detach().double().cpu())) if self._told else {}
-        for each in self._told:
+        values = self._snapped(self.missingness.emptied(x.detach().double().cpu()))
+        for each in self.told_labels:
             name, known = each.column.name, self.dependencies.known
             told = torch.from_numpy(each.computed(values, known)).to(x)
             wrong = torch.from_numpy(each.broken(values[name], values, known)).to(x.device) & ~told.isnan()
