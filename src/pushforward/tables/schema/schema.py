@@ -416,9 +416,9 @@ class Schema(Saved):
 
     def labelled(self, x: Tensor) -> Tensor:
         """Drawn rows ``(n, features)`` with labels as told: a density that hardly ever keeps them is not truncated."""
-        values = self._snapped(self.missingness.emptied(x.detach().double().cpu()))
+        values, known = self._snapped(self.missingness.emptied(x.detach().double().cpu())), self.dependencies.known
         for each in self.told_labels:
-            name, known = each.column.name, self.dependencies.known
+            name = each.column.name
             told = torch.from_numpy(each.computed(values, known)).to(x)
             wrong = torch.from_numpy(each.broken(values[name], values, known)).to(x.device) & ~told.isnan()
             x[wrong, self.features.index(name)] = told[wrong]

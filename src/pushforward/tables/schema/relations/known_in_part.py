@@ -33,6 +33,11 @@ class KnownInPart(Relation):
     def aside(self) -> tuple[str, ...]:
         """The columns that say it."""
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The table's columns that :meth:`read` needs."""
+        return self.name, *self.aside
+
     @abstractmethod
     def read(self, frame: pl.DataFrame, source: str) -> pl.Series:
         """What each row knows of the number."""
@@ -43,7 +48,7 @@ class KnownInPart(Relation):
 
     def joined(self, frame: pl.DataFrame, source: str) -> pl.DataFrame:
         """The table with the column as structs, without those that say what is known; unchanged if it lacks these."""
-        if not {each.name for each in self.write(pl.Series(self.name, [0.0]))} <= {*frame.columns}:
+        if not {*self.columns} <= {*frame.columns}:
             return frame
         return frame.with_columns(self.read(frame, source).alias(self.name)).drop(self.aside)
 
@@ -62,6 +67,10 @@ class Limits(KnownInPart):
     @property
     def aside(self) -> tuple[str, ...]:
         return self.low, self.high
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.aside  # the number itself has none
 
     def read(self, frame: pl.DataFrame, source: str) -> pl.Series:
         low, high = (frame[name].cast(pl.Float64, strict=False) for name in self.aside)
@@ -103,8 +112,9 @@ class Censored(KnownInPart):
         return (self.flag,)
 
     def read(self, frame: pl.DataFrame, source: str) -> pl.Series:
-        for name in filter(lambda name: is_text(frame[name]), (self.name, self.flag)):
-            raise InputError(f"{source}: {name!r} holds no numbers", "censored", name)
+        text = [name for name in self.columns if is_text(frame[name])]
+        if text:
+            raise InputError(f"{source}: {text[0]!r} holds no numbers", "censored", text[0])
         time, came = as_numbers(frame[self.name]), as_numbers(frame[self.flag]) == self.event
         return cells(time, np.where(came | np.isnan(time), time, np.inf), above=~came)
 
@@ -130,7 +140,7 @@ class Measured(KnownInPart):
         return (self.error,)
 
     def read(self, frame: pl.DataFrame, source: str) -> pl.Series:
-        value, error = (as_numbers(frame[name].cast(pl.Float64, strict=False)) for name in (self.name, self.error))
+        value, error = (as_numbers(frame[name].cast(pl.Float64, strict=False)) for name in self.columns)
         wrong = np.flatnonzero(error < 0)
         if len(wrong):
             raise InputError(f"{source}, row {wrong[0] + 1}: {self.error!r} is negative", "noise", self.name)
