@@ -27,7 +27,6 @@ from .relations.labels import Threshold, labels
 from .relations.look_up import Codes, codes_of, implied_categories, implies, looked_up, looked_up_together
 from .relations.order import Exclusive, Order, find_exclusive, find_orders
 from .relations.stated_formula import holding, stated_formulas
-from .relations.sums import sums
 from .schema import Schema
 
 JUMPS, SHUFFLED = 8, 0.75  # changes in what labels imply, in their order: at least, and as a part of those by chance
@@ -115,10 +114,8 @@ def _found(columns: Sequence[Column], values: Rows, free: Collection[str], stric
     last += [] if strict else labels(modelled(columns, last), values, free)
     columns = modelled(columns, last)
     implied = implied_categories(columns, values, free)
-    summed = sums(modelled(columns, implied), values, {*free, *inputs_of(implied)})
-    implied = looked_up(modelled(columns, [*implied, *summed]), values, implied, {*free, *inputs_of(summed)})
-    first = [*summed, *implied]
-    first = [*determined(modelled(columns, first), values, {*free, *inputs_of(first)}), *first]
+    formulas = determined(modelled(columns, implied), values, {*free, *inputs_of(implied)})
+    first = [*looked_up(modelled(columns, [*implied, *formulas]), values, implied, free), *formulas]
     return [*looked_up_together(modelled(columns, first), values, free), *first, *last]
 
 

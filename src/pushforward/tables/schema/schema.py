@@ -23,12 +23,12 @@ from .kinds.few_values import is_unseen
 from .missingness import Missingness
 from .numbers import n_rows, refuse_text, require_columns, usable_rows
 from .relations.base import Dependencies, Dependency, Relation
+from .relations.composition import Composition, compositions
 from .relations.dates import Weeks
 from .relations.formula import Formula, Near, near
 from .relations.known_in_part import KnownInPart
 from .relations.labels import Threshold
 from .relations.order import Exclusive, Order, in_order
-from .relations.sums import Composition, compositions
 from .saved import Saved
 from .upgrade import upgraded
 

@@ -151,10 +151,12 @@ def test_flags_of_few_rows_follow_where_each_name_has_several() -> None:
     assert not follows(learnt(again))
 
 
-def test_squares_of_whole_numbers_follow_from_them() -> None:
+def test_squares_of_whole_numbers_follow_from_them_whether_or_not_rows_had_them() -> None:
     age = RNG.integers(20, 60, ROWS)
     frame = pl.DataFrame({"age": age, "square": age**2, "a": RNG.normal(size=ROWS)})
-    assert follows(learnt(frame)) == {"square": ("age",)}
+    schema, asked = learnt(frame), pl.DataFrame({"age": [70, 70], "square": [4900, 3481], "a": [0.0, 0.0]})
+    assert follows(schema) == {"square": ("age",)}
+    assert schema.broken(schema.encode(asked, "t"))[0].tolist() == [False, True]
 
 
 def test_means_of_groups_follow_from_the_numbers_of_these() -> None:

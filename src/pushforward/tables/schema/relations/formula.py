@@ -17,6 +17,7 @@ from ....numerics.robust import best_subsets
 from ....transforms.remainder import Remainder
 from ..columns import Column
 from ..kinds.base import Hints, Kind, Numbers
+from ..kinds.few_values import FEW
 from ..kinds.numeric import Number, Numeric
 from ..kinds.quantity import numbers_kind
 from ..saved import Saved
@@ -26,7 +27,8 @@ Factor = tuple[str, float]  # a column and its power
 Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product
 Wave = tuple[float, str, float, float]  # a height, a column of dates, a period and when in it the wave is highest
 
-SEARCHED = 1000  # rows in which a formula is searched
+SEARCHED, FIRST = 1000, 2000  # rows in which a formula is searched, and that suffice to refute most sums
+MOST_INPUTS = 30  # columns that a sum may be made of
 MOST_TERMS, MOST_FACTORS = 4, 3  # of a sum with slips, of a product
 LOGARITHM = 0.0  # the power that stands for the logarithm, as in the family of Box and Cox
 POWERS = np.unique([sign * k / d for sign in (1, -1) for d in (2, 3) for k in range(1, 3 * d + 1)])  # of products
@@ -128,10 +130,10 @@ class Determined(Dependency):
             return np.exp(rest) if power == LOGARITHM else np.sign(rest) * np.abs(rest) ** (1 / power)
 
     def holds(self, values: Rows, columns: Columns) -> bool:
-        """Whether the column is m in every row, and missing where m is."""
-        found = values[self.column.name]
-        whole = np.isnan(self.computed(values, columns)) == np.isnan(found)
-        return bool(whole.all() and not self.broken(found, values, columns).any())
+        """Whether the column is m in every row that misses none of them."""
+        found, inputs = values[self.column.name], [*_amounts(self.inputs, values, columns).values()]
+        undefined = np.isnan(self.total(values, columns)) & ~np.isnan([found, *inputs]).any(0)
+        return not (undefined | self.broken(found, values, columns)).any()
 
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
         amounts = _amounts(self.inputs, values, columns)
@@ -194,15 +196,15 @@ class Near(Relation):
 
 
 def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
-    """Columns, but for the free ones, that are formulas of others in every row."""
+    """Columns, but for the free ones, that are formulas of others in every row that misses none of them."""
     left, relations = list(columns), list[Dependency]()
     needed, scales, known = set(free), on_scales(columns, values), {column.name: column for column in columns}
     for earlier, column in itertools.product((True, False), columns):  # what comes later follows from what comes before
-        if column.name in needed or column.classes or column not in left:
+        if column.name in needed or column.name not in scales or column not in left:
             continue
-        others = left[: left.index(column)] if earlier else [other for other in left if other is not column]
-        y = column.kind.amounts(values[column.name])
-        exact = (Determined(column, f.inputs, f) for f in _formulas(column, y, others, scales))
+        able = left[: left.index(column)] if earlier else left
+        others = [other for other in able if other is not column and other.name in scales]
+        exact = _exact(column, others, scales) if others else ()
         relation = next((each for each in exact if each.holds(values, known)), None)
         if relation is not None:
             relations.append(relation)
@@ -262,6 +264,47 @@ def sources(inputs: Collection[str], found: Mapping[str, Near | Dependency]) -> 
 def scale_of(column: Column) -> Numeric | None:
     """The kind of a column of numbers on a scale that has no period; None for others."""
     return column.kind if isinstance(column.kind, Numeric) and column.kind.circle is None else None
+
+
+def _exact(column: Column, others: Sequence[Column], scales: Mapping[str, Numbers]) -> Iterator[Determined]:
+    """What a column may be in every row: a sum of any number of others; or, unless it has few values, any formula."""
+    y, whole = scales[column.name], [other for other in others if not other.holes.share]
+    for some in [others, whole] if len(whole) < len(others) else [others]:
+        yield from _totals(column, y, {other.name: scales[other.name] for other in some})
+    if not 0 < column.classes <= FEW:  # those with more are on no common scale, as squares are
+        yield from (Determined(column, f.inputs, f) for f in _formulas(column, y, others, scales))
+
+
+def _totals(column: Column, y: Numbers, others: Mapping[str, Numbers]) -> Iterator[Determined]:
+    """The only sum of multiples of any number of columns that y may be where none is missing, in ever more digits."""
+    table = np.array([y, *others.values()])
+    x, *amounts = table[:, ~np.isnan(table).any(0)]
+    if not amounts or (len(x) < len(y) and len(x) <= max(2 * len(amounts), FEWEST)) or not x.std() > 0:
+        return
+    slack = column.kind.step / x.std()  # rounding after the addition, which the other columns seem to explain in part
+    slack = 1e-6 + (slack if slack < 0.05 else 0.0)
+    for rows in (slice(0, FIRST), slice(None)):  # for most columns, a few rows rule out a sum
+        design = np.stack([amount[rows] for amount in amounts], 1)
+        z = (design - design.mean(0)) / np.maximum(design.std(0), 1e-300)
+        target = (x[rows] - x[rows].mean()) / x.std()
+        weights = np.linalg.lstsq(z, target, rcond=1e-10)[0]
+        if np.abs(z @ weights - target).max() > slack:
+            return
+    order = [j for j, weight in enumerate(weights) if abs(weight) > 1e-3]
+    if not 0 < len(order) <= min(MOST_INPUTS, len(x) // 10):
+        return
+    chosen = np.linalg.lstsq(z[:, order], target, rcond=None)[0] * x.std() / design[:, order].std(0)
+    names = tuple([*others][j] for j in order)
+    for digits in (3, 6, 9, 17):
+        short = [float(f"{w:.{digits}g}") for w in chosen]
+        rest, terms = (
+            x - design[:, order] @ short,
+            tuple((w, ((name, 1.0),)) for w, name in zip(short, names, strict=True)),
+        )
+        relation = Determined(column, names, close=Dependency.close)
+        room = HALF * column.kind.step or relation.slack
+        offset = shortest(float(rest.max()) - room, float(rest.min()) + room)
+        yield replace(relation, formula=Formula(terms, offset))
 
 
 def _formulas(column: Column, y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]) -> Iterator[Formula]:
