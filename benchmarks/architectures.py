@@ -47,7 +47,7 @@ from torch.nn.utils.parametrizations import weight_norm
 import pushforward as pf
 from pushforward.nets import CausalTransformer
 from pushforward.nets.mlp import ACTIVATIONS, Perceptron
-from pushforward.recipes.layers import MIXINGS
+from pushforward.recipes.networks import MIXINGS
 from pushforward.transforms import ActNorm, Autoregressive, Compose, Coupling, Transform
 
 MOST = 200_000  # training rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Unpack
 
 from ..distributions.flow import Flow
@@ -23,13 +22,12 @@ from ..transforms.patches import Patches
 from ..transforms.reversible import Reversible
 from ..transforms.scalar import Affine, Scalar, Spline
 from ..transforms.splits import Channel, Checkerboard
-from .layers import affine, in_reverse
-from .networks import ContextOptions, Networks, shares_options
+from .networks import ContextOptions, Networks, affine, in_reverse, recipe
 
 LIMIT = 1.0  # of an image coupling's log-scale: with dozens in sequence, an unusual image must not blow up
 
 
-@shares_options
+@recipe()
 def glow(
     shape: Sequence[int],
     *,
@@ -60,7 +58,7 @@ def glow(
     """
     positive_integers(levels=levels, steps=steps, hidden=hidden)
     check_squeezes(shape, levels)
-    net = replace(Networks.small((hidden, hidden), **options), activation=activation)
+    net = Networks(hidden=(hidden, hidden), activation=activation, **options)
     stages: list[Transform] = []
     for level in range(levels):
         channels = 2 ** (level + 2) * shape[0]
@@ -69,7 +67,7 @@ def glow(
     return _multiscale(stages, shape, net, squeezes=levels)
 
 
-@shares_options
+@recipe()
 def tarflow(
     shape: Sequence[int],
     *,
@@ -120,7 +118,7 @@ def tarflow(
     positive_integers(blocks=blocks)
     if not noise >= 0:
         raise ValueError(f"noise must be at least 0, got noise={noise}")
-    net = Networks.small(**options)
+    net = Networks(**options)
     patches = Patches(shape, patch)
     size = patch**2 * shape[0]
     sizes = {"context": net.context, "layers": layers, "width": width, "heads": heads}
@@ -170,19 +168,19 @@ def pixels(
     return flow.behind(first, *([] if alpha is None else [UnitLogit(alpha)]))
 
 
-def image_realnvp(shape: Sequence[int], layers: int, net: Networks) -> Flow:
+def image_realnvp(shape: Sequence[int], net: Networks) -> Flow:
     """RealNVP with the paper's partitioning: checkerboards, squeeze, channels, half factored out."""
-    positive_integers(layers=layers)
+    positive_integers(layers=net.layers)
     check_squeezes(shape, 0)
     C, H, W = shape
     stages: list[Transform] = []
     squeezes = 0
     while min(H, W) >= 8 and H % 2 == W % 2 == 0 and squeezes < 2:
-        parts = _checkerboards(C, H, W, (layers + 1) // 2, net)
-        parts += [Squeeze(), *_channels(4 * C, layers // 2, net)]
+        parts = _checkerboards(C, H, W, (net.layers + 1) // 2, net)
+        parts += [Squeeze(), *_channels(4 * C, net.layers // 2, net)]
         stages.append(Compose(parts))
         C, H, W, squeezes = 2 * C, H // 2, W // 2, squeezes + 1
-    stages.append(Compose(_checkerboards(C, H, W, (layers + 1) // 2, net)))
+    stages.append(Compose(_checkerboards(C, H, W, (net.layers + 1) // 2, net)))
     return _multiscale(stages, shape, net, squeezes)
 
 

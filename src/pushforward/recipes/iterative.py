@@ -19,20 +19,11 @@ from ..transforms.permutation import Permutation
 from ..transforms.planar import Planar, Sylvester
 from ..transforms.residual import Residual
 from ..transforms.scalar_monotone import Bernstein, DeepSigmoid, Gaussianization, MonotonicNetwork, SumOfSquares
-from .layers import TAILS, autoregressive, stacked
-from .networks import ContextOptions, NetworkOptions, Networks, shares_options
+from .networks import TAILS, LayerOptions, NetworkOptions, Networks, recipe
 
 
-@shares_options
-def naf(
-    features: int,
-    *,
-    layers: int = 3,
-    units: int = 16,
-    depth: int = 1,
-    mixing: str = "lu",
-    **options: Unpack[NetworkOptions],
-) -> Flow:
+@recipe(layers=3, mixing="lu")
+def naf(features: int, *, units: int = 16, depth: int = 1, **options: Unpack[NetworkOptions]) -> Flow:
     """Neural autoregressive flow: the transforms of :func:`~pushforward.maf` with deep sigmoidal maps.
 
     Sampling inverts them with the root finder, on the whole line. Logarithmic tails follow each layer.
@@ -45,18 +36,16 @@ def naf(
         Huang, Krueger, Lacoste, Courville (2018), Neural Autoregressive Flows, arXiv:1804.00779.
     """
     net = Networks(**options)
-    return net.flow(features, *autoregressive(features, layers, DeepSigmoid(units, depth), net, mixing, TAILS))
+    return net.flow(features, *net.autoregressive(features, DeepSigmoid(units, depth), TAILS))
 
 
-@shares_options
+@recipe(layers=3, mixing="lu")
 def unaf(
     features: int,
     *,
-    layers: int = 3,
     signal: int = 16,
     network: Sequence[int] = (64, 64),
     nodes: int = 16,
-    mixing: str = "lu",
     **options: Unpack[NetworkOptions],
 ) -> Flow:
     """Unconstrained neural autoregressive flow: integrals of a positive network, in the transforms of
@@ -73,19 +62,11 @@ def unaf(
         Wehenkel, Louppe (2019), Unconstrained Monotonic Neural Networks, arXiv:1908.05164.
     """
     net, scalars = Networks(**options), partial(MonotonicNetwork, signal, network, nodes)
-    return net.flow(features, *autoregressive(features, layers, scalars, net, mixing, TAILS))
+    return net.flow(features, *net.autoregressive(features, scalars, TAILS))
 
 
-@shares_options
-def bpf(
-    features: int,
-    *,
-    layers: int = 3,
-    degree: int = 16,
-    bound: float = 5.0,
-    mixing: str = "lu",
-    **options: Unpack[NetworkOptions],
-) -> Flow:
+@recipe(layers=3, mixing="lu")
+def bpf(features: int, *, degree: int = 16, bound: float = 5.0, **options: Unpack[NetworkOptions]) -> Flow:
     """Bernstein polynomial flow: the transforms of :func:`~pushforward.maf` with increasing polynomials.
 
     They are linear far out, sampling inverts them with the root finder, and logarithmic tails follow every layer.
@@ -97,19 +78,12 @@ def bpf(
         Arpogaus et al. (2022), arXiv:2204.13939.
     """
     net = Networks(**options)
-    return net.flow(features, *autoregressive(features, layers, Bernstein(degree, bound), net, mixing, TAILS))
+    return net.flow(features, *net.autoregressive(features, Bernstein(degree, bound), TAILS))
 
 
-@shares_options
+@recipe(layers=3, mixing="lu")
 def sospf(
-    features: int,
-    *,
-    layers: int = 3,
-    degree: int = 4,
-    polynomials: int = 3,
-    bound: float = 5.0,
-    mixing: str = "lu",
-    **options: Unpack[NetworkOptions],
+    features: int, *, degree: int = 4, polynomials: int = 3, bound: float = 5.0, **options: Unpack[NetworkOptions]
 ) -> Flow:
     """Sum-of-squares polynomial flow: the transforms of :func:`~pushforward.maf` with sums of squares as slopes.
 
@@ -123,19 +97,11 @@ def sospf(
         Jaini, Selby, Yu (2019), Sum-of-Squares Polynomial Flow, arXiv:1905.02325.
     """
     net, scalar = Networks(**options), SumOfSquares(degree, polynomials, bound)
-    return net.flow(features, *autoregressive(features, layers, scalar, net, mixing, TAILS))
+    return net.flow(features, *net.autoregressive(features, scalar, TAILS))
 
 
-@shares_options
-def residual(
-    features: int,
-    *,
-    layers: int = 8,
-    hidden: Sequence[int] = (128, 128),
-    lipschitz: float = 0.97,
-    logdet: str = "auto",
-    **options: Unpack[ContextOptions],
-) -> Flow:
+@recipe(layers=8)
+def residual(features: int, *, lipschitz: float = 0.97, logdet: str = "auto", **options: Unpack[LayerOptions]) -> Flow:
     """Residual flow: layers x + g(x) with contractions g, so every feature may depend on all others.
 
     Args:
@@ -150,19 +116,17 @@ def residual(
     Reference:
         Chen, Behrmann, Duvenaud, Jacobsen (2019), arXiv:1906.02735.
     """
-    net = Networks.small(hidden, **options)
+    net = Networks(**options)
 
     def layer(number: int) -> Sequence[Transform]:
         contraction = LipschitzMLP(features, **net.sizes, lipschitz=lipschitz)
         return [ActNorm(features), Residual(contraction, logdet=logdet)]
 
-    return net.flow(features, *stacked(features, layers, layer))
+    return net.flow(features, *net.stacked(features, layer))
 
 
-@shares_options
-def planar(
-    features: int, *, layers: int = 16, hidden: Sequence[int] = (64,), **options: Unpack[ContextOptions]
-) -> Flow:
+@recipe(layers=16, hidden=(64,))
+def planar(features: int, **options: Unpack[LayerOptions]) -> Flow:
     """Planar flow: each layer moves every point along one direction. Small, fast, and for few features.
 
     Args:
@@ -171,19 +135,12 @@ def planar(
     Reference:
         Rezende, Mohamed (2015), arXiv:1505.05770.
     """
-    net = Networks.small(hidden, **options)
-    return net.flow(features, *stacked(features, layers, lambda _: [Planar(features, **net.sizes)]))
+    net = Networks(**options)
+    return net.flow(features, *net.stacked(features, lambda _: [Planar(features, **net.sizes)]))
 
 
-@shares_options
-def sylvester(
-    features: int,
-    *,
-    layers: int = 8,
-    rank: int | None = None,
-    hidden: Sequence[int] = (64,),
-    **options: Unpack[ContextOptions],
-) -> Flow:
+@recipe(layers=8, hidden=(64,))
+def sylvester(features: int, *, rank: int | None = None, **options: Unpack[LayerOptions]) -> Flow:
     """Sylvester flow: each layer moves every point along several orthogonal directions.
 
     Args:
@@ -193,14 +150,12 @@ def sylvester(
     Reference:
         van den Berg, Hasenclever, Tomczak, Welling (2018), arXiv:1803.05649.
     """
-    net = Networks.small(hidden, **options)
-    return net.flow(features, *stacked(features, layers, lambda _: [Sylvester(features, rank, **net.sizes)]))
+    net = Networks(**options)
+    return net.flow(features, *net.stacked(features, lambda _: [Sylvester(features, rank, **net.sizes)]))
 
 
-@shares_options
-def bnaf(
-    features: int, *, layers: int = 2, hidden: Sequence[int] = (128, 128), **options: Unpack[ContextOptions]
-) -> Flow:
+@recipe(layers=2)
+def bnaf(features: int, **options: Unpack[LayerOptions]) -> Flow:
     """Block neural autoregressive flow: each layer is one network, increasing in the feature that it moves.
 
     Args:
@@ -210,18 +165,19 @@ def bnaf(
     Reference:
         De Cao, Titov, Aziz (2019), arXiv:1904.04676.
     """
-    positive_integers(features=features, layers=layers, **{f"hidden[{k}]": width for k, width in enumerate(hidden)})
-    net, units = Networks.small(hidden, **options), [max(-(-width // features), 4) for width in hidden]
+    net = Networks(**options)
+    positive_integers(features=features, **{f"hidden[{k}]": width for k, width in enumerate(net.hidden)})
+    units = [max(-(-width // features), 4) for width in net.hidden]
 
     def layer(number: int) -> Sequence[Transform]:
         turn = [Permutation(range(features)[::-1])] if number else []
         return [*turn, BlockAutoregressive(features, context=net.context, units=units)]
 
-    return net.flow(features, *stacked(features, layers, layer))
+    return net.flow(features, *net.stacked(features, layer))
 
 
-@shares_options
-def gf(features: int, *, layers: int = 6, components: int = 8, **options: Unpack[NetworkOptions]) -> Flow:
+@recipe(layers=6, mixing="rotation")
+def gf(features: int, *, components: int = 8, **options: Unpack[NetworkOptions]) -> Flow:
     """Gaussianization flow: mixtures through the normal quantile, feature by feature, with trained rotations between.
 
     Only the context has a network; one pass in both directions, with the root finder in the inverse.
@@ -234,4 +190,4 @@ def gf(features: int, *, layers: int = 6, components: int = 8, **options: Unpack
         Meng, Song, Song, Ermon (2020), Gaussianization Flows, arXiv:2003.01941.
     """
     net, scalar = Networks(**options), Gaussianization(components)
-    return net.flow(features, *stacked(features, layers, lambda _: [net.univariate(features, scalar)], "rotation"))
+    return net.flow(features, *net.stacked(features, lambda _: [net.univariate(features, scalar)]))

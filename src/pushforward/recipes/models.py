@@ -13,12 +13,12 @@ from ..distributions.pixelcnn import PixelCNN
 from ..errors import one_of, positive_integers
 from ..nets.subset import SubsetNet
 from ..transforms.base import Transform
-from .networks import ContextOptions, Networks, shares_options
+from .networks import ContextOptions, Networks, recipe
 
 FAR = 3.0  # times five standard deviations, beyond which numbers of an any-order model are linear
 
 
-@shares_options
+@recipe()
 def made(
     features: int,
     *,
@@ -48,11 +48,11 @@ def made(
     positive_integers(features=features)
     sizes = {"mixture": components, "categorical": classes}
     part = kinds[conditional](*([sizes[conditional]] if conditional in sizes else []))
-    net = Networks.small(hidden, **options)
+    net = Networks(hidden=hidden, **options)
     return net.model(AutoregressiveModel, net.made(features, part), part)
 
 
-@shares_options
+@recipe()
 def pixelcnn(
     shape: Sequence[int],
     *,
@@ -76,7 +76,7 @@ def pixelcnn(
     Reference:
         van den Oord et al. (2016), arXiv:1606.05328. Lecture: "Autoregressive CNN".
     """
-    net = Networks.small(**options)
+    net = Networks(**options)
     return net.model(PixelCNN, shape, levels=levels, hidden=hidden, layers=layers, conditional=conditional)
 
 
@@ -106,7 +106,7 @@ def gmm(features: int, *, context: int = 0, components: int = 8, covariance: str
     return GaussianMixture(features, components, covariance=covariance, context=context)
 
 
-@shares_options
+@recipe()
 def anyorder(
     features: int,
     *,
@@ -147,6 +147,9 @@ def anyorder(
     sizes = [size or 0 for size in classes] if classes is not None else [0] * features
     if len(sizes) != features or any(size < 0 or size == 1 for size in sizes):
         raise ValueError(f"classes must hold at least 2, or None, for each of {features} features, got {classes}")
-    net = Networks.small(hidden, **options)
+    net = Networks(hidden=hidden, **options)
     subset = SubsetNet(*AnyOrder.sizes(sizes, bins), **net.sizes, layers=layers)
     return net.model(AnyOrder, subset, sizes, bins=bins, first=first, normal=normal, far=FAR)
+
+
+__test__ = {"anyorder": anyorder}  # a decorated function, which doctest would take for one of another file

@@ -1,29 +1,46 @@
-"""What all networks of a recipe have in common, and where its weights are."""
+"""What recipes share: their options, and the networks, layers and models that are built by them."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, TypeVar, Unpack, get_args, get_type_hints
+from typing import Any, TypedDict, TypeVar, get_args, get_type_hints
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..distributions.base import Density
 from ..distributions.conditional import Conditional
 from ..distributions.flow import Flow
+from ..errors import one_of, positive_integers
 from ..nets.encoders import context_features
+from ..nets.graph import GraphMLP, checked_graph
 from ..nets.made import MADE
 from ..nets.mlp import MLP
+from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
-from ..transforms.scalar import Scalar
+from ..transforms.coupling import Coupling
+from ..transforms.elementwise import LogTails
+from ..transforms.linear import PLU
+from ..transforms.permutation import Permutation
+from ..transforms.scalar import Affine, Scalar
+from ..transforms.splits import Half
 from ..transforms.univariate import Univariate
+
+# Log-scales of affine layers are bounded by 15 in total, and by 5 in each layer. Otherwise single outliers meet narrow
+# scales in layer after layer and lose thousands of nats, and in single precision a RealNVP with random weights is not
+# invertible at all. A MAF also has logarithmic tails between the layers, which end where they undo more than the exp(3)
+# that each of five layers can add: there they become linear, so that five layers can also invert outliers.
+TOTAL_LOG_SCALE, LAYER_LOG_SCALE, TAILS, FAR = 15.0, 5.0, 5.0, 30.0
 
 Model = TypeVar("Model", bound=Density)
 Recipe = TypeVar("Recipe", bound=Callable[..., nn.Module])
+Adjacency = Tensor | Sequence[Sequence[bool]]
+Layer = Callable[[int], Sequence[Transform]]  # the transforms of the layer of this number
 
 
 class ContextOptions(TypedDict, total=False):
@@ -35,17 +52,17 @@ class ContextOptions(TypedDict, total=False):
     dtype: torch.dtype | None
 
 
-class StyleOptions(ContextOptions, total=False):
-    """The same, and what its networks are made of."""
+class LayerOptions(ContextOptions, total=False):
+    """The same, and how many layers it has, with what networks."""
 
-    residual: bool | str | None
-    activation: str
+    layers: int
+    hidden: Sequence[int]
 
 
-class NetworkOptions(StyleOptions, total=False):
-    """What the recipes share: these options, and before them arguments whose defaults are each recipe's own.
+class NetworkOptions(LayerOptions, total=False):
+    """What the recipes share: these options, and before them arguments that several of them have.
 
-    ``help`` of a recipe, as in ``help(pf.nsf)``, shows those that it has.
+    ``help`` of a recipe, as in ``help(pf.nsf)``, shows those that it has, with its own defaults.
 
     Args:
         features: Features of an event.
@@ -72,22 +89,37 @@ class NetworkOptions(StyleOptions, total=False):
             the encoder does not give ``context`` features.
     """
 
-    hidden: Sequence[int]
+    mixing: str
+    residual: bool | str | None
+    activation: str
 
 
-def shares_options(recipe: Recipe) -> Recipe:
-    """A recipe whose signature and docstring spell out what it shares with others.
+def recipe(**defaults: Any) -> Callable[[Recipe], Recipe]:
+    """Makes a recipe of a function whose last argument stands for options that it shares with others.
 
-    The defaults are those of :class:`Networks`, the words those of :class:`NetworkOptions`, where the recipe has none.
+    Its signature and docstring then spell them out. Their defaults are these, or those of :class:`Networks`; their
+    words those of :class:`NetworkOptions`, where it has none of its own.
     """
-    signature, known = inspect.signature(recipe), inspect.signature(Networks).parameters
-    *own, options = signature.parameters.values()
-    (shared,) = get_args(get_type_hints(recipe)[options.name])
-    more = [known[name].replace(kind=options.KEYWORD_ONLY) for name in known if name in shared.__annotations__]
-    recipe.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
-    if recipe.__doc__ and NetworkOptions.__doc__:  # python -OO removes them
-        recipe.__doc__ = _explained(recipe.__doc__, [parameter.name for parameter in (*own, *more)])
-    return recipe
+
+    def made(function: Recipe) -> Recipe:
+        signature, known = inspect.signature(function), inspect.signature(Networks).parameters
+        *own, options = signature.parameters.values()
+        (shared,) = get_args(get_type_hints(function)[options.name])
+        more = [known[name].replace(kind=options.KEYWORD_ONLY) for name in known if name in shared.__annotations__]
+        more = [each.replace(default=defaults.get(each.name, each.default)) for each in more]
+        whole = signature.replace(parameters=[*own, *more])
+
+        @functools.wraps(function)
+        def called(*arguments: Any, **given: Any) -> Any:
+            bound = whole.bind(*arguments, **given)  # which refuses any other option
+            return function(*bound.args, **{**defaults, **bound.kwargs})
+
+        called.__signature__ = whole  # type: ignore[attr-defined]
+        if function.__doc__ and NetworkOptions.__doc__:  # python -OO removes them
+            called.__doc__ = _explained(function.__doc__, [parameter.name for parameter in (*own, *more)])
+        return called  # type: ignore[return-value]
+
+    return made
 
 
 def _explained(text: str, names: Sequence[str]) -> str:
@@ -117,20 +149,15 @@ class Networks:
         ValueError: the encoder does not give ``context`` features, or ``dtype`` is not a floating-point one.
     """
 
-    context: int = 0
+    layers: int = 1
     hidden: Sequence[int] = (128, 128)
+    mixing: str = "reverse"
+    context: int = 0
     residual: bool | str | None = None
     activation: str = "relu"
     encoder: nn.Module | None = None
     device: torch.device | str | None = None
     dtype: torch.dtype | None = None
-
-    @classmethod
-    def small(cls, hidden: Sequence[int] = (), /, **options: Unpack[ContextOptions]) -> Networks:
-        """Those of recipes with :class:`ContextOptions` alone: any other option is a TypeError."""
-        if others := options.keys() - ContextOptions.__annotations__.keys():
-            raise TypeError(f"unexpected keyword argument {min(others)!r}")
-        return cls(hidden=hidden, **options)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "context", context_features(self.context, self.encoder))
@@ -139,6 +166,10 @@ class Networks:
             object.__setattr__(self, "residual", "linear" if paired else False)
         if self.dtype is not None and not self.dtype.is_floating_point:
             raise ValueError(f"dtype must be a floating-point dtype, got dtype={self.dtype}")
+
+    def rotating(self, linear: bool) -> Networks:
+        """The same, with ``mixing="rotation"`` if that is asked for by its short name."""
+        return replace(self, mixing="rotation") if linear else self
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -168,6 +199,55 @@ class Networks:
         free = self if self.context else replace(self, hidden=(), residual=False)
         return Univariate(free.mlp(0, features, scalar), scalar)
 
+    def stacked(self, features: int, layer: Layer) -> list[Transform]:
+        """The layers with the mixing between them, and for "lu" also at both ends, as columns are mostly correlated.
+
+        Two consecutive layers are a pair, which takes the features in both orders, or moves both halves; random orders
+        come between pairs, so that no feature is left out.
+        """
+        positive_integers(features=features, layers=self.layers)
+        one_of(MIXINGS, mixing=self.mixing)
+        parts = [*layer(0)]
+        for number in range(1, self.layers):
+            parts += [*MIXINGS[self.mixing](features, number % 2 == 1), *layer(number)]
+        return [*_lu(features, True), *parts, *_lu(features, True)] if self.mixing == "lu" else parts
+
+    def autoregressive(
+        self, features: int, scalar: Scalar | Callable[[], Scalar], tails: float | None = None
+    ) -> list[Transform]:
+        """Autoregressive transforms, every second one with the features in reverse order, and the mixing between them.
+
+        A scalar map with its own weights is given as a function that makes one for each transform. With ``tails``, each
+        is followed by logarithmic ones that begin there.
+        """
+
+        def layer(number: int) -> Sequence[Transform]:
+            own = scalar if isinstance(scalar, Scalar) else scalar()
+            parts = [Autoregressive(self.made(features, own), own), *_log_tails(tails)]
+            return in_reverse(parts, features) if number % 2 else parts
+
+        return self.stacked(features, layer)
+
+    def couplings(self, features: int, scalar: Scalar) -> list[Transform]:
+        """Couplings over alternating halves, and the mixing between them."""
+
+        def layer(number: int) -> Sequence[Transform]:
+            split = Half(features, swap=number % 2 == 1)
+            return [Coupling(split, self.mlp(split.kept, split.moved, scalar), scalar)]
+
+        return self.stacked(features, layer)
+
+    def along_graph(
+        self, adjacency: Adjacency, features: int, scalar: Scalar, tails: float | None = None
+    ) -> list[Transform]:
+        """One autoregressive transform along a graph: any second one, or mixing, would add dependence on
+        grandparents."""
+        positive_integers(features=features)
+        if self.mixing in ("random", "rotation"):
+            raise ValueError(f"mixing={self.mixing!r} would mix features that adjacency keeps apart: leave it out")
+        graph = checked_graph(adjacency, features, self.context)
+        return [Autoregressive(GraphMLP(graph, scalar.num_params, **self.options), scalar), *_log_tails(tails)]
+
     def flow(self, base: int | Density, *parts: Transform) -> Flow:
         """The transforms as a flow."""
         return self.model(Flow, Compose(parts), base)
@@ -176,3 +256,39 @@ class Networks:
         """A density of that kind with its context and encoder, on the device and in the dtype."""
         model = kind(*parts, **sizes, context=self.context, encoder=self.encoder)
         return model.to(device=self.device, dtype=self.dtype)
+
+
+def affine(layers: int) -> Affine:
+    """The scalar map for each of ``layers`` layers, with a total bound on the log-scales."""
+    positive_integers(layers=layers)
+    return Affine(min(LAYER_LOG_SCALE, TOTAL_LOG_SCALE / layers))
+
+
+def in_reverse(parts: Sequence[Transform], features: int) -> Sequence[Transform]:
+    """The same transforms for features that are taken from the last to the first."""
+    if features == 1:
+        return parts
+    order = range(features - 1, -1, -1)
+    return [Permutation(order), *parts, Permutation(order)]
+
+
+def _log_tails(bound: float | None) -> list[Transform]:
+    return [] if bound is None else [LogTails(bound, far=FAR)]
+
+
+def _random(features: int, within_pair: bool) -> Sequence[Transform]:
+    """A random order, but none within a pair, or of two features."""
+    return [] if within_pair or features < 3 else [Permutation(torch.randperm(features))]
+
+
+def _lu(features: int, within_pair: bool) -> Sequence[Transform]:
+    order = torch.arange(features) if within_pair or features < 3 else torch.randperm(features)
+    return [PLU(torch.eye(features)[order])] if features > 1 else []
+
+
+MIXINGS: dict[str, Callable[[int, bool], Sequence[Transform]]] = {
+    "reverse": lambda features, within_pair: [],
+    "random": _random,
+    "lu": _lu,
+    "rotation": lambda features, within_pair: [PLU(features)],
+}

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Unpack
 
-from torch import Tensor
-
 from ..distributions.bounded import BoxUniform
 from ..distributions.flow import Flow
 from ..errors import positive_integers
@@ -20,20 +18,12 @@ from ..transforms.permutation import Diagonal
 from ..transforms.scalar import Additive, Affine, ScalarChain, Spline
 from ..transforms.scalar_splines import CircularSpline
 from .images import image_realnvp
-from .layers import TAILS, affine, along_graph, autoregressive, couplings, stacked
-from .networks import ContextOptions, NetworkOptions, Networks, StyleOptions, shares_options
+from .networks import TAILS, Adjacency, ContextOptions, LayerOptions, NetworkOptions, Networks, affine, recipe
 
 
-@shares_options
+@recipe(layers=5, hidden=(128, 128, 128))
 def maf(
-    features: int,
-    *,
-    layers: int = 5,
-    hidden: Sequence[int] = (128, 128, 128),
-    mixing: str = "reverse",
-    linear: bool = False,
-    adjacency: Tensor | Sequence[Sequence[bool]] | None = None,
-    **options: Unpack[StyleOptions],
+    features: int, *, linear: bool = False, adjacency: Adjacency | None = None, **options: Unpack[NetworkOptions]
 ) -> Flow:
     """Masked autoregressive flow: the density in one pass, sampling feature by feature.
 
@@ -55,37 +45,33 @@ def maf(
     Reference:
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
-    positive_integers(layers=layers)
-    net, mixing = Networks(hidden=hidden, **options), "rotation" if linear else mixing
+    net = Networks(**options).rotating(linear)
     if adjacency is not None:
-        return net.flow(features, *along_graph(adjacency, features, affine(1), net, mixing, TAILS))
-    return net.flow(features, *autoregressive(features, layers, affine(layers), net, mixing, TAILS))
+        return net.flow(features, *net.along_graph(adjacency, features, affine(1), TAILS))
+    return net.flow(features, *net.autoregressive(features, affine(net.layers), TAILS))
 
 
-@shares_options
-def iaf(features: int, *, layers: int = 5, mixing: str = "reverse", **options: Unpack[NetworkOptions]) -> Flow:
+@recipe(layers=5)
+def iaf(features: int, **options: Unpack[NetworkOptions]) -> Flow:
     """Inverse autoregressive flow: sampling in one pass, the density of given data feature by feature.
 
     Reference:
         Kingma et al. (2016), arXiv:1606.04934.
     """
     net = Networks(**options)
-    return net.flow(features, Inverse(Compose(autoregressive(features, layers, Affine(), net, mixing))))
+    return net.flow(features, Inverse(Compose(net.autoregressive(features, Affine()))))
 
 
-@shares_options
+@recipe(layers=5, hidden=(128, 128, 128), mixing="lu")
 def nsf(
     features: int,
     *,
-    layers: int = 5,
-    hidden: Sequence[int] = (128, 128, 128),
     bins: int = 8,
     bound: float = 5.0,
     coupling: bool = False,
-    mixing: str = "lu",
     linear: bool = False,
-    adjacency: Tensor | Sequence[Sequence[bool]] | None = None,
-    **options: Unpack[StyleOptions],
+    adjacency: Adjacency | None = None,
+    **options: Unpack[NetworkOptions],
 ) -> Flow:
     """Neural spline flow: the transforms of :func:`maf`, or with ``coupling`` of :func:`realnvp`, with splines.
 
@@ -101,28 +87,19 @@ def nsf(
     Reference:
         Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
     """
-    net = Networks(hidden=hidden, **options)
-    mixing = "rotation" if linear else mixing
+    net = Networks(**options).rotating(linear)
     if adjacency is None:
-        make = couplings if coupling else autoregressive
-        return net.flow(features, *make(features, layers, Spline(bins, bound), net, mixing))
+        make = net.couplings if coupling else net.autoregressive
+        return net.flow(features, *make(features, Spline(bins, bound)))
     if coupling:
         raise ValueError("adjacency is for autoregressive transforms: leave coupling=True out")
-    positive_integers(layers=layers)
-    splines = ScalarChain([Spline(bins, bound) for _ in range(layers)])
-    return net.flow(features, *along_graph(adjacency, features, splines, net, mixing))
+    positive_integers(layers=net.layers)
+    splines = ScalarChain([Spline(bins, bound) for _ in range(net.layers)])
+    return net.flow(features, *net.along_graph(adjacency, features, splines))
 
 
-@shares_options
-def triangular_spline(
-    features: int,
-    *,
-    layers: int = 8,
-    bins: int = 8,
-    bound: float = 5.0,
-    hidden: Sequence[int] = (),
-    **options: Unpack[ContextOptions],
-) -> Flow:
+@recipe(layers=8, hidden=())
+def triangular_spline(features: int, *, bins: int = 8, bound: float = 5.0, **options: Unpack[LayerOptions]) -> Flow:
     """Triangular spline flow: a spline for each feature, then a triangular matrix; one pass in either direction.
 
     Few parameters, and no network without a context. The matrices are lower and upper triangular in turn.
@@ -134,18 +111,16 @@ def triangular_spline(
     Reference:
         The flow of this name in flowjax; Durkan, Bekasov, Murray, Papamakarios (2019), arXiv:1906.04032.
     """
-    net, scalar = Networks.small(hidden, **options), Spline(bins, bound)
+    net, scalar = Networks(**options), Spline(bins, bound)
 
     def layer(number: int) -> Sequence[Transform]:
         return [net.univariate(features, scalar), Triangular(features, lower=number % 2 == 0)]
 
-    return net.flow(features, *stacked(features, layers, layer))
+    return net.flow(features, *net.stacked(features, layer))
 
 
-@shares_options
-def ncsf(
-    features: int, *, layers: int = 5, bins: int = 8, mixing: str = "random", **options: Unpack[NetworkOptions]
-) -> Flow:
+@recipe(layers=5, mixing="random")
+def ncsf(features: int, *, bins: int = 8, **options: Unpack[NetworkOptions]) -> Flow:
     """Neural circular spline flow: a density of angles in [-pi, pi), continuous around every circle.
 
     The transforms of :func:`maf` rotate each circle and map it by a spline with one slope where its ends meet; networks
@@ -159,16 +134,14 @@ def ncsf(
         Rezende et al. (2020), Normalizing Flows on Tori and Spheres, arXiv:2002.02428.
     """
     net = Networks(**options)
-    if mixing not in ("reverse", "random"):
-        raise ValueError(f"mixing must be 'reverse' or 'random' for angles, got mixing={mixing!r}")
-    parts = autoregressive(features, layers, CircularSpline(bins), net, mixing)
+    if net.mixing not in ("reverse", "random"):
+        raise ValueError(f"mixing must be 'reverse' or 'random' for angles, got mixing={net.mixing!r}")
+    parts = net.autoregressive(features, CircularSpline(bins))
     return net.flow(BoxUniform([-math.pi] * features, [math.pi] * features), *parts)
 
 
-@shares_options
-def realnvp(
-    features: int | Sequence[int], *, layers: int = 8, mixing: str = "reverse", **options: Unpack[NetworkOptions]
-) -> Flow:
+@recipe(layers=8)
+def realnvp(features: int | Sequence[int], **options: Unpack[NetworkOptions]) -> Flow:
     """Affine couplings over alternating halves of the features: one pass in both directions.
 
     For images the partitioning is the paper's: checkerboards, a squeeze, then channels, half of which are factored out,
@@ -187,13 +160,12 @@ def realnvp(
     """
     net = Networks(**options)
     if not isinstance(features, int):
-        return image_realnvp(features, layers, net)
-    positive_integers(layers=layers)
-    return net.flow(features, *couplings(features, layers, affine(layers), net, mixing))
+        return image_realnvp(features, net)
+    return net.flow(features, *net.couplings(features, affine(net.layers)))
 
 
-@shares_options
-def nice(features: int, *, layers: int = 8, mixing: str = "reverse", **options: Unpack[NetworkOptions]) -> Flow:
+@recipe(layers=8)
+def nice(features: int, **options: Unpack[NetworkOptions]) -> Flow:
     """Additive couplings over alternating halves and one scale per feature: one pass in both directions.
 
     All but the last step preserve volume.
@@ -202,10 +174,10 @@ def nice(features: int, *, layers: int = 8, mixing: str = "reverse", **options: 
         Dinh, Krueger, Bengio (2015), NICE, arXiv:1410.8516.
     """
     net = Networks(**options)
-    return net.flow(features, *couplings(features, layers, Additive(), net, mixing), Diagonal(features))
+    return net.flow(features, *net.couplings(features, Additive()), Diagonal(features))
 
 
-@shares_options
+@recipe()
 def ffjord(
     features: int,
     *,
@@ -232,7 +204,7 @@ def ffjord(
         Grathwohl et al. (2019), FFJORD, arXiv:1810.01367. Lecture: "FFJORD density estimation".
     """
     positive_integers(features=features)
-    net = Networks.small(hidden, **options)
+    net = Networks(hidden=hidden, **options)
     if frequencies < 0:
         raise ValueError(f"frequencies must not be negative, got frequencies={frequencies}")
     waves = FourierField(features, **net.sizes, frequencies=frequencies) if frequencies else None
