@@ -52,6 +52,22 @@ def test_laplace_of_a_narrow_density_has_its_curvature_in_single_precision():
     torch.testing.assert_close(start.factor, torch.tensor([[0.005 * (3 / 4) ** 0.5]]), rtol=1e-3, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("target", "scale"),
+    [
+        (lambda x: torch.logaddexp(-0.5 * x.square().sum(-1), -0.5 * (x - 60).square().sum(-1) - 1), 1.0),
+        (lambda x: -0.5 * ((x - 1e4) / 1e3).square().sum(-1), 1e3),
+        (lambda x: -0.5 * (x / 1e6).square().sum(-1), 1e6),
+        (lambda x: -x.abs().sum(-1), 1.0),
+        (lambda x: -x.pow(4).sum(-1), 0.7),
+    ],
+    ids=["NaN for its curvature", "far away", "wide", "kink", "plateau"],
+)
+def test_laplace_has_the_scale_of_the_target_whatever_its_curvature_says(target, scale):
+    start = pf.laplace(target, 2, dtype=torch.float64)
+    assert (start.factor.diagonal() / scale).log().abs().max() < 1.5
+
+
 def test_laplace_from_values_alone_bears_a_large_constant():
     target = from_numpy(lambda x: -0.5 * np.einsum("ij,ij->i", x, x) - 1e6)
     start = pf.laplace(target, 1, dtype=torch.float64)

@@ -47,6 +47,23 @@ def test_draws_of_the_density_stand_in_for_simulations(density) -> None:
     )
 
 
+def test_what_has_no_density_is_not_like_the_simulations(density) -> None:
+    positive = pf.constrain(pf.maf(2, hidden=(4,)), (torch.distributions.constraints.positive, 2))
+    simulations = simulate(600, seed=2)[:, 1:].exp()
+    outside = typical(positive, torch.tensor([-1.0, 1.0]), simulations)
+    assert (outside.log_prob, outside.less_likely, outside.trusted) == (-torch.inf, 0.0, False)
+    with pytest.raises(ValueError, match="none of them with these entries missing has a density"):
+        typical(density, torch.tensor([0.0, torch.nan, 1.0]), simulate(600, seed=2))
+
+
+def test_too_few_simulations_for_so_many_observations_are_no_evidence(density) -> None:
+    far = torch.tensor([50.0, 0.0, 1.0])
+    for x in (far, far.expand(3, 3)):
+        found = typical(density, x, simulate(150, seed=2))
+        assert not found.trusted
+        assert f"give at least {200 * (x.numel() // 3)}" in found.verdict
+
+
 def test_missing_entries_are_integrated_out() -> None:
     joint = pf.anyorder(3, hidden=(16,))
     pf.fit(joint, simulate(300, seed=0), steps=30, progress=False)

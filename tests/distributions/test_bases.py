@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -161,3 +162,10 @@ def test_bad_arguments_are_told_in_a_sentence(name):
 def test_a_number_of_draws_is_a_shape(density):
     context = torch.zeros(3, 1)
     assert density.sample(5, context).shape == density.sample((5,), context).shape == (5, 3, 2)
+
+
+def test_sizes_may_be_integers_of_numpy():
+    flow = pf.maf(np.int64(2), layers=1, hidden=(4,))
+    assert flow.sample(np.int64(3)).shape == (3, 2)
+    with pytest.raises(TypeError, match="integer"):
+        flow.sample(2.5)

@@ -66,6 +66,12 @@ def test_training_lowers_the_held_out_loss_and_reports_it():
     assert math.isclose(held_out.std().item() / len(held_out) ** 0.5, result.validation_se, rel_tol=0.02)
 
 
+def test_one_held_out_row_tells_nothing_about_the_error_of_its_loss():
+    result = pf.fit(small_flow(), rows(8), steps=1)
+    assert len(result.validation_index) == 1
+    assert result.validation_se is None
+
+
 def test_the_split_covers_the_rows_once():
     result = pf.fit(small_flow(), rows(50), steps=1, validation=0.3)
     both = torch.cat([result.train_index, result.validation_index]).sort().values

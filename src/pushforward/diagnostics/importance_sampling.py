@@ -18,6 +18,7 @@ from ..objectives.user_target import LogDensity, UserTarget, place, told
 from .peaks import Height, climb, in_noise, precision
 
 TEMPERATURES = (2.0, 4.0, 8.0, 16.0, 32.0)  # how many times farther out than the flow's own draws the climbs start
+WIDE = 200  # draws at each of these temperatures, which look for mass without a peak
 PEAKS = 16  # the most whose mass is estimated
 
 
@@ -83,8 +84,9 @@ def importance(
 
     The weights alone cannot reveal a mode in which the flow never draws. So the target is also climbed from ``starts``
     points spread far beyond the flow's draws (2 to 32 times), and the mass around every peak where the flow has none is
-    estimated. This finds modes whose basin such a climb can reach; it proves nothing about narrow, remote ones. If you
-    know points where the target has mass (draws of a sampler, say), pass them as ``references``.
+    estimated, as is that of tails, from draws spread as far. This finds modes whose basin such a climb can reach; it
+    proves nothing about narrow, remote ones. If you know points where the target has mass (draws of a sampler, say),
+    pass them as ``references``.
 
     Args:
         flow: The fitted flow, without a context.
@@ -159,8 +161,8 @@ def _verdict(n: int, ess: float, k: float, missed: float, unseen: float) -> tupl
     if missed >= 0.01:
         return False, (
             f"Do not trust this fit: about {missed:.0%} of the target's mass lies in a region where the flow puts "
-            'almost none, so a mode is missed; search for modes (modes="search"), anneal the target, start from a '
-            "wider flow, or fit to draws."
+            'almost none, so a mode or a tail is missed; search for modes (modes="search"), anneal the target, start '
+            "from a wider flow, or fit to draws."
         )
     if unseen >= 0.01:
         return False, (
@@ -224,8 +226,8 @@ def missed_mass(
     generator: torch.Generator | None,
     seconds: float,
 ) -> float:
-    """The share of the target's mass found around peaks where the flow has less than exp(-margin) of its share, from 0
-    to 1: a lower bound, as some mass may not be found.
+    """The share of the target's mass found where the flow has less than exp(-margin) of its share, from 0 to 1, by
+    draws from wider bases (for tails) and around peaks: a lower bound, as some mass may not be found.
 
     By the duality of flows a target can be seen as a density of z, for which the flow itself is N(0, I): log pi~(g(z))
     + log|det J_g(z)|. There every scale is about one, every support is the whole space, and a missed mode is a peak far
@@ -234,32 +236,45 @@ def missed_mass(
     NaN if no search is possible: without climbs, or because the target has no gradient. ``log_z`` is estimated from the
     flow's own draws, in nats; climbs end after some ``seconds``.
     """
-    height = in_noise(log_density, flow.transform)
+    height, base = in_noise(log_density, flow.transform), flow.base
+    each = math.ceil(starts / len(TEMPERATURES))
+    draws = [t * base.sample((max(WIDE, each),), generator=generator) for t in TEMPERATURES]
+    with torch.enable_grad():
+        if not starts or not height(draws[0][:1].clone().requires_grad_()).requires_grad:
+            return math.nan
 
     def excess(z: Tensor, value: Tensor) -> Tensor:
-        return (value - flow.base.log_prob(z) - log_z).nan_to_num(-math.inf)
+        return (value - base.log_prob(z) - log_z).nan_to_num(-math.inf)
 
-    z = flow.base.sample((starts,), generator=generator)
-    with torch.enable_grad():
-        if not starts or not height(z.requires_grad_()).requires_grad:
-            return math.nan
-    reach = z.new_tensor(TEMPERATURES).repeat(math.ceil(starts / len(TEMPERATURES)))[:starts]
-    reach = reach.view(-1, *[1] * (z.dim() - 1))
-    z = climb(height, z.detach() * reach, 0.1 * reach, seconds=seconds)
+    z, size = torch.cat(draws), math.prod(base.event_shape)
     value = height(z)
-    missed = excess(z, value) > margin
+    over = excess(z, value)
+    log_draw = torch.stack([base.log_prob(z / t) - size * math.log(t) for t in TEMPERATURES]).logsumexp(0)
+    tails = torch.where(over > margin, value - log_draw + math.log(len(TEMPERATURES)), -math.inf)  # log-weights
+    best = over.view(len(draws), -1).argsort(1, descending=True)[:, : each // 2]
+    chosen = [torch.cat([part[: each - each // 2], part[i]]) for part, i in zip(draws, best, strict=True)]
+    reach = z.new_tensor(TEMPERATURES).repeat(each)[:starts].view(-1, *[1] * (z.dim() - 1))
+    top = climb(height, torch.stack(chosen, 1).flatten(0, 1)[:starts], 0.1 * reach, seconds=seconds)
+    value = height(top)
+    missed = excess(top, value) > margin
     peaks: list[tuple[Tensor, Tensor]] = []  # with the factor L of each precision L L^T
     masses = [-math.inf]
     for i in value.nan_to_num(-math.inf).argsort(descending=True).tolist():
-        seen = any(float(((z[i] - peak).flatten() @ factor).norm()) < 3 for peak, factor in peaks)
+        seen = any(float(((top[i] - peak).flatten() @ factor).norm()) < 3 for peak, factor in peaks)
         if missed[i] and not seen and len(peaks) < PEAKS:
-            peaks.append((z[i], _precision_factor(height, z[i])))
-            draws, log_draw = _around(*peaks[-1], generator)
-            value_there = height(draws)
-            weights = torch.where(excess(draws, value_there) > margin, value_there - log_draw, -math.inf)
-            masses.append(float(weights.double().logsumexp(0)) - math.log(len(draws)))
-    found = float(torch.tensor(masses, dtype=torch.float64).logsumexp(0))
+            peaks.append((top[i], _precision_factor(height, top[i])))
+            there, log_draw = _around(*peaks[-1], generator)
+            value_there = height(there)
+            weights = torch.where(excess(there, value_there) > margin, value_there - log_draw, -math.inf)
+            masses.append(_log_mean(weights))
+            apart = ((z - top[i]).flatten(1) @ peaks[-1][1]).norm(dim=1) > 1.5 * (size**0.5 + 3)
+            tails = torch.where(apart, tails, -math.inf)  # what is around a peak counts once
+    found = float(torch.tensor([*masses, _log_mean(tails)], dtype=torch.float64).logsumexp(0))
     return float(torch.tensor(found - log_z, dtype=torch.float64).sigmoid())
+
+
+def _log_mean(log_weights: Tensor) -> float:
+    return float(log_weights.double().logsumexp(0)) - math.log(len(log_weights))
 
 
 def _precision_factor(height: Height, z: Tensor) -> Tensor:

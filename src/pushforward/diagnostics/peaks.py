@@ -171,7 +171,7 @@ def exact_precision(height: Height, z: Tensor) -> Tensor:
         with torch.enable_grad():
             at = z.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(height(at).sum(), at, create_graph=True)
-            rows = [torch.autograd.grad(part.sum(), at, retain_graph=True, materialize_grads=True)[0]
+            rows = [torch.autograd.grad(part.sum(), at, create_graph=True, materialize_grads=True)[0].detach()
                     for part in gradient.unbind(1)]  # fmt: skip
     except RuntimeError:  # a gradient from outside PyTorch has no derivative, and may be a difference itself: noisier
         return precision(height, z, 1e-3)

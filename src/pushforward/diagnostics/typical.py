@@ -20,7 +20,8 @@ class Typicality:
         log_prob: The log-density of each observation, in nats, of the batch shape.
         less_likely: The share of simulations that are less likely.
         p_value: Of simulations that are as unlikely, or as much too likely; uniform if the observation is one of them.
-        trusted: Whether the smallest, corrected for the number of observations, is at least 0.01.
+        trusted: Whether the smallest, corrected for the number of observations, is at least 0.01; not if that is only
+            because there are too few simulations.
         verdict: One sentence.
     """
 
@@ -58,7 +59,8 @@ def typical(
         generator: Source of their randomness.
 
     Raises:
-        ValueError: there are fewer than 20 simulations, or several observations with missing entries.
+        ValueError: there are fewer than 20 simulations, or none with a density (as if it cannot integrate missing
+            entries out), or several observations with missing entries.
 
     Reference:
         Bates et al. (2023), Testing for outliers with conformal p-values, arXiv:2104.08279; Schmitt et al. (2023),
@@ -80,19 +82,29 @@ def typical(
         if x.dim() > len(density.event_shape):
             raise ValueError(f"x must be one observation if entries are missing, got shape {tuple(x.shape)}")
         simulations = simulations.masked_fill(x.isnan(), torch.nan)
-    log_prob, theirs = density.log_prob(x, context), density.log_prob(simulations, context)
+    found = (density.log_prob(rows, context) for rows in (x, simulations))
+    log_prob, theirs = (value.masked_fill(value.isnan(), -torch.inf) for value in found)  # NaN: outside the support
+    if bool((theirs == -torch.inf).all()):
+        entries = " with these entries missing" if bool(x.isnan().any()) else ""
+        raise ValueError(f"density must be one of the simulations, but none of them{entries} has a density")
     count, below = len(theirs), (theirs < log_prob[..., None]).sum(-1)
     above = (theirs > log_prob[..., None]).sum(-1)
     p_value = (2 * (1 + count - torch.maximum(below, above)) / (count + 1)).clamp(max=1.0)
-    least = float(p_value.min()) * p_value.numel()
     share = below / count
-    return Typicality(log_prob, share, p_value, least >= ALPHA, _verdict(p_value, share, least, count))
+    return Typicality(log_prob, share, p_value, *_judged(p_value, share, count))
 
 
-def _verdict(p_value: Tensor, share: Tensor, least: float, count: int) -> str:
-    if least >= ALPHA:
-        return f"Like the simulations, as far as {count} of them can tell (p = {min(least, 1):.2g})."
+def _judged(p_value: Tensor, share: Tensor, count: int) -> tuple[bool, str]:
+    """Whether all observations are like so many simulations, and the verdict."""
+    n, least = p_value.numel(), float(p_value.min()) * p_value.numel()
     worst = int(p_value.argmin())
     below = float(share.reshape(-1)[worst])
     side = f"less likely than {1 - below:.2%}" if below < 0.5 else f"more likely than {below:.2%}"
-    return f"Unlike the simulations (p = {least:.1g}): {side} of {count}, so no posterior for it can be trusted."
+    if least < ALPHA:
+        return (
+            False,
+            f"Unlike the simulations (p = {least:.1g}): {side} of {count}, so no posterior for it can be trusted.",
+        )
+    if below in (0.0, 1.0):
+        return False, f"Not known: {side} of {count} simulations, too few to tell; give at least {2 * n / ALPHA:,.0f}."
+    return True, f"Like the simulations, as far as {count} of them can tell (p = {min(least, 1):.2g})."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import chain
+from operator import index
 from typing import Any
 
 import torch
@@ -215,7 +216,7 @@ def alike(*parts: Tensor | None) -> bool:
 
 def batch_of_draws(shape: int | Sequence[int], context: Tensor | None) -> torch.Size:
     """``(*shape, *context batch)``, the batch shape of the draws of ``sample``, for an encoded context; n is (n,)."""
-    shape = (shape,) if isinstance(shape, int) else shape
+    shape = shape if isinstance(shape, Sequence) else (index(shape),)
     return torch.Size(shape) if context is None else torch.Size(shape) + context.shape[:-1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -122,8 +123,8 @@ def as_density(base: Any, event_dim: int) -> nn.Module:
     """The base that is given, as a module."""
     if isinstance(base, Distribution):
         return TorchDistribution.of(base, event_dim)
-    if isinstance(base, int) or (isinstance(base, Sequence) and not isinstance(base, str)):
-        return StandardNormal((base,) if isinstance(base, int) else base)
+    if isinstance(base, Integral) or (isinstance(base, Sequence) and not isinstance(base, str)):
+        return StandardNormal((int(base),) if isinstance(base, Integral) else base)
     if not isinstance(base, nn.Module) or not hasattr(base, "log_prob"):
         raise TypeError(f"base must be an event shape, a density or a module like one, got {type(base).__name__}")
     return base

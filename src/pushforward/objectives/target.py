@@ -50,7 +50,7 @@ def check_finite(value: Tensor, x: Tensor, what: str = "log_density", fails: flo
     bad = int((~good).nonzero()[0])
     raise ValueError(
         f"the {what} is {value[bad].item()} at x = {place(x[bad])}, and not finite for {int((~good).sum())} of "
-        f"{len(good)} draws: make it finite on the whole space, or state its support with pushforward.constrain"
+        f"{len(good)} draws: make it finite on the whole space, or state its support (`blocks=`, pushforward.constrain)"
     )
 
 
@@ -166,17 +166,22 @@ def _check_fall(flow: Flow, log_density: LogDensity, x: Tensor, generator: torch
     rays = torch.nn.functional.normalize(torch.randn(64, size, generator=generator, **like), dim=-1)
     directions = torch.cat([axes, -axes, rays])
     power = torch.cat([torch.ones(2 * len(axes), **like), torch.full((64,), float(size), **like)])
-    heights = []
-    for r in (1e2, 1e3, 1e4):
-        x, logdet = flow.transform.inverse((r * directions).view(-1, *flow.base.event_shape))
-        heights.append(log_density(x) + logdet + power * math.log(r))
-    first, second = heights[1] - heights[0], heights[2] - heights[1]
-    # growth that slows down may still turn into a decline
+
+    def height(r: float, along: Tensor) -> Tensor:
+        x, logdet = flow.transform.inverse((r * along).view(-1, *flow.base.event_shape))
+        return log_density(x) + logdet
+
+    near, middle, far = (height(r, directions) + power * math.log(r) for r in (1e2, 1e3, 1e4))
+    first, second = middle - near, far - middle
+    # growth that slows down may still turn into a decline, and what lies far off declines behind itself
     grows = (first > 0) & (second >= 0.9 * first) & second.isfinite()
+    for r in (1e6, 1e8) if bool(grows.any()) else ():
+        behind = height(r, directions) + power * math.log(r)
+        grows &= ~(behind.isfinite() & (behind < far))
     if bool(grows.any()):
         raise ValueError(
             f"log_density does not fall off far out (in {int(grows.sum())} of {len(grows)} directions), so it has no "
-            "normalising constant: add a proper prior, or pass check=False if you know that it has one"
+            "normalising constant: add a proper prior, or pass `check=False` to pushforward.ReverseKL if it has one"
         )
 
 

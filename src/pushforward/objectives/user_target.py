@@ -23,8 +23,8 @@ class UserTarget:
     r"""A log-density whose failing rows have density 0, as in Stan: :math:`\log\tilde\pi(x) = -\infty` there.
 
     A row fails if the function raises, gives NaN or +infinity, or gives no number for it. An exception does not tell
-    which row it is for, so the batch is halved until the rows that raise are alone. Gradients not finite become 0. The
-    first failure is reported by one :class:`TargetWarning`, with the error and the row.
+    which row it is for, so the batch is halved until the rows that raise are alone. First derivatives not finite become
+    0. The first failure is reported by one :class:`TargetWarning`, with the error and the row.
 
     Attributes:
         failed, rows: Number of rows that failed so far, and that were evaluated.
@@ -147,5 +147,7 @@ def _with_finite_gradient(x: Tensor) -> Tensor:
 
 
 def _finite_rows(gradient: Tensor) -> Tensor:
+    if torch.is_grad_enabled():  # to be differentiated once more: curvatures of 0 would be taken for the density's own
+        return gradient
     good = gradient.flatten(1).isfinite().all(1)
     return torch.where(good.view(-1, *[1] * (gradient.dim() - 1)), gradient, 0.0)

@@ -17,8 +17,8 @@ from ..objectives.user_target import LogDensity, UserTarget, place
 from ..transforms.base import Transform
 from ..transforms.circle import Circle
 from ..transforms.compose import Compose
-from ..transforms.constrained import Above, Below, Between, Blocks, Ordered, support
-from ..transforms.elementwise import Identity, Log
+from ..transforms.constrained import Blocks, Ordered, support
+from ..transforms.elementwise import Identity
 from ..transforms.normalization import Standardize, Whiten
 from ..transforms.sphere import Sphere
 
@@ -204,7 +204,23 @@ def _highest(height: LogDensity, u: Tensor, seconds: float) -> tuple[Tensor, Ten
     if not bool(heights.isfinite().any()):
         raise ValueError(f"log_density is not finite where {len(u)} climbs from N(0, I) end: rescale the parameters")
     mode, values, vectors = newton(height, u[heights.argmax(), None], iterations=50, exact=True)
-    return mode[0], vectors[0] * values[0].abs().clamp_min(1e-8).rsqrt()
+    return mode[0], scales_at(height, mode, values[0], vectors[0])
+
+
+@torch.no_grad()
+def scales_at(height: LogDensity, mode: Tensor, values: Tensor, vectors: Tensor) -> Tensor:
+    """Columns S with S S^T the covariance that the curvature at a mode ``(1, features)`` implies, by its eigenvalues
+    and eigenvectors. Each is halved or doubled until the density falls by 0.1 to 2 nats along it, on the gentler side
+    (a Gaussian falls by 1/2), since a kink or a plateau has no curvature that tells."""
+    scales = values.abs().clamp_min(1e-8).rsqrt()
+    for _ in range(60):
+        steps = (scales * vectors).T
+        fall = height(mode) - torch.maximum(height(mode + steps), height(mode - steps))
+        factor = torch.where(fall < 0.1, 2.0, torch.where(fall <= 2, 1.0, 0.5))
+        if bool((factor == 1).all()):
+            break
+        scales = factor * scales
+    return vectors * scales
 
 
 def _tell(target: UserTarget, rows: Tensor, value: Tensor, inside: float, where: str) -> None:
@@ -225,18 +241,15 @@ def _tell(target: UserTarget, rows: Tensor, value: Tensor, inside: float, where:
 
 
 def _mirrored(part: Transform, x: Tensor) -> Tensor | None:
-    """The same values beyond the bound; None if there is no bound, or nothing to mirror."""
-    if isinstance(part, Log):
-        return -x
-    if isinstance(part, Above):
-        return 2 * part.low - x
-    if isinstance(part, Below):
-        return 2 * part.high - x
-    if isinstance(part, Between):
-        return torch.where(x - part.low < 0.5 * part.width, 2 * part.low - x, 2 * (part.low + part.width) - x)
+    """The same values beyond the nearer bound; None if there is no bound, or nothing to mirror."""
     if isinstance(part, Ordered) and x.shape[1] > 1:
         return x.flip(-1)
-    return None
+    ends = None if isinstance(part, Circle) else part.domain
+    low, high = (getattr(ends, f"{side}_bound", None) for side in ("lower", "upper"))
+    if low is None or high is None:
+        bound = high if low is None else low
+        return None if bound is None else 2 * bound - x
+    return torch.where(x - low < high - x, 2 * low - x, 2 * high - x)
 
 
 def _log_mean(value: Tensor) -> float:

@@ -23,7 +23,7 @@ from ..transforms.base import Transform
 from ..transforms.normalization import Whiten
 from ..transforms.scalar import Additive
 from ..transforms.univariate import Univariate
-from .constrain import Space
+from .constrain import Space, scales_at
 from .exact import Chains, chains
 from .target_fit import TargetFit
 
@@ -226,7 +226,8 @@ def family_start(flow: Flow, family: Family, space: Space, widen: float) -> Tran
     spread = like.new_zeros(space.free, space.free)
     for mode, c in zip(modes, context, strict=True):
         _, values, vectors = newton(height(c), mode[None], iterations=0, exact=True)
-        spread += (vectors[0] / values[0].abs().clamp_min(1e-8)) @ vectors[0].T / len(u)
+        scales = scales_at(height(c), mode[None], values[0], vectors[0])
+        spread += scales @ scales.T / len(u)
     apart = u - u.mean(0)
     parts.append(Whiten(u.mean(0), widen * torch.linalg.cholesky(spread + apart.T @ apart / len(u))))
     return space.to(*parts)

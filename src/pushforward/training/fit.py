@@ -35,7 +35,7 @@ class Result:
         history: One dict per validation: step, epoch, seconds, train_loss, validation_loss, lr. Losses in nats.
         best_step: The step from which the flow's weights come.
         best_validation_loss: The held-out loss of these weights in nats, None without validation.
-        validation_se: Its standard error.
+        validation_se: Its standard error, None for a single row.
         steps: Number of steps taken.
         seconds: Wall-clock time, summed over all resumed runs.
         skipped_steps: Number of steps skipped because the loss or the gradient was not finite.

@@ -179,7 +179,8 @@ class Training:
 
     @torch.no_grad()
     def _held_out(self) -> tuple[float | None, float | None]:
-        """Mean and standard error of the held-out losses, over all processes; always with the same random numbers."""
+        """Mean and standard error of the held-out losses, over all processes; always with the same random numbers. The
+        error of a single row is not known: None."""
         if not self.source.held_out:
             return None, None
         self._seed(-1)
@@ -193,7 +194,7 @@ class Training:
         self.objective.train()
         weight, total, squares, weight_squares = (self.world.mean(sums) * self.world.count).tolist()
         mean, rows = total / weight, weight**2 / weight_squares  # rows: effective number of rows
-        return mean, math.sqrt(max(squares / weight - mean**2, 0.0) / max(rows - 1, 1))
+        return mean, math.sqrt(max(squares / weight - mean**2, 0.0) / (rows - 1)) if rows > 1.5 else None
 
     @torch.no_grad()
     def _assign(self, values: list[Tensor]) -> None:
