@@ -39,6 +39,7 @@ def test_labels_follow(model):
     found = {relation.column.name: set(relation.inputs) for relation in model.schema.dependencies}
     assert found["first"] == found["last"] == {"red", "blue", "green"}
     assert found["valid"] == found["grade"] == {"turnout"}
+    assert {"valid", "grade"} & {*model.schema.names} == {"grade"}  # whose intervals tell others more
 
 
 def test_draws_have_the_labels_of_their_numbers(model):

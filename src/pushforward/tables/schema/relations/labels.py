@@ -104,11 +104,10 @@ def labels(columns: Sequence[Column], values: Rows, free: Collection[str]) -> li
     known, names = {column.name: column for column in columns}, [*scales, *flags][:MOST]
     words, found = {name: known[name].shown(1.0) for name in flags}, list[Dependency | None]()
     amounts = np.array([amounts_of(known[name], values[name]) for name in names])
+    least = EVIDENCE + np.log(max(len(columns) * len(names), 1))
     for column in columns:
         x = values[column.name]
-        if column.classes < 2 or column.name in free or len(x) < FEWEST or np.isnan(x).any():
-            continue
-        if _nats(x) < EVIDENCE + np.log(len(columns) * max(len(names), 1)):
+        if column.classes < 2 or column.name in free or len(x) < FEWEST or np.isnan(x).any() or _nats(x) < least:
             continue
         groups = [[j] for j in range(len(scales))]
         if column.classes > 2 and np.unique(x, return_counts=True)[1].min() >= FEWEST_EACH:
@@ -130,11 +129,9 @@ def _largest(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarr
         chosen = means.argmax(1)
         if len(set(chosen.tolist())) < len(codes):
             continue
-        inputs = tuple(names[whole[j]] for j in chosen)
-        relation = Largest(column, inputs, tuple(codes.tolist()), sign)
         own = sign * amounts[[whole[j] for j in chosen]]
         if (own.max(0) == own[np.searchsorted(codes, x), np.arange(len(x))]).all():
-            return relation
+            return Largest(column, tuple(names[whole[j]] for j in chosen), tuple(codes.tolist()), sign)
     return None
 
 
