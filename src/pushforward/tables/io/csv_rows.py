@@ -28,8 +28,8 @@ LARGE = 2**28  # bytes from which a file is better read in pieces
 class Csv(Format):
     endings = (".csv", ".tsv", ".txt", ".data", ".dat")
     written = (".csv", ".tsv", ".txt")
+    options = ("decimal",)
     long = True
-    marks = True
 
     def read(self, path: Path, options: ReadOptions) -> Table:
         rows = CsvRows(path, path, options)

@@ -26,7 +26,7 @@ class Excel(Format):
     endings = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
     written = (".xlsx",)
     starts = (b"\xd0\xcf\x11\xe0",)  # of .xls; the others are archives
-    sheets = True
+    options = ("sheet",)
 
     def read(self, path: Path, options: ReadOptions) -> Table:
         """The sheet that is asked for, or the first one that has rows."""

@@ -45,16 +45,14 @@ class Format:
         endings: The endings of its files, lower case.
         written: Those that can be written as well.
         starts: First bytes by which a stream without a name is recognised.
-        sheets: Whether a file holds several sheets.
-        marks: Whether numbers are text, with a decimal mark.
+        options: What a user may say of a file: which sheet, or which decimal mark its numbers have.
         long: Whether it is written piece by piece, so that a table may be larger than memory.
     """
 
     endings: ClassVar[tuple[str, ...]]
     written: ClassVar[tuple[str, ...]] = ()
     starts: ClassVar[tuple[bytes, ...]] = ()
-    sheets: ClassVar[bool] = False
-    marks: ClassVar[bool] = False
+    options: ClassVar[tuple[str, ...]] = ()
     long: ClassVar[bool] = False
 
     def read(self, path: Path, options: ReadOptions) -> Table:

@@ -88,8 +88,8 @@ def open_large(place: Location, options: ReadOptions) -> RowsInPieces | None:
 def _format(place: Location, path: Path) -> Format:
     """The format of a place's local file."""
     one = format_of(path)
-    for option, applies, what in (("sheet", one.sheets, "an Excel file"), ("decimal", one.marks, "a CSV file")):
-        if isinstance(place, Source) and option in place.options.given and not applies:
+    for option, what in (("sheet", "an Excel file"), ("decimal", "a CSV file")):
+        if isinstance(place, Source) and option in place.options.given and option not in one.options:
             raise InputError(f"applies to {what}, but {path} is not one", option)
     return one
 

@@ -170,7 +170,7 @@ def check_known(model: TableModel, names: Sequence[str]) -> None:
             raise InputError(f"the model {model.called} has no such column; it has {listed(known)}", "given", name)
     lacking = [name for name in schema.given_names if name not in names]
     if lacking:
-        example = next(given.example for given in schema.given if given.name == lacking[0])
+        example = next(given.column.example for given in schema.given if given.name == lacking[0])
         raise InputError(
             f"the model {model.called} is conditioned on {listed(schema.given_names)}; give a value for "
             f"{listed(lacking)}, as in `given={ {lacking[0]: example} }`"

@@ -85,9 +85,10 @@ class Column(Saved):
         return f"a {self.reading.dtype.lower()}" if self.reading.moment else f"text such as {self.example}"
 
     @property
-    def example(self) -> str:
-        """A value that it may have, as text."""
-        return self.shown(self.typical[len(self.typical) // 2])
+    def example(self) -> str | float:
+        """A value that it may have, as it is asked for."""
+        shown = self.shown(self.typical[len(self.typical) // 2])
+        return shown if self.speaks else float(shown)
 
     def ignoring(self) -> Column:
         """The column without a class for missing values."""
@@ -239,10 +240,3 @@ class ContextColumn(Saved):
             return codes.masked_fill(codes >= self.column.kind.classes, np.nan)
         values = self.mean + self.scale * features[:, 0]
         return values.masked_fill(features[:, 1] > 0.5, np.nan) if self.width > 1 else values
-
-    @property
-    def example(self) -> str | float:
-        """A value that it may have."""
-        if self.column.classes:
-            return self.column.kind.labels[0]
-        return self.column.shown(self.mean) if self.column.speaks else float(f"{self.mean:.3g}")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ....errors import InputError
 from .base import Hints, Numbers
-from .grid import REMARK, Grid, on_grid
+from .grid import REMARK, Grid
 from .numeric import Numeric, numbers_of
 
 
@@ -71,11 +71,7 @@ class Periodic(Numeric, saved_as="Circle"):
         return ends[:, ends[0] < ends[1]]
 
     def snap(self, numbers: Numbers) -> Numbers:
-        if self.step > 0:
-            numbers = on_grid(numbers, self.step, self.origin, self.decimals or 0)
-        elif self.decimals is not None:
-            numbers = np.round(numbers, self.decimals)
-        low, high = self.period
+        numbers, (low, high) = super().snap(numbers), self.period
         return np.where((numbers < low) | (numbers >= high), low + np.mod(numbers - low, high - low), numbers)
 
     def can(self, numbers: Numbers) -> Any:

@@ -49,14 +49,6 @@ class Grid(Numeric):
         step, decimals = grid_of(unique, hints.float32)
         return cls.of(x, step=step, origin=float(unique[0]), decimals=decimals) if step else None
 
-    def snap(self, numbers: Numbers) -> Numbers:
-        return super().snap(on_grid(numbers, self.step, self.origin, self.decimals or 0))
-
-
-def on_grid(numbers: Numbers, step: float, origin: float, decimals: int) -> Numbers:
-    """Numbers moved to the nearest value of a grid; zeros have no sign."""
-    return np.asarray(np.round(np.round((numbers - origin) / step) * step + origin, decimals) + 0.0)
-
 
 def grid_of(unique: Numbers, float32: bool) -> tuple[float, int]:
     """The largest step that explains every value, and the decimals to write; (0, 0) if there is none."""

@@ -129,7 +129,10 @@ class Numeric(Intervals):
         return pl.Series(snapped).fill_nan(None).cast(pl.Int64 if whole else pl.Float64)
 
     def snap(self, numbers: Numbers) -> Numbers:
-        if self.decimals is not None and not self.step:
+        if self.step:
+            places = np.round((numbers - self.origin) / self.step)
+            numbers = np.round(places * self.step + self.origin, self.decimals or 0) + 0.0  # zeros have no sign
+        elif self.decimals is not None:
             rounded = np.round(numbers, self.decimals) + 0.0
             numbers = np.where(self.can(rounded), rounded, numbers)
         return numbers if self.bounds is None else np.clip(numbers, *self.bounds)
