@@ -13,7 +13,6 @@ from torch import Tensor
 
 from pushforward.report.evidence import Page
 from pushforward.report.tables.evidence import RowEvidence
-from pushforward.report.tables.model import RowModel
 from pushforward.report.write import write_page
 from pushforward.tables.schema.cells import Cells
 from pushforward.tables.schema.columns import Column
@@ -39,12 +38,14 @@ def write_rows(
     x = x.double()
     schema = Schema(tuple(Column(name, Number.of(values)) for name, values in zip(columns, x.numpy().T, strict=True)))
     points = Schema(tuple(Column(name, Number()) for name in columns))
-    model, known = RowModel(flow.double(), Cells(points)), Rows(x, context) if train is None else train
+    flow, known = flow.double(), Rows(x, context) if train is None else train
     spread = torch.distributions.Normal(x.mean(0), x.std(0, correction=0) + 1e-3)
-    reference = np.sort(model.log_prob(known.x.double(), known.context).numpy())
+    with torch.no_grad():
+        reference = np.sort(flow.log_prob(known.x.double(), known.context).numpy())
     evidence = RowEvidence(
         page=Page(**page),
-        model=model,
+        density=flow,
+        cells=Cells(points),
         schema=schema,
         held=Rows(x, context),
         names=range(1, len(x) + 1),

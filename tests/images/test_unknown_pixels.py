@@ -16,6 +16,7 @@ from pushforward.distributions.pixel_filter import fill_pixels
 from pushforward.images.unknown_pixels import unknown_pixels
 from pushforward.posterior.hmc import hmc
 from pushforward.testing import randomize
+from pushforward.training.batches import Rows
 
 HOLES = {"one": [0, 1, 0], "around": [1, 0, 1], "last": [0, 1, 1], "all": [1, 1, 1]}
 
@@ -87,12 +88,12 @@ def test_chains_follow_the_conditional_of_a_flow(missing: str, small_flow: pf.Fl
     points = torch.cartesian_prod(*[nodes + 0.5] * 3).view(-1, 1, 1, 3)
     weight = torch.cartesian_prod(*[weights] * 3).prod(1)
     every = every_image((1, 1, 3), 3)
-    whole = unknown_pixels(small_flow, every[:1], torch.zeros(1, 1, 1, 3, dtype=torch.bool), None)
+    whole = unknown_pixels(small_flow, Rows(every[:1]), torch.zeros(1, 1, 1, 3, dtype=torch.bool))
     truth = torch.stack([(whole.log_density(image + points).exp() * weight).sum() for image in every]).detach()
     x, hole = torch.tensor([[[[1, 0, 2]]]]), torch.tensor(HOLES[missing]).bool().view(1, 1, 1, 3)
     some = fitting(every, x, hole)
     many = (400, 1, 1, 3)
-    chains = unknown_pixels(small_flow, x.expand(many), hole.expand(many), None)
+    chains = unknown_pixels(small_flow, Rows(x.expand(many)), hole.expand(many))
     generator = torch.Generator().manual_seed(0)
     y, _ = hmc(chains.target(), chains.draws(generator), 20, 20, generator, chains.target)
     found = torch.where(hole, chains.numbers(y.flatten(0, 1)), x)
@@ -114,7 +115,7 @@ def test_chains_follow_the_conditional_of_gaussian_images_with_noise() -> None:
     mean = torch.linalg.solve(precision, known * first.centre(x).flatten() / noise**2)
     clean = torch.eye(3) - noise**2 * sigma.inverse()
     expected = (clean @ mean)[1], (clean @ precision.inverse() @ clean.T)[1, 1].sqrt()
-    chains = unknown_pixels(flow, x.expand(400, 1, 1, 3), hole.expand(400, 1, 1, 3), None)
+    chains = unknown_pixels(flow, Rows(x.expand(400, 1, 1, 3)), hole.expand(400, 1, 1, 3))
     generator = torch.Generator().manual_seed(0)
     y, _ = hmc(chains.target(), chains.draws(generator), 20, 40, generator, chains.target)
     found = first.centre(chains.numbers(y.flatten(0, 1))[..., 1])

@@ -161,7 +161,8 @@ class ImageDensity(ImageModel):
         if not isinstance(self.density, Flow):
             raise InputError(f"encode: a {self.summary_['flow']} has no latents; fit glow, realnvp or tarflow")
         read = self.read(images, labels)
-        points, slopes = self.pixels().points(read.images, self.context(read.labels), check_draws(draws))
+        rows = read.rows(self.classes)
+        points, slopes = self.pixels().points(rows.x, rows.context, check_draws(draws))
         return points.numpy(), slopes.numpy()
 
     def impute(

@@ -26,6 +26,7 @@ from torch import Tensor
 from ..distributions.pixelcnn import PixelCNN
 from ..errors import InputError
 from ..posterior.hmc import hmc
+from ..training.batches import Rows
 from .impute import CHAINS
 from .labelled import LabelledImages
 from .model import ImageModel
@@ -52,32 +53,30 @@ class Explanation(NamedTuple):
 def explain(model: ImageModel, pictures: LabelledImages, patch: int | None, seed: int) -> Explanation:
     """The excess of every pixel, for images that fit the model."""
     side = patch_of(model, patch)
-    context = model.context(pictures.labels)
+    rows = pictures.rows(model.classes)
     if isinstance(model.density, PixelCNN):
-        log_p, entropy = model.pixels(seed).terms(pictures.images, context)
+        log_p, entropy = model.pixels(seed).terms(rows.x, rows.context)
         return Explanation((-entropy - log_p).sum(1).numpy(), log_p.numpy())
     patches = _patches(model.shape[1:], side)
     generator = torch.Generator(model.device).manual_seed(seed)
     found = []
     for some in torch.arange(len(pictures) * len(patches)).split(CHAINS // 2):
-        image, patch = some // len(patches), some % len(patches)  # image by image
-        given = None if context is None else context[image].to(model.device)
-        x, moves = pictures.images[image].to(model.device), patches[patch].to(model.device)
-        found.append(_of_patches(model.density, x, moves, given, generator).cpu())
+        part, moves = rows[some // len(patches)], patches[some % len(patches)]  # image by image
+        found.append(_of_patches(model.density, part.to(model.device), moves.to(model.device), generator).cpu())
     even = patches.double() / patches.flatten(1).sum(1)[:, None, None]
     return Explanation(torch.einsum("np,phw->nhw", torch.cat(found).view(-1, len(patches)), even).numpy(), None)
 
 
-def _of_patches(density: Any, x: Tensor, patch: Tensor, context: Tensor | None, generator: torch.Generator) -> Tensor:
+def _of_patches(density: Any, rows: Rows, patch: Tensor, generator: torch.Generator) -> Tensor:
     """The excess of a patch of each image, ``(n,)``, of images ``(n, C, H, W)`` and masks ``(n, H, W)``: chains with
     the patch unknown, and chains in which only its noise within levels moves, with the same numbers around it."""
-    moves = patch[:, None].expand(x.shape).repeat(2, 1, 1, 1)
+    both = Rows.stacked([rows, rows])
+    moves = patch[:, None].expand(rows.x.shape).repeat(2, 1, 1, 1)
     unknown = moves.clone()
-    unknown[len(x) :] = False
-    given = None if context is None else context.repeat(2, 1)
-    points = unknown_pixels(density, x.repeat(2, 1, 1, 1), unknown, given)
+    unknown[len(rows) :] = False
+    points = unknown_pixels(density, both, unknown)
     free, own = points.here(generator).chunk(2)
-    start = torch.cat([free, torch.where(moves[: len(x)], own, free)])
+    start = torch.cat([free, torch.where(moves[: len(rows)], own, free)])
     latent = points.target()
     y, _ = hmc(lambda a: latent(torch.where(moves, a, start)), start, STEPS, STEPS, generator)  # the others are held
     value = torch.stack([points.log_density(y[:, k]).detach() for k in range(0, STEPS, EVERY)]).double().mean(0)

@@ -19,12 +19,12 @@ from ..errors import InputError, listed
 from ..models.base import PERCENTS
 from ..models.console import Console
 from ..models.machine import device_named
-from ..models.train import Rows, joined, train_on, training_facts
+from ..models.train import joined, train_on, training_facts
 from ..numerics import threads
 from ..objectives.divergences import ForwardKL
 from ..recipes.by_name import default_image_flow, image_flow_by_name
 from ..transforms.multiscale import possible_squeezes
-from .labelled import GIVEN, ImageSplits, LabelledImages, divide, one_hot, packed
+from .labelled import GIVEN, ImageSplits, LabelledImages, divide, packed
 from .model import ImageModel, describe_held_out
 from .options import ImageOptions
 from .pixels import PixelDensity
@@ -60,7 +60,7 @@ def fit_images(
         _refuse_others(earlier, pictures, classes)
         flow = copy.deepcopy(earlier.density)
     console.say(*_describe_data(pictures, splits, levels, classes))
-    train, val = (Rows(part.images.float(), one_hot(part.labels, classes)) for part in (splits.train, splits.val))
+    train, val = splits.train.rows(classes), splits.val.rows(classes)
     objective = ForwardKL(flow, drop=DROPPED if name == "tarflow" and classes else 0.0)
     clip, fresh = CLIP_PIXELCNN if name == "pixelcnn" else CLIP, earlier is None
     result = train_on(
@@ -69,10 +69,10 @@ def fit_images(
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
     with threads.using(result.threads):  # the number that training found fastest
-        pixels, test = PixelDensity(flow, levels, options.training.seed), splits.test
-        held = _held_out(pixels.log_prob(test.images, one_hot(test.labels, classes)), splits, levels)
-        some = test[np.arange(0, len(test), max(len(test) // QUANTILE_IMAGES, 1))]
-        scores = pixels.log_prob(some.images, one_hot(some.labels, classes)).clamp_min(-1e30)
+        test = splits.test.rows(classes)
+        ours = PixelDensity(flow, levels, options.training.seed).log_prob(test.x, test.context)
+    held = _held_out(ours, splits, levels)
+    scores = ours[:: max(len(ours) // QUANTILE_IMAGES, 1)].clamp_min(-1e30)
     summary = {
         **training_facts(result),
         "training_images": len(splits.train),

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..models.console import Console
 from ..posterior.hmc import hmc
 from ..tables.io.place import Source
+from ..training.batches import Rows
 from .formats import PICTURES, arrays_of, channels_first
 from .labelled import IMAGE_KEYS, LABEL_KEYS, LabelledImages, numbered
 from .model import ImageModel
@@ -52,38 +53,33 @@ def impute(
         raise InputError("expected at least 4", "candidates", candidates)
     filled = pictures.images.repeat(draws, 1, 1, 1, 1)
     effective = torch.full((len(pictures),), math.inf, dtype=torch.float64)
-    context = model.context(pictures.labels)
+    rows = pictures.rows(model.classes)
     generator = torch.Generator(model.device).manual_seed(seed)
     fill = _by_particles if isinstance(model.density, PixelCNN) else _by_chains
     size = min(model.pixels().size(), CHAINS)
     size = max(1, size // (draws * candidates if fill is _by_particles else max(draws, 2)))
     for some in hole.flatten(1).any(1).nonzero()[:, 0].split(size):
-        given = None if context is None else context[some].to(model.device)
-        x, unknown = pictures.images[some].to(model.device), hole[some].to(model.device)
-        found, count = fill(model.density, x, unknown, given, draws, candidates, generator)
-        found = found.nan_to_num(0).clamp(0, model.levels - 1).to(x.dtype)
-        filled[:, some], effective[some] = torch.where(unknown, found, x).cpu(), count.cpu()
+        part, unknown = rows[some].to(model.device), hole[some].to(model.device)
+        found, count = fill(model.density, part, unknown, draws, candidates, generator)
+        found = found.nan_to_num(0).clamp(0, model.levels - 1).to(part.x.dtype)
+        filled[:, some], effective[some] = torch.where(unknown, found, part.x).cpu(), count.cpu()
     return filled, effective
 
 
 def _by_particles(
-    density: Any, x: Tensor, hole: Tensor, context: Tensor | None, draws: int, particles: int, generator: Any
+    density: Any, rows: Rows, hole: Tensor, draws: int, particles: int, generator: Any
 ) -> tuple[Tensor, Tensor]:
     """``(draws, n, C, H, W)``, and the mean effective number of particles, ``(n,)``."""
-    context = None if context is None else context.repeat(draws, 1)
-    x, hole = (part.repeat(draws, 1, 1, 1) for part in (x, hole))
-    found, count = fill_pixels(density, x, hole, context, particles=particles, generator=generator)
+    repeated, hole = Rows.stacked([rows] * draws), hole.repeat(draws, 1, 1, 1)
+    found, count = fill_pixels(density, repeated.x, hole, repeated.context, particles=particles, generator=generator)
     return found.unflatten(0, (draws, -1)), count.view(draws, -1).mean(0)
 
 
-def _by_chains(
-    density: Any, x: Tensor, hole: Tensor, context: Tensor | None, draws: int, steps: int, generator: Any
-) -> tuple[Tensor, Tensor]:
+def _by_chains(density: Any, rows: Rows, hole: Tensor, draws: int, steps: int, generator: Any) -> tuple[Tensor, Tensor]:
     """The same from Markov chains, with the effective sample size of all chains of an image: at least two, so
     that those stuck at their start are noticed."""
     chains = max(draws, 2)
-    context = None if context is None else context.repeat(chains, 1)
-    points = unknown_pixels(density, x.repeat(chains, 1, 1, 1), hole.repeat(chains, 1, 1, 1), context)
+    points = unknown_pixels(density, Rows.stacked([rows] * chains), hole.repeat(chains, 1, 1, 1))
     y, _ = hmc(points.target(), points.draws(generator), steps, steps, generator, points.target)
     paths = y.unflatten(0, (chains, -1)).transpose(0, 1)  # (n, chains, steps, C, H, W)
     count = [effective_draws(path[..., unknown]) for path, unknown in zip(paths, hole, strict=True)]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import InputError, listed
 from ..tables.io.place import Location, Source
+from ..training.batches import Rows
 from .formats import arrays_of, channels_first, picture_paths, read_idx, resized, stacked
 
 GIVEN = "class"  # the only thing that images can be conditioned on
@@ -74,6 +75,10 @@ class LabelledImages:
         """The distinct labels in order: numerical if all of them are numbers."""
         found = set(self.labels or ()).union(*(part.labels or () for part in self.splits.values()))
         return sorted(found, key=(int if all(label.isdecimal() for label in found) else str))
+
+    def rows(self, classes: Sequence[str]) -> Rows:
+        """The images, with their classes as one-hot contexts; without contexts if there are no classes."""
+        return Rows(self.images, one_hot(self.labels, classes))
 
     def held_out(self) -> LabelledImages:
         """The images that a divided file sets aside for testing; all of them if it is not divided."""
@@ -135,7 +140,7 @@ def read_pictures(path: str | Location, *, resize: tuple[int, int] | None = None
     if path.suffix in (".npy", ".npz"):
         return _archive(path, resize)
     if "idx" in path.name:
-        return numbered(path, resized(torch.from_numpy(read_idx(path, 3)).unsqueeze(1), resize), _idx_labels(path))
+        return _arrays(path, read_idx(path, 3), _idx_labels(path), resize)
     raise InputError(f"{path} is not a folder, .npy, .npz or idx file: put pictures into a folder and name the folder")
 
 
@@ -143,11 +148,8 @@ def read_any(images: Any, labels: Any, resize: tuple[int, int] | None) -> Labell
     """Images from a path, or an array with its labels."""
     if isinstance(images, str | Path | Source):
         return read_pictures(images, resize=resize)
-    where = Path("images")
     array = images.numpy() if isinstance(images, Tensor) else np.asarray(images)
-    return numbered(
-        where, resized(channels_first(array, where), resize), None if labels is None else np.asarray(labels)
-    )
+    return _arrays(Path("images"), array, None if labels is None else np.asarray(labels), resize)
 
 
 def _archive(path: Path, resize: tuple[int, int] | None) -> LabelledImages:

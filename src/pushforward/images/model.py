@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,6 @@ from ..errors import InputError, listed, refuse
 from ..models.base import FittedDensity, HeldOut
 from ..models.console import Console, aligned
 from ..models.held_out_figures import with_error
-from ..models.train import Rows
 from ..report.evidence import Evidence, Page
 from ..report.words import plus_minus
 from ..tables.io.place import Location
@@ -90,10 +89,6 @@ class ImageModel(FittedDensity):
                 f"{listed(self.classes)}"
             )
 
-    def context(self, labels: Sequence[str] | None) -> Tensor | None:
-        """Classes as one-hot rows (n, classes); None if the model has no classes."""
-        return one_hot(labels, self.classes)
-
     def classes_of(self, n: int, given: dict[str, str]) -> list[str] | None:
         """The class of each of n new images: the requested one, or all in turn."""
         odd = [name for name in given if name != GIVEN or not self.classes]
@@ -121,7 +116,7 @@ class ImageModel(FittedDensity):
                 "guidance",
                 guidance,
             )
-        return self.pixels(seed).sample(n, self.context(labels), temperature, guidance), labels
+        return self.pixels(seed).sample(n, one_hot(labels, self.classes), temperature, guidance), labels
 
     def pixels(self, seed: int = 0) -> PixelDensity:
         """The density, with a seed for its draws."""
@@ -129,7 +124,8 @@ class ImageModel(FittedDensity):
 
     def log_prob(self, images: LabelledImages, *, samples: int = 1, seed: int = 0) -> np.ndarray:
         """log P of every image in nats; for a flow the lower bound from ``samples`` draws of the noise."""
-        return self.pixels(seed).log_prob(images.images, self.context(images.labels), samples).numpy()
+        rows = images.rows(self.classes)
+        return self.pixels(seed).log_prob(rows.x, rows.context, samples).numpy()
 
     def bits(self, log_prob: np.ndarray) -> np.ndarray:
         """Bits per dimension of log-probabilities."""
@@ -169,9 +165,9 @@ class ImageModel(FittedDensity):
         return ImageEvidence(
             page=page,
             model=self.pixels(page.seed),
-            held=Rows(images.images, self.context(images.labels)),
+            held=images.rows(self.classes),
             names=images.names,
-            train=None if train is None else Rows(train.images, self.context(train.labels)),
+            train=None if train is None else train.rows(self.classes),
             labels=images.labels,
             classes=self.classes,
             at_fit=self.facts["summary"]["held_out"],

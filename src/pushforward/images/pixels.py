@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..diagnostics import bits_per_dim
 from ..distributions.flow import Flow
+from ..recipes.by_name import seeded
+from ..training.batches import Rows
 from ..transforms.dequantise import GaussianNoise
 from ..transforms.multiscale import Multiscale
 
@@ -41,7 +43,7 @@ class PixelDensity:
         It is -inf where the flow gives no number. Reference: Burda, Grosse, Salakhutdinov (2016), arXiv:1509.00519.
         """
 
-        def run(x: Tensor, c: Tensor | None) -> Tensor:
+        def run(x: Tensor, c: Tensor | None = None) -> Tensor:
             found = [self.flow.log_prob(x, c).double() for _ in range(1 if self.exact else draws)]
             return torch.stack(found).nan_to_num(nan=-math.inf).logsumexp(0) - math.log(len(found))
 
@@ -51,7 +53,7 @@ class PixelDensity:
     def terms(self, images: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """For an autoregressive model, log P of every number given those before it, and the entropy of that
         conditional, both (n, C, H, W)."""
-        both = self._in_chunks(lambda x, c: torch.stack(self.flow.terms(x, c), 1).double(), images, context)
+        both = self._in_chunks(lambda *given: torch.stack(self.flow.terms(*given), 1).double(), images, context)
         return both[:, 0], both[:, 1]
 
     def bits(self, log_prob: Tensor) -> Tensor:
@@ -79,7 +81,7 @@ class PixelDensity:
         """z = f(x + u) of a flow for K = ``draws`` draws of the noise, (K, n, D), and the log-slopes (K, n) with which
         a density of z becomes the probability of the image, as :meth:`log_prob` averages it."""
 
-        def run(x: Tensor, c: Tensor | None) -> Tensor:
+        def run(x: Tensor, c: Tensor | None = None) -> Tensor:
             found = [self.flow.transform(x, c) for _ in range(draws)]
             return torch.stack([torch.cat([z.double(), slope.double()[:, None]], 1) for z, slope in found], 1)
 
@@ -112,13 +114,8 @@ class PixelDensity:
         """Images per pass, assuming a few dozen channels each, or ``values`` values of every number."""
         return max(1, min(256, NUMBERS // (self.flow.event_shape.numel() * values)))
 
-    def _in_chunks(self, run: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, context: Tensor | None) -> Tensor:
+    def _in_chunks(self, run: Callable[..., Tensor], x: Tensor, context: Tensor | None) -> Tensor:
         size = self.size(max(self.levels, 16) if self.exact else 16)
-        parts = []
-        # dequantisation draws from the global generators, whose state is restored for the caller
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(self.seed)
-            for start in range(0, len(x), size):
-                given = None if context is None else context[start : start + size].to(self.device)
-                parts.append(run(x[start : start + size].to(self.device), given).cpu())
-        return torch.cat(parts)
+        with seeded(self.seed):  # dequantisation draws from the global generators
+            parts = [run(*(each.to(self.device) for each in part)) for part in Rows(x, context).chunks(size)]
+        return torch.cat([part.cpu() for part in parts])

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..distributions.flow import Flow
 from ..distributions.guidance import opened
 from ..posterior.hmc import Latent
+from ..training.batches import Rows
 from ..transforms.compose import Compose
 from ..transforms.dequantise import FromLevels, GaussianNoise
 
@@ -34,14 +35,13 @@ class UnknownPixels(ABC):
     Args:
         first: The transform from whole numbers to y.
         density: The flow of y.
-        x: ``(n, C, H, W)``.
+        rows: Images ``(n, C, H, W)``, and their contexts.
         hole: Which numbers are unknown, bool, of the same shape.
-        context: ``(n, features)`` or None.
     """
 
-    def __init__(self, first: FromLevels, density: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> None:
-        self.first, self.density, self.hole, self.context = first, density, hole, context
-        self.levels, self.x = int(first.levels), x.to(first.like.dtype)
+    def __init__(self, first: FromLevels, density: Flow, rows: Rows, hole: Tensor) -> None:
+        self.first, self.density, self.hole, self.context = first, density, hole, rows.context
+        self.levels, self.x = int(first.levels), rows.x.to(first.like.dtype)
 
     def _drawn(self, generator: torch.Generator) -> Tensor:
         shape = () if self.context is not None else (len(self.x),)
@@ -69,13 +69,13 @@ class UnknownPixels(ABC):
         """log p(y) in nats, in units of levels."""
 
 
-def unknown_pixels(flow: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> UnknownPixels:
+def unknown_pixels(flow: Flow, rows: Rows, hole: Tensor) -> UnknownPixels:
     """Images ``(n, C, H, W)`` with unknown numbers, one for each chain."""
     first, *rest = opened(flow.transform)
     sizes = {"event_shape": flow.event_shape, "context": flow.context_features}
     density = Flow(Compose(rest), flow.base, **sizes, encoder=flow.encoder)  # type: ignore[arg-type]
     kind: Any = UnknownUnderNoise if isinstance(first, GaussianNoise) else UnknownInCells
-    return kind(first, density, x, hole, context)
+    return kind(first, density, rows, hole)
 
 
 class UnknownInCells(UnknownPixels):

@@ -101,7 +101,6 @@ class Evidence(ABC):
 
     Args:
         page: What is known of the report before.
-        model: The density.
         held: Held-out rows (n, features), or images (n, C, H, W), and their contexts.
         names: What each is called: of a row, its number in the user's file, from 1.
         train: Training data, some of which are scored for comparison.
@@ -118,12 +117,20 @@ class Evidence(ABC):
     histogram: ClassVar[Callable[[Any, Any], Any]]  # the figure of the measures of held-out data and of the model's own
 
     page: Page
-    model: Any
     held: Rows
     names: Sequence[Any]
     train: Rows | None = None
     percentile: Callable[[Any], Any]
     others: str
+
+    @property
+    @abstractmethod
+    def parameters(self) -> int:
+        """How many parameters the density has."""
+
+    @abstractmethod
+    def score(self, rows: Rows) -> Tensor:
+        """Log-probabilities of some of the data, ``(n,)`` in nats, float64 on the CPU."""
 
     @abstractmethod
     def draw(self) -> Drawn:
@@ -179,7 +186,7 @@ class Evidence(ABC):
     def scored(self) -> tuple[Tensor, float]:
         """Log-probabilities (n,) of the held-out data, in nats, and the seconds that it takes to score them."""
         started = time.perf_counter()
-        return self.model.log_prob(self.data, self.context), time.perf_counter() - started
+        return self.score(self.held), time.perf_counter() - started
 
     @cached_property
     def drawn(self) -> tuple[Drawn, float]:
@@ -213,8 +220,7 @@ class Evidence(ABC):
         """That of some training data, if there are any."""
         if self.train is None:
             return None
-        some = self.some(self.train, self.trained)
-        return Mean.over(self.measure(self.model.log_prob(some.x, some.context)))
+        return Mean.over(self.measure(self.score(self.some(self.train, self.trained))))
 
     @cached_property
     def rivals(self) -> dict[str, Lead]:

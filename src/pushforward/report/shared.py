@@ -202,8 +202,7 @@ def _means(e: Evidence) -> tuple[list[tuple[str, Mean, int]], dict[str, Any]]:
 @section("cost", "Cost, versions, and how to repeat it")
 def cost(e: Evidence) -> Blocks:
     """Parameters, training, timings of this page, versions, and how to reproduce it."""
-    parameters = sum(p.numel() for p in e.model.flow.parameters())
-    facts: list[Fact] = [("Parameters", whole(parameters), "")]
+    facts: list[Fact] = [("Parameters", whole(e.parameters), "")]
     last = e.page.history[-1] if e.page.history else {}
     shown: list[tuple[str, str, Any]] = [
         ("step", "Training steps", whole),
@@ -225,7 +224,7 @@ def cost(e: Evidence) -> Blocks:
     if e.page.command:
         yield "The command that makes it again:"
         yield Code(e.page.command)
-    yield {"parameters": parameters}
+    yield {"parameters": e.parameters}
 
 
 @section("limits", "What these numbers do not say")

@@ -25,7 +25,6 @@ from ..models.compare import compare
 from ..models.console import Console
 from ..models.train import Rows
 from ..report.evidence import Evidence, Page
-from ..report.tables.model import RowModel
 from ..report.write import write
 from .calibration import calibrated
 from .engines import RayTable, SparkTable
@@ -538,7 +537,8 @@ class TableDensity(TableModel):
                 drifted = ReportedDrift(found.verdict, others.x, found.measures.rows())
         return RowEvidence(
             page=page,
-            model=RowModel(self.density, self.cells, page.seed),
+            density=self.density,
+            cells=self.cells,
             schema=self.schema,
             held=held.rows,
             names=(held.numbers + 1).tolist(),

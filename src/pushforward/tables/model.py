@@ -17,7 +17,6 @@ from ..models.base import FittedDensity, HeldOut
 from ..models.console import Console, aligned
 from ..models.held_out_figures import describe_held_out, gain_in_words
 from ..models.train import Rows
-from ..report.tables.model import RowModel
 from ..report.words import plus_minus
 from .guide import GuideFill
 from .io.format import ReadOptions
@@ -178,11 +177,11 @@ class TableModel(FittedDensity):
     def picture(self) -> str:
         from ..plot import marginals
         from ..report.svg import to_svg
+        from ..report.tables.evidence import sampled
 
         held, shown = self.saved_held_out().rows, self.schema.features[:4]
         generator = torch.Generator(self.device).manual_seed(self.seed)
-        model = RowModel(self.density, self.cells, self.seed)
-        drawn = model.sample(len(held), held.context, generator)
+        drawn = sampled(self.density, self.schema, len(held), held.context, generator)
         figure = marginals(
             held.x[:, : len(shown)],
             drawn[:, : len(shown)],

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ... import plot
 from ...images.pixels import PixelDensity
+from ...training.batches import Rows
 from ..blocks import Fact, Finding
 from ..evidence import Drawn, Evidence, Lead, Mean
 from ..words import count, number, whole
@@ -69,6 +70,7 @@ class ImageEvidence(Evidence):
     """A density of images judged by held-out images.
 
     Args:
+        model: The density.
         labels: The class of each, or None.
         classes: The classes that the model is conditioned on, in the order of the contexts' features; empty if it is
             unconditional.
@@ -89,12 +91,19 @@ class ImageEvidence(Evidence):
     classes: Sequence[str] = ()
     at_fit: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.model.flow.parameters())
+
+    def score(self, rows: Rows) -> Tensor:
+        return self.model.log_prob(rows.x, rows.context)
+
     def measure(self, log_prob: Tensor) -> Tensor:
         return self.model.bits(log_prob)
 
     def draw(self) -> Drawn:
-        drawn, given = self.sampled(), self._in_turn
-        return Drawn(drawn, self.model.log_prob(drawn, given), len(drawn))
+        drawn = self.sampled()
+        return Drawn(drawn, self.score(Rows(drawn, self._in_turn)), len(drawn))
 
     def sampled(self, temperature: float = 1.0) -> Tensor:
         """Images drawn from the model, of all classes in turn."""

@@ -19,13 +19,17 @@ from ...diagnostics.calibrated import LEVELS, Calibration
 from ...diagnostics.local import LocalTest
 from ...diagnostics.ranks import rank
 from ...diagnostics.repairs import LogProb
+from ...distributions.base import Density, StandardNormal
+from ...distributions.mixed import Mixed
+from ...distributions.truncated import untruncated
+from ...tables.schema.cells import Cells
 from ...tables.schema.schema import Schema
 from ...training.batches import Rows
 from ..blocks import Fact, Finding
 from ..evidence import Drawn, Evidence, Lead, shuffled
 from ..words import count, decimals_of, percent, step_decimals
-from .model import RowModel
 
+BATCH = 2048
 DRAWS = 99  # for each context
 PERMUTATIONS = 20  # of the local test
 
@@ -68,6 +72,8 @@ class RowEvidence(Evidence):
     """A density of rows judged by held-out rows; float64 on the CPU.
 
     Args:
+        density: The density.
+        cells: The cells that values stand for, with what fills missing ones.
         schema: What the rows consist of.
         gaussian: Log-densities of a Gaussian fitted to the training rows.
         explain: Maps rows to a frame: the column to blame in each, the value that would fit, and the gain in nats.
@@ -83,7 +89,8 @@ class RowEvidence(Evidence):
     trained: ClassVar[int] = 5000
     histogram: ClassVar[Callable[[Any, Any], Any]] = staticmethod(plot.densities)
 
-    model: RowModel
+    density: Density
+    cells: Cells
     schema: Schema
     gaussian: LogProb
     explain: Callable[[Rows], Any]
@@ -98,6 +105,20 @@ class RowEvidence(Evidence):
             for column, x in zip(self.schema.columns, self.data.T, strict=True)
         ]
 
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.density.parameters())
+
+    @torch.no_grad()
+    def score(self, rows: Rows, points: int = 16, by: LogProb | None = None) -> Tensor:
+        """Log-densities, or those by another density than the model's; -inf where it does not give a number.
+
+        Of whole or rounded numbers, the average over each row's cell, at ``points`` points.
+        """
+        here = rows.to(self.density.device if by is None else rows.x.device)
+        by = by or self.density.log_prob
+        return self.cells.log_density(by, here.x, here.context, samples=points, seed=self.page.seed)[0]
+
     def measure(self, log_prob: Tensor) -> Tensor:
         return log_prob
 
@@ -108,11 +129,11 @@ class RowEvidence(Evidence):
         return own
 
     def draw(self) -> DrawnRows:
-        generator = torch.Generator(self.model.device).manual_seed(self.page.seed)
+        generator = torch.Generator(self.density.device).manual_seed(self.page.seed)
         if self.context is not None:
             return self._draw_for_contexts(self.context, generator)
-        drawn = self.model.sample(self.samples, None, generator)
-        log_prob = self.model.log_prob(drawn)
+        drawn = sampled(self.density, self.cells.schema, self.samples, None, generator)
+        log_prob = self.score(Rows(drawn))
         return DrawnRows(drawn, log_prob, len(drawn), denser_share(log_prob, self.log_prob))
 
     def _draw_for_contexts(self, context: Tensor, generator: torch.Generator) -> DrawnRows:
@@ -125,23 +146,40 @@ class RowEvidence(Evidence):
         rows = shuffled(len(context), seed)[: max(self.samples // 10, 20)]
         judged = self.held[rows]
         repeated = context[rows].repeat_interleave(DRAWS, 0)  # (rows · DRAWS, context features)
-        drawn = self.model.sample(len(repeated), repeated, generator)
-        theirs = self.model.log_prob(drawn, repeated, points=4)
-        ours = self.model.log_prob(judged.x, judged.context, points=4)  # the bias of few points affects both
+        drawn = sampled(self.density, self.cells.schema, len(repeated), repeated, generator)
+        theirs = self.score(Rows(drawn, repeated), points=4)
+        ours = self.score(judged, points=4)  # the bias of few points affects both
         denser = rank(-ours, -theirs.view(len(rows), DRAWS).T, torch.Generator().manual_seed(seed))
         keep, own = shuffled(len(drawn), seed)[: self.samples], drawn.view(len(rows), DRAWS, -1).transpose(0, 1)
         level = (denser + 0.5) / (DRAWS + 1)
         return DrawnRows(drawn[keep], theirs[keep], len(drawn), level, rows, own, denser)
 
     @cached_property
+    @torch.no_grad()
     def latent(self) -> Tensor | None:
-        """z = f(x) of the held-out rows (n, dimensions), or None for a model without latents."""
-        return self.model.latent(self.data, self.context)
+        """z = f(x) of the held-out rows (n, dimensions), at a random point of each one's cell; None for a model without
+        latents."""
+        whole, x = untruncated(self.density), self.data
+        inner = whole.numbers if isinstance(whole, Mixed) else whole
+        transform = getattr(inner, "transform", None)
+        if transform is None or not isinstance(getattr(inner, "base", None), StandardNormal):
+            return None
+        u = torch.rand(x.shape, generator=torch.Generator().manual_seed(self.page.seed), dtype=x.dtype)
+        points = Cells(self.cells.schema).weighted(x, u, holes=bool(x.isnan().any()))[0]
+
+        def run(x: Tensor, c: Tensor | None = None) -> Tensor:
+            x, c = self.density._check(x, c)
+            if isinstance(whole, Mixed):
+                _, x, c = whole.divide(x, c)
+            return transform(x, c)[0].flatten(1).double().cpu()
+
+        here = Rows(points, self.context).to(self.density.device)
+        return torch.cat([run(*part) for part in here.chunks(BATCH)])
 
     @cached_property
     def baseline(self) -> Lead | None:
         """The lead over the Gaussian."""
-        return self.lead_over(self.model.score(self.gaussian, self.data, self.context))
+        return self.lead_over(self.score(self.held, by=self.gaussian))
 
     @cached_property
     def coverage(self) -> dict[str, list[float]]:
@@ -221,6 +259,16 @@ class RowEvidence(Evidence):
         if self.page.history and self.page.history[-1].get("objective") == "matching":
             return "The loss is the mean squared error of the field (flow matching)", "squared error per feature", 1.0
         return "The loss is the mean negative log-likelihood", self.unit, 1.0
+
+
+@torch.no_grad()
+def sampled(density: Density, schema: Schema, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
+    """Rows drawn from a density as the table can have them, with gaps, ``(n, features)``, float64 on the CPU; one for
+    each context, if there are contexts."""
+    shapes = [((min(BATCH, n - start),), None) for start in range(0, n, BATCH)]
+    asked = shapes if context is None else [((), part) for part in context.to(density.device).split(BATCH)]
+    drawn = torch.cat([density.sample(*each, generator=generator).double().cpu() for each in asked])
+    return schema.snap(schema.missingness.drawn(drawn, generator))
 
 
 def seen(values: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ... import plot
 from ...errors import in_shell, spelled
+from ...training.batches import Rows
 from ..blocks import Blocks, Entry, Figure, Heading, Listing, Menus, section
 from ..evidence import shuffled
 from ..svg import to_svg
@@ -130,7 +131,7 @@ def pairs(e: RowEvidence) -> Blocks:
         e.own.data[:, shown],
         columns=[e.schema.features[j] for j in shown],
         steps={place: e.schema.steps[j] for place, j in enumerate(shown) if j in e.schema.steps},
-        log_density=(lambda at: e.model.log_prob(torch.from_numpy(at)).numpy()) if exact else None,
+        log_density=(lambda at: e.score(Rows(torch.from_numpy(at))).numpy()) if exact else None,
     )
     how = "computed exactly" if exact else "estimated from the flow's own rows"
     caption = (
