@@ -15,6 +15,7 @@ from ..diagnostics.sampling_quality import SamplingQuality, sampling_quality
 from ..distributions.base import Density
 from ..models.held_out_figures import beside_gaussian
 from ..models.train import Rows
+from ..numerics.partly_known import partly_known
 from .io.table import Table
 from .options import TableOptions
 from .schema.cells import Cells, Fill
@@ -116,9 +117,11 @@ def _kept(rows: Rows, numbers: np.ndarray, most: int, seed: int) -> dict[str, An
 
 
 def saved(rows: Rows, numbers: np.ndarray) -> dict[str, Any]:
-    """Rows as facts of a model, with their positions in the table."""
-    context = None if rows.context is None else rows.context.tolist()
-    return {"x": rows.x.tolist(), "context": context, "numbers": numbers.tolist()}
+    """Rows as facts of a model, with their positions in the table; and the bits of cells that are known in part, which
+    JSON has no number for."""
+    context, partly = None if rows.context is None else rows.context.tolist(), partly_known(rows.x)
+    bits = torch.cat([partly.nonzero(), rows.x.view(torch.int64)[partly, None]], 1).tolist()
+    return {"x": rows.x.tolist(), "context": context, "numbers": numbers.tolist(), "bits": bits}
 
 
 def _resampled(rows: Rows, most: int, seed: int) -> Rows:

@@ -114,8 +114,11 @@ class TableModel(FittedDensity):
         """The rows that were saved under a name: ``held_out``, or ``kept``, training rows that an update needs."""
         saved = self.facts[name]
         context = None if saved["context"] is None else torch.tensor(saved["context"], dtype=torch.float32)
-        x = [[math.nan if value is None else value for value in row] for row in saved["x"]]  # JSON has no NaN
-        return Rows(torch.tensor(x, dtype=torch.float64), context)
+        cells = [[math.nan if value is None else value for value in row] for row in saved["x"]]  # JSON has no NaN
+        x = torch.tensor(cells, dtype=torch.float64)
+        for row, feature, bits in saved.get("bits", ()):
+            x.view(torch.int64)[row, feature] = bits
+        return Rows(x, context)
 
     def _encoded(self, table: Table, console: Console, drop_missing: bool) -> tuple[Rows, np.ndarray]:
         source, frame = str(table.path), table.frame

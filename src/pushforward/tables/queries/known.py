@@ -13,7 +13,7 @@ import torch
 
 from ...errors import InputError, listed
 from ...models.train import Rows
-from ...numerics.partly_known import unknown
+from ...numerics.partly_known import partly_known, unknown
 from ..io.frames import from_frame
 from ..io.values import series
 from ..model import TableModel
@@ -101,6 +101,9 @@ class Known:
             broken, contradictions = _broken(model, encoded)
             strange, notes = strange | broken, (*notes, *contradictions)
             rows = Rows(schema.missingness.forgotten(schema.seen(x), torch.nan), encoded.context)
+            for known, where in zip(partly_known(rows.x), wheres, strict=False):
+                if both := [schema.features[j] for j in where.region.parts if known[j]]:
+                    raise InputError(f"{both[0]!r} is known in part, and takes no range beside", "given")
             if one and not wheres[0].region.holds(rows.x)[0]:
                 raise InputError("no row can be so", "given")
             return cls(cells, rows, wheres, strange, one, Told(schema, encoded.follow), notes)
@@ -194,8 +197,9 @@ def _number(name: str, value: Any) -> float:
 
 
 def _divided(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Cells that have a value, and those that lie in a range or a list; without those that are None."""
-    there = {str(name): value for name, value in given.items() if value is not None}
+    """Cells that have a value, or a list of one, and those in a range or a list; without those that are None."""
+    only = {str(name): v[0] if isinstance(v, list) and len(v) == 1 else v for name, v in given.items()}
+    there = {name: value for name, value in only.items() if value is not None}
     asked = {name: value for name, value in there.items() if isinstance(value, tuple | list)}
     return {name: value for name, value in there.items() if name not in asked}, asked
 

@@ -17,6 +17,7 @@ from ...distributions.truncated import InOrder
 from ...errors import listed
 from ...models.console import aligned
 from ...numerics.indicators import indicators
+from ...numerics.partly_known import unknown
 from .columns import Column, ContextColumn
 from .kinds.base import Numbers
 from .kinds.few_values import is_unseen
@@ -341,7 +342,7 @@ class Schema(Saved):
 
     def unheard_of(self, x: Tensor) -> list[str]:
         """Which columns of encoded rows have missing values although no training row does, in the same words."""
-        gone = zip(self.columns, x.isnan().sum(0).tolist(), strict=True)
+        gone = zip(self.columns, unknown(x).sum(0).tolist(), strict=True)
         return _counted({column.name: count for column, count in gone if not column.holes.share})
 
     def broken(self, rows: Encoded) -> np.ndarray:

@@ -8,7 +8,10 @@ import pytest
 from scipy import stats
 
 import pushforward as pf
+from pushforward.cli import app as cli
 from pushforward.errors import InputError
+from pushforward.numerics.partly_known import known_in_part
+from pushforward.tables.queries.known import Known
 
 SAID = {
     "limits": {"dose": ("dose_low", "dose_high")},
@@ -141,16 +144,25 @@ def test_what_is_known_of_a_number_is_heeded_where_nothing_else_is_given(model):
         truth = stats.norm.sf(1, 0.75, 0.5**0.5) if np.ndim(above) == 0 else stats.norm.sf(1, [0.75, -0.75], 0.5**0.5)
         np.testing.assert_allclose(above, truth, atol=0.1)
         assert (np.asarray(error) < 0.05).all()
+    with pytest.raises(InputError, match="'flux' is known in part, and takes no range beside"):
+        Known.of(model, measured_row := {"flux": 1.5, "flux_err": 1.0}, "flux > 2")
+    assert Known.of(model, measured_row, "time > 2").wheres
     below = model.probability({"lead": (None, 0.05)}, given=pl.DataFrame({"lead": ["<0.1"]}))
     shares = stats.norm.cdf(np.log([0.05, 0.1]), -1.5, 1)
     np.testing.assert_allclose(below, shares[0] / shares[1], atol=0.15)
 
 
-def test_saved_models_read_them_alike(model, tmp_path):
+def test_saved_models_read_them_alike(model, tmp_path, capsys):
     model.save(tmp_path / "model")
     again = pf.TableDensity.load(tmp_path / "model")
     table = rows(20, 7)
     np.testing.assert_allclose(again.score_samples(table), model.score_samples(table), rtol=1e-6)
+    held = (known.saved_held_out().rows.x for known in (model, again))  # to which new rows are compared
+    np.testing.assert_array_equal(*(known_in_part(x.numpy()) for x in held))
+    assert again.drift(rows(100, 8)).p_value == model.drift(rows(100, 8)).p_value
+    table.write_csv(tmp_path / "rows.csv")
+    assert cli.main(["score", f"{tmp_path}/model", f"{tmp_path}/rows.csv", "-o", f"{tmp_path}/scores.csv"]) == 0
+    assert "missing" not in capsys.readouterr().err  # what is known in part is not
 
 
 @pytest.mark.parametrize(
