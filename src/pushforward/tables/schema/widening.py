@@ -40,14 +40,20 @@ def widened(
         rare_names: Whether names that were expected, as some are where many are rare, get places however few they are.
     """
     notes: list[str] = []
-    news: set[str] = set()
+    news, told = (
+        set[str](),
+        {label.column.name for label in schema.told_labels},
+    )  # which are known where they are missing
 
     def wider(column: Column) -> Column:
-        if column.name not in new.columns or not (said := _news(column, new[column.name], rare_names)):
+        if column.name not in new.columns:
+            return column
+        cells = new[column.name].drop_nulls() if column.name in told else new[column.name]
+        if not (said := _news(column, cells, rare_names)):
             return column
         notes.extend(said)
         news.add(column.name)
-        return column if _is_few(column) else _taking_in(column, new[column.name], old, known)
+        return column if _is_few(column) else _taking_in(column, cells, old, known)
 
     fields = [wider(column) for column in schema.fields]
     taken = {column.name: column for column in fields}

@@ -59,6 +59,17 @@ def test_rows_with_other_labels_are_impossible(model):
         assert np.isneginf(model.score_samples(wrong)).all()
 
 
+def test_labels_that_some_rows_lack_follow_and_stay_when_rows_are_added():
+    holed = [votes(300, seed).with_columns(pl.when(pl.int_range(300) % 9 > 0).then("grade")) for seed in (4, 5, 6)]
+    for model in (pf.TableDensity(**QUICK).fit(holed[0]), pf.TableDensity(**QUICK).fit(votes(300)).update(holed[1])):
+        assert "grade" in {relation.column.name for relation in model.schema.dependencies}
+        assert np.isfinite(model.score_samples(holed[2])).mean() > 0.98
+        drawn = model.sample(900, random_state=0).filter((pl.col("turnout") - 62).abs() > 2, pl.col("grade") != "")
+        assert ((drawn["turnout"] > 62) == (drawn["grade"] == "c high")).all()
+        scores = (model.score_samples(votes(300, 6).with_columns(grade=grade)) for grade in (pl.lit(None), "grade"))
+        np.testing.assert_allclose(*scores)  # what a label says is known without it
+
+
 def test_labels_of_modelled_numbers_are_modelled_as_other_columns_may_differ_by_them():
     rng = np.random.default_rng(0)
     region, level = rng.uniform(0, 9, 900), rng.permutation(9)

@@ -152,7 +152,8 @@ class Dependencies:
         found, kept = dict(values), {column.name for column in self.modelled}
         for relation in self.relations:
             if (name := relation.column.name) in kept:
-                found[name] = np.where(np.isnan(found[name]), relation.computed(found, self.known), found[name])
+                gone, own = relation.column.missing(found[name]), relation.computed(found, self.known)
+                found[name] = np.where(gone & ~np.isnan(own), own, found[name])
             if relation.column.name in told and {*relation.inputs} <= found.keys():
                 for name, rest in relation.rest(told[relation.column.name], found, self.known).items():
                     found[name] = np.where(np.isnan(rest), found[name], rest)

@@ -41,7 +41,7 @@ class Largest(Dependency):
         amounts = self.sign * self.amounts(values, columns)
         told = np.array(self.codes)[:, None] == found
         own = np.where(told, amounts, -np.inf).max(0)
-        return ~np.isnan(found) & ~np.isnan(amounts).any(0) & (own < amounts.max(0))
+        return ~self.column.missing(found) & ~np.isnan(amounts).any(0) & (own < amounts.max(0))
 
     def __str__(self) -> str:
         names = ", ".join(map(repr, self.inputs))
@@ -86,7 +86,7 @@ class Threshold(Dependency):
         known, ends = np.isin(found, self.codes), self.limits(self.column.classes)
         code = np.where(known, found, 0).astype(int)
         each = zip(self.amounts(values, columns), (ends[name][:, code] for name in self.inputs), strict=True)
-        return ~np.isnan(found) & (~known | np.any([(x < low) | (x > high) for x, (low, high) in each], 0))
+        return ~self.column.missing(found) & (~known | np.any([(x < low) | (x > high) for x, (low, high) in each], 0))
 
     def __str__(self) -> str:
         cuts = [f"{cut:.6g}" for cut in self.cuts]
@@ -98,22 +98,27 @@ class Threshold(Dependency):
 
 
 def labels(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
-    """Labels, but for the free ones, that follow from numbers and flags in every row."""
+    """Labels, but for the free ones, that follow from numbers and flags in every row that has one."""
     scales = [*on_scales([column for column in columns if not column.classes], values)][:MOST]
     flags = [column.name for column in columns if column.classes == 2 and not column.holes.share]
     known, names = {column.name: column for column in columns}, [*scales, *flags][:MOST]
     words, found = {name: known[name].shown(1.0) for name in flags}, list[Dependency | None]()
+    if not names:
+        return []
     amounts = np.array([amounts_of(known[name], values[name]) for name in names])
-    least = EVIDENCE + np.log(max(len(columns) * len(names), 1))
+    least = EVIDENCE + np.log(len(columns) * len(names))
     for column in columns:
-        x = values[column.name]
-        if column.classes < 2 or column.name in free or len(x) < FEWEST or np.isnan(x).any() or _nats(x) < least:
+        there = ~column.missing(values[column.name])
+        if column.classes < 2 or column.name in free or there.sum() < FEWEST:
+            continue
+        x, told_by = values[column.name][there], amounts[:, there]
+        if _nats(x) < least:
             continue
         groups = [[j] for j in range(len(scales))]
         if column.classes > 2 and np.unique(x, return_counts=True)[1].min() >= FEWEST_EACH:
             groups.append([*range(len(names))])
-        largest = _largest(column, x, scales, amounts[: len(scales)])
-        found.append(largest or _threshold(column, x, names, amounts, groups, words))
+        largest = _largest(column, x, scales, told_by[: len(scales)])
+        found.append(largest or _threshold(column, x, names, told_by, groups, words))
     return [label for label in found if label is not None]
 
 
@@ -145,8 +150,6 @@ def _threshold(
 ) -> Dependency | None:
     """The label by cuts of a group's only column, or of several of a group's; unless it tells these in turn, but for
     the first of several."""
-    if not names:
-        return None
     codes = np.unique(x)
     low, high = (np.array([of(amounts[:, x == code], 1) for code in codes]) for of in (np.min, np.max))
     for group in groups:
