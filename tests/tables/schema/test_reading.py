@@ -276,6 +276,17 @@ def test_whether_a_cell_is_missing_is_part_of_the_probability_where_it_tells_som
         assert drawn[name].null_count() / 4000 == pytest.approx(frame[name].null_count() / ROWS, abs=0.07)
 
 
+def test_holes_that_a_rare_name_tells_are_not_at_random() -> None:
+    broken = np.arange(ROWS) % 40 == 3  # so few that less than one hole is expected there by chance
+    status = np.where(np.arange(ROWS) % 40 < 2, "late", np.where(broken, "error", "ok"))
+    alone = {name: np.where(broken, np.nan, values) for name, values in (("a", A), ("b", A[::-1]))}
+    for told in ({"a": alone["a"], "status": status}, alone):
+        assert not any(column.holes.at_random for column in schema_of(pl.DataFrame(told).fill_nan(None)).columns)
+    by_chance = RNG.permutation(alone["a"])
+    found = schema_of(pl.DataFrame({"a": by_chance, "status": status}).fill_nan(None)).columns
+    assert [column.name for column in found if column.holes.at_random] == ["a"]
+
+
 def test_holes_at_random_cost_complete_rows_nothing_and_are_integrated_out() -> None:
     frame = pl.DataFrame({"a": with_holes(A), "k": with_holes(RNG.choice(["u", "v"], ROWS), seed=2)})
     model = pf.TableDensity(**QUICK, samples=256).fit(frame)

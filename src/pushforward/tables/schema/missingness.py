@@ -35,6 +35,7 @@ from .kinds.base import Description, Hints, Kind, Numbers
 
 LEVEL = 0.01  # of all tests on a table together
 BINS = 5  # of numbers
+TINY = 1e-300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,16 +198,23 @@ def _codes(column: Column, values: np.ndarray) -> np.ndarray:
 
 
 def _independence(missing: np.ndarray, codes: np.ndarray) -> float:
-    """The p-value of Pearson's test that the two are independent, over the rows that have a code."""
+    """The p-value of Pearson's test that the two are independent, over the rows that have a code; or a bound of it
+    that holds for rare codes as well.
+
+    Reference:
+        Hoeffding (1963), Probability inequalities for sums of bounded random variables, JASA 58.
+    """
     rows = codes >= 0
     kinds = int(codes.max(initial=0)) + 1
     table = np.bincount(2 * codes[rows] + missing[rows], minlength=2 * kinds).reshape(kinds, 2).astype(float)
     table = table[table.sum(1) > 0]
     expected = table.sum(1, keepdims=True) * table.sum(0) / max(table.sum(), 1)
     usual = expected.min(1) >= 1  # the null distribution of the statistic is known unless counts are tiny
+    nats = (table * np.log(np.maximum(table, TINY) / np.maximum(expected, TINY))).sum(1)[~usual]
+    rare = min(2 * len(nats) * math.exp(-nats.max(initial=0.0)), 1.0) if len(nats) else 1.0
     table, expected = table[usual], expected[usual]
     if len(table) < 2:
-        return 1.0
+        return rare
     statistic = float(((table - expected) ** 2 / expected).sum())
     half = torch.tensor([(len(table) - 1) / 2, statistic / 2], dtype=torch.float64)
-    return float(torch.special.gammaincc(half[0], half[1]))
+    return min(rare, float(torch.special.gammaincc(half[0], half[1])))
