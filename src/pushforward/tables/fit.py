@@ -40,7 +40,7 @@ from .io.table import Table
 from .measure import drawn_beside_held_out, facts_of, measured
 from .model import TableModel, flow_in_words
 from .options import TableOptions
-from .prepare import choose_columns, prepare, prepare_large
+from .prepare import choose_columns, prepare, prepare_large, sums_of_others
 from .schema.cells import Cells
 from .schema.learner import said_of
 from .schema.relations.known_in_part import KnownInPart, stated
@@ -102,6 +102,8 @@ def fit_table(
         in_part = stated(table.frame, options.limits, options.censored, options.noise, path)
         whole, asked, known = _joined(table, in_part), bool(options.columns), None
         options = choose_columns(whole, options)
+        if in_total := sums_of_others(whole.frame.select(options.columns)):
+            console.note(f"{path}: the last row is the sum of the others in {listed(in_total)}; leave it out")
     else:
         in_part, asked, known = earlier.schema.in_part, True, earlier.schema
         whole = _joined(table, in_part)

@@ -66,6 +66,16 @@ def choose_columns(table: Table, options: TableOptions) -> TableOptions:
     return replace(options, columns=chosen)
 
 
+def sums_of_others(frame: pl.DataFrame) -> list[str]:
+    """The columns of numbers whose last cell is the sum of all others, if they are at least half of these columns."""
+    numbers = frame.select(pl.selectors.numeric().cast(pl.Float64).fill_null(0.0))
+    x = numbers.to_numpy()
+    same = (np.isclose(x[-1:], x[:-1].sum(0)) & (x[-1:] != 0)).any(0)
+    return (
+        [name for name, one in zip(numbers.columns, same, strict=True) if one] if 2 * same.sum() >= x.shape[1] else []
+    )
+
+
 def _related(options: TableOptions) -> list[str]:
     """The columns that ``relations`` speaks of."""
     named = [*options.unrelated, *options.formulas]

@@ -43,6 +43,15 @@ def values(table: Table, name: str = "a") -> list[object]:
     return table.frame[name].to_list()
 
 
+def test_blanks_behind_separators_and_quotes_behind_backslashes_are_no_text(tmp_path: Path) -> None:
+    rows = 'a, b, "c", d\nred, 1.5, "x, y", NA\n, NA, "z", 2\nblue, 2, "z", 3\n'
+    expected = [("red", 1.5, "x, y", None), (None, None, "z", 2), ("blue", 2.0, "z", 3)]
+    assert read(tmp_path, rows).frame.rows() == expected
+    escaped = read(tmp_path, 'a,b\n"say \\"hi, you\\" now",1\n"so be it",2\n', "escaped.csv")
+    assert escaped.frame.rows() == [('say "hi, you" now', 1), ("so be it", 2)]
+    assert read(tmp_path, 'a,b\n"C:\\",1\n"D:\\",2\n', "paths.csv").frame["a"].to_list() == ["C:\\", "D:\\"]
+
+
 @pytest.mark.parametrize("case", SEMICOLONS)
 def test_decimal_commas_between_semicolons(tmp_path: Path, case: str) -> None:
     text, expected = SEMICOLONS[case]

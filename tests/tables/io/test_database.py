@@ -199,14 +199,19 @@ def test_the_types_of_duckdb_and_sqlite(tmp_path: Path) -> None:
     assert frame.to_dict(as_series=False) == {"a": [1.0, 2.5, None], "b": ["1", "two", "3"], "c": ["x", None, None]}
 
 
-def test_columns_of_sqlite_whose_type_changes_late(tmp_path: Path) -> None:
+def test_columns_of_sqlite_whose_type_changes_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sqlite3.connect(tmp_path / "s.db") as connection:
         connection.execute("CREATE TABLE t (a, b, c)")
         rows = [*[(1, 1, None)] * 3000, (1234.56789012, 0.5, None), (None, None, None), ("x", 7, 5)]
         connection.executemany("INSERT INTO t VALUES (?, ?, ?)", rows)
     connection.close()
     asked = located(tmp_path / "s.db", SourceOptions(query="SELECT * FROM t -- all of it"))
+    from adbc_driver_manager.dbapi import Cursor
+
+    ran, execute = list[str](), Cursor.execute
+    monkeypatch.setattr(Cursor, "execute", lambda self, text: (ran.append(text), execute(self, text)))
     frame = read_table(asked).frame
+    assert sum("-- all of it" in text for text in ran) == 1
     assert frame.equals(read_table(tmp_path / "s.db").frame)
     assert frame["a"][2999:].to_list() == ["1", "1234.56789012", None, "x"]
     assert frame["b"][2999:].to_list() == [1.0, 0.5, None, 7.0]

@@ -288,6 +288,16 @@ def test_dates_times_and_codes_of_excel_are_such(tmp_path: Path) -> None:
     ]
 
 
+def test_cells_that_are_merged_over_rows_are_said_to_hold_nothing_but_in_the_first(tmp_path: Path) -> None:
+    for rows in (1, 2):
+        with xlsxwriter.Workbook(tmp_path / "t.xlsx") as book:
+            sheet = book.add_worksheet()
+            for row, cells in enumerate([FRAME.columns, *FRAME.rows()]):
+                sheet.write_row(row, 0, cells)
+            sheet.merge_range(1, 0, rows, 1, "wide")
+        assert any("merged" in note for note in read_table(tmp_path / "t.xlsx").notes) == (rows > 1)
+
+
 @pytest.mark.parametrize("above", [["Sales", None], [None, "Sales"], ["Sales", "of 2020"], [None], []], ids=str)
 def test_titles_above_the_names_of_a_sheet_are_left_out(tmp_path: Path, above: list[str | None]) -> None:
     with xlsxwriter.Workbook(tmp_path / "t.xlsx") as book:

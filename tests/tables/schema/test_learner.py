@@ -8,6 +8,7 @@ from schemas import schema_of
 
 import pushforward as pf
 from pushforward.tables.options import TableOptions
+from pushforward.tables.prepare import sums_of_others
 from pushforward.tables.schema.learner import said_of
 from pushforward.tables.schema.relations.stated_formula import parsed
 
@@ -31,6 +32,30 @@ def test_columns_that_are_learnt_as_said_again_are_the_same() -> None:
     again = schema_of(frame, **said_of(schema))
     assert again.columns == schema.columns
     assert {*again.orders} == {*schema.orders}
+
+
+def test_what_a_person_would_not_take_for_a_value_is_said() -> None:
+    rng = np.random.default_rng(0)
+    day = np.datetime64("2020-01-01") + rng.integers(0, 900, 300)
+    frame = pl.DataFrame(
+        {"x": rng.gamma(3.0, size=300), "n": rng.poisson(2, 300), "day": day, "y": rng.gamma(3.0, size=300)}
+    )
+    bare = schema_of(frame, asked=False)
+    assert not bare.notes
+    rows = pl.int_range(300) % 40 == 7
+    marks = {"x": -999.0, "n": 99, "day": np.datetime64("1900-01-01"), "y": 0.0}
+    marked = frame.with_columns(
+        pl.when(rows).then(pl.lit(mark)).otherwise(name).alias(name) for name, mark in marks.items()
+    )
+    notes = schema_of(marked.with_columns(__index_level_0__=pl.Series(rng.normal(size=300))), asked=False).notes
+    assert [note.split(":")[0] for note in notes] == ["x", "n", "day", "__index_level_0__"]
+
+
+def test_the_last_row_is_said_to_be_a_sum_of_the_others() -> None:
+    frame = pl.DataFrame({"a": np.arange(20.0), "b": np.arange(20) % 7, "c": ["x"] * 20})
+    assert not sums_of_others(frame)
+    total = frame.select(pl.col("a", "b").sum(), c=pl.lit("Total"))
+    assert sums_of_others(pl.concat([frame, total])) == ["a", "b"]
 
 
 def test_stated_formulas_are_said_again() -> None:

@@ -54,6 +54,8 @@ class Dialect:
         indexed: Whether the first column is a row index, as written by pandas.
         short: Whether the first line has no cell for the index, as written by R.
         old_mac: Whether lines end with a carriage return alone.
+        spaced: Whether blanks follow the separators.
+        escaped: Whether a backslash stands before quotes that are text.
         notes: What the reader should know about how the file is read.
     """
 
@@ -66,13 +68,15 @@ class Dialect:
     indexed: bool
     short: bool
     old_mac: bool
+    spaced: bool
+    escaped: bool
     notes: tuple[str, ...]
 
     @property
     def plain(self) -> bool:
         """Whether Polars reads the file as it is."""
-        odd = self.lead or self.below or self.short or self.old_mac or self.separator == " "
-        return not odd and self.encoding == "utf-8-sig"
+        odd = self.lead or self.below or self.short or self.old_mac or self.spaced or self.escaped
+        return not odd and self.separator != " " and self.encoding == "utf-8-sig"
 
     @property
     def names(self) -> list[str]:
@@ -94,8 +98,11 @@ def sniffed(path: Path) -> Dialect:
         start = list(itertools.islice(lines, PEEKED))
     lead = _lead(start)
     separator = _separator(start[lead:], path.suffix.lower())
+    bare = [re.sub(r'"[^"]*"', "", line) for line in start[lead + 1 :] if line.strip()]
+    spaced = bool(bare) and all(f"{separator} " in line for line in bare)
+    escaped = any(re.search(rf'\\"(?!\s*(?:{re.escape(separator)}|$))', line) for line in start[lead:])
     with open_text(path, encoding, lead) as lines:  # again, as names in quotes may go over any number of lines
-        header, *rows = itertools.islice(cells(lines, separator), PEEKED) if start else [[]]
+        header, *rows = itertools.islice(cells(lines, separator, escaped), PEEKED) if start else [[]]
     header = [name.strip() for name in header]
     if any("\ufffd" in name for name in header):
         raise InputError(f"{path}: is not UTF-8 text; save it again as UTF-8")
@@ -122,7 +129,8 @@ def sniffed(path: Path) -> Dialect:
     if below:
         notes.append(f"{path.name}: what stands below the rows was left out: {below[0].strip() or 'blank'}")
     old_mac = start[0].endswith("\r")
-    return Dialect(encoding, lead, len(below), separator, header, headless, indexed, short, old_mac, tuple(notes))
+    shape = (separator, header, headless, indexed, short, old_mac, spaced, escaped)
+    return Dialect(encoding, lead, len(below), *shape, tuple(notes))
 
 
 def open_text(path: Path, encoding: str = "utf-8-sig", lead: int = 0, newline: str | None = "") -> TextIO:
@@ -133,11 +141,11 @@ def open_text(path: Path, encoding: str = "utf-8-sig", lead: int = 0, newline: s
     return text
 
 
-def cells(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
+def cells(lines: Iterable[str], separator: str, escaped: bool = False) -> Iterator[list[str]]:
     """The rows of a text, whose ``separator`` may be a blank that stands for any number of blanks."""
     if separator == " ":
         lines = (" ".join(line.split()) for line in lines)
-    return csv.reader(lines, delimiter=separator)
+    return csv.reader(lines, delimiter=separator, skipinitialspace=True, escapechar="\\" if escaped else None)
 
 
 def is_number(text: str) -> bool:

@@ -198,7 +198,7 @@ def _rewritten(file: Path, dialect: Dialect) -> io.BytesIO:
     text = io.StringIO(newline="")
     separator = "," if dialect.separator == " " else dialect.separator
     with open_text(file, dialect.encoding, dialect.lead, newline=None) as lines:
-        rows, ahead = itertools.tee(row for row in cells(lines, dialect.separator) if row)
+        rows, ahead = itertools.tee(row for row in cells(lines, dialect.separator, dialect.escaped) if row)
         rows = (row for row, _ in zip(rows, itertools.islice(ahead, dialect.below, None), strict=False))
         if not dialect.headless and next(rows, None):
             csv.writer(text, delimiter=separator).writerow(dialect.header)

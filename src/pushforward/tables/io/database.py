@@ -42,6 +42,9 @@ def fetch(source: Source, folder: Path) -> Path:
         query = source.options.query or f"SELECT * FROM {_quoted(_chosen(source, connection))}"
         cursor = stack.enter_context(connection.cursor())
         if _kind(source) == "sqlite":
+            if source.options.query:  # whose rows are read twice if they hold text
+                cursor.execute(f"CREATE TEMP TABLE asked AS {query}")
+                query = "SELECT * FROM temp.asked"
             cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(INFERRED)})
         cursor.execute(query)
         reader = stack.enter_context(cursor.fetch_record_batch())
@@ -49,7 +52,8 @@ def fetch(source: Source, folder: Path) -> Path:
         if _kind(source) == "sqlite" and texts:
             cursor.execute(_with_all_digits(query, reader.schema.names, texts))
             reader = stack.enter_context(cursor.fetch_record_batch())
-        refuse_repeated(reader.schema.names, str(source), "rename one of them with AS")
+        names = [name.removesuffix(":1") if source.options.query else name for name in reader.schema.names]
+        refuse_repeated(names, str(source), "rename one of them with AS")  # SQLite calls a second one a:1
         writer = None
         for batch in itertools.chain([reader.schema.empty_table()], reader):
             table = _frame(batch, source).to_arrow()
@@ -62,7 +66,7 @@ def _with_all_digits(query: str, names: list[str], texts: list[str]) -> str:
     """A query of SQLite whose numbers beside text are written by SQLite; its driver writes seven digits of them."""
     cast = "CASE typeof({0}) WHEN 'real' THEN CAST({0} AS TEXT) ELSE {0} END AS {0}"
     columns = ", ".join((cast if name in texts else "{0}").format(_quoted_word(name)) for name in names)
-    return f"SELECT {columns} FROM ({query.rstrip().rstrip(';')}\n)"
+    return f"SELECT {columns} FROM ({query})"
 
 
 def check_new_table(source: Source) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
+import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,10 @@ class Excel(Format):
             frame = book.load_sheet(chosen, header_row=lead, schema_sample_rows=None).to_polars()
         if lead:
             notes.append(f"{path.name}: the names of the columns are those of row {lead + 1}")
+        if _merges_rows(path, lead):
+            notes.append(
+                f"{path.name}: cells that are merged over several rows hold a value in the first of these alone"
+            )
         return Table(path, _moments(_numbers(_without_index(frame, path, notes))), notes=tuple(notes))
 
     def write(self, rows: pl.LazyFrame, path: Path) -> None:
@@ -44,6 +50,16 @@ class Excel(Format):
             rows.collect().write_excel(path)
         except ImportError:
             raise InputError(f"writing Excel files {NEEDS.format('xlsxwriter')}") from None
+
+
+def _merges_rows(path: Path, lead: int) -> bool:
+    """Whether cells of several rows below the names are merged in any sheet, which the reader does not say."""
+    if path.suffix.lower() not in (".xlsx", ".xlsm"):
+        return False
+    with zipfile.ZipFile(path) as parts:
+        sheets = [parts.read(name) for name in parts.namelist() if name.startswith("xl/worksheets/sheet")]
+    merged = [pair for sheet in sheets for pair in re.findall(rb'<mergeCell ref="[A-Z]+(\d+):[A-Z]+(\d+)"', sheet)]
+    return any(lead + 1 < int(first) < int(last) for first, last in merged)
 
 
 def _book(path: Path) -> Any:

@@ -34,6 +34,7 @@ from .schema import Schema
 KINDS: tuple[type[Kind], ...] = (Category, Periodic, FewValues, Months, *NUMBERS)
 MOST_UNIQUE = 0.5  # share of distinct values among the rows above which text counts as identifiers
 SPOILT = 0.05  # share of non-numeric cells in a numeric column
+PANDAS = re.compile(r"__index_level_\d+__")  # a column of a file that pandas wrote
 LARGEST = 1e30  # flows compute in float32, whose numbers end at 3e38; squares of differences must fit in float64
 
 
@@ -101,8 +102,8 @@ class Learner:
         if (column.dtype.is_nested() and name not in self.in_part) or column.dtype in (pl.Binary, pl.Object):
             self._leave(name, "holds lists or other nested values")
             return None
-        if not len(there):
-            self._leave(name, "has no value in any row")
+        if not len(there) or (PANDAS.fullmatch(name) and not self.asked):
+            self._leave(name, "is the row index of a pandas frame" if len(there) else "has no value in any row")
             return None
         if there.n_unique() == 1 and len(there) == len(column):
             return self._constant(column)
@@ -127,6 +128,9 @@ class Learner:
             self.decisions.add(
                 name, f"numbers such as {x[0]:.0f} are not read as dates", "written as 2020-03-04 they are"
             )
+        if (row := _far_mark(numbers_of(values))) is not None:
+            what = f"{column[row]} is far from all other values, and is taken for one"
+            self.decisions.add(name, what, "if it marks missing cells, empty them")
         kind = kind_of(values, hints)
         return self._made(column, kind, reading.naming(kind.labels), values)
 
@@ -361,6 +365,15 @@ def _are_days(x: Numbers) -> bool:
     if x.min() < 19_000_101 or x.max() > 20_991_231 or (x % 1).any():
         return False
     return not pl.Series(x).cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False).null_count()
+
+
+def _far_mark(x: Numbers) -> int | None:
+    """A row that holds a number of several rows, other than 0, farther from all others than these are apart: -999."""
+    different, counts = np.unique(x[~np.isnan(x)], return_counts=True)
+    for end, rest in ((0, different[1:]), (-1, different[:-1])):
+        if len(rest) > 2 and counts[end] > 1 and different[end] and np.ptp(different) > 2 * np.ptp(rest):
+            return int(np.flatnonzero(x == different[end])[0])
+    return None
 
 
 def _are_codes(there: pl.Series) -> bool:
