@@ -104,8 +104,8 @@ def at_least_one(**sizes: Any) -> None:
 def positive_integers(**sizes: Any) -> None:
     """Refuses sizes that are no integers of at least 1."""
     for name, size in sizes.items():
-        if not isinstance(size, Integral) or size < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {name}={size!r}")
+        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+            raise InputError("expected a whole number, at least 1", name, size)
 
 
 def positive(**numbers: float) -> None:

@@ -261,6 +261,11 @@ REFUSED: dict[str, Any] = {
     "unfitted": (lambda m: pf.TableDensity().sample(1), "not fitted yet"),
     "other schema": (lambda m: m.score_samples(pl.DataFrame({"z": [1.0]})), "table: has no column"),
     "n": (lambda m: m.sample(0), "n=0: expected a whole number, at least 1"),
+    "a truth value": (lambda m: m.sample(True), "n=True: expected a whole number, at least 1"),
+    "draws": (lambda m: m.impute(TABLE, draws=2.0), "draws=2.0: expected a whole number, at least 1"),
+    "weights below 0": (lambda m: m.score(TABLE, sample_weight=-np.ones(300)), "sample_weight: must be finite, not n"),
+    "weights": (lambda m: m.score(TABLE, sample_weight=[1, 2]), "sample_weight: has shape .2,., expected .300,."),
+    "no numbers": (lambda m: m.fit(TABLE, sample_weight="price"), "sample_weight: expected numbers"),
     "given": (lambda m: m.sample(1, given={"sizes": 1.0}), "has no such column"),
     "given scores": (lambda m: m.score_samples(TABLE, given=["sizes"]), "given=.*sizes.*has the columns"),
     "another kind": (lambda m: m.compare(pf.ImageDensity(), TABLE), "ImageDensity cannot be compared with a TableD"),
@@ -275,6 +280,8 @@ REFUSED: dict[str, Any] = {
 def test_one_column_may_be_named_by_a_text_and_a_budget_too(fitted: pf.TableDensity):
     some = TABLE[:4]
     assert np.array_equal(fitted.score_samples(some, given="size"), fitted.score_samples(some, given=["size"]))
+    size, alone = (fitted.sample(3, given={"size": value}, random_state=0) for value in (7.25, [7.25]))
+    assert size.equals(alone)
     options = pf.TableDensity(columns="size", given="price", budget="2m").options
     assert (options.columns, options.given, options.training.budget) == (("size",), ("price",), 120)
 

@@ -214,7 +214,7 @@ def test_what_is_not_fitted_has_no_engine() -> None:
 
 
 def test_no_rows_are_refused(model: pf.TableDensity) -> None:
-    with pytest.raises(InputError, match="n=0: expected at least 1 row"):
+    with pytest.raises(InputError, match="n=0: expected a whole number, at least 1"):
         model.for_ray().sample(0)
 
 

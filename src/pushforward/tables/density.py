@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..diagnostics.linear_gaussian import LinearGaussian
-from ..errors import InputError
+from ..errors import InputError, positive_integers
 from ..models.base import HeldOut
 from ..models.compare import compare
 from ..models.console import Console
@@ -31,7 +30,7 @@ from .engines import RayTable, SparkTable
 from .fit import Learned, fit_table
 from .io.frames import from_frame, is_path, to_frame
 from .io.read import read_any
-from .io.table import WEIGHTS, Piece, Table
+from .io.table import WEIGHTS, Piece, Table, one_each
 from .latents import latents
 from .model import TableModel
 from .options import TableOptions
@@ -322,7 +321,7 @@ class TableDensity(TableModel):
         values = self.score_samples(table)
         if not len(values):
             raise InputError("the table: has no rows, and so no mean")
-        weights = np.ones(len(values)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        weights = None if sample_weight is None else one_each(sample_weight, len(values))
         return float(np.average(values, weights=weights))
 
     def sample(self, n: int = 1, given: Any = None, random_state: int | None = None) -> Any:
@@ -342,8 +341,7 @@ class TableDensity(TableModel):
             InputError: ``n`` is below 1, a given column is missing or unknown, or has a value that the model does not
                 know.
         """
-        if not isinstance(n, Integral) or n < 1:
-            raise InputError("expected a whole number, at least 1", "n", n)
+        positive_integers(n=n)
         seed = self.seed if random_state is None else random_state
         known = Known.of(self, given)
         rows = draw(self, n, known, seed)

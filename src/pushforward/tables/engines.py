@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, positive_integers
 from ..models.console import Console
 from ..saving import checkpoint
 from ..saving.jsonable import jsonable
@@ -150,8 +150,7 @@ class DistributedTable:
         Raises:
             InputError: ``n`` is below 1, or a given column is unknown.
         """
-        if n < 1:
-            raise InputError("expected at least 1 row", "n", n)
+        positive_integers(n=n)
         own = self.model.seed if random_state is None else random_state
 
         def work(model: TableModel, blocks: pa.Table) -> pa.Table:

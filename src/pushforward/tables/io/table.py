@@ -48,6 +48,19 @@ class RowsInPieces(Protocol):
         ...
 
 
+def one_each(weights: Any, rows: int) -> np.ndarray:
+    """Weights of so many rows."""
+    try:
+        values = np.asarray(weights, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError("expected numbers, one for each row", WEIGHTS) from None
+    if values.shape != (rows,):
+        raise InputError(f"has shape {values.shape}, expected ({rows},): one each", WEIGHTS)
+    if not (np.isfinite(values) & (values >= 0)).all() or not values.any():
+        raise InputError("must be finite, not negative, and not 0 for all rows", WEIGHTS)
+    return values
+
+
 @dataclass(frozen=True)
 class Table:
     """A table as it was read.
@@ -93,13 +106,9 @@ class Table:
 
     def weighted(self, weights: Any) -> Table:
         """The same rows with a column of weights; 1 for those of a validation table."""
-        values = np.asarray(weights, dtype=float)
         if self.pieces is not None or (self.splits and "train" not in self.splits):
             raise InputError(f"{self.path}: is read in pieces, whose rows all count alike; leave out `sample_weight=`")
-        if values.shape != (self.frame.height,):
-            raise InputError(f"has shape {values.shape}, expected ({self.frame.height},): one each", WEIGHTS)
-        if not (np.isfinite(values) & (values >= 0)).all() or not values.any():
-            raise InputError("must be finite, not negative, and not 0 for all rows", WEIGHTS)
+        values = one_each(weights, self.frame.height)
         if WEIGHTS in self.frame.columns:
             raise InputError(f"{self.path}: has a column {WEIGHTS!r}; rename it, or leave out `sample_weight=`")
         frame = self.frame.with_columns(pl.Series(WEIGHTS, values))

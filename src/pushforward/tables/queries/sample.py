@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...diagnostics.sampling_quality import closeness, sampling_quality
-from ...errors import InputError, listed
+from ...errors import InputError, listed, positive_integers
 from ...models.console import Console, aligned
 from ...models.machine import refuse_beyond_memory
 from ...models.train import Rows
@@ -165,8 +165,7 @@ def impute(
 
     Columns unknown to the model are left as they are; columns that the table lacks are drawn as well.
     """
-    if draws < 1:
-        raise InputError("expected at least 1", "draws", draws)
+    positive_integers(draws=draws)
     schema = model.schema
     found = encode_partly(model, frame, source)
     rows = Rows(schema.missingness.forgotten(found.x, 0.0), found.context)  # once drawn, the values are present
