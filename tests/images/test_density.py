@@ -60,7 +60,7 @@ def test_a_model_of_another_kind_is_refused(fitted: pf.ImageDensity, tmp_path: P
     [
         (lambda m: m.fit(IMAGES / 255), "images must be scaled to whole numbers"),
         (lambda m: m.fit(IMAGES, LABELS[:3]), "3 labels for 80 images"),
-        (lambda m: m.sample(0), "n=0: expected at least 1 image"),
+        (lambda m: m.sample(0), "n=0: expected a whole number, at least 1"),
         (lambda m: m.sample(1, given={"class": "9"}), "knows the classes 0, 1"),
         (lambda m: m.sample(1, guidance=1.0), "needs a tarflow that is conditioned on class, but .* is a realnvp"),
         (lambda m: m.score_samples(IMAGES[:, :4], LABELS), "the images are 4 x 8"),

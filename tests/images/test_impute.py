@@ -131,10 +131,10 @@ def test_an_odd_pixel_is_blamed(fitted: pf.ImageDensity) -> None:
         (lambda m: m.impute(np.full((2, 3, 4, 6), np.nan)), "the images are coloured, but those of .* are grey"),
         (lambda m: m.impute(np.full((2, 5, 6), np.nan)), "the images are 5 x 6, but those of .* are 4 x 6"),
         (lambda m: m.impute(IMAGES + 3, mask=MASK), "allows 0 to 7"),
-        (lambda m: m.impute(IMAGES, mask=MASK, draws=0), "draws=0: expected at least 1"),
+        (lambda m: m.impute(IMAGES, mask=MASK, draws=0), "draws=0: expected a whole number, at least 1"),
         (lambda m: m.impute(IMAGES, mask=MASK, candidates=1), "candidates=1: expected at least 4"),
         (lambda m: m.explain(IMAGES, patch=5), "patch=5: expected 1 to 4, for images of 4 x 6"),
-        (lambda m: m.score_samples(IMAGES, draws=0), "draws=0: expected at least 1"),
+        (lambda m: m.score_samples(IMAGES, draws=0), "draws=0: expected a whole number, at least 1"),
         (lambda m: pf.ImageDensity().impute(IMAGES), "not fitted yet"),
     ],
 )

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..distributions.flow import Flow
-from ..errors import InputError
+from ..errors import InputError, positive_integers
 from ..models.compare import compare
 from ..models.console import Console
 from ..report.write import write
 from .explain import Explanation, explain
 from .files import impute_file, sample_file, score_file
 from .fit import fit_images
-from .impute import CANDIDATES, check_draws, impute, read_with_holes
+from .impute import CANDIDATES, impute, read_with_holes
 from .labelled import LabelledImages, read_any
 from .model import ImageModel
 from .options import ImageOptions
@@ -117,7 +117,8 @@ class ImageDensity(ImageModel):
         Raises:
             InputError: the images do not fit the model.
         """
-        return self.log_prob(self.read(images, labels), samples=check_draws(draws))
+        positive_integers(draws=draws)
+        return self.log_prob(self.read(images, labels), samples=draws)
 
     def score(self, images: Any, labels: Any = None) -> float:
         """The mean log-probability of the images in nats."""
@@ -134,8 +135,7 @@ class ImageDensity(ImageModel):
         Raises:
             InputError: ``n`` is below 1, the model does not know the class, or was not fitted for guidance.
         """
-        if n < 1:
-            raise InputError(f"n={n}: expected at least 1 image")
+        positive_integers(n=n)
         seed = self.seed if random_state is None else random_state
         return self.draw(n, dict(given or {}), seed, guidance=guidance)[0].numpy()
 
@@ -158,11 +158,12 @@ class ImageDensity(ImageModel):
         Raises:
             InputError: the model has no latents, or the images do not fit it.
         """
+        positive_integers(draws=draws)
         if not isinstance(self.density, Flow):
             raise InputError(f"encode: a {self.summary_['flow']} has no latents; fit glow, realnvp or tarflow")
         read = self.read(images, labels)
         rows = read.rows(self.classes)
-        points, slopes = self.pixels().points(rows.x, rows.context, check_draws(draws))
+        points, slopes = self.pixels().points(rows.x, rows.context, draws)
         return points.numpy(), slopes.numpy()
 
     def impute(

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..diagnostics.averages import effective_draws
 from ..distributions.pixel_filter import fill_pixels
 from ..distributions.pixelcnn import PixelCNN
-from ..errors import InputError
+from ..errors import InputError, positive_integers
 from ..models.console import Console
 from ..posterior.hmc import hmc
 from ..tables.io.place import Source
@@ -48,7 +48,7 @@ def impute(
         Images ``(draws, n, C, H, W)``, uint8, and effective sample sizes of candidates ``(n,)``, float64: infinity for
         an image without missing numbers.
     """
-    check_draws(draws)
+    positive_integers(draws=draws)
     if candidates < 4:
         raise InputError("expected at least 4", "candidates", candidates)
     filled = pictures.images.repeat(draws, 1, 1, 1, 1)
@@ -84,13 +84,6 @@ def _by_chains(density: Any, rows: Rows, hole: Tensor, draws: int, steps: int, g
     paths = y.unflatten(0, (chains, -1)).transpose(0, 1)  # (n, chains, steps, C, H, W)
     count = [effective_draws(path[..., unknown]) for path, unknown in zip(paths, hole, strict=True)]
     return points.numbers(y[:, -1]).unflatten(0, (chains, -1))[:draws], torch.tensor(count, dtype=torch.float64)
-
-
-def check_draws(draws: int) -> int:
-    """The number of draws, if it is one."""
-    if draws < 1:
-        raise InputError("expected at least 1", "draws", draws)
-    return draws
 
 
 def read_with_holes(
