@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..diagnostics.linear_gaussian import LinearGaussian
-from ..errors import InputError, positive_integers
+from ..errors import InputError
 from ..models.base import HeldOut
 from ..models.compare import compare
 from ..models.console import Console
@@ -341,7 +342,8 @@ class TableDensity(TableModel):
             InputError: ``n`` is below 1, a given column is missing or unknown, or has a value that the model does not
                 know.
         """
-        positive_integers(n=n)
+        if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
+            raise InputError("expected a whole number, at least 1", "n", n)
         seed = self.seed if random_state is None else random_state
         known = Known.of(self, given)
         rows = draw(self, n, known, seed)
