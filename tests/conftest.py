@@ -23,7 +23,10 @@ from pushforward.transforms import seam
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
-os.environ.setdefault("AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL", "O0")  # of exported flows, whose time no test takes
+# Of compiled flows no test takes the time; what the processor says of itself need not be tried by compiling.
+os.environ.setdefault("AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL", "O0")
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 torch.set_num_threads(1)
 
 LONGEST = (

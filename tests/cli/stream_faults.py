@@ -12,9 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-import torch.distributed  # once, for all that are forked, as the next three
-
-import pushforward.cli.using
+import pushforward.cli.using  # once, for all that are forked, as the next two
 import pushforward.saving.checkpoint
 import pushforward.tables.density  # noqa: F401
 from pushforward.cli import app as cli
@@ -43,7 +41,6 @@ def finished(*children: int) -> None:
 
 def main(model: str, folder: Path) -> None:
     score_large.SIZE = 100
-    torch.compiler.reset()  # imports the compiler, as loading a model does: once, for all that are forked
 
     def arguments(name: str) -> list[str]:
         log = f"{folder}/{name}.log"

@@ -148,8 +148,8 @@ def test_a_million_columns_are_refused_in_seconds(tmp_path):
 
 def test_a_long_list_of_columns_is_cut_in_messages(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text(",".join(f"c{j}" for j in range(5000)) + "\n" + "\n".join([",".join(["x"] * 5000)] * 3))
-    assert read_table(path).frame.width == 5000
+    path.write_text(",".join(f"c{j}" for j in range(1000)) + "\n" + "\n".join([",".join(["x"] * 1000)] * 3))
+    assert read_table(path).frame.width == 1000
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
