@@ -29,6 +29,5 @@ from .mixed import Mixed as Mixed
 from .mixture import GaussianMixture as GaussianMixture
 from .pixelcnn import PixelCNN as PixelCNN
 from .resampled import Resampled as Resampled
-from .softmax import Softmax as Softmax
 from .torch_base import TorchDistribution as TorchDistribution
 from .view import DensityView as DensityView

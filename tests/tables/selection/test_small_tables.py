@@ -158,7 +158,7 @@ def classifier() -> pf.TableDensity:
 
 def test_both_are_tried_and_the_average_is_better_than_each_on_rows_not_seen(classifier: pf.TableDensity) -> None:
     found = classifier.summary_["average"]
-    assert set(found["weights"]) == {"network", "scores on trees"}
+    assert set(found["weights"]) == {"network", "network on trees"}
     logs = dict(found["log_likelihood"])
     average = logs.pop("average")
     assert all(average > value - 0.01 for value in logs.values())

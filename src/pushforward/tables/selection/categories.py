@@ -10,7 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from ...objectives.divergences import ForwardKL
 from ...recipes.by_name import categories_by_size
 from ...training.batches import mix
 from ..splits import TableSplits
+from .kinds import MemberKind, Share
 from .members import MemberOptions, Points, others, train_members
 
 RATE = 3e-3  # as good on held-out rows as 1e-3, in half the steps
@@ -78,6 +79,22 @@ def crossed_categories(
     shares = [(rows, rows), *((rows[others(folds, k)], rows[fold]) for k, fold in enumerate(folds))]
     with threads.using(1):
         return side_by_side(sizes, shares, options, training.seed)[0]
+
+
+@dataclass(frozen=True)
+class ClassNetworks(MemberKind):
+    """Networks that read the given columns, each stopped by the rows that it does not see, or at a time."""
+
+    classes: int
+    ends: float = math.inf
+    steps: list[int] = field(default_factory=list)
+    name: str = "network"  # type: ignore[misc]
+
+    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
+        options = MemberOptions(lr=RATE, decay=0.0, ends=self.ends)
+        members, steps = side_by_side([self.classes], shares, options, seed)
+        self.steps.extend(steps)
+        return list(members)
 
 
 def side_by_side(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from ...distributions.flow import Flow
 from ...errors import InputError
 from ...numerics import threads
 from ...recipes.by_name import flow_by_name, learning_rate
+from .categories import ClassNetworks
 from .kinds import PRIORS, SIZES, Features, Flows, MemberKind, OnFeatures, Share, sizes_of_mixtures
 from .members import WARM_UP, MemberOptions, Points, folds, others
 from .trees import TreeFeatures
@@ -38,6 +39,7 @@ SMALL, RATE = 500, 1e-2  # rows from which the learning rate of these flows grow
 BATCH = 128  # rows per batch
 MOST_STEPS = 5000
 MIXED, TRAINED = 0.3, 0.7  # of a time limit, until which mixtures are tried and flows are trained
+JUDGED = 4  # points of a row's cell over which its density is averaged in the evaluation
 DRAWS, FAR = 8000, 2.0  # of a density, to see where it draws; widths of the rows beyond them
 LEAST = 0.02  # smallest weight of a kind that is kept
 
@@ -56,9 +58,7 @@ class AverageOptions:
         epochs: The number of steps, given as passes over the rows.
         seconds: Time limit of all; the result then depends on the machine's speed.
         small: Whether ``auto`` uses small flows regardless of the number of rows.
-        copies: Number of points of a row's cell over which its density is averaged in the evaluation.
-        ladders_of: Gives other kinds in place of those of ``flow``, from the rows, their folds and the time until which
-            networks are trained.
+        classes: Number of classes of the only column, whose networks are in place of the densities of ``flow``.
         trees: Whether boosted trees are tried, too; for one feature given a context.
         seed: Fixes the result.
     """
@@ -71,8 +71,7 @@ class AverageOptions:
     epochs: int | None = None
     seconds: float | None = None
     small: bool = False
-    copies: int = 4
-    ladders_of: Callable[[Points, list[Tensor], float], Iterable[Sequence[Sequence[MemberKind]]]] | None = None
+    classes: int = 0
     trees: bool = False
     seed: int = 0
 
@@ -105,8 +104,11 @@ class AverageOptions:
     def ladders(self, rows: Points, ends: float) -> Iterator[Sequence[Sequence[MemberKind]]]:
         """Kinds of increasing size, each with its alternatives: mixtures, copulas, and flows, trained until a time."""
         parts = folds(len(rows), self.parts(len(rows)), self.seed)
-        if self.ladders_of is not None:
-            yield from self.ladders_of(rows, parts, ends)
+        if self.classes:
+            yield [[ClassNetworks(self.classes, ends)]]
+            if self.trees:
+                features = TreeFeatures.of_classes(rows, parts, self.classes, self.seed)
+                yield [[OnFeatures(ClassNetworks(self.classes, ends), features)]]
             return
         if self.flow in ("auto", "gmm"):
             yield sizes_of_mixtures(rows, SIZES, PRIORS, behind=False)
@@ -177,7 +179,7 @@ def cross_fit(rows: Points, options: AverageOptions) -> CrossFitted:
             best = scores.get(ladder[0][0].beats, -math.inf)
             for rung, alternatives in enumerate(ladder):
                 kind, fits = better(alternatives, shares, options.seed)
-                log_prob = judge(fits, parts, shares, options.copies)
+                log_prob = judge(fits, parts, shares)
                 now = mean_and_error(log_prob, rows.weight)[0]
                 if rung == 0 and now < best:
                     break
@@ -285,7 +287,7 @@ def better(alternatives: Sequence[MemberKind], shares: Sequence[Share], seed: in
     return best, first + best.cross_fit(shares[1:], seed)
 
 
-def judge(fits: Sequence[Density], parts: Sequence[Tensor], shares: Sequence[Share], copies: int) -> Tensor:
+def judge(fits: Sequence[Density], parts: Sequence[Tensor], shares: Sequence[Share], copies: int = JUDGED) -> Tensor:
     """Every row's log-density under the fit that did not see it, ``(n,)``."""
     logs = torch.empty(sum(map(len, parts)), dtype=torch.float64)
     for density, part, (_, judged) in zip(fits, parts, shares, strict=True):

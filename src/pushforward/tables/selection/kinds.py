@@ -56,23 +56,9 @@ class MemberKind(ABC):
         return fits
 
 
-class RefittedKind(MemberKind):
-    """A kind that needs no rows to stop it: one more fit, to all rows, joins the average."""
-
-    @abstractmethod
-    def fit(self, rows: Points, seed: int) -> Density:
-        """The density of some rows."""
-
-    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
-        return [self.fit(train, seed) for train, _ in shares]
-
-    def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
-        return [self.fit(rows, seed)]
-
-
 @dataclass(frozen=True)
-class MixtureMember(RefittedKind):
-    """A mixture of Gaussians; a single one is a Gaussian.
+class MixtureMember(MemberKind):
+    """A mixture of Gaussians; a single one is a Gaussian. It needs no rows to stop it: one more, of all rows, is kept.
 
     Args:
         size: Number of components.
@@ -87,6 +73,12 @@ class MixtureMember(RefittedKind):
     @property
     def name(self) -> str:
         return f"{'copula' if self.behind else 'mixture'} of {self.size}"
+
+    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
+        return [self.fit(train, seed) for train, _ in shares]
+
+    def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
+        return [self.fit(rows, seed)]
 
     def fit(self, rows: Points, seed: int) -> Density:
         """The mixture that maximises the likelihood of all points of all rows."""

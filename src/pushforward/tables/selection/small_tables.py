@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,11 +26,10 @@ from ..schema.preprocessing import preprocessing
 from ..schema.schema import Schema
 from ..splits import TableSplits
 from .candidate import Candidate, Fitted, Task
-from .categories import RATE, crossed_categories, side_by_side
+from .categories import crossed_categories
 from .cross_fitting import FEW_ROWS, AverageOptions, CrossFitted, cross_fit, share_of_medians, wants_average
-from .kinds import MemberKind, OnFeatures, Share
-from .members import MemberOptions, Points, others
-from .trees import MOST_ROWS, CalibratedScores, TreeFeatures, can_grow
+from .members import Points, others
+from .trees import MOST_ROWS, can_grow
 
 COPIES = 8  # points of each row's cell to learn from
 COMPLETED = 0.95  # share of the numbers that a guide may complete: of 0.92, an average was as good as one flow
@@ -99,32 +97,9 @@ class AverageOfClasses(Candidate):
         whole = rows.together
         assert whole.context is not None
         points = Points.of(whole.x.float(), whole.context.float(), whole.weights)
-
-        def ladders(points: Points, folds: list[Tensor], ends: float) -> Iterator[Sequence[Sequence[MemberKind]]]:
-            yield [[ClassNetworks(classes, ends)]]
-            if can_grow():
-                features = TreeFeatures.of_classes(points, folds, classes, task.seed)
-                yield [[OnFeatures(CalibratedScores(classes), features)]]
-
         seconds = task.options.training.budget
-        found = cross_fit(points, AverageOptions(ladders_of=ladders, seconds=seconds, copies=1, seed=task.seed))
+        found = cross_fit(points, AverageOptions(classes=classes, trees=can_grow(), seconds=seconds, seed=task.seed))
         return _fitted(task, rows, found, lambda average, _: average, task.console, started)
-
-
-@dataclass(frozen=True)
-class ClassNetworks(MemberKind):
-    """Networks that read the given columns, each stopped by the rows that it does not see, or at a time."""
-
-    classes: int
-    ends: float = math.inf
-    steps: list[int] = field(default_factory=list)
-    name: str = "network"  # type: ignore[misc]
-
-    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
-        options = MemberOptions(lr=RATE, decay=0.0, ends=self.ends)
-        members, steps = side_by_side([self.classes], shares, options, seed)
-        self.steps.extend(steps)
-        return list(members)
 
 
 def fit_average(task: Task, rows: TableSplits, console: Console, trained: Density | None = None) -> Fitted:

@@ -15,17 +15,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...distributions.base import Density
-from ...distributions.softmax import Softmax
 from ...nets.trees import Trees
-from .kinds import Features, RefittedKind
+from .kinds import Features
 from .members import Points, others
 
 MOST_ROWS = 20_000  # on which trees are tried
@@ -79,18 +76,6 @@ class TreeFeatures(Features):
         for fold, grown in zip(folds, trees, strict=True):
             told[fold] = grown(rows.context[fold])
         return cls(Points(rows.x, told, rows.weight), folds, trees, Trees.mean(trees), "on trees")
-
-
-@dataclass(frozen=True)
-class CalibratedScores(RefittedKind):
-    """The probabilities of classes from their scores."""
-
-    classes: int
-    name: str = "scores"  # type: ignore[misc]
-
-    def fit(self, rows: Points, seed: int) -> Density:
-        assert rows.context is not None
-        return Softmax(self.classes).fit(rows.x[0], rows.context, rows.weight).eval()
 
 
 def _given(rows: Points) -> np.ndarray:
