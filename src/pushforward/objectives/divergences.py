@@ -62,13 +62,6 @@ class Objective(nn.Module):
         """The loss of every row, or of every draw: validation averages it, and its spread gives the error."""
         raise NotImplementedError
 
-    def memory(self) -> dict[str, Tensor]:
-        """State kept from step to step besides its parameters, for training checkpoints."""
-        return {}
-
-    def remember(self, memory: dict[str, Tensor]) -> None:
-        """Restores what :meth:`memory` returned."""
-
     def explain(self, *inputs: Any) -> str:
         """Why the loss of such inputs is not finite, a sentence for the error that ends a training; may be empty."""
         return ""

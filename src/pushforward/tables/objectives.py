@@ -11,77 +11,25 @@ from torch import Tensor
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
-from ..numerics.hashed import row_keys
 from ..objectives.continuous import FlowMatching
 from ..objectives.divergences import Objective, weighted_mean
 from .schema.cells import Cells, Fill
 from .schema.schema import Schema
 
-PROPOSALS = 4  # new ways to fill a row's holes, one of which is learnt from
+PROPOSALS = 5  # ways to fill a row's holes, one of which is learnt from
 JUDGED = 32  # the same for judging held-out rows: with few, the bound loosens as the density outgrows the guide
-NUMBERS = 2**24  # of fillings, remembered at most
-
-
-class Fillings:
-    r"""For each row with holes, the last point of its cell that was learnt from, and log q of the values filled in.
-
-    It joins the next proposals as one more. The fillings of a row are thus a Markov chain with the limit
-    p(holes | seen), whatever the number of proposals (iterated sampling importance resampling); a few fresh proposals
-    alone would be biased towards the guide that makes them.
-
-    If two rows share a slot, the later one takes it, and the other starts afresh.
-
-    Args:
-        like: Rows ``(*batch, features)`` that set the device and dtype.
-
-    Reference:
-        Andrieu, Doucet, Holenstein (2010), Particle Markov chain Monte Carlo methods.
-    """
-
-    def __init__(self, like: Tensor) -> None:
-        features = like.shape[-1]
-        slots = NUMBERS // (features + 1)
-        self.keys = torch.zeros(slots, dtype=torch.int64, device=like.device)
-        self.points, self.log_q = like.new_zeros(slots, features), like.new_zeros(slots)
-
-    def last(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows' points, ``(n, features)``, and log q, ``(n,)``: infinite for rows that were not seen before."""
-        keys = row_keys(x, 0)
-        slots = keys % len(self.keys)
-        return self.points[slots], self.log_q[slots].masked_fill(self.keys[slots] != keys, math.inf)
-
-    def keep(self, x: Tensor, points: Tensor, log_q: Tensor) -> None:
-        """Remembers the rows' points and log q."""
-        self._keep(row_keys(x, 0), points, log_q)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """All that is remembered, for a training's checkpoints."""
-        slots = self.keys.nonzero()[:, 0]
-        return {"keys": self.keys[slots], "points": self.points[slots], "log_q": self.log_q[slots]}
-
-    @staticmethod
-    def of_tensors(tensors: dict[str, Tensor]) -> Fillings:
-        """Restores what :meth:`tensors` returned."""
-        made = Fillings(tensors["points"])
-        made._keep(tensors["keys"].to(made.keys), tensors["points"], tensors["log_q"])
-        return made
-
-    def _keep(self, keys: Tensor, points: Tensor, log_q: Tensor) -> None:
-        slots = keys % len(self.keys)
-        self.keys[slots], self.points[slots] = keys, points.to(self.points)
-        self.log_q[slots] = log_q.to(self.log_q)
 
 
 class DequantisedKL(Objective):
     r"""Maximum likelihood of rows that are spread over their cells, with fresh noise in every batch.
 
-    If a guide q fills the holes, it proposes several fillings, in addition to the one last learnt from. One of these is
-    chosen to learn from, with probability proportional to
+    If a guide q fills the holes, it proposes several fillings, anew in every batch. One of these is chosen to learn
+    from, with probability proportional to
 
     .. math:: w_k = p(\mathrm{seen}, h_k) / q(h_k \mid \mathrm{seen})
 
     so that holes are filled from the density itself (Monte Carlo EM), not from the guide, which knows less. Held-out
-    rows are judged by the logarithm of the mean weight of new proposals, a bound on log p(seen).
+    rows are judged by the logarithm of the mean weight of more proposals, a bound on log p(seen).
 
     Args:
         flow: The density to train.
@@ -99,7 +47,6 @@ class DequantisedKL(Objective):
         super().__init__(flow)
         self.cells = Cells(schema, fill)
         self.takes_missing, self.proposes = schema.missingness.occurs, fill is not None
-        self.fillings: Fillings | None = None
 
     def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """The mean negative log-likelihood in nats, a scalar."""
@@ -118,21 +65,12 @@ class DequantisedKL(Objective):
         spread, weight = self.cells.weighted(x, torch.rand_like(x), context=context)
         return -self.flow(spread, context) - weight
 
-    def memory(self) -> dict[str, Tensor]:
-        return {} if self.fillings is None else self.fillings.tensors()
-
-    def remember(self, memory: dict[str, Tensor]) -> None:
-        self.fillings = Fillings.of_tensors(memory) if memory else None
-
     def _taken(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Rows with holes at one point of their cells, filled in one of several ways, and log q of the filling."""
-        self.fillings = self.fillings or Fillings(x)
-        new, last = self._proposals(x, PROPOSALS, context), self.fillings.last(x)
-        points, log_q = (torch.cat([proposed, before[None]]) for proposed, before in zip(new, last, strict=True))
+        points, log_q = self._proposals(x, PROPOSALS, context)
         log_w = self._log_weights(points, log_q, context)
         noise = -torch.empty_like(log_w).exponential_().log()
         taken = (log_w + noise).argmax(0), torch.arange(len(x), device=x.device)  # proportional to the weights (Gumbel)
-        self.fillings.keep(x, points[taken], log_q[taken])
         return points[taken], log_q[taken]
 
     def _log_seen(self, x: Tensor, context: Tensor | None) -> Tensor:

@@ -264,7 +264,6 @@ class Training:
             "model": self.objective.state_dict(),
             "best": self.best,
             "average": dict(enumerate(self.average)),
-            "memory": self.objective.memory(),
             "loop": {"sums": self.sums, "in_a_row": self.in_a_row},
             **{f"adam.{i}": self.optimizer.state.get(p, {}) for i, p in enumerate(self.parameters)},
         }
@@ -275,7 +274,6 @@ class Training:
         group, like = partial(under, tensors, device=self.device), self.objective.state_dict()
         self.at, self.best = at, {name: divided_like(value, like[name]) for name, value in group("best").items()}
         self.objective.load_state_dict({name: divided_like(v, like[name]) for name, v in group("model").items()})
-        self.objective.remember(group("memory"))
         average = group("average")
         self.average = [divided_like(average[str(i)], self.parameters[i]) for i in range(len(average))]
         self.sums, self.in_a_row = tensors["loop.sums"].to(self.device), tensors["loop.in_a_row"].to(self.device)
