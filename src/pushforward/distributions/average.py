@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..nets.positions import rows_of
 from ..numerics.logs import log_sum_exp
 from ..numerics.quantiles import quantile_between
 from .base import Density, Generator
@@ -112,7 +113,7 @@ class Average(Density):
 
     def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         """Each draw comes from a randomly chosen member."""
-        contexts = None if context is None else context.expand(*batch, -1).reshape(batch.numel(), context.shape[-1])
+        contexts = rows_of(context, batch)
         which = draw_index(self.log_weight[:, None].expand(-1, batch.numel()), generator)
         options: dict[str, Any] = {"generator": generator, "temperature": temperature}
         rows, parts = [], []

@@ -7,22 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import at_least_one
-from ..saving.config import Configurable
+from .conditional import Conditional
 
 
-class Levels(Configurable):
-    """A distribution over 0 … levels-1 with ``num_params`` parameters; all-zero parameters are the initial state."""
+class Levels(Conditional):
+    """Of 0 … levels - 1; x and draws are int64, and all-zero parameters are the initial state."""
 
-    num_params: int
     levels: int
-
-    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        """log P(x) in nats, of the shape of x (integers)."""
-        raise NotImplementedError
-
-    def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
-        """Draws of shape ``params.shape[1:]``, int64."""
-        raise NotImplementedError
 
     def entropy(self, params: Tensor) -> Tensor:
         """:math:`-\\sum_k P(k) \\log P(k)` in nats, of shape ``params.shape[1:]``."""

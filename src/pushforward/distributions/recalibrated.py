@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..nets.positions import rows_of
 from ..numerics.quantiles import quantile_between
 from .average import Average
 from .base import Density, Generator
@@ -58,7 +59,7 @@ class Recalibrated(Density):
         return below + self.share * below * (1 - below) * (2 * below - 1)
 
     def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
-        flat = None if context is None else context.expand(*batch, -1).reshape(batch.numel(), context.shape[-1])
+        flat = rows_of(context, batch)
         x = self.density._generate(torch.Size([batch.numel()]), flat, generator, temperature)
         u = torch.rand(len(x), generator=generator, dtype=x.dtype, device=x.device)
         some = (u < self.share).nonzero()[:, 0]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..nets.positions import rows_of
 from ..saving.config import Configurable
 from .base import Density, Generator
 
@@ -112,7 +113,7 @@ class Truncated(Density):
         return log_p + torch.where(self.order(x), inside, outside).to(log_p)
 
     def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
-        given = None if context is None else context.expand(*batch, -1).reshape(batch.numel(), context.shape[-1])
+        given = rows_of(context, batch)
         x = self.density._generate(torch.Size([batch.numel()]), given, generator, temperature)
         for _ in range(ROUNDS):
             wrong = (~self.order(x)).nonzero()[:, 0]

@@ -42,7 +42,7 @@ def choose_columns(table: Table, options: TableOptions) -> TableOptions:
         "circular": [*options.circular],
         "kinds": [*options.kinds],
     }
-    for argument, names in named.items():
+    for argument, names in ((each, names) for each, names in named.items() if names):
         require_columns(frame, names, source, argument)
         twice = [name for name in dict.fromkeys(names) if argument != "order" and list(names).count(name) > 1]
         if twice:

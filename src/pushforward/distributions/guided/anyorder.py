@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...nets.positions import rows_of
 from ...nets.subset import SubsetNet
 from ...numerics.indicators import indicators
 from ...numerics.partly_known import INFINITE, Parts, log_mass, partly_known, parts_of, squeezed
@@ -143,7 +144,7 @@ class AnyOrder(Density):
         x, context = self._check(x, context)
         known = self._mask(given, x)
         batch, x, known = x.shape[:-1], x.reshape(-1, len(self.classes)), known.reshape(-1, len(self.classes))
-        (v, read, slope), context = self._read(x), self._rows(context, batch)
+        (v, read, slope), context = self._read(x), rows_of(context, batch)
         seen, known, total = ~x.isnan(), known.t(), v.new_zeros(x.shape[0])
         order = range(len(self.classes)) if order is None else order
         along = None if self.normal is None else self.normal.along(known, seen.t() & ~known, order)
@@ -177,7 +178,7 @@ class AnyOrder(Density):
         left_out, known = known.expand(x.shape).reshape(-1, len(self.classes)), self._mask(known, x)
         batch, x, known = x.shape[:-1], x.reshape(-1, len(self.classes)), known.reshape(-1, len(self.classes)).t()
         v, read, slope = self._read(x)
-        params = self.net.params(self.net(read * known[self.entry], self._rows(context, batch)))
+        params = self.net.params(self.net(read * known[self.entry], rows_of(context, batch)))
         standard = None if self.normal is None else self.normal(read[self._first_read], known, orders)
         found = torch.where(~x.isnan() & ~known.t(), (self.conditionals.all(v, params, standard) + slope).t(), 0.0)
         partly = partly_known(x) & ~left_out
@@ -208,7 +209,7 @@ class AnyOrder(Density):
             left out, -infinity where it cannot be.
         """
         x, context = self._check(x, context)
-        batch, x, context = x.shape[:-1], x.reshape(-1, len(self.classes)), self._rows(context, x.shape[:-1])
+        batch, x, context = x.shape[:-1], x.reshape(-1, len(self.classes)), rows_of(context, x.shape[:-1])
         entries = torch.eye(len(self.classes), dtype=torch.bool, device=x.device)
         sets = torch.zeros_like(entries[:1]) if without is None else without.to(x.device)
         unknown, which = (sets[:, None] | entries).flatten(0, 1).unique(dim=0, return_inverse=True)
@@ -321,7 +322,7 @@ class AnyOrder(Density):
         own = None if context is None or context.dim() < x.dim() else context  # contexts of the draws, if these differ
         batch, same = x.shape[:-1], not new and alike(x, own)
         x = x.reshape(-1, len(self.classes)).clone()
-        z, context = z.reshape(x.shape), self._rows(context, batch)
+        z, context = z.reshape(x.shape), rows_of(context, batch)
         known, log_q = ~x.isnan(), z.new_zeros(len(x))
         holes = ~known if leave is None else ~(known | leave.reshape(known.shape))
         first = math.prod(batch[1:]) if same else len(x)  # what all draws of a row have in common is read once
@@ -441,9 +442,6 @@ class AnyOrder(Density):
             raise ValueError(
                 f"given has shape {tuple(mask.shape)}, which does not broadcast to {tuple(x.shape)}"
             ) from None
-
-    def _rows(self, context: Tensor | None, batch: torch.Size) -> Tensor | None:
-        return None if context is None else context.expand(*batch, -1).reshape(-1, context.shape[-1])
 
     def _read(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The entries ``(features, n)``, with numbers standardised; the network's inputs ``(inputs, n)``; and the

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...numerics.hashed import row_keys
 from ...numerics.partly_known import partly_known
 from ...numerics.sequential import effective, picked, resampled
-from ..base import Density
+from ..base import Density, Generator
 from .anyorder import AnyOrder
 from .holes import EVERY, WIDE, Answer, RowsWithHoles, Weights, pieces, tempered
 from .region import Inside, Region
@@ -64,16 +64,9 @@ class Guided(Density):
         """log p(x | context) of complete rows in nats: that of the joint. See :meth:`marginal` for rows with holes."""
         return self.joint.log_prob(x, context)
 
-    def sample(
-        self,
-        shape: int | Sequence[int] = (),
-        context: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
-        """Draws of the joint, of shape ``(*shape, *context batch, *event)``."""
-        return self.joint.sample(shape, context, generator=generator, temperature=temperature)
+    def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
+        """Draws of the joint."""
+        return self.joint._generate(batch, context, generator, temperature)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         self.joint.initialize(x, context)

@@ -41,7 +41,8 @@ def _frame(path: Path, listed: bool) -> pl.DataFrame:
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8 text; save it again as UTF-8") from None
     lines = [text] if listed else text.split("\n")  # and at no other end of a line, which a text may hold
-    values = [_parsed(line, path, None if listed else row) for row, line in enumerate(lines, 1) if line.strip()]
+    each = ((f"{path}: it " if listed else f"{path}: row {row} ", line) for row, line in enumerate(lines, 1))
+    values = [parsed(line, where) for where, line in each if line.strip()]
     rows = values[0] if listed else values
     wrong = next((row for row, value in enumerate(rows, 1) if not isinstance(value, dict)), None)
     if wrong is not None:
@@ -55,9 +56,9 @@ def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def _parsed(text: str, path: Path, row: int | None) -> Any:
+def parsed(text: str | bytes, where: str = "") -> Any:
+    """The value of JSON text; ``where`` begins the sentence that refuses any other."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        where = f"{path}: " + (f"row {row}" if row else "it")
-        raise InputError(f"{where} is not JSON ({error}); {EXPECTED}") from None
+        raise InputError(f"{where}is not JSON ({str(error)[:80]}); {EXPECTED}") from None

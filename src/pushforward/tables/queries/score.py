@@ -15,7 +15,7 @@ import polars as pl
 from ...errors import InputError, in_shell, listed
 from ...models.console import Console, aligned
 from ...saving.jsonable import jsonable
-from ..io.json_rows import EXPECTED
+from ..io.json_rows import EXPECTED, parsed
 from ..io.place import Location
 from ..io.read import open_large
 from ..io.table import Piece, RowsInPieces, Table
@@ -260,7 +260,9 @@ def follow(
     for number, line in enumerate(lines, 1):
         answer: dict[str, Any] = {"row": number}
         try:
-            row = _row(line)
+            row = parsed(line)
+            if not isinstance(row, dict) or not row:
+                raise InputError(f"is no row; {EXPECTED}")
             answer |= {name: row.get(name) for name in keep}
             frame = pl.DataFrame([series(name, [value]) for name, value in row.items()])
             scoring.check(frame.columns)
@@ -272,13 +274,3 @@ def follow(
             answer["error"] = error.spelled(in_shell)
         print(json.dumps(jsonable(answer), allow_nan=False), file=output, flush=True)
     return {"rows": number}
-
-
-def _row(line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"is not JSON ({str(error)[:80]}); {EXPECTED}") from None
-    if not isinstance(row, dict) or not row:
-        raise InputError(f"is no row; {EXPECTED}")
-    return row
