@@ -29,7 +29,7 @@ from ..report.write import write
 from .calibration import calibrated
 from .engines import RayTable, SparkTable
 from .fit import Learned, fit_table
-from .io.frames import from_frame, is_path, to_frame
+from .io.frames import CODED, from_frame, is_path, to_frame
 from .io.read import read_any
 from .io.table import WEIGHTS, Piece, Table, one_each
 from .latents import latents
@@ -426,6 +426,8 @@ class TableDensity(TableModel):
         self._tell(notes)
         if kind in ("proba", "interval"):
             return to_frame(found, self.facts.get("frame", "polars"), table)
+        if (frame := self.facts.get("frame", "polars")).endswith(CODED):
+            return np.asarray(to_frame(found, frame)[column])
         return found[column].to_numpy()
 
     def region(self, columns: Sequence[str], given: Any = None, level: float = 0.9) -> HighestDensityRegion:

@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+import pushforward as pf
 from pushforward.errors import InputError
 from pushforward.tables.io.frames import from_frame, is_path, to_frame
 from pushforward.tables.schema.reading import as_stored, stored_type
@@ -100,6 +101,18 @@ def test_categories_go_back_to_pandas_with_their_order() -> None:
     assert back["o"].cat.ordered
     assert list(back["o"].cat.categories) == ["lo", "hi"]
     assert not back["u"].cat.ordered
+
+
+def test_categories_that_are_numbers_go_back_to_pandas_as_such() -> None:
+    grade, digits = pd.Categorical([3, 10, 3], [3, 10], ordered=True), pd.Categorical(["3", "10", "3"])
+    native = pd.DataFrame({"grade": grade, "share": pd.Categorical([0.5, None, 1.5]), "name": pd.Categorical([*"aba"])})
+    pd.testing.assert_frame_equal(to_frame(*from_frame(native)), native)
+    both = to_frame(*from_frame(native.assign(digits=digits)))  # of which no note says what is what
+    assert list(both["grade"].cat.categories) == ["3", "10"]
+    rows = pd.concat([native[["grade", "name"]].assign(x=[1.0, 2.5, 7.0])] * 20)
+    model = pf.TableDensity("maf", steps=2, relations="none").fit(rows)
+    assert model.sample(30, random_state=0)["grade"].isin([3, 10]).all()
+    assert set(model.predict(native[["name"]], "grade", "mode")) <= {3, 10}
 
 
 def test_types_go_back_to_pandas_where_they_hold_all_values() -> None:

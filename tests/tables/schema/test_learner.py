@@ -43,7 +43,7 @@ def test_what_a_person_would_not_take_for_a_value_is_said() -> None:
     bare = schema_of(frame, asked=False)
     assert not bare.notes
     rows = pl.int_range(300) % 40 == 7
-    marks = {"x": -999.0, "n": 99, "day": np.datetime64("1900-01-01"), "y": 0.0}
+    marks = {"x": -999.0, "n": 99, "day": np.datetime64("1900-01-01"), "y": 250.0}
     marked = frame.with_columns(
         pl.when(rows).then(pl.lit(mark)).otherwise(name).alias(name) for name, mark in marks.items()
     )

@@ -21,6 +21,8 @@ from .values import DESCRIBED, NAMES, no_values, series
 NUMBERED = " numbered"  # suffix of the kind of a frame whose column names are whole numbers
 NULLABLE = " nullable"  # of a pandas frame whose whole numbers and truth values all are of types with missing values
 
+CODED = " coded"  # of one with categories that are numbers, none of which are text
+
 
 def is_path(table: Any) -> bool:
     """Whether a table is given by its path rather than as a frame."""
@@ -70,6 +72,7 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None, typed: bool = Fal
     """
     if kind == "polars":
         return frame
+    kind, coded = kind.removesuffix(CODED), kind.endswith(CODED)
     kind, nullable = kind.removesuffix(NULLABLE), kind.endswith(NULLABLE)
     library, numbered = kind.removesuffix(NUMBERED), kind.endswith(NUMBERED)
     names = [int(name) if numbered and name.isdecimal() else name for name in frame.columns]
@@ -86,7 +89,7 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None, typed: bool = Fal
             return frame.to_numpy(structured=library != "numpy")
     try:
         if library == "pandas":
-            return _pandas(frame, names, like, nullable, typed)
+            return _pandas(frame, names, like, nullable, typed, coded)
         import narwhals.stable.v2 as nw
 
         return nw.from_arrow(frame, backend=library).to_native()  # type: ignore[arg-type]
@@ -94,12 +97,15 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None, typed: bool = Fal
         return frame
 
 
-def _pandas(frame: pl.DataFrame, names: Sequence[str | int], like: Any, nullable: bool, typed: bool) -> Any:
+def _pandas(
+    frame: pl.DataFrame, names: Sequence[str | int], like: Any, nullable: bool, typed: bool, coded: bool
+) -> Any:
     import pandas as pd
 
     def cast(column: Any, dtype: Any) -> Any:
-        if isinstance(dtype, pd.CategoricalDtype):  # of values that are text here
-            column = column.astype(object).map({str(value): value for value in dtype.categories})
+        if isinstance(dtype, pd.CategoricalDtype):  # of values that may be text here
+            values = {str(value): value for value in dtype.categories}
+            column = column.astype(object).map(lambda value: values.get(str(value)))
         return column.astype(dtype)
 
     made = frame.to_pandas()
@@ -107,6 +113,9 @@ def _pandas(frame: pl.DataFrame, names: Sequence[str | int], like: Any, nullable
         if (column.null_count() or nullable) and (column.dtype.is_integer() or column.dtype == pl.Boolean):
             dtype: Any = str(column.dtype).lower() if column.dtype == pl.Boolean else str(column.dtype)
             made[column.name] = pd.array(column.to_list(), dtype=dtype)
+    for column in frame.select(pl.col(pl.Categorical, pl.Enum)) if coded else ():
+        if _are_numbers(labels := made[column.name].cat.categories):
+            made[column.name] = made[column.name].cat.rename_categories(pd.to_numeric(labels.astype(str)))
     made.columns = pd.Index(names)
     if isinstance(like, pd.DataFrame) and len(like) and len(made) % len(like) == 0:
         made.index = like.index[np.tile(np.arange(len(like)), len(made) // len(like))]
@@ -190,7 +199,7 @@ def _frame_columns(frame: Any) -> tuple[str, list[tuple[Any, Any]]]:
     if library.is_polars():
         return "polars", [(column.name, column) for column in native.get_columns()]
     if library.is_pandas():
-        return "pandas" + _numbered(native.columns) + _nullable(native.dtypes), [
+        return "pandas" + _numbered(native.columns) + _nullable(native.dtypes) + _coded(native.dtypes), [
             (name, native.iloc[:, j]) for j, name in enumerate(native.columns)
         ]
     made = frame.to_arrow()
@@ -204,6 +213,17 @@ def _numbered(names: Iterable[Any]) -> str:
 def _nullable(dtypes: Iterable[Any]) -> str:
     whole = [str(dtype) for dtype in dtypes if getattr(dtype, "kind", "") in tuple("iub")]
     return NULLABLE if whole and all(name == "boolean" or name[:1] in "IU" for name in whole) else ""
+
+
+def _coded(dtypes: Iterable[Any]) -> str:
+    labels = [dtype.categories for dtype in dtypes if hasattr(dtype, "categories")]
+    numbers = [each.dtype.kind in "iuf" for each in labels]
+    return CODED if any(numbers) and numbers == [*map(_are_numbers, labels)] else ""
+
+
+def _are_numbers(labels: Any) -> bool:
+    """Whether pandas' labels are numbers, or text of such."""
+    return not pl.Series(labels.astype(str).to_list(), dtype=pl.String).cast(pl.Float64, strict=False).has_nulls()
 
 
 def refuse_repeated(names: Sequence[str], source: str, mend: str = "rename one of them") -> None:

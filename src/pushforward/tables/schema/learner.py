@@ -128,7 +128,7 @@ class Learner:
             self.decisions.add(
                 name, f"numbers such as {x[0]:.0f} are not read as dates", "written as 2020-03-04 they are"
             )
-        if (row := _far_mark(numbers_of(values))) is not None:
+        if (row := _far_mark(numbers_of(values), reading.moment)) is not None:
             what = f"{column[row]} is far from all other values, and is taken for one"
             self.decisions.add(name, what, "if it marks missing cells, empty them")
         kind = kind_of(values, hints)
@@ -367,11 +367,13 @@ def _are_days(x: Numbers) -> bool:
     return not pl.Series(x).cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False).null_count()
 
 
-def _far_mark(x: Numbers) -> int | None:
-    """A row that holds a number of several rows, other than 0, farther from all others than these are apart: -999."""
+def _far_mark(x: Numbers, moment: bool) -> int | None:
+    """A row that holds a number farther from all others than these are apart, in several rows, and looks like a mark:
+    of nines, or alone below 0; dates have no such looks."""
     different, counts = np.unique(x[~np.isnan(x)], return_counts=True)
     for end, rest in ((0, different[1:]), (-1, different[:-1])):
-        if len(rest) > 2 and counts[end] > 1 and different[end] and np.ptp(different) > 2 * np.ptp(rest):
+        looks = moment or different[end] < 0 <= rest.min(initial=0.0) or {*f"{abs(different[end]):.0f}"} == {"9"}
+        if looks and len(rest) > 2 and counts[end] > 1 and np.ptp(different) > 2 * np.ptp(rest):
             return int(np.flatnonzero(x == different[end])[0])
     return None
 
