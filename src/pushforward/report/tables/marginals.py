@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ... import plot
 from ...errors import in_shell, spelled
+from ...plot.tables import bin_edges
 from ...training.batches import Rows
 from ..blocks import Blocks, Entry, Figure, Heading, Listing, Menus, section
 from ..evidence import shuffled
@@ -64,31 +67,25 @@ def drift(e: RowEvidence) -> Blocks:
     at = [e.schema.features.index(name) for name, *_ in moved]
     yield f"{e.drift.verdict[0].upper()}{e.drift.verdict[1:]}."
     yield {"verdict": e.drift.verdict, "columns": [name for name, *_ in moved]}
-    figure = plot.marginals(
-        e.drift.others[:, at],
-        e.data[:, at],
-        columns=[name for name, *_ in moved],
-        steps={place: e.schema.steps[j] for place, j in enumerate(at) if j in e.schema.steps},
-        labels={place: e.schema.labels[j] for place, j in enumerate(at) if j in e.schema.labels},
-        called=("held out", "these rows"),
-    )
+    figure = _histograms(e, at, e.drift.others, e.data, called=("held out", "these rows"))
     alt = f"Histograms of {count(len(at), 'column')}: rows held out at the fit filled, these rows as outlines."
     yield Figure(to_svg(figure, "drift", alt), "Filled: rows held out at the fit. Outline: these rows.")
     heads = [Heading("column"), Heading("p-value", number), Heading("nats", number), Heading("change")]
     yield Listing("moved", "Columns, the most moved first; p-values are corrected for their number.", heads, moved)
 
 
+def _histograms(e: RowEvidence, at: Sequence[int], first: Tensor, second: Tensor, **options: Any) -> Any:
+    """The histograms of some columns in two sets of rows."""
+    steps, labels = ({k: of[j] for k, j in enumerate(at) if j in of} for of in (e.schema.steps, e.schema.labels))
+    names, kept = [e.schema.features[j] for j in at], list(at)
+    return plot.marginals(first[:, kept], second[:, kept], columns=names, steps=steps, labels=labels, **options)
+
+
 @section("marginals", "Each column alone", RowEvidence)
 def marginals(e: RowEvidence) -> Blocks:
     """Each column's histogram, data and flow."""
     shown = min(len(e.schema.features), SHOWN_MARGINALS)
-    figure = plot.marginals(
-        e.data[:, :shown],
-        e.own.data[:, :shown],
-        columns=e.schema.features[:shown],
-        steps=e.schema.steps,
-        labels=e.schema.labels,
-    )
+    figure = _histograms(e, range(shown), e.data, e.own.data)
     left = len(e.schema.features) - shown
     note = f" The last {count(left, 'column')} are left out." if left else ""
     bulk = f"The middle 99% of the values are shown{', of categories the commonest' if e.schema.labels else ''}."
@@ -191,14 +188,10 @@ class _Axis:
                 place[values == code] = at
             return _Axis(place, [str(labels[code]) if code < len(labels) else "(missing)" for code in kept], True)
         values = np.where(np.isfinite(values), values, np.nanmedian(values))
-        low, high = np.quantile(values, [0.005, 0.995])
-        width = max((high - low) / BINS, 1e-12)
-        if step:  # the same number of grid values in every bin
-            width, low = step * max(np.ceil(width / step), 1.0), low - 0.5 * step
-        bins = max(int(np.ceil((high - low) / width)), 1)
-        place = np.floor((values - low) / width).astype(np.int64)
-        ticks = [f"{low + (at + 0.5) * width:.4g}" for at in range(bins)]
-        return _Axis(np.where((place >= 0) & (place < bins), place, -1), ticks, False)
+        edges = bin_edges(values, step=step, bins=BINS, most=BINS)
+        place = np.searchsorted(edges, values, side="right") - 1
+        ticks = [f"{middle:.4g}" for middle in 0.5 * (edges[1:] + edges[:-1])]
+        return _Axis(np.where((place >= 0) & (place < len(ticks)), place, -1), ticks, False)
 
 
 def _groups(values: NDArray[np.float64], axis: _Axis) -> tuple[list[str], list[NDArray[np.bool_]]]:
