@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import InputError
 from ..objectives.divergences import Objective
 from ..training.batches import Rows as Rows
-from ..training.fit import Result, TrainingData, train
+from ..training.fit import Result, train
 from ..training.options import FitOptions, Hardware, Length, Records, StepOptions
 from ..training.stream import Stream
 from .console import Console
@@ -42,11 +42,7 @@ def train_on(
             resume from checkpoints of an earlier training.
         initialize: Whether a new flow sets its data-dependent parameters from the first batch.
     """
-    held_out = (val.x, val.context, val.weights)
-    if isinstance(rows, Rows):
-        count, data = len(rows), TrainingData(rows.x, rows.context, rows.weights, held_out)
-    else:
-        count, data = rows.rows, TrainingData(rows, validation=held_out)
+    count = len(rows) if isinstance(rows, Rows) else rows.rows
     try:
         chosen = FitOptions(
             Length(options.epochs, options.steps, options.budget, limit=options.limit),
@@ -67,7 +63,7 @@ def train_on(
             ),
             fresh and initialize,
         )
-        result = train(objective, data, chosen)
+        result = train(objective, chosen, rows, val)
     except (ValueError, TypeError) as error:
         raise error if isinstance(error, InputError) else InputError(str(error)) from error
     if result.interrupted:

@@ -17,7 +17,7 @@ from ..objectives.divergences import ReverseKL
 from ..objectives.family import Family, check_width, given
 from ..objectives.user_target import LogDensity, UserTarget
 from ..recipes.by_name import flow_by_name, seeded
-from ..training.fit import TrainingData, train
+from ..training.fit import train
 from ..training.options import FitOptions
 from ..transforms.base import Transform
 from ..transforms.normalization import Whiten
@@ -149,7 +149,7 @@ def fit_family(
         flow = flow.behind(outer, event_shape=(family.features,)).to(space.dtype)
         target: Any = family
         loss = ReverseKL(flow, target, contexts=family.contexts, **options)
-    result = train(loss, TrainingData(), training)
+    result = train(loss, training)
     assert loss.family is not None
     with seeded(seed):
         generator = torch.Generator(flow.device).manual_seed(seed)

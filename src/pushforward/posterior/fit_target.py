@@ -21,7 +21,7 @@ from ..objectives.forms import as_target
 from ..objectives.target import DRAWS, check_target
 from ..objectives.user_target import LogDensity
 from ..recipes.by_name import flow_by_name
-from ..training.fit import TrainingData, train
+from ..training.fit import train
 from ..training.options import FitOptions, Hardware, Length, Records, StepOptions
 from ..training.schedule import duration
 from .constrain import Space, constrain, laplace
@@ -162,7 +162,7 @@ def fit_target(
     if budget is not None:
         left = max(budget - used - min(2 * used, (SEARCH + WEIGHING) * budget), 0.5 * budget)
         training = replace(training, length=replace(training.length, budget=left))
-    result = train(loss(placed), TrainingData(), training)
+    result = train(loss(placed), training)
     generator = torch.Generator(placed.device).manual_seed(seed)
     judged = importance(placed, target, draws, generator=generator, seconds=SEARCH * whole)
     return TargetFit(placed, judged, result, notes=tuple(target.notes))

@@ -20,7 +20,8 @@ from ..distributions.flow import Flow
 from ..distributions.mixture import GaussianMixture
 from ..objectives.divergences import ForwardKL, Objective
 from ..objectives.user_target import UserTarget
-from ..training.fit import Result, TrainingData, train
+from ..training.batches import Rows
+from ..training.fit import Result, train
 from ..training.options import FitOptions, Length
 from .constrain import Space
 from .over_modes import draws_of_modes, flow_over_modes, refined, reweigh, split, weighed
@@ -143,15 +144,15 @@ def _train(
     share = reweigh(flow, target, 4000, generator)
     start = {name: tensor.clone() for name, tensor in flow.state_dict().items()}
 
-    def run(objective: Objective, rows: Tensor | None, part: float, steps: int) -> Result:
+    def run(objective: Objective, rows: Rows | None, part: float, steps: int) -> Result:
         """Trains for a part of the time that is left, or for a number of steps."""
         left = max(2.0, 0.85 * (ends - time.monotonic()))
         length = Length(budget=part * left) if part and math.isfinite(ends) else Length(steps=steps)
-        return train(objective, TrainingData(rows), replace(training, length=length, initialize=False))
+        return train(objective, replace(training, length=length, initialize=False), rows)
 
     steps = training.length.steps or 100
     if share < GOOD:
-        run(ForwardKL(flow), rows, 0.4, max(1, steps // 2))
+        run(ForwardKL(flow), Rows(rows), 0.4, max(1, steps // 2))
         result = run(loss(flow), None, 1.0, steps)
     else:
         result = run(loss(flow), None, 0.0, min(steps, 100))

@@ -71,14 +71,13 @@ class Rows:
         return Rows(x, *(part if part is None else part.to(like) for part in (self.context, self.weights)))
 
 
-def check_rows(
-    flow: Density, x: Any, context: Any = None, weights: Any = None, name: str = "x", *, missing: bool = False
-) -> Rows:
-    """Checks and returns rows that the flow can learn from."""
-    x = _check_values(x, name, missing=missing)
+def checked(objective: Objective, rows: Rows, name: str = "x") -> Rows:
+    """The rows, if an objective can learn from them."""
+    flow, context = objective.flow, rows.context
+    x = _check_values(rows.x, name, missing=objective.takes_missing)
     if x.shape[1:] != flow.event_shape:
         raise ValueError(f"{name} has rows of shape {tuple(x.shape[1:])}, but the flow has {tuple(flow.event_shape)}")
-    weights = None if weights is None else _check_weights(weights, len(x), name)
+    weights = None if rows.weights is None else _check_weights(rows.weights, len(x), name)
     features = flow.context_features
     if context is None:
         if features:
@@ -219,27 +218,19 @@ class Draws:
         return {"batch": self.size}
 
 
-def held_out_rows(objective: Objective, validation: Any) -> Rows | None:
-    """The held-out rows given to ``fit``, alone or with their contexts and weights; None if it was given a share."""
-    if validation is None or isinstance(validation, int | float):
+def held_out_rows(objective: Objective, validation: float | Rows | None) -> Rows | None:
+    """The held-out rows given to ``fit``; None if it was given a share."""
+    if not isinstance(validation, Rows):
         return None
-    parts = validation if isinstance(validation, tuple | list) else (validation,)
-    if not 1 <= len(parts) <= 3:
-        raise ValueError(f"validation must be rows, or rows, contexts and weights, got {len(parts)} parts")
-    x, context, weights = (*parts, None, None)[:3]
-    rows = check_rows(objective.flow, x, context, weights, name="validation", missing=objective.takes_missing)
-    return rows.to_flow(objective.flow)
+    return checked(objective, validation, "validation").to_flow(objective.flow)
 
 
 def gather(
-    objective: Objective, given: tuple[Any, Any, Any, Any], steps: StepOptions, world: World
+    objective: Objective, rows: Rows, validation: float | Rows | None, steps: StepOptions, world: World
 ) -> tuple[Batches, Tensor, Tensor | None]:
-    """The batches for ``fit``'s x, context, weights and validation on the flow's device, and the indices of training
-    and held-out rows."""
-    (x, context, weights, validation), flow, seed = given, objective.flow, steps.seed
-    rows = check_rows(flow, x, context, weights, missing=objective.takes_missing)
-    share = validation if isinstance(validation, int | float) else 0
-    train, index = split(len(rows), share, seed)
+    """The batches of rows on the flow's device, and the indices of training and held-out rows."""
+    flow, seed, rows = objective.flow, steps.seed, checked(objective, rows)
+    train, index = split(len(rows), 0 if isinstance(validation, Rows) else validation or 0, seed)
     if rows.weights is not None:
         rows.weights = rows.weights / _mean_weight(rows.weights, train, "train on")
     rows = rows.to_flow(flow)

@@ -6,7 +6,7 @@ import inspect
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from ..distributions.base import Density
 from ..objectives.anyorder import likelihood
 from ..objectives.divergences import Objective
 from ..saving.bundle import CheckpointError
-from .batches import Batches, Draws, gather, held_out_rows
+from .batches import Batches, Draws, Rows, gather, held_out_rows
 from .distributed import World, divided, join
 from .loop import Training, TrainingError
 from .options import FitOptions, Hardware, Length, Records, StepOptions
@@ -159,19 +159,27 @@ def fit(
         Records(checkpoint, checkpoint_every, resume, progress, metrics),
         initialize,
     )
-    return train(flow_or_objective, TrainingData(x, context, weights, validation), options)
+    rows = Rows(x, context, weights) if x is not None and not isinstance(x, Stream) else x
+    if not isinstance(rows, Rows) and (context is not None or weights is not None):
+        raise ValueError("x, context and weights must be left out, or x be rows: a stream gives its own context")
+    held = validation if validation is None or isinstance(validation, int | float) else _held_out(validation)
+    return train(flow_or_objective, options, rows, held)
 
 
-class TrainingData(NamedTuple):
-    """The rows that a fit is given, as in :func:`fit`."""
+def _held_out(validation: Any) -> Rows:
+    """Held-out rows, alone or with their contexts and weights."""
+    parts = validation if isinstance(validation, tuple | list) else (validation,)
+    if not 1 <= len(parts) <= 3:
+        raise ValueError(f"validation must be rows, or rows, contexts and weights, got {len(parts)} parts")
+    return Rows(*parts)
 
-    x: Tensor | Stream | None = None
-    context: Tensor | None = None
-    weights: Tensor | None = None
-    validation: float | Tensor | tuple[Tensor | None, ...] | None = 0.1
 
-
-def train(flow_or_objective: Density | Objective, given: TrainingData, options: FitOptions) -> Result:
+def train(
+    flow_or_objective: Density | Objective,
+    options: FitOptions,
+    rows: Rows | Stream | None = None,
+    validation: float | Rows | None = 0.1,
+) -> Result:
     """:func:`fit`, with its arguments in groups."""
     where, kept, steps = options.where, options.kept, options.steps
     objective = flow_or_objective if isinstance(flow_or_objective, Objective) else likelihood(flow_or_objective)
@@ -184,7 +192,7 @@ def train(flow_or_objective: Density | Objective, given: TrainingData, options: 
         raise ValueError("shard=True and compile=True cannot be combined: leave one of them out")
     chosen = StepThreads(where.threads, world, measures=device.type == "cpu" and not where.compile)
     with torch.random.fork_rng([device] if device.type == "cuda" else []), chosen:
-        source, *indices = _source(objective, given, steps, world)
+        source, *indices = _source(objective, rows, validation, steps, world)
         schedule = options.length.schedule(steps.lr, steps.batch_size, source.steps_per_epoch, bool(source.held_out))
         if where.compile:
             objective.flow.compile()
@@ -251,36 +259,32 @@ def _result(run: Training, objective: Objective, interrupted: bool, *indices: Te
 
 
 def _source(
-    objective: Objective, given: TrainingData, steps: StepOptions, world: World
+    objective: Objective,
+    rows: Rows | Stream | None,
+    validation: float | Rows | None,
+    steps: StepOptions,
+    world: World,
 ) -> tuple[Batches | StreamBatches | Draws, Tensor | None, Tensor | None]:
     """The source of the steps' inputs, and the indices of the training and the held-out rows."""
-    (x, context, weights, validation), name, size = given, type(objective).__name__, steps.batch_size
-    if objective.uses_data:
-        if x is None:
-            raise ValueError(f"x is missing: {name} learns from rows")
-        if weights is not None and "weights" not in inspect.signature(objective.forward).parameters:
+    name, size = type(objective).__name__, steps.batch_size
+    if not objective.uses_data:
+        if rows is not None:
+            raise ValueError(f"x, context and weights must be left out: {name} draws its own samples")
+        if isinstance(validation, Rows):
+            raise ValueError(f"validation must be a number or None, since {name} draws its own samples")
+        return Draws(bool(validation), batch_size=size, world=world), None, None
+    if rows is None:
+        raise ValueError(f"x is missing: {name} learns from rows")
+    if isinstance(rows, Rows):
+        if rows.weights is not None and "weights" not in inspect.signature(objective.forward).parameters:
             raise ValueError(
                 f"weights: {name} does not weigh rows; give its forward(x, context, weights) a third argument"
             )
-        if isinstance(x, Stream):
-            if weights is not None:
-                raise ValueError("weights must be left out: a stream has none")
-            return _streamed(objective, x, context, validation, size, world), None, None
-        return gather(objective, given, steps, world)
-    if any(part is not None for part in (x, context, weights)):
-        raise ValueError(f"x, context and weights must be left out: {name} draws its own samples")
-    if validation is not None and not isinstance(validation, int | float):
-        raise ValueError(f"validation must be a number or None, since {name} draws its own samples")
-    return Draws(bool(validation), batch_size=size, world=world), None, None
-
-
-def _streamed(objective: Objective, x: Stream, context: Any, validation: Any, size: int, world: World) -> StreamBatches:
-    """The batches of a stream; its held-out rows are given separately, since it cannot be split."""
-    if context is not None:
-        raise ValueError("context must be left out: a stream gives the context of its rows itself")
-    if isinstance(validation, int | float) and validation:
+        return gather(objective, rows, validation, steps, world)
+    if validation and not isinstance(validation, Rows):
         raise ValueError(f"a stream is not divided: give held-out rows, or None, instead of validation={validation}")
-    return StreamBatches(x, objective.flow, held_out_rows(objective, validation), batch_size=size, world=world)
+    held_out = held_out_rows(objective, validation)
+    return StreamBatches(rows, objective.flow, held_out, batch_size=size, world=world), None, None
 
 
 def _resume(run: Training, kept: Records) -> Store:

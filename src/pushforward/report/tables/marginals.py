@@ -76,7 +76,8 @@ def drift(e: RowEvidence) -> Blocks:
 
 def _histograms(e: RowEvidence, at: Sequence[int], first: Tensor, second: Tensor, **options: Any) -> Any:
     """The histograms of some columns in two sets of rows."""
-    steps, labels = ({k: of[j] for k, j in enumerate(at) if j in of} for of in (e.schema.steps, e.schema.labels))
+    steps = {k: e.schema.steps[j] for k, j in enumerate(at) if j in e.schema.steps}
+    labels = {k: e.schema.labels[j] for k, j in enumerate(at) if j in e.schema.labels}
     names, kept = [e.schema.features[j] for j in at], list(at)
     return plot.marginals(first[:, kept], second[:, kept], columns=names, steps=steps, labels=labels, **options)
 
