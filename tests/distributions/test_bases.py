@@ -169,3 +169,10 @@ def test_sizes_may_be_integers_of_numpy():
     assert flow.sample(np.int64(3)).shape == (3, 2)
     with pytest.raises(TypeError, match="integer"):
         flow.sample(2.5)
+
+
+def test_one_hidden_layer_may_be_a_number_and_events_are_those_of_the_transform():
+    flow = pf.maf(3, layers=1, hidden=8)
+    assert flow.transform[0].net.weights[0].shape == (8, 3)
+    with pytest.raises(ValueError, match=r"event_shape is \(5,\), but the transform takes \(3,\)"):
+        pf.Flow(flow.transform, 5)

@@ -1,6 +1,7 @@
 """The autoregressive CNN as a distribution."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -101,3 +102,12 @@ def test_wrong_arguments_are_refused():
         pf.pixelcnn((4, 4))
     with pytest.raises(ValueError, match="'categorical' or 'logistic'"):
         pf.pixelcnn((1, 4, 4), conditional="gaussian")
+
+
+@pytest.mark.parametrize("conditional", ["categorical", "logistic"])
+@pytest.mark.parametrize("value", [0.5, 9.0, -1.0, math.nan])
+def test_numbers_that_are_no_levels_are_refused(conditional, value):
+    """Images scaled to [0, 1] were read as nearly all 0."""
+    model = pf.pixelcnn((1, 2, 2), levels=4, hidden=4, layers=1, conditional=conditional)
+    with pytest.raises(ValueError, match=r"allows 0 to 3|not whole"):
+        model.log_prob(torch.full((1, 1, 2, 2), value))

@@ -72,6 +72,12 @@ def test_one_held_out_row_tells_nothing_about_the_error_of_its_loss():
     assert result.validation_se is None
 
 
+def test_images_between_0_and_1_are_not_taken_for_levels():
+    images = torch.rand(20, 1, 4, 4)
+    with pytest.raises(ValueError, match="x has 20 rows that are not the whole numbers"):
+        pf.fit(pf.pixels(pf.glow((1, 4, 4), levels=1, steps=1, hidden=4)), images, steps=1)
+
+
 def test_the_split_covers_the_rows_once():
     result = pf.fit(small_flow(), rows(50), steps=1, validation=0.3)
     both = torch.cat([result.train_index, result.validation_index]).sort().values

@@ -15,6 +15,7 @@ from torch.distributions import constraints
 from ..errors import at_least_one
 from ..numerics.affine import soft_clamp
 from ..numerics.logs import HALF_LOG_2PI
+from ..numerics.torch_internals import fake_tensors, transformed
 from ..saving.config import Configurable
 
 
@@ -164,11 +165,22 @@ class Categorical(Conditional):
         return (x[None] == classes).to(x.dtype if x.is_floating_point() else torch.get_default_dtype())
 
     def check(self, x: Tensor) -> None:
-        if not bool(((x >= 0) & (x < self.classes) & (x == x.floor())).all()):
-            raise ValueError(
-                f"x must hold whole numbers from 0 to {self.classes - 1} (classes={self.classes}), "
-                f"got values from {x.min()} to {x.max()}"
-            )
+        check_levels(x, self.classes, "classes")
+
+
+def check_levels(x: Tensor, levels: int, name: str = "levels") -> None:
+    """Checks that x holds whole numbers from 0 to levels - 1, unless the call is traced or its tensors hold none.
+
+    Raises:
+        ValueError: it does not; the message says what was found, and of what ``name`` is the number of levels.
+    """
+    if torch.compiler.is_compiling() or transformed() or fake_tensors() or not x.numel():
+        return
+    low, high = (float(v) for v in x.aminmax())
+    if not (low >= 0 and high <= levels - 1):
+        raise ValueError(f"x holds numbers from {low:g} to {high:g}, but {name}={levels} allows 0 to {levels - 1}")
+    if x.is_floating_point() and not bool((x == x.floor()).all()):
+        raise ValueError("x holds numbers that are not whole: give codes, or images as uint8, not scaled to [0, 1]")
 
 
 def log_normal(x: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:

@@ -58,6 +58,9 @@ class Flow(Density):
                 f"event_shape is {tuple(self.event_shape)}, but the transform takes events of "
                 f"{transform.event_dim} dimensions"
             )
+        known = transform.event_shape
+        if known is not None and torch.Size(known) != self.event_shape:
+            raise ValueError(f"event_shape is {tuple(self.event_shape)}, but the transform takes {tuple(known)}")
 
     def arguments(self) -> dict[str, Any]:
         own: dict[str, Any] = {"event_shape": list(self.event_shape), "context": self.context_features}

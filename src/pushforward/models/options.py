@@ -46,6 +46,7 @@ class FlowOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "given", as_names(self.given))
+        object.__setattr__(self, "hidden", (self.hidden,) if isinstance(self.hidden, int) else self.hidden)
         larger = "hidden" if self.hidden and max(self.hidden) > (self.layers or 1) else "layers"
         refuse_beyond_memory(least_training(self.layers, self.hidden), larger, getattr(self, larger))
 

@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, TypedDict, TypeVar, get_args, get_type_hints
 
 import torch
@@ -161,6 +162,8 @@ class Networks:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "context", context_features(self.context, self.encoder))
+        if isinstance(self.hidden, Integral):  # one layer
+            object.__setattr__(self, "hidden", (int(self.hidden),))
         if self.residual is None:
             paired = len(self.hidden) > 1 and len(self.hidden) % 2 == 1 and len(set(self.hidden)) == 1
             object.__setattr__(self, "residual", "linear" if paired else False)

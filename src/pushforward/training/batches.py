@@ -77,6 +77,11 @@ def checked(objective: Objective, rows: Rows, name: str = "x") -> Rows:
     x = _check_values(rows.x, name, missing=objective.takes_missing)
     if x.shape[1:] != flow.event_shape:
         raise ValueError(f"{name} has rows of shape {tuple(x.shape[1:])}, but the flow has {tuple(flow.event_shape)}")
+    if flow.support.is_discrete and len(bad := (~flow.support.check(x)).nonzero()):
+        raise ValueError(
+            f"{name} has {len(bad)} rows that are not the whole numbers that the flow learns from, the first is row "
+            f"{int(bad[0])}: give codes, or images as uint8, not scaled to [0, 1]"
+        )
     weights = None if rows.weights is None else _check_weights(rows.weights, len(x), name)
     features = flow.context_features
     if context is None:
