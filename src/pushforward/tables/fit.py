@@ -153,7 +153,9 @@ def _measured(
         drawn = drawn_beside_held_out(fitted.density, rows, seed)
     summary["sampling"] = {**drawn.to_json(), "text": ". ".join(drawn.sentences())}
     summary["seconds"] = round(time.monotonic() - started, 1)
-    console.say(summary["verdict"], *describe_held_out(summary["held_out"]), *drawn.sentences())
+    open_end = summary["training"].get("verdict", {}).get("kind") in ("improving", "unknown")
+    (console.note if open_end and options.training.budget else console.say)(summary["verdict"])  # answers are the worse
+    console.say(*describe_held_out(summary["held_out"]), *drawn.sentences())
     console.say(f"{flow_in_words(summary)}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
     if learned.guide:
         console.say(describe_guide(summary["guide"]))

@@ -40,6 +40,7 @@ def test_auto_averages_few_rows_and_is_ahead_of_the_gaussian(fitted: pf.TableDen
     assert sum(fitted.summary_["average"]["weights"].values()) == pytest.approx(1)
     assert fitted.overview("t")["Flow"] == f"an average of {fitted.summary_['average']['members']} densities"
     assert fitted.summary_["held_out"]["gain"] > 0
+    assert fitted.summary_["verdict"] in fitted.notes_  # that time was over
 
 
 def test_every_verb_works(fitted: pf.TableDensity, tmp_path: Path) -> None:
