@@ -10,6 +10,7 @@ import pytest
 
 import pushforward as pf
 from pushforward import transforms
+from pushforward.citation import cite
 from pushforward.citation.cite import ALWAYS, bibliography, papers, parts
 from pushforward.objectives.fab import AnnealedBootstrap
 
@@ -27,6 +28,11 @@ def test_every_paper_that_is_named_is_there_and_well_formed() -> None:
         assert re.search(r"author\s*=.*title\s*=.*year\s*=\s*\{" + key.strip("abcdefghijklmnopqrstuvwxyz"), entry, re.S)
 
 
+def test_every_paper_is_that_of_some_model() -> None:
+    said = (Path(cite.__file__)).read_text()
+    assert [key for key in papers() if key not in parts() and f'"{key}"' not in said] == []
+
+
 def test_what_papers_name_as_their_parts_is_there() -> None:
     text = "\n".join(path.read_text() for path in Path(pf.__file__).parent.rglob("*.py"))
     named = {name for names in parts().values() for name in names}
@@ -35,7 +41,8 @@ def test_what_papers_name_as_their_parts_is_there() -> None:
 
 
 def test_every_paper_of_a_docstring_is_there() -> None:
-    root, known = Path(pf.__file__).parent, "\n".join(papers().values())
+    methods = Path(__file__).with_name("methods.bib").read_text()  # of training, tests and diagnostics, not of a model
+    root, known = Path(pf.__file__).parent, methods + "\n".join(papers().values())
     numbers = re.compile(r"arXiv:((?:[a-z-]+/)?\d[\d.]+\d)")
     named = {number: path for path in root.rglob("*.py") for number in numbers.findall(path.read_text())}
     assert len(named) > 80
