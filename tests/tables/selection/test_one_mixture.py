@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from pushforward.tables.schema.kinds.column_maps import FirstMap
 from pushforward.tables.schema.kinds.numeric import Number
 from pushforward.tables.schema.schema import Schema
 from pushforward.tables.selection import one_flow
-from pushforward.tables.selection.one_mixture import _scales, merged
+from pushforward.tables.selection.one_mixture import _scales, merged, sought
 from pushforward.transforms import Identity, InverseSoftplus, Log
 
 ROWS = 6000
@@ -47,7 +49,7 @@ def test_a_mixture_is_found_again(
     seed: int, components: int, spread: float, length: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pushforward.tables.selection.candidate.OVERFITTING", 0)  # so that it is sought before the flow
-    monkeypatch.setattr("pushforward.tables.fit.SEARCH", 100.0)  # to its end
+    monkeypatch.setattr("pushforward.tables.fit.sought", lambda task: sought(replace(task, ends=math.inf)))
     x, log_prob = drawn(seed, components, spread)
     frame = pl.DataFrame({f"c{j}": column for j, column in enumerate(x.T)})
     model = pf.TableDensity(**length, queries=False, random_state=0).fit(frame[:ROWS])
