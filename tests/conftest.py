@@ -34,6 +34,7 @@ LONGEST = (
     "test_docs.py",
     "test_pages.py",
     "test_compiled.py",
+    "test_table_graph.py",
     "test_compile.py",
     "test_distributed.py",
     "test_mutations.py",

@@ -28,6 +28,7 @@ def model() -> pf.TableDensity:
 
 
 def test_false_alarms_are_as_rare_as_promised_on_rows_never_seen(model, monkeypatch):
+    monkeypatch.setattr("pushforward.diagnostics.two_samples.DIVISIONS", 199)  # as exact a level as with 999
     monkeypatch.setattr("pushforward.tables.queries.drift._least_likely", lambda *_: pl.DataFrame())
     kept, alarms = model.facts["held_out"], []
     for seed in range(20):  # also what stands for the old rows is drawn anew
@@ -69,6 +70,7 @@ def test_what_moves_by_itself_comes_before_what_follows_it(monkeypatch):
     diamonds = pl.from_pandas(pytest.importorskip("plotnine.data").diamonds)
     frame = diamonds["carat", "depth", "table", "price"].sample(9000, seed=0, shuffle=True)
     model = pf.TableDensity("maf", steps=30, queries=False, random_state=0).fit(frame[:3000])
+    monkeypatch.setattr("pushforward.diagnostics.two_samples.DIVISIONS", 199)
     monkeypatch.setattr("pushforward.tables.queries.drift._least_likely", lambda *_: pl.DataFrame())
     right = []
     for name in frame.columns:  # rows that the model did not see, without a mode, a tail, or with a heap
@@ -87,6 +89,7 @@ def test_the_column_without_which_nothing_has_changed_comes_first(monkeypatch):
     diamonds = pl.from_pandas(pytest.importorskip("plotnine.data").diamonds)
     frame = diamonds["carat", "depth", "table", "x", "y", "z"].sample(5100, seed=0, shuffle=True)
     model = pf.TableDensity("maf", steps=30, random_state=0).fit(frame[:3000])  # depth is nearly 2 z / (x + y)
+    monkeypatch.setattr("pushforward.diagnostics.two_samples.DIVISIONS", 199)
     monkeypatch.setattr("pushforward.tables.queries.drift._least_likely", lambda *_: pl.DataFrame())
     inches = pl.when(pl.int_range(700) % 30 == 0).then(pl.col("x") * 2.54).otherwise("x")
     found = [model.drift(fresh.with_columns(inches.alias("x"))) for fresh in frame[3000:].iter_slices(700)]
