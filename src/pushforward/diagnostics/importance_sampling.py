@@ -15,7 +15,7 @@ from ..numerics.sequential import effective, resampled
 from ..objectives.forms import as_target
 from ..objectives.target import evaluate
 from ..objectives.user_target import LogDensity, UserTarget, place, told
-from .peaks import Height, climb, in_noise, precision
+from .peaks import Height, climb, in_noise, log_mean, precision
 
 TEMPERATURES = (2.0, 4.0, 8.0, 16.0, 32.0)  # how many times farther out than the flow's own draws the climbs start
 WIDE = 200  # draws at each of these temperatures, which look for mass without a peak
@@ -113,7 +113,7 @@ def importance(
         pieces = [_weigh(flow, target, min(chunk, n - i), generator) for i in range(0, n, chunk)]
     draws, log_weights = (torch.cat(parts) for parts in zip(*pieces, strict=True))
     lw = log_weights.double()
-    log_z = float(lw.logsumexp(0) - math.log(n))
+    log_z = log_mean(lw)
     share = (lw - lw.logsumexp(0)).exp()  # w / sum w
     ess = float(effective(lw)) if math.isfinite(log_z) else 0.0
     with target.unnoticed():
@@ -266,15 +266,11 @@ def missed_mass(
             there, log_draw = _around(*peaks[-1], generator)
             value_there = height(there)
             weights = torch.where(excess(there, value_there) > margin, value_there - log_draw, -math.inf)
-            masses.append(_log_mean(weights))
+            masses.append(log_mean(weights))
             apart = ((z - top[i]).flatten(1) @ peaks[-1][1]).norm(dim=1) > 1.5 * (size**0.5 + 3)
             tails = torch.where(apart, tails, -math.inf)  # what is around a peak counts once
-    found = float(torch.tensor([*masses, _log_mean(tails)], dtype=torch.float64).logsumexp(0))
+    found = float(torch.tensor([*masses, log_mean(tails)], dtype=torch.float64).logsumexp(0))
     return float(torch.tensor(found - log_z, dtype=torch.float64).sigmoid())
-
-
-def _log_mean(log_weights: Tensor) -> float:
-    return float(log_weights.double().logsumexp(0)) - math.log(len(log_weights))
 
 
 def _precision_factor(height: Height, z: Tensor) -> Tensor:

@@ -72,6 +72,11 @@ def _log_volume(factor: Tensor) -> Tensor:
     return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
+def log_mean(log_weights: Tensor) -> float:
+    """The logarithm of the mean of weights; -infinity of none."""
+    return float(log_weights.double().logsumexp(0)) - math.log(max(len(log_weights), 1))
+
+
 def in_noise(log_density: Height, transform: Transform) -> Height:
     """A density of x as one of z = f(x): that of flows is N(0, I) there."""
 

@@ -158,7 +158,7 @@ def closeness(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) -> Closen
 def _compared(train: Any, held_out: Any, drawn: Any, seed: int) -> tuple[Numbers, Numbers, Numbers, list[int]]:
     """Some rows of each table as numbers, and the columns that hold texts."""
     given = {"train": (train, MOST_TRAINING), "held_out": (held_out, MOST), "drawn": (drawn, MOST)}
-    tables = {name: _thinned(_frame(rows), most, seed) for name, (rows, most) in given.items()}
+    tables = {name: _frame(rows, most, seed) for name, (rows, most) in given.items()}
     first = tables["train"]
     for name, table in tables.items():
         if table.columns != first.columns:
@@ -170,18 +170,16 @@ def _compared(train: Any, held_out: Any, drawn: Any, seed: int) -> tuple[Numbers
     return seen, real, fake, texts
 
 
-def _frame(rows: Any) -> pl.DataFrame:
-    if isinstance(rows, pl.DataFrame):
-        return rows.with_columns(c.to_physical() for c in rows if c.dtype.is_temporal())
-    values = np.asarray(rows, dtype=np.float64)
-    if values.ndim != 2:
-        raise ValueError(f"rows must be a Polars frame or an array (n, columns), got an array of shape {values.shape}")
-    return pl.DataFrame(values, schema=[f"x{j + 1}" for j in range(values.shape[1])])
-
-
-def _thinned(frame: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
+def _frame(rows: Any, most: int, seed: int) -> pl.DataFrame:
     """At most ``most`` of the rows, in random order."""
-    return frame[np.random.default_rng(seed).permutation(frame.height)[:most]]
+    if not isinstance(rows, pl.DataFrame):
+        values = np.asarray(rows, dtype=np.float64)
+        if values.ndim != 2:
+            expected = "rows must be a Polars frame or an array (n, columns)"
+            raise ValueError(f"{expected}, got an array of shape {values.shape}")
+        rows = pl.DataFrame(values, schema=[f"x{j + 1}" for j in range(values.shape[1])])
+    rows = rows[np.random.default_rng(seed).permutation(rows.height)[:most]]
+    return rows.with_columns(c.to_physical() for c in rows if c.dtype.is_temporal())
 
 
 def _as_numbers(tables: Sequence[pl.DataFrame], texts: Sequence[int]) -> list[Numbers]:

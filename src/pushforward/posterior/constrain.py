@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..diagnostics.peaks import climb, in_noise, newton
+from ..diagnostics.peaks import climb, in_noise, log_mean, newton
 from ..distributions.flow import Flow
 from ..objectives.target import DRAWS, check_target
 from ..objectives.user_target import LogDensity, UserTarget, place
@@ -139,7 +139,7 @@ class Space:
         if not isinstance(self.outer, Blocks):
             return
         x = flow.sample((OUTSIDE,), generator=torch.Generator(flow.device).manual_seed(0))
-        inside, start = _log_mean(target(x)), 0
+        inside, start = log_mean(target(x)), 0
         for part, size in zip(self.outer.maps, self.outer.sizes, strict=True):
             mirrored = _mirrored(part, x[:, start : start + size])
             if mirrored is not None:
@@ -234,7 +234,7 @@ def _tell(target: UserTarget, rows: Tensor, value: Tensor, inside: float, where:
     if note in target.notes:
         return
     target.notes.append(note)
-    if _log_mean(value) > inside + math.log(2):
+    if log_mean(value) > inside + math.log(2):
         target.show()
     else:
         target.shown += 1
@@ -250,7 +250,3 @@ def _mirrored(part: Transform, x: Tensor) -> Tensor | None:
         bound = high if low is None else low
         return None if bound is None else 2 * bound - x
     return torch.where(x - low < high - x, 2 * low - x, 2 * high - x)
-
-
-def _log_mean(value: Tensor) -> float:
-    return float(value.double().logsumexp(0)) - math.log(max(len(value), 1))
