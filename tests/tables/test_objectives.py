@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pushforward.distributions.base import Density
 from pushforward.tables import objectives
 from pushforward.tables.objectives import DequantisedKL
 from pushforward.tables.schema.cells import Fill
+from pushforward.tables.schema.schema import Schema
 
 ROWS, RHO = 400, 0.95
 
@@ -41,8 +43,10 @@ def wide(x: Tensor, u: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
 def test_of_many_proposals_one_is_drawn_as_the_density_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objectives, "PROPOSALS", 200)
     torch.manual_seed(0)
-    frame = pl.DataFrame({"a": np.linspace(-1, 1, ROWS), "b": [k if k % 2 else None for k in range(ROWS)]})
-    schema = schema_of(frame, numbers=["b"]).ignoring()
+    frame = pl.DataFrame(
+        {"a": np.linspace(-1, 1, ROWS), "b": [math.sin(k * k) if k % 2 else None for k in range(ROWS)]}
+    )
+    schema = schema_of(frame, numbers=["b"], relations="none").ignoring()
     objective = DequantisedKL(Correlated(), schema, wide)
     x = torch.tensor([0.8, math.nan]).double().expand(ROWS, 2) + 1e-6 * torch.arange(ROWS)[:, None]
     taken, log_q = objective._taken(x, None)
@@ -53,11 +57,28 @@ def test_of_many_proposals_one_is_drawn_as_the_density_says(monkeypatch: pytest.
     assert abs(float(found.std()) / deviation - 1) < 0.15
 
 
+def test_numbers_known_in_part_are_filled_in_more_ways() -> None:
+    """What is known of a measured number proposes it, however far the density is from that."""
+    torch.manual_seed(0)
+    frame = pl.DataFrame(
+        {"a": np.linspace(-1, 1, ROWS), "b": [math.sin(k * k) if k % 2 else None for k in range(ROWS)]}
+    )
+    schema = schema_of(frame, numbers=["b"], relations="none").ignoring()
+    a, b = schema.columns
+    measured = Schema((a, replace(b, holes=replace(b.holes, in_part=0.5))))
+    x = torch.tensor([0.8, math.nan]).double().repeat(ROWS, 1)
+    off = [(DequantisedKL(Correlated(), each, wide)._taken(x, None)[0][:, 1] - 0.8 * RHO).abs().mean()
+           for each in (schema, measured)]  # fmt: skip
+    assert float(off[1]) < 0.5 * float(off[0])
+
+
 def test_held_out_rows_are_judged_by_many_proposals() -> None:
     """A bound of log p(seen), near it though one proposal in twenty is likely; exact where nothing is missing."""
     torch.manual_seed(0)
-    frame = pl.DataFrame({"a": np.linspace(-1, 1, ROWS), "b": [k if k % 2 else None for k in range(ROWS)]})
-    schema = schema_of(frame, numbers=["b"]).ignoring()
+    frame = pl.DataFrame(
+        {"a": np.linspace(-1, 1, ROWS), "b": [math.sin(k * k) if k % 2 else None for k in range(ROWS)]}
+    )
+    schema = schema_of(frame, numbers=["b"], relations="none").ignoring()
     x = torch.tensor([0.8, math.nan]).double().repeat(ROWS, 1)
     x[0, 1] = 0.5
     loss = DequantisedKL(Correlated(), schema, wide).held_out(x)

@@ -16,7 +16,7 @@ from ..objectives.divergences import Objective, weighted_mean
 from .schema.cells import Cells, Fill
 from .schema.schema import Schema
 
-PROPOSALS = 5  # ways to fill a row's holes, one of which is learnt from
+PROPOSALS, IN_PART = 5, 20  # ways to fill a row's holes, one of which is learnt from; where numbers are known in part
 JUDGED = 32  # the same for judging held-out rows: with few, the bound loosens as the density outgrows the guide
 
 
@@ -67,7 +67,8 @@ class DequantisedKL(Objective):
 
     def _taken(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Rows with holes at one point of their cells, filled in one of several ways, and log q of the filling."""
-        points, log_q = self._proposals(x, PROPOSALS, context)
+        count = IN_PART if self.cells.schema.missingness.in_part else PROPOSALS
+        points, log_q = self._proposals(x, count, context)
         log_w = self._log_weights(points, log_q, context)
         noise = -torch.empty_like(log_w).exponential_().log()
         taken = (log_w + noise).argmax(0), torch.arange(len(x), device=x.device)  # proportional to the weights (Gumbel)
