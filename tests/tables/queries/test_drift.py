@@ -89,7 +89,6 @@ def test_the_column_without_which_nothing_has_changed_comes_first(monkeypatch):
     diamonds = pl.from_pandas(pytest.importorskip("plotnine.data").diamonds)
     frame = diamonds["carat", "depth", "table", "x", "y", "z"].sample(5100, seed=0, shuffle=True)
     model = pf.TableDensity("maf", steps=30, random_state=0).fit(frame[:3000])  # depth is nearly 2 z / (x + y)
-    monkeypatch.setattr("pushforward.diagnostics.two_samples.DIVISIONS", 199)
     monkeypatch.setattr("pushforward.tables.queries.drift._least_likely", lambda *_: pl.DataFrame())
     inches = pl.when(pl.int_range(700) % 30 == 0).then(pl.col("x") * 2.54).otherwise("x")
     found = [model.drift(fresh.with_columns(inches.alias("x"))) for fresh in frame[3000:].iter_slices(700)]
