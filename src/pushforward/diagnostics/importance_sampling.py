@@ -156,29 +156,21 @@ def _unseen(flow: Flow, log_density: LogDensity, references: Tensor, limit: floa
 def _verdict(n: int, ess: float, k: float, missed: float, unseen: float) -> tuple[bool, str]:
     """Whether to trust the weights, with one sentence; the limit is that of Vehtari et al. (2024), arXiv:1507.02646."""
     limit = min(0.7, 1 - 1 / math.log10(n)) if n > 1 else 0.0
-    if not ess:
-        return False, "Do not trust this fit: the target is zero at every draw of the flow."
-    if missed >= 0.01:
-        return False, (
-            f"Do not trust this fit: about {missed:.0%} of the target's mass lies in a region where the flow puts "
-            'almost none, so a mode or a tail is missed; search for modes (modes="search"), anneal the target, start '
-            "from a wider flow, or fit to draws."
-        )
-    if unseen >= 0.01:
-        return False, (
-            f"Do not trust this fit: at {unseen:.0%} of the reference points the target has far more mass than the "
-            "flow, so a region is missed; anneal the target, start from a wider flow, or fit to draws."
-        )
-    if not k <= limit:
-        return False, (
-            f"Do not trust this fit: the tail of the importance weights is too heavy (k-hat {k:.2f}, above "
-            f"{limit:.2f} for {n} draws); train longer or take a more flexible flow."
-        )
-    if ess < max(100.0, 0.01 * n):  # with fewer, a handful of draws dominates every estimate
-        return False, (
-            f"Do not trust this fit: the weights leave {ess:.0f} effective draws of {n}, so a few draws decide every "
-            "estimate; train longer, anneal the target or take a more flexible flow."
-        )
+    wider = "anneal the target, start from a wider flow, or fit to draws"
+    flaws = {
+        "the target is zero at every draw of the flow": not ess,
+        f"about {missed:.0%} of the target's mass lies in a region where the flow puts almost none, so a mode or a "
+        f'tail is missed; search for modes (modes="search"), {wider}': missed >= 0.01,
+        f"at {unseen:.0%} of the reference points the target has far more mass than the flow, so a region is missed; "
+        f"{wider}": unseen >= 0.01,
+        f"the tail of the importance weights is too heavy (k-hat {k:.2f}, above {limit:.2f} for {n} draws); train "
+        "longer or take a more flexible flow": not k <= limit,
+        f"the weights leave {ess:.0f} effective draws of {n}, so a few draws decide every estimate; train longer, "
+        "anneal the target or take a more flexible flow": ess < max(100.0, 0.01 * n),  # a handful dominates
+    }
+    for flaw, found in flaws.items():
+        if found:
+            return False, f"Do not trust this fit: {flaw}."
     close = "The flow is close to the target" if ess > 0.5 * n and k <= 0.5 else "Usable with its weights"
     modes = "missed modes were not searched for" if math.isnan(missed) else "no missed mode was found"
     return True, f"{close}: {ess:.0f} effective draws of {n}, k-hat {k:.2f}, {modes}."
@@ -243,30 +235,28 @@ def missed_mass(
         if not starts or not height(draws[0][:1].clone().requires_grad_()).requires_grad:
             return math.nan
 
-    def excess(z: Tensor, value: Tensor) -> Tensor:
-        return (value - base.log_prob(z) - log_z).nan_to_num(-math.inf)
+    def compared(z: Tensor) -> tuple[Tensor, Tensor]:  # heights, and how far they exceed the flow's share
+        value = height(z)
+        return value, (value - base.log_prob(z) - log_z).nan_to_num(-math.inf)
 
     z, size = torch.cat(draws), math.prod(base.event_shape)
-    value = height(z)
-    over = excess(z, value)
+    value, over = compared(z)
     log_draw = torch.stack([base.log_prob(z / t) - size * math.log(t) for t in TEMPERATURES]).logsumexp(0)
     tails = torch.where(over > margin, value - log_draw + math.log(len(TEMPERATURES)), -math.inf)  # log-weights
     best = over.view(len(draws), -1).argsort(1, descending=True)[:, : each // 2]
     chosen = [torch.cat([part[: each - each // 2], part[i]]) for part, i in zip(draws, best, strict=True)]
     reach = z.new_tensor(TEMPERATURES).repeat(each)[:starts].view(-1, *[1] * (z.dim() - 1))
     top = climb(height, torch.stack(chosen, 1).flatten(0, 1)[:starts], 0.1 * reach, seconds=seconds)
-    value = height(top)
-    missed = excess(top, value) > margin
+    value, over = compared(top)
     peaks: list[tuple[Tensor, Tensor]] = []  # with the factor L of each precision L L^T
     masses = [-math.inf]
     for i in value.nan_to_num(-math.inf).argsort(descending=True).tolist():
         seen = any(float(((top[i] - peak).flatten() @ factor).norm()) < 3 for peak, factor in peaks)
-        if missed[i] and not seen and len(peaks) < PEAKS:
+        if over[i] > margin and not seen and len(peaks) < PEAKS:
             peaks.append((top[i], _precision_factor(height, top[i])))
             there, log_draw = _around(*peaks[-1], generator)
-            value_there = height(there)
-            weights = torch.where(excess(there, value_there) > margin, value_there - log_draw, -math.inf)
-            masses.append(log_mean(weights))
+            height_there, over_there = compared(there)
+            masses.append(log_mean(torch.where(over_there > margin, height_there - log_draw, -math.inf)))
             apart = ((z - top[i]).flatten(1) @ peaks[-1][1]).norm(dim=1) > 1.5 * (size**0.5 + 3)
             tails = torch.where(apart, tails, -math.inf)  # what is around a peak counts once
     found = float(torch.tensor([*masses, log_mean(tails)], dtype=torch.float64).logsumexp(0))
