@@ -10,8 +10,9 @@ pytestmark = pytest.mark.browser
 pytest.importorskip("starlette")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def page(browser: Any, url: str) -> Any:
+    """Opened anew, as other tests leave their values in it."""
     browser.get(f"{url}/")
     until(browser, "return document.querySelector('#score').textContent.includes('nats')")
     return browser
