@@ -107,12 +107,8 @@ def _linear_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     found = dict(tensors)
     for name in [name for name in tensors if name.endswith("shift")]:
         b, a = found.pop(name), found.pop(name.removesuffix("shift") + "scale")
-        weights = {
-            "context_weight": a * torch.eye(len(b)).to(b),
-            "weights.0": b.new_zeros(len(b), len(b)),
-            "biases.0": b,
-        }
-        found |= {f"{name.removesuffix('shift')}net.{key}": value for key, value in weights.items()}
+        net = {"context_weight": a * torch.eye(len(b)).to(b), "weights.0": b.new_zeros(len(b), len(b)), "biases.0": b}
+        found |= {f"{name.removesuffix('shift')}net.{key}": value for key, value in net.items()}
     return found
 
 

@@ -71,9 +71,8 @@ def sums_of_others(frame: pl.DataFrame) -> list[str]:
     numbers = frame.select(pl.selectors.numeric().cast(pl.Float64).fill_null(0.0))
     x = numbers.to_numpy()
     same = (np.isclose(x[-1:], x[:-1].sum(0)) & (x[-1:] != 0)).any(0)
-    return (
-        [name for name, one in zip(numbers.columns, same, strict=True) if one] if 2 * same.sum() >= x.shape[1] else []
-    )
+    names = [name for name, one in zip(numbers.columns, same, strict=True) if one]
+    return names if 2 * len(names) >= x.shape[1] else []
 
 
 def _related(options: TableOptions) -> list[str]:

@@ -50,6 +50,9 @@ def test_blanks_behind_separators_and_quotes_behind_backslashes_are_no_text(tmp_
     escaped = read(tmp_path, 'a,b\n"say \\"hi, you\\" now",1\n"so be it",2\n', "escaped.csv")
     assert escaped.frame.rows() == [('say "hi, you" now', 1), ("so be it", 2)]
     assert read(tmp_path, 'a,b\n"C:\\",1\n"D:\\",2\n', "paths.csv").frame["a"].to_list() == ["C:\\", "D:\\"]
+    json = [('{"said": "so \\"be\\", it"}', 1), ('{"said": "x"}', 2)]
+    written = pl.DataFrame(json, schema=["a", "b"], orient="row").write_csv(quote_style="non_numeric")
+    assert read(tmp_path, written, "json.csv").frame.rows() == json  # quotes are doubled, and backslashes text
 
 
 @pytest.mark.parametrize("case", SEMICOLONS)

@@ -100,7 +100,9 @@ def sniffed(path: Path) -> Dialect:
     separator = _separator(start[lead:], path.suffix.lower())
     bare = [re.sub(r'"[^"]*"', "", line) for line in start[lead + 1 :] if line.strip()]
     spaced = bool(bare) and all(f"{separator} " in line for line in bare)
-    escaped = any(re.search(rf'\\"(?!\s*(?:{re.escape(separator)}|$))', line) for line in start[lead:])
+    inside = rf"(?!\s*(?:{re.escape(separator)}|$))"  # not at the end of a cell
+    one, two = (any(re.search(rf"\\{quotes}{inside}", line) for line in start[lead:]) for quotes in ('"', '""'))
+    escaped = one and not two  # where quotes are doubled, backslashes are text
     with open_text(path, encoding, lead) as lines:  # again, as names in quotes may go over any number of lines
         header, *rows = itertools.islice(cells(lines, separator, escaped), PEEKED) if start else [[]]
     header = [name.strip() for name in header]

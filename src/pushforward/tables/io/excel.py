@@ -40,9 +40,7 @@ class Excel(Format):
         if lead:
             notes.append(f"{path.name}: the names of the columns are those of row {lead + 1}")
         if _merges_rows(path, lead):
-            notes.append(
-                f"{path.name}: cells that are merged over several rows hold a value in the first of these alone"
-            )
+            notes.append(f"{path.name}: of cells that are merged over several rows, only the first holds a value")
         return Table(path, _moments(_numbers(_without_index(frame, path, notes))), notes=tuple(notes))
 
     def write(self, rows: pl.LazyFrame, path: Path) -> None:

@@ -20,7 +20,6 @@ from .values import DESCRIBED, NAMES, no_values, series
 
 NUMBERED = " numbered"  # suffix of the kind of a frame whose column names are whole numbers
 NULLABLE = " nullable"  # of a pandas frame whose whole numbers and truth values all are of types with missing values
-
 CODED = " coded"  # of one with categories that are numbers, none of which are text
 
 

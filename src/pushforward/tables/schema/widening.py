@@ -40,10 +40,8 @@ def widened(
         rare_names: Whether names that were expected, as some are where many are rare, get places however few they are.
     """
     notes: list[str] = []
-    news, told = (
-        set[str](),
-        {label.column.name for label in schema.told_labels},
-    )  # which are known where they are missing
+    news = set[str]()
+    told = {label.column.name for label in schema.told_labels}  # which are known where they are missing
 
     def wider(column: Column) -> Column:
         if column.name not in new.columns:

@@ -70,6 +70,14 @@ def test_labels_that_some_rows_lack_follow_and_stay_when_rows_are_added():
         np.testing.assert_allclose(*scores)  # what a label says is known without it
 
 
+def test_a_label_does_not_follow_where_it_is_missing_since_none_applies():
+    x = np.random.default_rng(0).normal(size=(2, 600))
+    label = pl.Series(np.where(x[0] > 0, "high", "low")).set(pl.Series(np.abs(x[0]) > 1), None)
+    model = pf.TableDensity(**QUICK).fit(pl.DataFrame({"x": x[0], "y": x[1], "label": label}))
+    assert not model.schema.dependencies
+    assert "label" in model.schema.names
+
+
 def test_labels_of_modelled_numbers_are_modelled_as_other_columns_may_differ_by_them():
     rng = np.random.default_rng(0)
     region, level = rng.uniform(0, 9, 900), rng.permutation(9)

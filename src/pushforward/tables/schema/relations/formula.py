@@ -297,10 +297,8 @@ def _totals(column: Column, y: Numbers, others: Mapping[str, Numbers]) -> Iterat
     names = tuple([*others][j] for j in order)
     for digits in (3, 6, 9, 17):
         short = [float(f"{w:.{digits}g}") for w in chosen]
-        rest, terms = (
-            x - design[:, order] @ short,
-            tuple((w, ((name, 1.0),)) for w, name in zip(short, names, strict=True)),
-        )
+        rest = x - design[:, order] @ short
+        terms = tuple((w, ((name, 1.0),)) for w, name in zip(short, names, strict=True))
         relation = Determined(column, names, close=Dependency.close)
         room = HALF * column.kind.step or relation.slack
         offset = shortest(float(rest.max()) - room, float(rest.min()) + room)

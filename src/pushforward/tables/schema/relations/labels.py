@@ -3,7 +3,7 @@ columns that is above a threshold or true."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ MOST = 60  # columns among which a label is sought
 EVIDENCE = 30.0  # nats, beyond those of looking at many columns
 FEWEST_EACH = 5  # rows of each of the labels that are told by several columns
 EDGE = 0.01  # of a gap, at either end of which only the label there is possible
+BEYOND = 0.1  # share of the rows without a label that may lie beyond those of the label that follows
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,7 +103,7 @@ def labels(columns: Sequence[Column], values: Rows, free: Collection[str]) -> li
     scales = [*on_scales([column for column in columns if not column.classes], values)][:MOST]
     flags = [column.name for column in columns if column.classes == 2 and not column.holes.share]
     known, names = {column.name: column for column in columns}, [*scales, *flags][:MOST]
-    words, found = {name: known[name].shown(1.0) for name in flags}, list[Dependency | None]()
+    words, found = {name: known[name].shown(1.0) for name in flags}, list[Dependency]()
     if not names:
         return []
     amounts = np.array([amounts_of(known[name], values[name]) for name in names])
@@ -117,9 +118,23 @@ def labels(columns: Sequence[Column], values: Rows, free: Collection[str]) -> li
         groups = [[j] for j in range(len(scales))]
         if column.classes > 2 and np.unique(x, return_counts=True)[1].min() >= FEWEST_EACH:
             groups.append([*range(len(names))])
-        largest = _largest(column, x, scales, told_by[: len(scales)])
-        found.append(largest or _threshold(column, x, names, told_by, groups, words))
-    return [label for label in found if label is not None]
+        label = _largest(column, x, scales, told_by[: len(scales)])
+        label = label or _threshold(column, x, names, told_by, groups, words)
+        if label is not None and _may_be_filled(label, values, known):
+            found.append(label)
+    return found
+
+
+def _may_be_filled(label: Dependency, values: Rows, known: Columns) -> bool:
+    """Whether nearly all rows without a label lie among those of the label that follows: no interval is left out."""
+    found, told = values[label.column.name], label.computed(values, known)
+    gone, amounts = label.column.missing(found) & ~np.isnan(told), label.amounts(values, known)
+    codes, place = np.unique(told[gone], return_inverse=True)
+    own = [amounts[:, found == code] for code in codes]
+    ends = np.reshape([of(x, 1) for of in (np.min, np.max) for x in own], (2, -1, len(amounts)))
+    low, high = ends[:, place].swapaxes(1, 2)
+    apart = (amounts[:, gone] < low) | (amounts[:, gone] > high)
+    return bool(apart.any(0).sum() <= BEYOND * gone.sum())
 
 
 def _largest(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarray) -> Dependency | None:
@@ -141,12 +156,7 @@ def _largest(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarr
 
 
 def _threshold(
-    column: Column,
-    x: Numbers,
-    names: Sequence[str],
-    amounts: np.ndarray,
-    groups: Sequence[Sequence[int]],
-    words: Mapping[str, str],
+    column: Column, x: Numbers, names: list[str], amounts: np.ndarray, groups: list[list[int]], words: dict[str, str]
 ) -> Dependency | None:
     """The label by cuts of a group's only column, or of several of a group's; unless it tells these in turn, but for
     the first of several."""
