@@ -426,8 +426,8 @@ class TableDensity(TableModel):
         self._tell(notes)
         if kind in ("proba", "interval"):
             return to_frame(found, self.facts.get("frame", "polars"), table)
-        if (frame := self.facts.get("frame", "polars")).endswith(CODED):
-            return np.asarray(to_frame(found, frame)[column])
+        if self.facts.get("frame", "polars").endswith(CODED):
+            return np.asarray(to_frame(found, "pandas" + CODED)[column])
         return found[column].to_numpy()
 
     def region(self, columns: Sequence[str], given: Any = None, level: float = 0.9) -> HighestDensityRegion:

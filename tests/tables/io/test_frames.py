@@ -109,10 +109,14 @@ def test_categories_that_are_numbers_go_back_to_pandas_as_such() -> None:
     pd.testing.assert_frame_equal(to_frame(*from_frame(native)), native)
     both = to_frame(*from_frame(native.assign(digits=digits)))  # of which no note says what is what
     assert list(both["grade"].cat.categories) == ["3", "10"]
+    kind = from_frame(native.assign(digits=pd.Categorical(["3", "x", "3"])))[1]
+    assert to_frame(pl.DataFrame({"digits": pl.Series(["3"], dtype=pl.Categorical)}), kind)["digits"].item() == "3"
     rows = pd.concat([native[["grade", "name"]].assign(x=[1.0, 2.5, 7.0])] * 20)
     model = pf.TableDensity("maf", steps=2, relations="none").fit(rows)
     assert model.sample(30, random_state=0)["grade"].isin([3, 10]).all()
     assert set(model.predict(native[["name"]], "grade", "mode")) <= {3, 10}
+    model = pf.TableDensity("maf", steps=2, relations="none").fit(rows.set_axis([0, 1, 2], axis=1))
+    assert set(model.predict(native[["name"]].set_axis([1], axis=1), "0", "mode")) <= {3, 10}
 
 
 def test_types_go_back_to_pandas_where_they_hold_all_values() -> None:

@@ -20,7 +20,7 @@ from .values import DESCRIBED, NAMES, no_values, series
 
 NUMBERED = " numbered"  # suffix of the kind of a frame whose column names are whole numbers
 NULLABLE = " nullable"  # of a pandas frame whose whole numbers and truth values all are of types with missing values
-CODED = " coded"  # of one with categories that are numbers, none of which are text
+CODED = " coded"  # of one with categories that are numbers, and none whose text may be one
 
 
 def is_path(table: Any) -> bool:
@@ -113,7 +113,7 @@ def _pandas(
             dtype: Any = str(column.dtype).lower() if column.dtype == pl.Boolean else str(column.dtype)
             made[column.name] = pd.array(column.to_list(), dtype=dtype)
     for column in frame.select(pl.col(pl.Categorical, pl.Enum)) if coded else ():
-        if _are_numbers(labels := made[column.name].cat.categories):
+        if not _as_numbers(labels := made[column.name].cat.categories).has_nulls():
             made[column.name] = made[column.name].cat.rename_categories(pd.to_numeric(labels.astype(str)))
     made.columns = pd.Index(names)
     if isinstance(like, pd.DataFrame) and len(like) and len(made) % len(like) == 0:
@@ -217,12 +217,12 @@ def _nullable(dtypes: Iterable[Any]) -> str:
 def _coded(dtypes: Iterable[Any]) -> str:
     labels = [dtype.categories for dtype in dtypes if hasattr(dtype, "categories")]
     numbers = [each.dtype.kind in "iuf" for each in labels]
-    return CODED if any(numbers) and numbers == [*map(_are_numbers, labels)] else ""
+    return CODED if any(numbers) and numbers == [_as_numbers(each).count() > 0 for each in labels] else ""
 
 
-def _are_numbers(labels: Any) -> bool:
-    """Whether pandas' labels are numbers, or text of such."""
-    return not pl.Series(labels.astype(str).to_list(), dtype=pl.String).cast(pl.Float64, strict=False).has_nulls()
+def _as_numbers(labels: Any) -> pl.Series:
+    """Pandas' labels, numbers or text, as numbers; null for those that are none."""
+    return pl.Series(labels.astype(str).to_list(), dtype=pl.String).cast(pl.Float64, strict=False)
 
 
 def refuse_repeated(names: Sequence[str], source: str, mend: str = "rename one of them") -> None:
