@@ -73,3 +73,13 @@ def test_missing_entries_are_integrated_out() -> None:
         typical(joint, torch.full((2, 3), torch.nan), simulate(200, seed=2))
     with pytest.raises(ValueError, match="at least 20"):
         typical(joint, torch.zeros(3), simulate(5, seed=2))
+
+
+def test_observations_that_are_as_likely_as_many_simulations_are_like_these() -> None:
+    flips = pf.made(2, hidden=(4,), conditional="bernoulli")
+    with torch.no_grad():
+        flips.net.weights[-1].zero_()
+        flips.net.biases[-1].zero_()
+    simulations = torch.randint(2, (300, 2), generator=torch.Generator().manual_seed(0)).float()
+    found = typical(flips, torch.tensor([0.0, 1.0]), simulations)
+    assert (float(found.p_value), found.trusted) == (1.0, True)

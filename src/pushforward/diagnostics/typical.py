@@ -101,10 +101,8 @@ def _judged(p_value: Tensor, share: Tensor, count: int) -> tuple[bool, str]:
     below = float(share.reshape(-1)[worst])
     side = f"less likely than {1 - below:.2%}" if below < 0.5 else f"more likely than {below:.2%}"
     if least < ALPHA:
-        return (
-            False,
-            f"Unlike the simulations (p = {least:.1g}): {side} of {count}, so no posterior for it can be trusted.",
-        )
-    if below in (0.0, 1.0):
+        unlike = f"Unlike the simulations (p = {least:.1g}): {side} of {count}"
+        return False, f"{unlike}, so no posterior for it can be trusted."
+    if least < 3 * n / (count + 1):  # beyond all of them, where p is 2 / (count + 1)
         return False, f"Not known: {side} of {count} simulations, too few to tell; give at least {2 * n / ALPHA:,.0f}."
     return True, f"Like the simulations, as far as {count} of them can tell (p = {min(least, 1):.2g})."
