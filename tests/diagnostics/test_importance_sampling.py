@@ -87,6 +87,13 @@ def test_a_narrow_mode_beside_a_wide_one_is_found():
     assert importance(normal(0, 1).double(), target).missed == pytest.approx(0.5, abs=0.1)
 
 
+def test_nothing_is_missed_where_the_noise_ends():
+    flow = pf.ncsf(2, layers=1, hidden=(4,)).double()
+    found = importance(flow, flow.log_prob)
+    assert found.missed == 0
+    assert found.trusted
+
+
 def test_a_few_heavy_draws_are_not_trusted():
     """Ten of 2000 draws have all the weight, so their tail looks harmless."""
 

@@ -237,7 +237,7 @@ def missed_mass(
 
     def compared(z: Tensor) -> tuple[Tensor, Tensor]:  # heights, and how far they exceed the flow's share
         value = height(z)
-        return value, (value - base.log_prob(z) - log_z).nan_to_num(-math.inf)
+        return value, (value - base.log_prob(z) - log_z).nan_to_num(-math.inf, -math.inf)  # none outside the base
 
     z, size = torch.cat(draws), math.prod(base.event_shape)
     value, over = compared(z)
