@@ -26,6 +26,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "    return log_density(x.abs()).detach()\n"
         "def far(x):\n"
         "    return log_density(x - 9)\n"
+        "def flat(x):\n"
+        "    return 0 * x[:, 0]\n"
         "constant = 3\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -58,6 +60,7 @@ def test_a_target_becomes_a_model_that_every_command_knows(here: Path, run: Run)
         (("--target", "my_posterior:nothing", "--dim", "2"), "has no function 'nothing'"),
         (("--target", "my_posterior:constant", "--dim", "2"), "has no function 'constant'"),
         (("--target", "my_posterior:log_density"), "--dim: say how many numbers"),
+        (("--target", "my_posterior:flat", "--dim", "2"), "or pass check=False to pushforward.ReverseKL"),
         (("--target", "my_posterior:far", "--dim", "2"), "state its support"),
         (("--target", "my_posterior:detached", "--dim", "2"), "without a gradient"),
         (

@@ -181,7 +181,7 @@ def _check_fall(flow: Flow, log_density: LogDensity, x: Tensor, generator: torch
     if bool(grows.any()):
         raise ValueError(
             f"log_density does not fall off far out (in {int(grows.sum())} of {len(grows)} directions), so it has no "
-            "normalising constant: add a proper prior, or pass `check=False` to pushforward.ReverseKL if it has one"
+            "normalising constant: add a proper prior, or pass check=False to pushforward.ReverseKL if it has one"
         )
 
 
