@@ -117,5 +117,5 @@ class PixelDensity:
     def _in_chunks(self, run: Callable[..., Tensor], x: Tensor, context: Tensor | None) -> Tensor:
         size = self.size(max(self.levels, 16) if self.exact else 16)
         with seeded(self.seed):  # dequantisation draws from the global generators
-            parts = [run(*(each.to(self.device) for each in part)) for part in Rows(x, context).chunks(size)]
-        return torch.cat([part.cpu() for part in parts])
+            parts = Rows(x, context).chunks(size)
+            return torch.cat([run(*(each.to(self.device) for each in part)).cpu() for part in parts])
