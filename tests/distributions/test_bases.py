@@ -165,8 +165,9 @@ def test_a_number_of_draws_is_a_shape(density):
 
 
 def test_sizes_may_be_integers_of_numpy():
-    flow = pf.maf(np.int64(2), layers=1, hidden=(4,))
-    assert flow.sample(np.int64(3)).shape == (3, 2)
+    for recipe in (pf.maf, pf.realnvp):
+        flow = recipe(np.int64(2), layers=1, hidden=(4,))
+        assert flow.sample(np.int64(3)).shape == (3, 2)
     with pytest.raises(TypeError, match="integer"):
         flow.sample(2.5)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -46,7 +47,7 @@ class FlowOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "given", as_names(self.given))
-        object.__setattr__(self, "hidden", (self.hidden,) if isinstance(self.hidden, int) else self.hidden)
+        object.__setattr__(self, "hidden", (int(self.hidden),) if isinstance(self.hidden, Integral) else self.hidden)
         larger = "hidden" if self.hidden and max(self.hidden) > (self.layers or 1) else "layers"
         refuse_beyond_memory(least_training(self.layers, self.hidden), larger, getattr(self, larger))
 

@@ -21,6 +21,7 @@ from ..objectives.forms import as_target
 from ..objectives.target import DRAWS, check_target
 from ..objectives.user_target import LogDensity
 from ..recipes.by_name import flow_by_name
+from ..recipes.networks import Networks
 from ..training.fit import train
 from ..training.options import FitOptions, Hardware, Length, Records, StepOptions
 from ..training.schedule import duration
@@ -115,8 +116,8 @@ def fit_target(
     budget = None if budget is None else duration(budget, "budget")
     whole = math.inf if budget is None else budget
     space = Space.of(blocks, features, dtype)
-    widths = None if hidden is None else [max(width, space.free) for width in hidden]  # a unit for each feature
-    sizes: dict[str, Any] = {"layers": layers, "hidden": widths, "seed": seed, "biases": False}
+    widths = None if hidden is None else [max(width, space.free) for width in Networks(hidden=hidden).hidden]
+    sizes: dict[str, Any] = {"layers": layers, "hidden": widths, "seed": seed, "biases": False}  # one unit a feature
     training = FitOptions(
         Length(steps=2000 if steps is None and budget is None else steps, budget=budget),
         StepOptions(batch_size, lr, seed=seed),

@@ -88,7 +88,7 @@ def flow_by_name(
             raise ValueError("ffjord has no layers; choose the widths of its field with hidden")
         options["layers"] = layers
     if hidden is not None:
-        options["hidden"] = tuple(hidden)
+        options["hidden"] = hidden
     elif features > WIDTH and name != "ffjord":
         options["hidden"] = (features,) * len(inspect.signature(recipe).parameters["hidden"].default)
     with seeded(seed):

@@ -159,7 +159,7 @@ def realnvp(features: int | Sequence[int], **options: Unpack[NetworkOptions]) ->
         Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803. Lecture: "RealNVP".
     """
     net = Networks(**options)
-    if not isinstance(features, int):
+    if isinstance(features, Sequence):
         return image_realnvp(features, net)
     return net.flow(features, *net.couplings(features, affine(net.layers)))
 
