@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from schemas import prepared_schema, schema_of
 
 import pushforward as pf
 from pushforward.errors import InputError
+from pushforward.report.tables.evidence import sampled
 
 QUICK = {"flow": "maf", "layers": 1, "hidden": (16,), "steps": 40, "queries": False}
 
@@ -97,8 +99,10 @@ def test_draws_of_a_density_that_hardly_ever_keeps_labels_have_them():
     groups = {f"g{j}": [f"{k:02d}" for k in np.digitize(x[:, j], np.linspace(-2, 2, 19))] for j in range(4)}
     model = pf.TableDensity(**QUICK).fit(pl.DataFrame({f"x{j}": x[:, j] for j in range(4)} | groups))
     drawn = model.sample(500, random_state=0)
+    shown = sampled(model.density, model.schema, 500, None, torch.Generator().manual_seed(0))  # by a report
     assert len(model.schema.dependencies) == 4
-    assert not model.schema.broken(model.schema.encode(drawn, "drawn")).any()
+    for rows in (drawn, model.schema.decode(shown)):
+        assert not model.schema.broken(model.schema.encode(rows, "drawn")).any()
 
 
 def checks(n: int, seed: int = 0) -> pl.DataFrame:
