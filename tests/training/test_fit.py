@@ -76,6 +76,10 @@ def test_images_between_0_and_1_are_not_taken_for_levels():
     images = torch.rand(20, 1, 4, 4)
     with pytest.raises(ValueError, match="x has 20 rows that are not the whole numbers"):
         pf.fit(pf.pixels(pf.glow((1, 4, 4), levels=1, steps=1, hidden=4)), images, steps=1)
+    few, many = pf.pixelcnn((1, 4, 4), levels=4, hidden=4, layers=1), torch.full((20, 1, 4, 4), 3.0)
+    many[1, 0, 0, 0] = 9
+    with pytest.raises(ValueError, match=r"as many levels as it has.*row 1 has 3 to 9"):
+        pf.fit(few, many, steps=1)
 
 
 def test_the_split_covers_the_rows_once():

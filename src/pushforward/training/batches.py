@@ -79,8 +79,8 @@ def checked(objective: Objective, rows: Rows, name: str = "x") -> Rows:
         raise ValueError(f"{name} has rows of shape {tuple(x.shape[1:])}, but the flow has {tuple(flow.event_shape)}")
     if flow.support.is_discrete and len(bad := (~flow.support.check(x)).nonzero()):
         raise ValueError(
-            f"{name} has {len(bad)} rows that are not the whole numbers that the flow learns from, the first is row "
-            f"{int(bad[0])}: give codes, or images as uint8, not scaled to [0, 1]"
+            f"{name} has {len(bad)} rows that are not the whole numbers that the flow reads: give codes, or as many "
+            f"levels as it has, not scaled to [0, 1]; row {int(bad[0])} has {x[bad[0]].min():g} to {x[bad[0]].max():g}"
         )
     weights = None if rows.weights is None else _check_weights(rows.weights, len(x), name)
     features = flow.context_features
