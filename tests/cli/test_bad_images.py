@@ -117,6 +117,7 @@ CASES = {
     "stream": (GOOD, FIT + "--stream", "--stream: applies to tables"),
     "no guide": (GOOD, FIT + "--no-queries", "--queries: applies to tables"),
     "no target": (GOOD, FIT + "--dim 3", "--dim: needs a --target"),
+    "no layers": (GOOD, FIT + "--layers 0", "--layers 0: expected a whole number, at least 1"),
     "a table resized": (saved("d.npy", np.ones((60, 3))), FIT + "--resize 8", "--resize: applies to images"),
     "a table's levels": (saved("d.npy", np.ones((60, 3))), FIT + "--levels 8", "--levels: applies to images"),
 }

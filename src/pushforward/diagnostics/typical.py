@@ -97,8 +97,7 @@ def typical(
 def _judged(p_value: Tensor, share: Tensor, count: int) -> tuple[bool, str]:
     """Whether all observations are like so many simulations, and the verdict."""
     n, least = p_value.numel(), float(p_value.min()) * p_value.numel()
-    worst = int(p_value.argmin())
-    below = float(share.reshape(-1)[worst])
+    below = float(share.reshape(-1)[p_value.argmin()])
     side = f"less likely than {1 - below:.2%}" if below < 0.5 else f"more likely than {below:.2%}"
     if least < ALPHA:
         unlike = f"Unlike the simulations (p = {least:.1g}): {side} of {count}"

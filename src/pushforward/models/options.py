@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
-from ..errors import InputError
+from ..errors import InputError, positive_integers
 from ..training.schedule import duration, is_count
 from .machine import least_training, refuse_beyond_memory
 from .typed import Flag, Names, Seconds, Unasked, Widths
@@ -48,6 +48,8 @@ class FlowOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "given", as_names(self.given))
         object.__setattr__(self, "hidden", (int(self.hidden),) if isinstance(self.hidden, Integral) else self.hidden)
+        if self.layers is not None:
+            positive_integers(layers=self.layers)
         larger = "hidden" if self.hidden and max(self.hidden) > (self.layers or 1) else "layers"
         refuse_beyond_memory(least_training(self.layers, self.hidden), larger, getattr(self, larger))
 

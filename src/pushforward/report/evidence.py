@@ -218,9 +218,7 @@ class Evidence(ABC):
     @cached_property
     def train_mean(self) -> Mean | None:
         """That of some training data, if there are any."""
-        if self.train is None:
-            return None
-        return Mean.over(self.measure(self.score(self.some(self.train, self.trained))))
+        return None if self.train is None else Mean.over(self.measure(self.score(self.some(self.train, self.trained))))
 
     @cached_property
     def rivals(self) -> dict[str, Lead]:
