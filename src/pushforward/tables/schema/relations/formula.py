@@ -277,16 +277,16 @@ def _exact(column: Column, others: Sequence[Column], scales: Mapping[str, Number
 
 def _totals(column: Column, y: Numbers, others: Mapping[str, Numbers]) -> Iterator[Determined]:
     """The only sum of multiples of any number of columns that y may be where none is missing, in ever more digits."""
-    table = np.array([y, *others.values()])
-    x, *amounts = table[:, ~np.isnan(table).any(0)]
-    if not amounts or (len(x) < len(y) and len(x) <= max(2 * len(amounts), FEWEST)) or not x.std() > 0:
+    rows = np.flatnonzero(~np.isnan(sum(others.values(), y)))
+    x = y[rows]
+    if not others or (len(x) < len(y) and len(x) <= max(2 * len(others), FEWEST)) or not x.std() > 0:
         return
     slack = column.kind.step / x.std()  # rounding after the addition, which the other columns seem to explain in part
     slack = 1e-6 + (slack if slack < 0.05 else 0.0)
-    for rows in (slice(0, FIRST), slice(None)):  # for most columns, a few rows rule out a sum
-        design = np.stack([amount[rows] for amount in amounts], 1)
+    for most in (2 * len(others) + FEWEST, FIRST, len(x)):  # for most columns, a few rows rule out a sum
+        design = np.stack([other[rows[:most]] for other in others.values()], 1)
         z = (design - design.mean(0)) / np.maximum(design.std(0), 1e-300)
-        target = (x[rows] - x[rows].mean()) / x.std()
+        target = (x[:most] - x[:most].mean()) / x.std()
         weights = np.linalg.lstsq(z, target, rcond=1e-10)[0]
         if np.abs(z @ weights - target).max() > slack:
             return
