@@ -47,7 +47,7 @@ def widened(
         if column.name not in new.columns:
             return column
         cells = new[column.name].drop_nulls() if column.name in told else new[column.name]
-        if not (said := _news(column, cells, rare_names)):
+        if cells.is_empty() or not (said := _news(column, cells, rare_names)):
             return column
         notes.extend(said)
         news.add(column.name)

@@ -70,6 +70,8 @@ def test_labels_that_some_rows_lack_follow_and_stay_when_rows_are_added():
         assert ((drawn["turnout"] > 62) == (drawn["grade"] == "c high")).all()
         scores = (model.score_samples(votes(300, 6).with_columns(grade=grade)) for grade in (pl.lit(None), "grade"))
         np.testing.assert_allclose(*scores)  # what a label says is known without it
+    none = votes(300).with_columns(grade=pl.lit(None, pl.String))
+    assert "grade" in {relation.column.name for relation in model.update(none).schema.dependencies}  # without a warning
 
 
 def test_a_label_does_not_follow_where_it_is_missing_since_none_applies():
