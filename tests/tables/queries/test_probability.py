@@ -158,7 +158,7 @@ def test_conditions_given_values_ranges_and_frames(model: pf.TableDensity, drawn
     assert values[0] < values[2] < values[1]
     alone = model.probability("y > 1", given={"x": 2.0, "kind": "b"})
     assert alone == pytest.approx(values[1], abs=0.03)
-    ranges = pd.DataFrame({"x": [(0, 1), None, 2.0], "kind": [["a", "b"], "a", "b"]})
+    ranges = pd.DataFrame({"x": [(0, 1), None, 2.0], "kind": [["a", "b"], "a", ["b"]]})
     mixed = model.probability("y > 1", given=ranges)
     assert mixed[2] == pytest.approx(values[1], abs=0.03)
     assert model.probability({"x": (0, 1)}, given={"x": 0.5}) == 1.0

@@ -225,10 +225,10 @@ def _without_ranges(given: Any) -> tuple[Any, Sequence[Mapping[str, Any]]]:
     held = {name: cells for name, cells in objects.items() if any(isinstance(cell, tuple | list) for cell in cells)}
     if not held:
         return given, ()
-    asked = [_divided(dict(zip(held, row, strict=True)))[1] for row in zip(*held.values(), strict=True)]
-    for name, cells in held.items():
-        columns[name] = [None if name in row else cell for cell, row in zip(cells, asked, strict=True)]
-    return {name: nw.to_native(column, pass_through=True) for name, column in columns.items()}, asked
+    rows = [_divided(dict(zip(held, row, strict=True))) for row in zip(*held.values(), strict=True)]
+    columns |= {name: [plain.get(name) for plain, _ in rows] for name in held}
+    native = {name: nw.to_native(column, pass_through=True) for name, column in columns.items()}
+    return native, [asked for _, asked in rows]
 
 
 def _objects(column: Any) -> list[Any]:
