@@ -166,7 +166,7 @@ MODEL_CASES = {
     "samples": ("score {model} {}/t.csv -o {}/s.csv --samples 0", "for --samples"),
     "below": ("score {model} {}/t.csv -o {}/s.csv --explain-below 500", "expected a percentile"),
     "no rows": ("sample {model} -n 0 -o {}/s.csv", "for -n"),
-    "no value": ("sample {model} -n 5 -o {}/s.csv", "as in --given colour=blue"),
+    "no value": ("sample {model} -n 5 -o {}/s.csv", "as in --given colour=green"),
     "odd value": ("sample {model} -n 5 -o {}/s.csv --given colour=pink", "the model knows blue, green, red"),
     "no assignment": ("sample {model} -n 5 -o {}/s.csv --given colour", "expected COLUMN=VALUE"),
     "stray value": ("sample {model} -n 5 -o {}/s.csv --given size=3", "is conditioned on colour"),

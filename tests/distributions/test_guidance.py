@@ -108,7 +108,7 @@ def test_what_cannot_be_asked():
         pf.tarflow((1, 4, 4), patch=3)
     with pytest.raises(ValueError, match=r"shape must be \(channels, height, width\), got \(4, 4\)"):
         pf.tarflow((4, 4))
-    with pytest.raises(ValueError, match="got blocks=0"):
+    with pytest.raises(ValueError, match="blocks=0: expected a whole number"):
         pf.tarflow((1, 4, 4), blocks=0)
 
 

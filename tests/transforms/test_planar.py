@@ -84,7 +84,7 @@ def test_recipes_learn(recipe: str) -> None:
         (lambda: Sylvester(2, 3), "rank must be between 1 and features=2, got rank=3"),
         (lambda: BlockAutoregressive(2, units=()), r"units is empty"),
         (lambda: pf.bnaf(2, hidden=(8, 0)), "hidden"),
-        (lambda: pf.sylvester(2, layers=0), "got layers=0"),
+        (lambda: pf.sylvester(2, layers=0), "layers=0: expected a whole number"),
     ],
 )
 def test_bad_input_is_named(call, words: str) -> None:

@@ -202,7 +202,7 @@ def test_the_objective_weighs_subsets_so_that_every_entry_counts_once() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: pf.anyorder(0), "features must be"),
+        (lambda: pf.anyorder(0), "features=0: expected a whole number"),
         (lambda: pf.anyorder(2, classes=[1, None]), "classes must hold at least 2"),
         (lambda: pf.anyorder(2, classes=[2]), "for each of 2 features"),
         (lambda: pf.anyorder(2, hidden=()), "hidden is empty"),
