@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..diagnostics.linear_gaussian import LinearGaussian
-from ..errors import InputError
+from ..errors import InputError, positive_integers
 from ..models.base import HeldOut
 from ..models.compare import compare
 from ..models.console import Console
@@ -342,8 +341,7 @@ class TableDensity(TableModel):
             InputError: ``n`` is below 1, a given column is missing or unknown, or has a value that the model does not
                 know.
         """
-        if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
-            raise InputError("expected a whole number, at least 1", "n", n)
+        positive_integers(n=n)
         seed = self.seed if random_state is None else random_state
         known = Known.of(self, given)
         rows = draw(self, n, known, seed)

@@ -417,6 +417,8 @@ class Schema(Saved):
 
     def labelled(self, x: Tensor) -> Tensor:
         """Drawn rows ``(n, features)`` with labels as told: a density that hardly ever keeps them is not truncated."""
+        if not self.told_labels:
+            return x
         values, known = self._snapped(self.missingness.emptied(x.detach().double().cpu())), self.dependencies.known
         for each in self.told_labels:
             name = each.column.name
