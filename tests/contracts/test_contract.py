@@ -488,6 +488,9 @@ def test_transform(name: str, features: int, dtype: str, context: int) -> None:
         assert report.unused == ()
     if given is not None:
         assert (transform(x, given)[0] - transform(x, given + 1)[0]).abs().sum() > 0
+        for way in (transform, transform.inverse):
+            with pytest.raises(ValueError, match="context is missing"):
+                way(x)
 
 
 @pytest.mark.parametrize(("dtype", "context"), TYPE_AND_CONTEXT)

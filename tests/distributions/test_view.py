@@ -120,6 +120,9 @@ def test_draws_are_contiguous() -> None:
         lambda: pf.transforms.Squeeze()(torch.zeros(4, 4)),
         lambda: D.StandardNormal((2,))(torch.zeros(5, 3)),
         lambda: pf.maf(2.5),
+        lambda: pf.maf(2).sample(temperature=-1.0),
+        lambda: pf.made(2, conditional="bernoulli").sample(temperature=0.0),
+        lambda: pf.anyorder(2).sample(temperature=float("nan")),
     ],
     ids=[
         "an array",
@@ -135,6 +138,9 @@ def test_draws_are_contiguous() -> None:
         "no image",
         "another event",
         "half a feature",
+        "a negative temperature",
+        "a temperature of 0 of categories",
+        "a temperature that is no number",
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(attempt) -> None:

@@ -205,6 +205,13 @@ def test_compile_compiles_the_flow(monkeypatch):
     assert calls == [flow]
 
 
+@pytest.mark.parametrize("dtype", [torch.long, torch.bool])
+def test_whole_numbers_train_as_log_prob_reads_them(dtype):
+    x = torch.randint(2, (40, 2)).to(dtype)
+    found, expected = (pf.fit(small_flow(), given, steps=2, validation=None) for given in (x, x.float()))
+    torch.testing.assert_close(found.flow.log_prob(x), expected.flow.log_prob(x.float()), rtol=0, atol=0)
+
+
 def test_metrics_are_the_history_as_json_lines(tmp_path):
     path = tmp_path / "metrics.jsonl"
     result = pf.fit(small_flow(), rows(), steps=30, batch_size=64, metrics=path)
@@ -219,7 +226,7 @@ def test_nothing_is_printed_where_there_is_no_terminal(capfd):
 
 BAD = {
     "x is missing": ({"x": None}, "x is missing"),
-    "integers": ({"x": torch.ones(9, 2, dtype=torch.long)}, "x must be floating-point rows"),
+    "complex": ({"x": torch.ones(9, 2, dtype=torch.cfloat)}, "x must be rows of real numbers"),
     "one dimension": ({"x": torch.ones(9)}, r"got torch.float32 of shape \(9,\)"),
     "NaN": ({"x": torch.tensor([[0.0, 1.0], [float("nan"), 1.0], [1.0, 1.0]])}, "1 rows with NaN.* the first is row 1"),
     "another event": ({"x": torch.ones(9, 3)}, r"x has rows of shape \(3,\), but the flow has \(2,\)"),

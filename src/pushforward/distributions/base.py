@@ -69,8 +69,13 @@ class Density(Configurable):
             context: The context, if the density takes one.
             generator: Source of the randomness; PyTorch's default if None.
             temperature: Scales the spread of numbers and divides the logits of categories.
+
+        Raises:
+            ValueError: the context does not fit, or the temperature is not positive.
         """
         _, context = self._check(None, context)
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got temperature={temperature}")
         drawn = self._generate(batch_of_draws(shape, context), context, generator, temperature)
         return drawn.contiguous()  # torch's own transformed distributions view draws
 

@@ -181,7 +181,7 @@ class Flow(Density):
             shape: Shape of the draws for each context, or their number.
             context: The context, if the flow takes one.
             generator: Source of the randomness; PyTorch's default if None.
-            temperature: Scales the base's noise.
+            temperature: Scales the base's noise; 0 maps its middle.
             t: For continuous flows, the time whose density is sampled.
             guidance: How far draws are pushed in the direction of the context, away from unconditional ones; see
                 :func:`~pushforward.distributions.with_guidance`.
@@ -189,9 +189,11 @@ class Flow(Density):
                 step along the score of the flow itself.
 
         Raises:
-            ValueError: ``guidance`` is set for a flow without a context, ``denoise`` for one without noise, or ``t``
-                for one that is not continuous.
+            ValueError: the temperature is negative, ``guidance`` is set for a flow without a context, ``denoise`` for
+                one without noise, or ``t`` for one that is not continuous.
         """
+        if not temperature >= 0:
+            raise ValueError(f"temperature must be at least 0, got temperature={temperature}")
         z, context = self._noise(shape, context, generator, temperature)
         transform = self._map(t, z)
         if guidance:

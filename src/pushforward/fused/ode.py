@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nets.field import MLPField
+from ..nets.mlp import needed
 from ..numerics.ode.gradient import Problem, replay
 from ..numerics.ode.method import Outcome, Rows, Status, Step
 from ..numerics.ode.solve import Solver
@@ -55,8 +56,8 @@ def logistic_form(field: MLPField, context: Tensor | None) -> tuple[FieldSweepNe
     third_bias = biases[2] - weights[2].sum(1)
     trace = second * (first[:, : field.features] @ third).t()
     start = 2 * biases[0]
-    if field.context_weight is not None and context is not None:
-        start = torch.addmm(start, context, 2 * field.context_weight.t())
+    if (weight := field.context_weight) is not None:
+        start = torch.addmm(start, needed(context, weight), 2 * weight.t())
     return FieldSweepNetwork(first, second, second_bias, third, third_bias, trace), start
 
 

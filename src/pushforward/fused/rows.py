@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Size, Tensor, nn
 
 from ..nets.made import MADE
-from ..nets.mlp import MLP, Perceptron
+from ..nets.mlp import MLP, Perceptron, needed
 from ..numerics import affine
 from ..numerics.torch_internals import listed, watched
 from ..transforms.autoregressive import Autoregressive
@@ -189,7 +189,8 @@ def _parameters(net: Any, context: Tensor | None, batch: Size) -> list[Tensor]:
     """Weights and biases in turn; the context enters the first bias, which is ``(units, n)`` if each event has its own
     context."""
     params = [p for pair in zip(listed(net.weights), listed(net.biases), strict=True) for p in pair]
-    if net.context_weight is not None and context is not None:
+    if net.context_weight is not None:
+        context = needed(context, net.context_weight)
         if context.shape[:-1].numel() == 1:
             params[1] = F.linear(context.reshape(-1), net.context_weight, params[1])
         else:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..errors import at_least_one
 from ..numerics.torch_internals import transformed
 from .made import MADE
-from .mlp import has_context, zero_
+from .mlp import has_context, needed, zero_
 from .positions import PositionNet
 
 
@@ -136,7 +136,9 @@ class CausalBlock(nn.Module):
 
     def modulation(self, context: Tensor | None) -> Sequence[Tensor] | None:
         """Scales and shifts of both norms, ``(n, 1, width)`` each."""
-        return None if self.adapt is None or context is None else self.adapt(context).unsqueeze(-2).chunk(4, -1)
+        if self.adapt is None:
+            return None
+        return self.adapt(needed(context, self.adapt.weight)).unsqueeze(-2).chunk(4, -1)  # type: ignore[arg-type,no-any-return]
 
     def forward(
         self, h: Tensor, modulation: Sequence[Tensor] | None, cache: KeyValueCache | None, start: int

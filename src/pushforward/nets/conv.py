@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import at_least_one, one_of
 from ..saving.config import Configurable
-from .mlp import ACTIVATIONS, has_context
+from .mlp import ACTIVATIONS, has_context, needed
 
 
 class ConvNet(Configurable):
@@ -143,8 +143,8 @@ class ContextBias(Configurable):
         weight = nn.Linear(context, channels, bias=False).weight
         self.weight = nn.Parameter(torch.zeros_like(weight)) if zero else weight
 
-    def forward(self, context: Tensor, batch: Sequence[int]) -> Tensor:
-        bias = F.linear(context, self.weight)
+    def forward(self, context: Tensor | None, batch: Sequence[int]) -> Tensor:
+        bias = F.linear(needed(context, self.weight), self.weight)
         return as_images(bias.expand(*batch, -1)[..., None, None])
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .made import Masked
-from .mlp import has_context
+from .mlp import has_context, needed
 
 
 class GraphMLP(Masked):
@@ -67,8 +67,9 @@ class GraphMLP(Masked):
         self.register_buffer("context_mask", masks[0][:, features:], persistent=False)
         self.register_buffer("order_of_solving", stages(graph[:, :features]), persistent=False)
 
-    def of_context(self, context: Tensor) -> Tensor:
-        return F.linear(context, self.context_weight * self.context_mask)  # type: ignore[operator]
+    def of_context(self, context: Tensor | None) -> Tensor:
+        weight = self.context_weight * self.context_mask  # type: ignore[operator]
+        return F.linear(needed(context, weight), weight)
 
     def stages(self) -> Tensor:
         return self.order_of_solving

@@ -94,8 +94,8 @@ class LipschitzMLP(Perceptron):
         """g(x) and its Jacobian as a product; ``layers`` are those of :meth:`layers`, if already known."""
         (weight, bias), *others = self.layers() if layers is None else layers
         weights, slopes, h = [weight], [], F.linear(x, weight, bias)
-        if self.context_weight is not None and context is not None:
-            h = h + F.linear(context, self.context_weight)
+        if self.context_weight is not None:
+            h = h + self.of_context(context)
         for weight, bias in others:
             h, slope = swish_and_slope(h)
             slopes.append(slope)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import at_least_one
 from ..numerics.torch_internals import repeat
-from .mlp import ACTIVATIONS, STRAIGHT, Perceptron, has_context
+from .mlp import ACTIVATIONS, STRAIGHT, Perceptron, has_context, needed
 from .positions import Inverse, rows_of
 
 
@@ -159,8 +159,8 @@ class _Steps:
             rows, columns = places[k + 1].flatten(), places[k].flatten()
             whole = F.pad(weight, (0, 1, 0, 1)).index_select(0, rows).index_select(1, columns)
             shift = bias[:, None]
-            if k == 0 and context is not None and net.context_weight is not None:
-                shift = shift + F.linear(net.context_weight, context)
+            if k == 0 and net.context_weight is not None:
+                shift = shift + F.linear(net.context_weight, needed(context, net.context_weight))
             self.weights.append(whole.unflatten(0, (net.features, -1)))
             self.biases.append(F.pad(shift, (0, 0, 0, 1)).index_select(0, rows).unflatten(0, (net.features, -1)))
 

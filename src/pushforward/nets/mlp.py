@@ -70,16 +70,16 @@ class Perceptron(Configurable):
         """Weight ``(out, in)`` and bias of each layer."""
         return zip(self.weights, self.biases, strict=True)
 
-    def of_context(self, context: Tensor) -> Tensor:
+    def of_context(self, context: Tensor | None) -> Tensor:
         """V c."""
-        return F.linear(context, self.context_weight)  # type: ignore[arg-type]
+        return F.linear(needed(context, self.context_weight), self.context_weight)  # type: ignore[arg-type]
 
     def outputs(self, x: Tensor, context: Tensor | None) -> Tensor:
         """``(*batch, inputs)`` to ``(*batch, outputs)``."""
         activation = ACTIVATIONS[self.activation]
         (weight, bias), *others = self.layers()
         h = F.linear(x, weight, bias)
-        if self.context_weight is not None and context is not None:
+        if self.context_weight is not None:
             h = h + self.of_context(context)
         stream = h
         for k, (weight, bias) in enumerate(others, 1):
@@ -134,6 +134,13 @@ def has_context(context: int) -> bool:
     if context < 0:
         raise ValueError(f"context must be at least 0, got context={context}")
     return context > 0
+
+
+def needed(context: Tensor | None, weight: Tensor) -> Tensor:
+    """The context of a network with these weights for it; raises ValueError if there is none."""
+    if context is None:
+        raise ValueError(f"context is missing, but the network was built with context={weight.shape[1]}")
+    return context
 
 
 def start_biases(widths: Sequence[int], context: int) -> nn.ParameterList:

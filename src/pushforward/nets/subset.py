@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import at_least_one
 from ..saving.config import Configurable
-from .mlp import has_context, uniform
+from .mlp import has_context, needed, uniform
 
 PART = 1024  # columns whose hidden units are held at once, without gradients: they stay in the processor's cache
 
@@ -86,8 +86,8 @@ class SubsetNet(Configurable):
 
     def _units(self, read: Tensor, context: Tensor | None, weights: Any, biases: Any) -> Tensor:
         h = torch.addmm(biases[0][:, None], weights[0], read)
-        if self.context_weight is not None and context is not None:
-            h = torch.addmm(h, self.context_weight, context.t())
+        if self.context_weight is not None:
+            h = torch.addmm(h, self.context_weight, needed(context, self.context_weight).t())
         k = 1
         for sizes in self.blocks:
             change = h

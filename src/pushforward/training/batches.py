@@ -128,11 +128,11 @@ def _check_weights(weights: Any, rows: int, name: str) -> Tensor:
 
 def _check_values(values: Any, name: str, *, missing: bool = False) -> Tensor:
     values = torch.as_tensor(values).detach()
-    if values.dtype == torch.uint8:  # images
-        values = values.float()
-    if values.dim() < 2 or not values.is_floating_point():
+    if not values.is_floating_point() and not values.is_complex():
+        values = values.float() if values.dtype == torch.uint8 else values.double()  # images are large
+    if values.dim() < 2 or values.is_complex():
         raise ValueError(
-            f"{name} must be floating-point rows, (n, features) or (n, *event), or images of uint8, "
+            f"{name} must be rows of real numbers, (n, features) or (n, *event), "
             f"got {values.dtype} of shape {tuple(values.shape)}"
         )
     fine = values.isfinite() | values.isnan() if missing else values.isfinite()

@@ -102,7 +102,7 @@ def fit(
 
     Args:
         flow_or_objective: A density (trained by maximum likelihood) or an objective.
-        x: Rows, ``(n, *event)``, floating-point, or images of uint8; None for objectives that draw their own samples;
+        x: Rows, ``(n, *event)``, of real numbers or whole ones; None for objectives that draw their own samples;
             or a :class:`~pushforward.training.stream.Stream` of rows with their contexts that do not fit in memory.
         context: The context of each row, ``(n, context features)``, or with more dimensions if the objective takes
             such contexts.

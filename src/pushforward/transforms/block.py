@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import at_least_one
-from ..nets.mlp import has_context, uniform
+from ..nets.mlp import has_context, needed, uniform
 from ..numerics.affine import soft_clamp
 from ..numerics.roots import invert
 from .base import Transform
@@ -114,9 +114,10 @@ class BlockAutoregressive(Transform):
         return layers
 
     def _with_context(self, h: Tensor, context: Tensor | None) -> Tensor:
-        if self.context_weight is None or context is None:
+        if self.context_weight is None:
             return h
-        return h + F.linear(context, self.context_weight).unflatten(-1, (self.features, self.units[0]))
+        shift = F.linear(needed(context, self.context_weight), self.context_weight)
+        return h + shift.unflatten(-1, (self.features, self.units[0]))
 
 
 class _Block:

@@ -267,6 +267,8 @@ class AnyOrder(Density):
             generator: Source of the random numbers.
             temperature: Scales the noise of numbers and divides logits.
         """
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got temperature={temperature}")
         if new := given is None:
             given = torch.full(self.event_shape, math.nan, dtype=self.loc.dtype, device=self.loc.device)
         given, context = self._check(given, context)
