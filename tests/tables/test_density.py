@@ -369,6 +369,8 @@ def test_dates_may_come_as_text_and_other_text_is_refused():
     for form in ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%d.%m.%Y"):
         as_text = frame.with_columns(pl.col("at").dt.strftime(form))
         assert np.array_equal(model.score_samples(as_text), model.score_samples(frame))
+    apart = pf.TableDensity(**QUICK, queries=False).fit(as_text).summary_["sampling"]
+    assert apart == model.summary_["sampling"]  # dates as text are as far apart
     wrong = as_text.with_columns(at=pl.Series([*as_text["at"][:2], "soon", *as_text["at"][3:]]))
     with pytest.raises(InputError, match="column 'at', row 3: 'soon' is not a datetime; correct it"):
         model.score_samples(wrong)

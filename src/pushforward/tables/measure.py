@@ -137,4 +137,4 @@ def _frame(schema: Schema, rows: Rows) -> pl.DataFrame:
     given = (
         {} if rows.context is None else {f"given {j}": c.double().cpu().numpy() for j, c in enumerate(rows.context.T)}
     )
-    return schema.decode(rows.x).with_columns(**given)
+    return schema.amounts(schema.decode(rows.x)).with_columns(**given)

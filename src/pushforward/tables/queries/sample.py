@@ -149,10 +149,10 @@ def _checked(model: TableModel, rows: pl.DataFrame, data: Location, console: Con
     if held.train is None:
         raise InputError(f"is not the table that the model {model.called} was fitted to", "check", str(data))
     names = [name for name in rows.columns if name in model.schema.names]
-    train, held_out = (model.schema.decode(part.x).select(names) for part in (held.train, held.rows))
-    drawn = rows.select(names)
-    quality = sampling_quality(train, held_out, drawn, seed=model.seed)
-    close = closeness(train, held_out, drawn, seed=model.seed)
+    others = [model.schema.decode(part.x) for part in (held.train, held.rows)]
+    compared = [model.schema.amounts(table.select(names)) for table in (*others, rows)]
+    quality = sampling_quality(*compared, seed=model.seed)
+    close = closeness(*compared, seed=model.seed)
     console.say(*quality.sentences(), close.sentence())
     return {"sampling": quality.to_json(), "closeness": close.to_json()}
 

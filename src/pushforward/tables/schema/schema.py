@@ -23,6 +23,7 @@ from .kinds.base import Numbers
 from .kinds.few_values import is_unseen
 from .missingness import Missingness
 from .numbers import n_rows, refuse_text, require_columns, usable_rows
+from .partial_cells import typical_of
 from .relations.base import Dependencies, Dependency, Relation
 from .relations.composition import Composition, compositions
 from .relations.dates import Weeks
@@ -466,6 +467,12 @@ class Schema(Saved):
             if each.name in rows.columns:
                 rows = rows.drop(each.name).with_columns(each.write(rows[each.name]))
         return rows
+
+    def amounts(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """A table with dates, and numbers that are written as text, as numbers: what distances can be taken of."""
+        texts = [c for c in (*self.fields, *self.dependencies.columns) if rows.schema.get(c.name) == pl.String]
+        read = {column.name: column.reading.values(rows[column.name]) for column in texts}
+        return rows.with_columns(**{n: typical_of(c)[0] if c.dtype == pl.Struct else c for n, c in read.items()})
 
     def _values(self, x: np.ndarray) -> dict[str, Numbers]:
         return dict(zip(self.features, x.T.copy(), strict=True))
