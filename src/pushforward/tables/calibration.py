@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,8 @@ def calibrated(model: TableModel, learned: Learned) -> dict[str, Any]:
     random, scores, weights, central = np.random.default_rng(model.seed), [], [], []
     for density, at in pairs:
         some = rows.rows[np.sort(random.permutation(at)[: max(round(share * len(at)), 1)])]
-        held = _holding(model, density)
-        scores.append(marginal(held, some, model.samples, model.seed).value)
+        held, fresh = _holding(model, density), replace(some, x=rows.schema.as_new(some.x))
+        scores.append(marginal(held, fresh, model.samples, model.seed).value)
         central.append(_central(held, some))
         weights.append(torch.ones(len(some)) if some.weights is None else some.weights)
     weighted = rows.rows.weights is not None
@@ -58,7 +59,7 @@ def calibrated(model: TableModel, learned: Learned) -> dict[str, Any]:
         facts["unseen"]["central"] = (own if apart(own, every) else every).sort().values.tolist()
     if model.guided is not None:
         some = rows.rows[np.sort(random.permutation(np.concatenate(rows.split[1:]))[:MOST])]
-        tails = log_tails(model, some)
+        tails = log_tails(model, replace(some, x=rows.schema.as_new(some.x)))
         shapes = shapes_learnt(tails, some.weights).tolist()
         facts["unseen_by_guide"] = _sorted("log_tails", tails.sum(1), some.weights) | {"shapes": shapes}
     return facts

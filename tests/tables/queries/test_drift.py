@@ -133,6 +133,19 @@ def test_rows_to_look_at_are_the_least_likely(model):
     assert found.rows.columns[-2:] == ["also_unlikely", "gain"]  # which is by all of these together
 
 
+@pytest.mark.parametrize(("often", "n"), [(0.85, 800), (0.55, 1200)])  # 135 names, and more than have a place
+def test_names_that_one_row_has_are_as_new_there_as_in_new_rows(often: float, n: int):
+    def named(n: int, seed: int) -> pl.DataFrame:
+        rng = np.random.default_rng(seed)
+        code = np.where(rng.random(n) < often, rng.integers(0, 8, n), rng.integers(100, 9000, n))
+        return pl.DataFrame({"name": [f"n{k}" for k in code], "y": rng.normal(size=n) + (code < 4)})
+
+    model = pf.TableDensity("maf", steps=40, random_state=0, queries=False).fit(named(n, 0))
+    fresh = named(600, 1)
+    assert model.drift(fresh).p_value > 0.05
+    assert 0.1 < np.mean(model.percentile(model.score_samples(fresh)) <= 20) < 0.3
+
+
 def test_windows_by_date(model):
     fresh = rows(600, 80)
     days = pl.Series([datetime.date(2024, 1 + row // 200, 1 + row % 28) for row in range(600)])

@@ -102,6 +102,7 @@ def drift(model: TableModel, table: Table, console: Console, by: str | None = No
         raise InputError(f"{fewest} rows are too few to compare; {needed}")
     chosen = np.sort(np.random.default_rng(model.seed).permutation(unseen)[:MOST])
     rows, frame = new.rows[chosen], frame[chosen]
+    held = replace(held, x=model.schema.as_new(held.x))  # whose names would else be known by themselves
     pooled = pool(model, held[kept], rows, frame, by)
     found = _described(pooled)
     if by is not None:

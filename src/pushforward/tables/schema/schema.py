@@ -337,6 +337,10 @@ class Schema(Saved):
             possible[column.name] = unseen + new - impossible[column.name]
         return _counted(impossible), _counted(possible)
 
+    def as_new(self, x: Tensor) -> Tensor:
+        """Encoded rows of those that the columns were learnt from, as further rows would be encoded."""
+        return torch.stack([column.kind.as_new(x[:, j]) for j, column in enumerate(self.columns)], 1)
+
     def unplaced(self, x: Tensor) -> Tensor:
         """Which encoded rows have a value without a class, ``(n,)``."""
         return (x[:, self._named] < 0).any(1)

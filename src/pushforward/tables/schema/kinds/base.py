@@ -106,6 +106,10 @@ class Kind(Saved, ABC):
         """Encodes values; those without a class as the nearest that has one, if they are amounts."""
         return self.read(values)
 
+    def as_new(self, codes: Tensor) -> Tensor:
+        """Encoded values of rows that the kind was learnt from, as those of further rows would be."""
+        return codes
+
     @abstractmethod
     def write(self, numbers: Numbers) -> pl.Series:
         """Encoded values as in the table, moved to possible ones; null where they are NaN."""

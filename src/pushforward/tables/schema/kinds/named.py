@@ -103,6 +103,16 @@ class Named(Kind):
         """The code of values that are none of these."""
         return len(self.values) - 1.0 if self.grouped else -1.0
 
+    def as_new(self, codes: Tensor) -> Tensor:
+        """Codes of rows that the shares were counted over, as if each row had come after the others: a name that would
+        then have no place is unknown."""
+        shares = np.array(self.fill[:-1] if self.grouped else self.fill)
+        times = shares / shares.min(initial=1.0)  # their counts, where a name is held by one row
+        if not self.grouped and not (self.stands_in and np.allclose(times, times.round())):
+            return codes
+        rarest = codes.new_tensor(np.flatnonzero(times < 1.5))
+        return torch.where(torch.isin(codes, rarest), self.unknown, codes)
+
     def write(self, numbers: Numbers) -> pl.Series:
         places = pl.Series(np.nan_to_num(numbers, nan=len(self.values)).astype(np.int64))
         named = pl.Series(self.values).gather(places.clip(0, len(self.values) - 1))
