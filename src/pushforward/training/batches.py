@@ -256,7 +256,7 @@ def _mean_weight(weights: Tensor, index: Tensor, what: str) -> Tensor:
 
 def mix(*numbers: int) -> int:
     """One 32-bit seed from several numbers, such that neighbouring ones give unrelated streams."""
-    state = torch.zeros((), dtype=torch.int64)
+    state = 0
     for number in numbers:
-        state = splitmix64(state + signed(number))
-    return (int(state) >> 32) % 2**32
+        state = signed(splitmix64(state + number))
+    return (state >> 32) % 2**32

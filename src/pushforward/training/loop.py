@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from ..numerics.torch_internals import lerp_
 from ..objectives.divergences import Objective
-from ..transforms.normalization import running_statistics
+from ..transforms.normalization import BatchNorm, running_statistics
 from .adam import Adam
 from .batches import Batches, Draws, mix
 from .distributed import World, divided_like, whole
@@ -55,6 +56,8 @@ class Training:
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
         self.optimizer = Adam(self.parameters, settings.lr)
+        normalised = any(isinstance(part, BatchNorm) for part in objective.modules())
+        self.statistics = partial(running_statistics, objective) if normalised else nullcontext
         self.sums = torch.zeros(3, device=self.device)  # of losses, good steps and bad steps, since the last validation
         self.in_a_row = torch.zeros((), device=self.device)  # consecutive bad steps
         self.best: dict[str, Tensor] = {}
@@ -71,7 +74,7 @@ class Training:
         over = self._over(progress)
         while not over:
             began = time.perf_counter()
-            with running_statistics(self.objective):
+            with self.statistics():
                 self._step(self.schedule.rate(at.step - at.start, progress, at.cooling) * 0.5**at.rollbacks)
             self.threads.took(time.perf_counter() - began)
             at.step += 1
