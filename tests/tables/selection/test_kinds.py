@@ -11,8 +11,8 @@ import torch
 from torch.nn.functional import one_hot
 
 import pushforward as pf
-from pushforward.tables.selection.cross_fitting import AverageOptions, cross_fit
-from pushforward.tables.selection.kinds import Features
+from pushforward.tables.selection.cross_fitting import AverageOptions, better, cross_fit, divided, judge
+from pushforward.tables.selection.kinds import Features, OnFeatures, sizes_of_mixtures
 from pushforward.tables.selection.members import Points, folds
 
 QUICK = AverageOptions(training={"steps": 40})
@@ -40,6 +40,19 @@ def test_names_of_few_rows_that_tell_are_read() -> None:
     found = cross_fit(countries(240, 0, told=2.0), QUICK)
     assert sum(weight for name, weight in found.weights.items() if name.endswith("reading less")) < 0.1
     assert "flow reading less" not in found.weights
+
+
+def test_alternatives_with_fewer_features_are_judged_by_rows_that_they_did_not_see() -> None:
+    rng = torch.Generator().manual_seed(0)
+    x, context = torch.randn(300, 20, generator=rng), one_hot(torch.arange(300) % 40, 60).float()
+    context[:, 40:] = torch.rand(300, 20, generator=rng) < 0.4
+    rows, fresh = Points.of(x[:60], context[:60]), Points.of(x[60:], context[60:])
+    parts, shares = divided(rows, QUICK)
+    less = Features.of_many_rows(rows, parts)
+    assert less is not None
+    _, fits = better([OnFeatures(kind, less) for kind in sizes_of_mixtures(less.rows, (1,), (1.0,), True)[0]], shares, 0)
+    elsewhere = torch.stack([fit.log_prob(fresh.x[0], fresh.context).mean() for fit in fits])
+    assert judge(fits, parts, shares).mean() < elsewhere.mean() + 1.0
 
 
 @pytest.mark.parametrize(("often", "read"), [((40, 20, 3, 2), [0, 1]), ((4, 3, 3), [0]), ((40, 20), None)])

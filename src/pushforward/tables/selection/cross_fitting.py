@@ -283,8 +283,8 @@ def better(alternatives: Sequence[MemberKind], shares: Sequence[Share], seed: in
     if len(alternatives) == 1:
         return alternatives[0], alternatives[0].cross_fit(shares, seed)
     judged, tried = shares[0][1], [(kind, kind.cross_fit(shares[:1], seed)) for kind in alternatives]
-    best, first = max(tried, key=lambda pair: mean_and_error(_log_prob(pair[1][0], judged, 1), judged.weight)[0])
-    return best, first + best.cross_fit(shares[1:], seed)
+    best, _ = max(tried, key=lambda pair: mean_and_error(_log_prob(pair[1][0], judged, 1), judged.weight)[0])
+    return best, best.cross_fit(shares, seed)  # of the first shares, as features of their rows are by fold
 
 
 def judge(fits: Sequence[Density], parts: Sequence[Tensor], shares: Sequence[Share], copies: int = JUDGED) -> Tensor:
