@@ -9,10 +9,11 @@ import copy
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from torch import Tensor
 from ..diagnostics.linear_gaussian import LinearGaussian
 from ..distributions.base import Density
 from ..distributions.guided import AnyOrder, Guided
-from ..distributions.truncated import truncated, untruncated
+from ..distributions.truncated import Truncated, truncated, untruncated
 from ..errors import InputError, listed
 from ..models.console import Console
 from ..models.held_out_figures import describe_held_out
@@ -44,9 +45,10 @@ from .prepare import choose_columns, prepare, prepare_large, sums_of_others
 from .schema.cells import Cells
 from .schema.learner import said_of
 from .schema.relations.known_in_part import KnownInPart, stated
-from .selection.candidate import Fitted, Task
+from .selection.candidate import OVERFITTING, Fitted, Task
 from .selection.choice import CANDIDATES, choose
-from .selection.one_mixture import may_be_mixture, sought
+from .selection.cross_fitting import JUDGED
+from .selection.one_mixture import may_be_mixture, mean_log_prob, sought
 from .splits import TableSplits, spread
 
 LONGER = 3  # times the density's steps, for a guide that fills holes for it
@@ -230,17 +232,58 @@ def learn(task: Task) -> Learned:
     asks |= in_part
     holed = asks and schema.missingness.occurs and (in_part or not schema.given) and one_flow
     task = _before_figures(task, seek=one_flow and not holed and not task.may_average and may_be_mixture(task))
-    if holed:
-        learned = _learn_with_holes(task)
-    else:
-        fitted = _chosen(task.within(BESIDE_GUIDE if asks else 1.0))
-        learned = _guided(task, fitted) if asks else Learned(task.rows, fitted)
+
+    def learnt(task: Task) -> Learned:
+        if holed:
+            return _learn_with_holes(task)
+        return Learned(task.rows, _chosen(task.within(BESIDE_GUIDE if asks else 1.0)))
+
+    learned = _with_labels(task, learnt)
+    if asks and not holed and len(learned.rows.schema.columns) > 1:
+        learned = _guided(replace(task, rows=learned.rows), learned.fitted)
     if learned.guided is None:
         return learned
     rows = learned.rows
     learned.guided._spread = Cells(rows.schema).spread
     facts = measure_guide(learned.guided, rows.schema, rows.test, task.seed)
     return replace(learned, guide={"guide": learned.guide | facts})
+
+
+def _with_labels(task: Task, learnt: Callable[[Task], Learned]) -> Learned:
+    """What is learnt with labels that others tell; or without, if rows that neither saw are then likelier, or if draws
+    hardly ever have the labels of their numbers. Of many rows, the second is only tried where it has to be."""
+    if task.earlier is not None or not task.rows.schema.told_labels:
+        return learnt(task)
+    modelled = learnt(task.within(0.5))
+    kept = _keeps_labels(modelled.fitted.density)
+    if kept and not (task.plain and task.rows.training_rows <= OVERFITTING):
+        return modelled
+    place = task.options.training.checkpoint
+    training = replace(task.options.training, checkpoint=place and place.with_name(place.name + ".labels"))
+    options, rows = replace(task.options, training=training), task.rows.following()
+    computed = learnt(replace(task, rows=rows, options=options, mixture=None))
+    gain = _unseen(modelled) - _unseen(computed)
+    both = ~gain.isnan()
+    if kept and mean_log_prob(gain[both], rows.rows[both].weights) > 0:
+        return modelled
+    task.console.say("labels follow from their numbers and are not modelled: held-out rows are then likelier")
+    return computed
+
+
+def _keeps_labels(density: Density) -> bool:
+    """Whether draws have the labels of their numbers, since others are impossible."""
+    return isinstance(density, Truncated) and (not density.left or _keeps_labels(density.density))
+
+
+def _unseen(learned: Learned) -> Tensor:
+    """The log-density of each row under the density that did not see it, ``(rows,)``; NaN for others and test rows."""
+    rows, cells = learned.rows, Cells(learned.rows.schema, learned.fill)
+    found = torch.full((len(rows.rows),), math.nan, dtype=torch.float64)
+    for density, at in learned.fitted.unseen:
+        if len(at := np.setdiff1d(at, rows.split[2])):
+            some = rows.rows[at].to(density.device)
+            found[at] = cells.log_density(density, some.x, some.context, samples=JUDGED)[0].cpu()
+    return found
 
 
 def _before_figures(task: Task, seek: bool) -> Task:
@@ -257,6 +300,8 @@ def _chosen(task: Task) -> Fitted:
     """The density that suits the rows best, restricted to rows that keep the orders of columns."""
     fitted, rows = choose(task), task.rows
     orders = [(by_user, found) for by_user in (True, False) if (found := rows.schema.in_order(by_user)) is not None]
+    if not orders:
+        return fitted
     some = rows.train.to(fitted.density.device)
 
     def kept(density: Density) -> Density:

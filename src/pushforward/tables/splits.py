@@ -83,9 +83,16 @@ class TableSplits:
 
     def ignoring(self) -> TableSplits:
         """The rows without the columns that flag values missing at random; see :meth:`Schema.ignoring`."""
-        schema, rows = self.schema.ignoring(), replace(self.rows, x=self.schema.ignore(self.rows.x))
+        return self._seen_by(self.schema.ignoring(), self.schema.ignore(self.rows.x))
+
+    def following(self) -> TableSplits:
+        """The rows without modelled labels that others tell; see :meth:`Schema.following`."""
+        schema = self.schema.following()
+        return self._seen_by(schema, self.rows.x[:, [self.schema.features.index(name) for name in schema.features]])
+
+    def _seen_by(self, schema: Schema, x: Tensor) -> TableSplits:
         stream = None if self.stream is None else self.stream.encoded_by(schema)
-        return replace(self, schema=schema, rows=rows, stream=stream)
+        return replace(self, schema=schema, rows=replace(self.rows, x=x), stream=stream)
 
 
 def divide(table: Table, seed: int, share: float = HELD_OUT) -> tuple[pl.DataFrame, Split]:

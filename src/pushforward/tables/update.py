@@ -122,9 +122,10 @@ def update_table(
     learned, facts = fitted
     facts["summary"] |= {"training_rows": known - len(rows.test)}  # without draws
     facts |= {"updates": updates, "first_steps": steps, "first_rows": old.first}
-    facts["learnt"] = sorted({*model.facts.get("learnt", ()), *keys_of(learnt)})
+    encoded = learned.rows.rows  # perhaps without labels, which then follow
+    facts["learnt"] = sorted({*model.facts.get("learnt", ()), *keys_of(encoded[learnt])})
     if kept is not None:
-        facts |= {"kept": saved(kept, np.arange(len(kept))), "keep": old.keep}
+        facts |= {"kept": saved(encoded[kept], np.arange(len(kept))), "keep": old.keep}
     return learned, facts
 
 
@@ -207,9 +208,10 @@ class _Old:
     def _again(self, schema: Schema, rows: Rows) -> Rows:
         return rows if schema is self.model.schema else _encoded(schema, self._frame(rows))
 
-    def joined(self, schema: Schema, fresh: Rows, few: bool) -> tuple[TableSplits, Rows | None, Rows]:
-        """Old and new rows to train on, to stop by and to report on, of which the last were seen by nothing; as many of
-        those to train on as were saved before, old and new ones in proportion; and what is learnt, without draws.
+    def joined(self, schema: Schema, fresh: Rows, few: bool) -> tuple[TableSplits, np.ndarray | None, np.ndarray]:
+        """Old and new rows to train on, to stop by and to report on, of which the last were seen by nothing; indices of
+        as many of those to train on as were saved before, old and new ones in proportion; and of what is learnt,
+        without draws.
 
         Args:
             schema: Encodes them.
@@ -233,17 +235,17 @@ class _Old:
         train_at, val_at, test_at = np.split(np.arange(ends[-1]), ends[1:-1])
         split, numbers = (train_at, val_at, test_at), np.arange(len(test_at))
         divided = TableSplits(schema, whole, split, numbers, complete=False, earlier=len(whole) - len(fresh))
-        kept = self._kept(saved, train[0], share)
-        return divided, kept, Rows.stacked([train[0], *saved, val[0]])
+        ready, told = ends[1] - count, np.arange(ends[1], ends[1] + part)  # the first draw, and rows to stop by
+        kept = self._kept(len(train[0]), ready, share) if saved else None
+        return divided, kept, np.concatenate([np.arange(ready), told])
 
-    def _kept(self, saved: list[Rows], fresh: Rows, share: float) -> Rows | None:
-        """The rows to save, a share of which is new: more if there is room."""
-        if not saved:
-            return None
+    def _kept(self, fresh: int, ready: int, share: float) -> np.ndarray:
+        """The rows to save, of so many new ones and those saved before after them; a share is new: more if there is
+        room."""
         random, new = np.random.default_rng([self.model.seed, self.known, 1]), round(self.keep * share)
-        new = min(max(new, self.keep - len(saved[0])), len(fresh))
-        pairs = ((saved[0], self.keep - new), (fresh, new))
-        return Rows.stacked([rows[torch.from_numpy(random.permutation(len(rows))[:n])] for rows, n in pairs])
+        new = min(max(new, self.keep - (ready - fresh)), fresh)
+        old = random.permutation(ready - fresh)[: self.keep - new]
+        return np.concatenate([fresh + old, random.permutation(fresh)[:new]])
 
 
 def _can(column: Column, rows: pl.DataFrame) -> bool:

@@ -50,7 +50,9 @@ def test_alternatives_with_fewer_features_are_judged_by_rows_that_they_did_not_s
     parts, shares = divided(rows, QUICK)
     less = Features.of_many_rows(rows, parts)
     assert less is not None
-    _, fits = better([OnFeatures(kind, less) for kind in sizes_of_mixtures(less.rows, (1,), (1.0,), True)[0]], shares, 0)
+    _, fits = better(
+        [OnFeatures(kind, less) for kind in sizes_of_mixtures(less.rows, (1,), (1.0,), True)[0]], shares, 0
+    )
     elsewhere = torch.stack([fit.log_prob(fresh.x[0], fresh.context).mean() for fit in fits])
     assert judge(fits, parts, shares).mean() < elsewhere.mean() + 1.0
 

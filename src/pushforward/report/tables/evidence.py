@@ -268,7 +268,7 @@ def sampled(density: Density, schema: Schema, n: int, context: Tensor | None, ge
     shapes = [((min(BATCH, n - start),), None) for start in range(0, n, BATCH)]
     asked = shapes if context is None else [((), part) for part in context.to(density.device).split(BATCH)]
     drawn = torch.cat([density.sample(*each, generator=generator).double().cpu() for each in asked])
-    return schema.snap(schema.missingness.drawn(schema.labelled(drawn), generator))
+    return schema.snap(schema.missingness.drawn(drawn, generator))
 
 
 def seen(values: Tensor) -> Tensor:

@@ -346,7 +346,7 @@ def near_draws(
     far = (model.schema.far(x) | ~x.isfinite().all(1).cpu()).nonzero()[:, 0]
     if rounds and len(far):
         x[far.to(x.device)] = near_draws(model, rows[far], generator, temperature, rounds - 1)
-    return model.schema.labelled(x)
+    return x
 
 
 def of_density(model: TableModel, rows: Rows, draws: int, seed: int, told: Told | None = None) -> tuple[Tensor, Tensor]:

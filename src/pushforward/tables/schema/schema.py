@@ -236,6 +236,13 @@ class Schema(Saved):
                 x[:, j].masked_fill_(x[:, j] == column.classes, math.nan)
         return x
 
+    def following(self) -> Schema:
+        """The schema in which modelled labels that modelled columns tell are computed from these."""
+        told = {label.column.name for label in self.told_labels}
+        apart = [each for each in self.orders if {*each.names} & told]
+        columns = [column for column in self.columns if column.name not in told]
+        return replace(self, columns=tuple(columns), relations=tuple(r for r in self.relations if r not in apart))
+
     # From a table to numbers
 
     def check(self, frame: pl.DataFrame, source: str) -> None:
@@ -409,8 +416,10 @@ class Schema(Saved):
         return sum(changes, start=0.0)
 
     def in_order(self, *stated: bool) -> InOrder | None:
-        """Whether encoded rows keep orders and labels that are stated (True), found (False) or either, if any are."""
-        orders = [each for each in (*self.orders, *self.told_labels) if each.stated in stated]
+        """Whether encoded rows keep orders that are stated, and labels (True), orders that are found (False) or either,
+        if there are any."""
+        labels = self.told_labels if True in stated else []
+        orders = [*(each for each in self.orders if each.stated in stated), *labels]
         return in_order(orders, self.columns, self.missingness.flags, self.relations) if orders else None
 
     @cached_property
@@ -419,18 +428,6 @@ class Schema(Saved):
         return [each for each in _of(Threshold)(self) if each.column.name in self.names]
 
     # From numbers to a table
-
-    def labelled(self, x: Tensor) -> Tensor:
-        """Drawn rows ``(n, features)`` with labels as told: a density that hardly ever keeps them is not truncated."""
-        if not self.told_labels:
-            return x
-        values, known = self._snapped(self.missingness.emptied(x.detach().double().cpu())), self.dependencies.known
-        for each in self.told_labels:
-            name = each.column.name
-            told = torch.from_numpy(each.computed(values, known)).to(x)
-            wrong = torch.from_numpy(each.broken(values[name], values, known)).to(x.device) & ~told.isnan()
-            x[wrong, self.features.index(name)] = told[wrong]
-        return x
 
     def snap(self, x: Tensor) -> Tensor:
         """Drawn rows ``(n, features)`` moved to values that the table can hold; NaN where they are missing."""
