@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -103,6 +104,26 @@ def _few_trees() -> Iterator[None]:
         patch.setattr("pushforward.tables.guide.ASKED", 60)  # rows for test questions of every fit
         patch.setattr("pushforward.tables.fit.FEW_STEPS", 100)  # of a guide beside an average or a mixture
         patch.setattr("pushforward.tables.measure.DRAWN", 15)  # beside held-out rows: too few for a classifier
+        yield
+
+
+@pytest.fixture(scope="module")
+def small_fits() -> Iterator[None]:
+    """Networks whose sizes no test gives are small, and held-out rows are looked at four times in a training of so many
+    steps, not ten, as each look takes as long as two steps."""
+    by_name = importlib.import_module("pushforward.recipes.by_name")
+    loop = importlib.import_module("pushforward.training.loop")
+    usual = loop.validation_interval
+
+    def seldom(schedule: Any, *sizes: Any) -> int:
+        given = 0 if isinstance(schedule, loop.OpenEnded) else schedule.steps or 0
+        return max(usual(schedule, *sizes), -(-given // 4))
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("nsf", "maf"):
+            patch.setitem(by_name.FLOWS, name, partial(by_name.FLOWS[name], layers=2, hidden=(32,)))
+        patch.setattr(by_name, "WIDTH", 32)
+        patch.setattr(loop, "validation_interval", seldom)
         yield
 
 
