@@ -25,9 +25,16 @@ def test_no_name_and_names_that_are_no_text(tmp_path: Path, workshop: Path, caps
     monkeypatch.chdir(tmp_path)
     pl.read_csv(workshop / "table.csv").write_parquet("rows.parquet")  # which the current folder would score
     assert "empty name" in sentence(capsys, "score", workshop / "plain", "", "-o", "s.csv")
+    assert "empty name" in sentence(capsys, "score", workshop / "plain", "rows.parquet", "-o", "")
     assert "no text" in sentence(capsys, "score", workshop / "plain", "t\udcff.csv", "-o", "s.csv")
     assert "no text" in sentence(capsys, "sample", workshop / "plain", "-n", 3, "-o", "s\udcff.csv")
     assert os.listdir() == ["rows.parquet"]
+
+
+def test_values_and_conditions_that_are_no_text(workshop: Path, tmp_path: Path, capsys) -> None:
+    assert "no text" in sentence(capsys, "ask", workshop / "plain", "size > 3 AND t\udcff > 1")
+    given = ("--given", "colour=\udcff")
+    assert "no text" in sentence(capsys, "sample", workshop / "plain", "-n", 3, "-o", tmp_path / "s.csv", *given)
 
 
 @pytest.mark.parametrize("output", ["/proc/x", "a" * 300])
@@ -57,6 +64,14 @@ def test_a_reader_that_has_enough(workshop: Path) -> None:
         err = process.stderr.read().decode()  # type: ignore[union-attr]
     assert process.returncode == 0, err
     assert err.splitlines()[-1] == "pushforward: standard output was closed before all was written"
+
+
+def test_nobody_reads_the_help() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "pushforward", "--help"], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"pushforward: standard output was closed before all was written\n")
 
 
 def test_texts_that_spreadsheets_would_run(workshop: Path, tmp_path: Path, capsys) -> None:

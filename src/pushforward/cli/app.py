@@ -68,7 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(2, error.spelled(in_shell), arguments)
     except KeyboardInterrupt as stop:
         return _fail(1, str(stop) or "stopped; nothing was written", arguments)
-    except BrokenPipeError:
+    except UnicodeEncodeError as error:
+        text = error.object[max(error.start - 20, 0) : error.end + 20]
+        return _fail(2, f"{text!r}: is no text in UTF-8; in a locale without it, set PYTHONUTF8=1", arguments)
+    except (BrokenPipeError, SystemExit):  # the latter of help that is written by rich
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
         print("pushforward: standard output was closed before all was written", file=sys.stderr)
         return 0

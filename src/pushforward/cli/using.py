@@ -69,7 +69,7 @@ def score(
     """
     if output is None and not follow:
         raise InputError("says where the scores go", "output")
-    place = located(output or STANDARD, writing=True, spreadsheet_safe=spreadsheet_safe)
+    place = located(STANDARD if output is None else output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console = printing.console(None if follow else place)
     if explain and explain_below is None:
         explain_below = 5.0

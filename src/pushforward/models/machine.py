@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import InputError
 
 TRAINED = 16  # bytes of a weight in training: itself, its gradient and Adam's two moments, in float32
-LAYER = 12_000  # bytes that the objects of a layer take at least, beside its weights
+LAYER = 50_000  # bytes that a layer and one gradient through it take at least, beside its weights
 WIDTHS = (128, 128)  # of networks that are not told theirs
 
 

@@ -37,7 +37,10 @@ def test_every_line_is_answered_before_the_next_is_read(model):
     assert [each["log_density"] for each in found] == pytest.approx(expected.tolist(), abs=1e-4)
 
 
-@pytest.mark.parametrize("line", [b"", b"[1]", b"{}", b"{", b"\xff", b'{"size": "x", "kind": "a"}', b'{"other": 1}'])
+WRONG = [b"", b"[1]", b"{}", b"{", b"\xff", b'{"size": "x", "kind": "a"}', b'{"other": 1}', b'{"kind": "\\ud800"}']
+
+
+@pytest.mark.parametrize("line", WRONG)
 def test_a_line_that_is_no_row_gets_an_error(model, line):
     out = io.StringIO()
     model.run("follow", [line, b'{"size": 1, "kind": "a"}'], out)

@@ -134,7 +134,7 @@ def located(
     text = re.sub(r"^([a-z][a-z0-9+]+):/(?=[^/])", r"\1://", os.fspath(data))
     if not text:
         raise InputError("an empty name is no table; expected a file, a folder, a database, or - for standard input")
-    if not _is_text(text):
+    if "\0" in text or text != text.encode(errors="ignore").decode():
         raise InputError(f"{text!r}: the name is no text in UTF-8; rename it")
     database, text, inner = _database(text)
     options = replace(options, table=options.table or inner)
@@ -159,14 +159,6 @@ def without_credentials(text: str) -> str:
     address = re.match(rf"(--?[\w-]+=)?{SCHEME}", text)  # whose password may contain blanks
     text = re.sub(rf"({SCHEME}){'(?s:.)' if address else '[^ ]'}*@", r"\1", text)
     return re.sub(rf"({SCHEME}[^\s?]*)\?\S*", _kept_options, text)
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in name
 
 
 def _kept_options(match: re.Match[str]) -> str:
