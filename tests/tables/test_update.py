@@ -180,3 +180,28 @@ def test_models_of_earlier_versions_are_updated(name):
     held = model.saved_held_out().rows
     new = pl.concat([model.schema.frame(held.x, held.context)] * 3)
     assert model.update(new).facts["updates"][-1]["rows"] == new.height
+
+
+def lab(n: int, seed: int, shift: float = 0.0) -> pl.DataFrame:
+    """A concentration that is told as ``<1.0`` below a limit, and a time that is a lower limit where no event came."""
+    rng = np.random.default_rng(seed)
+    age, seen = rng.normal(size=n).round(2), rng.uniform(size=n) < 0.7
+    amount = np.exp(0.6 * age + 0.5 * rng.normal(size=n) + shift)
+    told = pl.Series([f"{each:.2f}" if each >= 1 else "<1.0" for each in amount])
+    return pl.DataFrame({"age": age, "amount": told, "time": 5 + rng.exponential(size=n).round(3), "event": 1.0 * seen})
+
+
+@pytest.mark.parametrize("keep", [0, 2_000])
+def test_cells_known_in_part_are_learnt_too(keep):
+    model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=40, lr=1e-2, queries=False, keep=keep,
+                            relations="none", censored={"time": "event"}).fit(lab(200, 0))  # fmt: skip
+    old, fresh = lab(60, 1), lab(60, 2, shift=0.7)
+    before = model.score(old), model.score(fresh)
+    model.update(lab(200, 3, shift=0.7))
+    assert model.facts["updates"][-1]["anew"] == bool(keep)  # all rows are saved, and have doubled
+    assert model.facts["updates"][-1]["columns"][0] == "amount"
+    assert model.score(fresh) > before[1] + 0.05
+    assert model.score(old) > before[0] - 0.3
+    assert model.schema.missingness.in_part
+    with pytest.raises(InputError, match="known in part"):  # a schema that changes could not read saved cells again
+        model.update(lab(20, 4).with_columns(age=pl.lit(None, pl.Float64)).vstack(lab(20, 5)))

@@ -65,12 +65,10 @@ def update_table(
     """
     started = time.monotonic()
     source = str(new.path)
-    frame = pl.concat(new.splits.values()) if new.splits else new.frame
+    frame = model.schema.joined(pl.concat(new.splits.values()) if new.splits else new.frame, source)
     model.schema.check(frame, source)
     if "validation_rows" not in model.facts["summary"]:
         raise InputError(f"{source}: the model {model.called} was fitted to a density, not to rows")
-    if model.schema.in_part or model.schema.missingness.in_part:
-        raise InputError(f"{source}: cells are known in part (`limits=`, `censored=`, `noise=`); fit all rows again")
     options = options_as_fitted(model, options)
     if options.drop_missing:
         frame = frame.filter(pl.Series(model.schema.usable(frame)))
@@ -86,10 +84,13 @@ def update_table(
         raise InputError(f"{source}: is another table: {moved.verdict}; fit it by itself")
     console.note(f"{source}: {moved.verdict}")
     schema, notes = widened(model.schema, frame, lambda: old.drawn(min(old.known, DRAWS)), old.known, old.complete)
+    in_part = model.schema.missingness.in_part
+    if in_part and schema is not model.schema:
+        raise InputError(f"{source}: {notes[0]}, which cells that are known in part forbid; fit all rows again")
     known = old.known + old.waits + frame.height
     grown = old.complete and known >= GROWN * old.fitted
     anew = grown or schema is None or bool(notes)
-    relearnt = schema is None or (anew and old.complete and "said" in model.facts)
+    relearnt = schema is None or (anew and old.complete and "said" in model.facts and not in_part)
     if schema is None or relearnt:
         schema = old.learnt_again(frame, options, source)
     console.note(*notes)

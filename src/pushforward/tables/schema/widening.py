@@ -14,6 +14,7 @@ import polars as pl
 from torch import Tensor
 
 from ...errors import listed
+from ...numerics.partly_known import known_in_part
 from .columns import Column
 from .kinds.base import Hints
 from .kinds.few_values import is_unseen
@@ -51,7 +52,7 @@ def widened(
             return column
         notes.extend(said)
         news.add(column.name)
-        return column if _is_few(column) else _taking_in(column, cells, old, known)
+        return column if _is_few(column) or column.holes.in_part else _taking_in(column, cells, old, known)
 
     fields = [wider(column) for column in schema.fields]
     taken = {column.name: column for column in fields}
@@ -76,7 +77,8 @@ def _is_few(column: Column) -> bool:
 def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
     """What new rows have in a column that it has no place for, a sentence each: values that it cannot hold, missing
     ones if none was, and those that none had, of which some are expected, unless all of them are rare."""
-    values, there, kind = column.read(cells), ~_missing(column, cells), column.kind
+    values, kind = column.read(cells), column.kind
+    there = ~_missing(column, cells) & ~known_in_part(values)
     expected = is_unseen(values) & (values > 0) & (kind.classes > 0)
     if kind.stands_in and not rare_names:
         expected |= values == -1
@@ -84,7 +86,7 @@ def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
     odd = (
         there & ~kind.can(values) & ~(expected & (most <= max(RARE * len(cells), FEW)) & (expected.mean() <= TOGETHER))
     )
-    gone, found = ~there & (column.holes.share == 0), list[str]()
+    gone, found = _missing(column, cells) & (column.holes.share == 0), list[str]()
     if odd.any():
         names = cells.filter(pl.Series(odd)).unique(maintain_order=True).cast(pl.String).to_list()
         found.append(f"column {column.name!r}: {listed(map(repr, names), 5)} in {n_rows(int(odd.sum()))}: taken in")
