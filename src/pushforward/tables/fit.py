@@ -18,6 +18,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from ..diagnostics.averages import mean_and_error
 from ..diagnostics.linear_gaussian import LinearGaussian
 from ..distributions.base import Density
 from ..distributions.guided import AnyOrder, Guided
@@ -48,7 +49,7 @@ from .schema.relations.known_in_part import KnownInPart, stated
 from .selection.candidate import OVERFITTING, Fitted, Task
 from .selection.choice import CANDIDATES, choose
 from .selection.cross_fitting import JUDGED
-from .selection.one_mixture import may_be_mixture, mean_log_prob, sought
+from .selection.one_mixture import may_be_mixture, sought
 from .splits import TableSplits, spread
 
 LONGER = 3  # times the density's steps, for a guide that fills holes for it
@@ -250,8 +251,8 @@ def learn(task: Task) -> Learned:
 
 
 def _with_labels(task: Task, learnt: Callable[[Task], Learned]) -> Learned:
-    """What is learnt with labels that others tell; or without, if rows that neither saw are then likelier, or if draws
-    hardly ever have the labels of their numbers. Of many rows, the second is only tried where it has to be."""
+    """What is learnt with labels that others tell, if rows that neither saw are then likelier by more than the standard
+    error, or without. Of many rows, the second is only tried if draws hardly ever have the labels of their numbers."""
     if task.earlier is not None or not task.rows.schema.told_labels:
         return learnt(task)
     modelled = learnt(task.within(0.5))
@@ -264,9 +265,10 @@ def _with_labels(task: Task, learnt: Callable[[Task], Learned]) -> Learned:
     computed = learnt(replace(task, rows=rows, options=options, mixture=None))
     gain = _unseen(modelled) - _unseen(computed)
     both = ~gain.isnan()
-    if kept and mean_log_prob(gain[both], rows.rows[both].weights) > 0:
+    mean, error = mean_and_error(gain[both].clamp(-1e6, 1e6), rows.rows[both].weights)
+    if kept and mean > error:
         return modelled
-    task.console.say("labels follow from their numbers and are not modelled: held-out rows are then likelier")
+    task.console.say("labels follow from their numbers and are not modelled: held-out rows gain little or nothing")
     return computed
 
 

@@ -41,8 +41,9 @@ def test_labels_follow(model):
     found = {relation.column.name: set(relation.inputs) for relation in model.schema.dependencies}
     assert found["first"] == found["last"] == {"red", "blue", "green"}
     assert found["valid"] == found["grade"] == {"turnout"}
-    told = schema_of(votes(600)).names
-    assert {"valid", "grade"} & {*told} == {"grade"}  # whose intervals tell others more
+    tried = schema_of(votes(600)).names
+    assert {"valid", "grade"} & {*tried} == {"grade"}  # whose intervals tell others more
+    assert not {"valid", "grade"} & {*model.schema.names}  # of which nothing depends on them
 
 
 def test_draws_have_the_labels_of_their_numbers(model):
