@@ -39,8 +39,10 @@ FLOWS = {
 
 
 @pytest.mark.parametrize("name", FLOWS)
-def test_same_values_and_gradients(name):
+def test_same_values_and_gradients(name, monkeypatch):
     torch.compiler.reset()
+    if name == "realnvp":  # in two graphs
+        monkeypatch.setattr("pushforward.fused.compiling._share", lambda transform: 0.5)
     torch.manual_seed(0)
     flow = randomize(FLOWS[name]()).double()
     x = torch.randn(7, 5, dtype=torch.float64)
@@ -63,7 +65,8 @@ def test_same_values_and_gradients(name):
 
     eager = results()
     keys = list(flow.state_dict())
-    backend = "aot_eager" if name == "residual" else "eager"  # which traces gradients as well, slowly
+    traced = name in ("residual", "nsf-coupling")
+    backend = "aot_eager" if traced else "eager"  # the first traces gradients as well, slowly
     assert flow.compile(backend=backend) is flow
     torch.testing.assert_close(results(), eager, rtol=1e-4, atol=1e-5)
     assert list(flow.state_dict()) == keys
