@@ -20,6 +20,11 @@ from pushforward.testing import randomize
 N = 900
 
 
+@pytest.fixture(scope="module")
+def small_fits() -> None:
+    """Of networks as they come: how often an odd row is found hangs on how well the usual ones are learnt."""
+
+
 def people(seed: int) -> pl.DataFrame:
     """Ages, and earnings that grow with them, of which two in five are one of eight sums, exact to the cent."""
     rng = np.random.default_rng(seed)

@@ -29,6 +29,11 @@ TABLE = pl.DataFrame(
 )
 
 
+@pytest.fixture(scope="module")
+def small_fits() -> None:
+    """Of networks as wide as they come: how much they learn in so many steps is the subject here."""
+
+
 def split(table: pl.DataFrame) -> TableSplits:
     options = TableOptions(columns=table.columns)
     return prepare(read_any(table), options, Console(quiet=True))
