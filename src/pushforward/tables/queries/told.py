@@ -107,9 +107,10 @@ class Told:
     def _holes(self, x: Tensor) -> Tensor:
         """The holes of rows from which something follows that is known, ``(dependencies, n, features)``."""
         holes, found = unknown(x), [torch.zeros(0, *x.shape, dtype=torch.bool)]
+        values = self.schema.dependencies.computed({**self.schema.dated(x), **self.follow})
         for relation in self.schema.dependencies:
-            values = self.follow.get(relation.column.name, np.full(len(x), np.nan))
-            told = torch.from_numpy(relation.tells(values, self.schema.dependencies.known))
+            own = self.follow.get(relation.column.name, np.full(len(x), np.nan))
+            told = torch.from_numpy(relation.tells(own, values, self.schema.dependencies.known))
             found.append((holes & told[:, None] & self.schema.features_of(relation.inputs))[None])
         return torch.cat(found)
 

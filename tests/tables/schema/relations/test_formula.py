@@ -8,7 +8,7 @@ import pytest
 from schemas import prepared_schema, schema_of
 
 import pushforward as pf
-from pushforward.tables.schema.relations.formula import Determined, Formula, _products
+from pushforward.tables.schema.relations.formula import Added, Determined, Formula, _products
 from pushforward.tables.schema.relations.stated_formula import parsed
 
 QUICK = {"flow": "maf", "layers": 1, "hidden": (16,), "steps": 40, "queries": False, "random_state": 0}
@@ -58,6 +58,26 @@ def test_a_missing_factor_is_what_the_product_leaves():
     for formula in (log, square, root):
         relation = Determined(schema.columns[0], ("x",), formula)
         np.testing.assert_allclose(relation.solved("x", formula({"x": x}), {"x": np.full(2, np.nan)}), x)
+
+
+def test_a_sum_of_what_is_there_counts_missing_cells_as_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    parts = {name: pl.Series([None if rng.random() < 0.1 else v for v in rng.poisson(2, 400)]) for name in "abc"}
+    frame = pl.DataFrame({**parts, "other": rng.normal(size=400)}).with_columns(total=pl.sum_horizontal(*"abc"))
+    fitted = pf.TableDensity(flow="maf", layers=1, hidden=(16,), steps=40, random_state=0).fit(frame)
+    fitted.save(tmp_path / "model")
+    model = pf.TableDensity.load(tmp_path / "model")
+    assert isinstance(relation_of(model, "total"), Added)
+    drawn = model.sample(300, random_state=0)
+    assert drawn["a"].null_count() > 0
+    assert (drawn["total"] == drawn.select(pl.sum_horizontal(*"abc")).to_series()).all()
+    given = model.sample(20, given={"total": 9}, random_state=0)
+    assert (given.select(pl.sum_horizontal(*"abc")).to_series() == 9).all()
+    lacking = frame.filter(pl.col("a").is_null(), ~pl.col("b").is_null(), ~pl.col("c").is_null())
+    assert model.impute(lacking, random_state=0)["a"].max() > 0  # what is missing is not what the total leaves
+    assert np.isfinite(model.score_samples(lacking)).all()
+    wrong = frame.drop_nulls().with_columns(pl.col("total") + 1)
+    assert np.isneginf(model.score_samples(wrong)).all()
 
 
 @pytest.mark.parametrize("log", [np.log, np.square, np.sqrt])

@@ -59,7 +59,7 @@ def test_what_only_a_missing_name_implies_tells_nothing_of_others() -> None:
     schema = learnt(pl.DataFrame({"town": town, "region": np.array(list("nnssx"))[at], "x": RNG.normal(size=600)}))
     (relation,) = schema.dependencies
     region = relation.column.read(pl.Series(np.array(list("nnssx"))))
-    assert relation.tells(region, schema.dependencies.known).tolist() == [True] * 4 + [False]
+    assert relation.tells(region, {}, schema.dependencies.known).tolist() == [True] * 4 + [False]
 
 
 def test_more_names_than_have_places_keep_others_of_the_same() -> None:

@@ -68,7 +68,7 @@ class Dependency(Relation):
         """In which rows the inputs have values to which the relation applies."""
         return True
 
-    def tells(self, found: Numbers, columns: Columns) -> np.ndarray:
+    def tells(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         """In which rows the column, encoded, says something about inputs that have a value."""
         return ~self.column.missing(found)
 

@@ -65,7 +65,7 @@ def compositions(columns: Sequence[Column], relations: Sequence[Dependency], val
     kinds = {column.name: kind for column in columns if (kind := scale_of(column)) is not None}
     found, taken = list[Composition](), set[str]()
     for relation in relations:
-        each = _composition(relation, kinds) if isinstance(relation, Determined) else None
+        each = _composition(relation, kinds) if type(relation) is Determined else None
         if each is not None and not taken & {*each.parts, *each.wholes}:
             found.append(replace(each, ratios=_gains(each, kinds, values)))
             taken |= {*each.parts, *each.wholes}

@@ -100,7 +100,10 @@ class Determined(Dependency):
 
     def total(self, values: Rows, columns: Columns) -> Numbers:
         """m, as an amount that is not yet rounded."""
-        return self.formula(_amounts(self.inputs, values, columns))
+        return self.formula(self._inputs(values, columns))
+
+    def _inputs(self, values: Rows, columns: Columns) -> dict[str, Numbers]:
+        return _amounts(self.inputs, values, columns)
 
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         return self.column.with_holes(_encoded(self.column, self.total(values, columns)))
@@ -131,12 +134,12 @@ class Determined(Dependency):
 
     def holds(self, values: Rows, columns: Columns) -> bool:
         """Whether the column is m in every row that misses none of them."""
-        found, inputs = values[self.column.name], [*_amounts(self.inputs, values, columns).values()]
+        found, inputs = values[self.column.name], [*self._inputs(values, columns).values()]
         undefined = np.isnan(self.total(values, columns)) & ~np.isnan([found, *inputs]).any(0)
         return not (undefined | self.broken(found, values, columns)).any()
 
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
-        amounts = _amounts(self.inputs, values, columns)
+        amounts = self._inputs(values, columns)
         holes = {name: np.isnan(x) for name, x in amounts.items()}
         alone = sum(holes.values(), start=np.zeros(len(found), int)) == 1
         y, left = self.column.kind.amounts(found), [name for name in self.solvable if (holes[name] & alone).any()]
@@ -145,6 +148,36 @@ class Determined(Dependency):
 
     def __str__(self) -> str:
         return f"{self.column.name!r} is {self.formula}"
+
+
+@dataclass(frozen=True, repr=False)
+class Added(Determined):
+    """A sum of what is there, as spreadsheets and databases add: missing cells count as 0.
+
+    Such a cell may be missing or not known, so a row that lacks an input is never broken, and its total says what the
+    input is only if something is left of it.
+    """
+
+    def total(self, values: Rows, columns: Columns) -> Numbers:
+        return self.formula({name: np.nan_to_num(x) for name, x in self._inputs(values, columns).items()})
+
+    def tells(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
+        left = super().broken(found, values, columns) | np.isnan([*self._inputs(values, columns).values()]).all(0)
+        return left & super().tells(found, values, columns)
+
+    def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
+        lacks = np.isnan([*self._inputs(values, columns).values()]).any(0)
+        return super().broken(found, values, columns) & ~lacks
+
+    def holds(self, values: Rows, columns: Columns) -> bool:
+        return not super().broken(values[self.column.name], values, columns).any()
+
+    def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
+        tells = self.tells(found, values, columns)
+        return {name: np.where(tells, x, np.nan) for name, x in super().rest(found, values, columns).items()}
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, where missing cells count as 0"
 
 
 @dataclass(frozen=True, repr=False)
@@ -267,21 +300,26 @@ def scale_of(column: Column) -> Numeric | None:
 
 
 def _exact(column: Column, others: Sequence[Column], scales: Mapping[str, Numbers]) -> Iterator[Determined]:
-    """What a column may be in every row: a sum of any number of others; or, unless it has few values, any formula."""
+    """What a column may be in every row: a sum of any number of others, or of what is there of them; or, unless it has
+    few values, any formula."""
     y, whole = scales[column.name], [other for other in others if not other.holes.share]
+    if len(whole) < len(others) and not column.holes.share:
+        sums = _totals(Added(column), y, {other.name: np.nan_to_num(scales[other.name]) for other in others})
+        yield from (each for each in sums if not {*each.inputs} <= {other.name for other in whole})
     for some in [others, whole] if len(whole) < len(others) else [others]:
-        yield from _totals(column, y, {other.name: scales[other.name] for other in some})
+        yield from _totals(Determined(column), y, {other.name: scales[other.name] for other in some})
     if not 0 < column.classes <= FEW:  # those with more are on no common scale, as squares are
         yield from (Determined(column, f.inputs, f) for f in _formulas(column, y, others, scales))
 
 
-def _totals(column: Column, y: Numbers, others: Mapping[str, Numbers]) -> Iterator[Determined]:
+def _totals(own: Determined, y: Numbers, others: Mapping[str, Numbers]) -> Iterator[Determined]:
     """The only sum of multiples of any number of columns that y may be where none is missing, in ever more digits."""
+    step = own.column.kind.step
     rows = np.flatnonzero(~np.isnan(sum(others.values(), y)))
     x = y[rows]
     if not others or (len(x) < len(y) and len(x) <= max(2 * len(others), FEWEST)) or not x.std() > 0:
         return
-    slack = column.kind.step / x.std()  # rounding after the addition, which the other columns seem to explain in part
+    slack = step / x.std()  # rounding after the addition, which the other columns seem to explain in part
     slack = 1e-6 + (slack if slack < 0.05 else 0.0)
     for most in (2 * len(others) + FEWEST, FIRST, len(x)):  # for most columns, a few rows rule out a sum
         design = np.stack([other[rows[:most]] for other in others.values()], 1)
@@ -299,8 +337,8 @@ def _totals(column: Column, y: Numbers, others: Mapping[str, Numbers]) -> Iterat
         short = [float(f"{w:.{digits}g}") for w in chosen]
         rest = x - design[:, order] @ short
         terms = tuple((w, ((name, 1.0),)) for w, name in zip(short, names, strict=True))
-        relation = Determined(column, names, close=Dependency.close)
-        room = HALF * column.kind.step or relation.slack
+        relation = replace(own, inputs=names, close=Dependency.close)
+        room = HALF * step or relation.slack
         offset = shortest(float(rest.max()) - room, float(rest.min()) + room)
         yield replace(relation, formula=Formula(terms, offset))
 

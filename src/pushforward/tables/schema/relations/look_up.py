@@ -66,10 +66,10 @@ class LookUp(Dependency):
         first = np.isin(values[self.inputs[0]], self.levels[0]) if self.levels else True
         return first & np.isin(self.looked_at(values), self.at) if self.at else True
 
-    def tells(self, found: Numbers, columns: Columns) -> np.ndarray:
+    def tells(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         """Not where a missing input alone implies it."""
         most = None if self.at else columns[self.inputs[0]].kind.classes
-        return super().tells(found, columns) & np.isin(found, self.implied[:most])
+        return super().tells(found, values, columns) & np.isin(found, self.implied[:most])
 
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
         """The input where only one of its values, beside the other's, implies the column's."""
