@@ -13,7 +13,7 @@ draws of the joint itself are counted, beside those of the guide if numbers are 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -39,7 +39,8 @@ UNANSWERED = "no draw of the model is as given, so there is no answer"
 FIRST, MOST = EVERY * REPLICATES, 8192  # draws from the guide for each region
 FEWEST, POINTS = 64, 500_000  # if asked of many rows: for each, and for all together
 COUNTED, DRAWN = 20_000, 50_000  # draws among which other conditions are counted; draws of the density itself
-PRECISE, CLOSE = (0.04, 0.005), 0.0015  # relative errors, and the absolute one from which the first is small enough
+MORE = 4  # times as many of these, where all questions share them and the error is not close
+PRECISE, CLOSE = (0.04, 0.005), 0.0012  # relative errors, and the absolute one from which the first is small enough
 FAIR = 0.005  # likewise, of draws of the density
 COMBINATIONS = 64  # of codes that are added up, if each has a closed form
 ROUNDS = 20  # of redrawing
@@ -111,20 +112,29 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
     alone = bool(unknown(rows.x).all())
     if alone and _is_exact(model, asked):
         return _of_one_column(model, rows, asked, which)
-    if alone and model.guided is None:
-        return _of_draws(model, rows, asked, which, seed)
-    first, rough, sure = (partial(_by_guide, precise=precise) for precise in (math.inf, *PRECISE))
+    quick, rough, sure = (partial(_by_guide, precise=precise) for precise in (math.inf, *PRECISE))
     plain = bool(no_numbers(model, rows).all())
-    found = (first if plain else rough)(model, rows, asked, which, seed)
+    first: Callable[..., Share] = quick if plain else rough
     draws = DRAWN if plain else most_draws(len(rows), FEWEST, MOST, POINTS)
-    for answer in (_of_draws, rough, sure) if plain else (_of_draws, sure):
-        spread = found.value * (1 - found.value)
-        if answer is _of_draws:  # what is not rare is told sooner by draws of the density
-            close = (spread / draws).sqrt()
-            least = (close.clamp_max(CLOSE) if plain else close.clamp_min(FAIR)).minimum(spread / 2)
-        else:
-            least = PRECISE[0] * spread if answer is rough else torch.full_like(spread, FAIR if plain else CLOSE)
-        some = (~(found.error <= least)).nonzero()[:, 0]  # those without an answer, too
+    shared = [(partial(_of_draws, more=MORE), lambda _: CLOSE)] if rows.context is None else []
+    stages: Sequence[tuple[Callable[..., Share], Callable[[Tensor], Any]]]  # each with the error that is small enough
+    if alone and model.guided is None:
+        first, stages = _of_draws, shared
+    elif plain:  # what is not rare is told sooner by draws of the density
+        stages = [
+            (_of_draws, lambda spread: (spread / draws).sqrt().clamp_max(CLOSE).minimum(spread / 2)),
+            (rough, lambda spread: PRECISE[0] * spread),
+            (sure, lambda _: FAIR),
+            *shared,
+        ]
+    else:
+        stages = [
+            (_of_draws, lambda spread: (spread / draws).sqrt().clamp_min(FAIR).minimum(spread / 2)),
+            (sure, lambda _: CLOSE),
+        ]
+    found = first(model, rows, asked, which, seed)
+    for answer, least in stages:
+        some = (~(found.error <= least(found.value * (1 - found.value)))).nonzero()[:, 0]  # and those without an answer
         if not len(some):
             continue
         other = answer(model, rows[some], asked, which[some], seed)
@@ -307,13 +317,19 @@ def _share(weight: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _of_draws(
-    model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, told: Told | None = None
+    model: TableModel,
+    rows: Rows,
+    asked: Sequence[Asked],
+    which: Tensor,
+    seed: int,
+    told: Told | None = None,
+    more: int = 1,
 ) -> Share:
     """The share of draws of the density for which a condition holds, among those that are as known and as given; of
     those that agree with what rows say of columns that follow from others, if they are told."""
     shares, plain = [], told is None and bool(no_numbers(model, rows).all())
     alike = plain and rows.context is None  # then all have the same draws
-    draws = most_draws(1 if alike else len(rows), FEWEST, DRAWN if plain else MOST, POINTS)
+    draws = most_draws(1 if alike else len(rows), FEWEST, DRAWN * more if plain else MOST, POINTS)
     for place in range(len(rows)):
         one, (where, given) = rows[place : place + 1], asked[int(which[place])]
         if not alike or not place:
@@ -368,8 +384,9 @@ def of_density(model: TableModel, rows: Rows, draws: int, seed: int, told: Told 
 def _drawn(model: TableModel, draws: int, seed: int, rows: Rows = NOTHING) -> Tensor:
     """Draws of the density given rows' contexts, ``(draws, n, features)``, on the CPU."""
     generator = torch.Generator(model.device).manual_seed(seed)
-    x = near_draws(model, rows[torch.arange(len(rows)).repeat(draws)], generator)
-    return x.view(draws, len(rows), -1).cpu()
+    each = torch.arange(len(rows)).repeat(draws)
+    x = torch.cat([near_draws(model, rows[some], generator).cpu() for some in each.split(DRAWN)])  # within memory
+    return x.view(draws, len(rows), -1)
 
 
 def as_known(x: Tensor, row: Rows) -> Tensor:

@@ -161,12 +161,22 @@ def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | 
     try:
         found, some = (part.select(expression.alias("held"))["held"] for part in (frame, frame[: frame.height // 2]))
     except pl.exceptions.PolarsError as error:
+        if (plain := _with_numbers(frame)) is not frame:
+            return judged(plain, expression, argument, text)
         mend = "; write a date as DATE '2024-01-31', and text that is one as DATE(name, '%d.%m.%Y')"
         said = str(error).splitlines()[0].split(" (")[0] + mend * ("temporal" in str(error))
         raise InputError(said, argument, text) from None
     if found.dtype != pl.Boolean or len(found) != frame.height or not found[: len(some)].equals(some):
         raise InputError("expected a condition that holds or not in each row, as in price > 5000", argument, text)
     return found.fill_null(False).to_numpy()
+
+
+def _with_numbers(frame: pl.DataFrame) -> pl.DataFrame:
+    """The table with its categories that are numbers as such; the table itself if it has none."""
+    coded = frame.select(pl.col(pl.Categorical, pl.Enum))
+    numbers = [column.cast(pl.String).cast(pl.Float64, strict=False) for column in coded]
+    plain = [one for one, column in zip(numbers, coded, strict=True) if one.null_count() == column.null_count()]
+    return frame.with_columns(plain) if plain else frame
 
 
 def _check_names(schema: Schema, names: Any, argument: str, called: str, text: str | None = None) -> None:
