@@ -1,7 +1,7 @@
 """The same targets with atheris, which looks for inputs that reach new lines.
 
     pip install atheris
-    python tests/fuzz/loaders.py tables|models|requests FOLDER -max_total_time=600
+    python tests/fuzz/loaders.py tables|models|requests|lines FOLDER -max_total_time=600
 
 FOLDER gets seeds on the first run and keeps what the fuzzer finds interesting. It stops at the first finding and writes
 the input to ``crash-...``; what takes more than 30 seconds or 3 GiB is one, too.

@@ -1,6 +1,6 @@
 """Fuzzes with mutations of sound inputs, without any other tool.
 
-    python tests/fuzz/mutations.py tables models requests [--seconds 60] [--seed 0]
+    python tests/fuzz/mutations.py tables models requests lines [--seconds 60] [--seed 0]
 
 Writes the input of a finding to ``crash-TARGET-NUMBER`` and goes on; exits with 1 if there was any. What takes more
 than 20 CPU seconds, or a process of more than 2 GiB, is a finding too.

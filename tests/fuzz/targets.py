@@ -1,5 +1,5 @@
 """What is fuzzed: everything that reads what strangers wrote. Tables, pieces of tables, saved models with a right
-checksum, and requests to a server.
+checksum, requests to a server, and lines of a stream.
 
 A result is right, and so is an ``InputError``, a ``CheckpointError`` or a refusal in one line; anything else is a
 finding.
@@ -160,7 +160,23 @@ class Requests:
             assert "\n" not in json.loads(body)["detail"], body
 
 
-TARGETS: dict[str, Callable[[], Any]] = {"tables": Tables, "models": Models, "requests": Requests}
+class Lines:
+    """Lines of JSON behind the first byte, which are scored as they come: each gets one, whatever it holds."""
+
+    def __init__(self) -> None:
+        self.model = fitted_table()
+
+    def seeds(self) -> list[bytes]:
+        return [b"\0" + small_table(2).write_ndjson().encode(), b"\0" + json.dumps(ROW).encode()]
+
+    def __call__(self, data: bytes) -> None:
+        lines, out = data[1:].splitlines(keepends=True), io.StringIO()
+        self.model.run("follow", lines, out, keep=["k", "other"])
+        found = [json.loads(line) for line in out.getvalue().splitlines()]
+        assert [each["row"] for each in found] == [*range(1, len(lines) + 1)]
+
+
+TARGETS: dict[str, Callable[[], Any]] = {"tables": Tables, "models": Models, "requests": Requests, "lines": Lines}
 
 
 def one_input(target: Any, data: bytes) -> None:
