@@ -23,6 +23,7 @@ COLUMNS = {
     "income": np.where(RNG.random(300) < 0.3, 0.0, np.exp(9 + RNG.normal(size=300))),
     "skewed": RNG.gamma(2.0, size=300),
     "tiny": np.exp(RNG.normal(size=24)),
+    "ages": RNG.integers(18, 95, 3000).astype(float),
     "three units": np.concatenate([RNG.normal(3, 4, 200), 10 ** RNG.normal(4, 0.5, 200), 10 ** RNG.normal(10, 1, 200)]),
 }
 
@@ -73,6 +74,32 @@ def test_tails_follow_the_outer_rows_and_bounds_are_hard_ends() -> None:
     assert light.tails.low is None
     assert float(light.first_map().inverse(0.5 * z)[0]) < float(heavy.first_map().inverse(2 * z)[0])
     assert kind_of(RNG.uniform(0.2, 0.8, 200), bounds={"x": (0.0, 1.0)}).tails is None
+
+
+@pytest.mark.parametrize(("low", "high"), [(18, 94), (1990, 2020), (0, 359), (-30, 50)])
+def test_hardly_any_of_a_column_lies_beyond_sharp_ends(low: int, high: int) -> None:
+    some, fresh = np.random.default_rng(0).integers(low, high + 1, (2, 4000)).astype(float)
+    kind = kind_of(some)
+    f, normal = kind.first_map(), torch.distributions.Normal(0.0, 1.0)
+    z = f(torch.tensor(some))[0]
+    ends = f(torch.tensor([some.min() - 0.5, some.max() + 0.5], dtype=torch.float64))[0]
+    inside = normal.cdf((ends - z.mean()) / z.std()).diff()
+    assert float(inside) > 1 - 0.02
+    again, log_slope = f(torch.tensor(fresh))
+    nats = normal.log_prob((again - z.mean()) / z.std()) + log_slope - z.std().log()
+    assert float(nats.mean()) > -math.log(high - low + 1) - 0.05
+    assert bool(f(torch.tensor(high + 500.0))[0].isfinite())
+
+
+def test_a_short_fit_draws_within_sharp_ends() -> None:
+    rng = np.random.default_rng(3)
+    age = rng.integers(18, 95, 4000)
+    model = pf.TableDensity("nsf", steps=20, random_state=0, queries=False).fit(
+        pl.DataFrame({"age": age, "pay": np.exp(0.01 * age + rng.normal(size=4000))})
+    )
+    drawn = model.sample(4000, random_state=0)["age"]
+    assert drawn.is_between(18, 94).mean() > 0.98
+    assert drawn.is_between(12, 100).all()
 
 
 def test_a_normal_column_keeps_its_slope() -> None:

@@ -2,15 +2,17 @@
 
 A candidate f is scored by the Gaussian log-likelihood of f(x), converted to the units of x by the mean log-slope of
 f; constants common to all are omitted. Without bounds, a column is left alone unless log x or arsinh x gains at least
-``GAIN`` nats a row. Bounds require a map that ends there: logit between two, log or inverse softplus above one.
+``GAIN`` nats a row. Bounds require a map that ends there: logit between two, log or inverse softplus above one. Of
+many rows with two sharp ends, as of years and counters, it may be a logit that ends a little farther out: flows draw
+within these ends from their start. From few rows, densities learn linear dependence, which it bends.
 
 Of n rows, about 1/n of the probability lies beyond the outermost. What is there, few rows know; so there the map takes
 the simplest form in which a normal z gives an exponential tail (:class:`~pushforward.transforms.Extended`), and the
 outer rows set its scale: the mean by which the outermost square root of n of them exceed the next one, shrunk.
 
 - The mean excess shrinks outwards in most columns, whence ``SHRUNK``.
-- It is at most that of the map itself where it ends. A logarithm or an arsinh that is steeper is bent down; any other
-  map keeps its slope, since columns that depend on each other linearly do so beyond their rows as well.
+- It is at most that of the map itself where it ends, but for logits and histograms. A logarithm or an arsinh that is
+  steeper is bent down; others keep their slope, as linear dependence does not end with the rows.
 - A bound is a hard end.
 
 On rows left out of 160 tables, beyond the ends of the others, this is likelier than maps that go on for ever, and
@@ -44,6 +46,10 @@ LEAST = 0.02  # standard deviations of the column: the smallest mean excess, unl
 AWAY = 1.5  # standard deviations of z: the hazard of a normal is taken there if an end is nearer
 STRETCH = 0.05  # standard deviations of z, within which slopes change
 STEEP = ("log", "asinh")  # maps whose inverse grows exponentially
+ENDED = ("logit", "histogram")  # maps whose slope at their ends says nothing about what lies beyond
+MANY, SHARP = 3000, 0.18  # rows; standard deviations, where the mean excess of the outer rows of a normal is 0.3
+MARGIN = 0.5  # mean excesses beyond the outermost rows, where a logit ends
+NEAR = 5.0  # mean excesses from the outermost rows, within which it begins at the bound
 
 End = tuple[float, float, float]  # where it begins; dx/dz behind it, and the growth of that
 
@@ -54,7 +60,7 @@ class FirstMap(Saved):
 
     Args:
         name: ``log``, ``asinh``, ``softplus``, ``logit`` or ``histogram``.
-        loc, scale: The map is applied to (x - loc) / scale; for a histogram, scale is that of its tails.
+        loc, scale: The map is applied to (x - loc) / scale; for a histogram, scale is that of tails of its own.
         knots: For a histogram, its edges, each with the share of the rows below it.
     """
 
@@ -68,9 +74,8 @@ class FirstMap(Saved):
         if self.knots:
             return Histogram([edge for edge, _ in self.knots], [share for _, share in self.knots], self.scale)
         f = _TRANSFORMS[self.name](event_dim=0)
-        if self.loc == 0.0 and self.scale == 1.0:
-            return f
-        return Compose([Standardize(torch.tensor(self.loc), torch.tensor(self.scale)), f])
+        standardize = Standardize(torch.tensor(self.loc), torch.tensor(self.scale))
+        return f if (self.loc, self.scale) == (0.0, 1.0) else Compose([standardize, f])
 
     def nats(self, x: Numbers) -> float:
         """The mean log-density of numbers that the map makes normal, less a constant."""
@@ -88,20 +93,36 @@ class FirstMap(Saved):
         }[self.name]
 
 
-def free_map(x: Numbers, starts: list[float]) -> FirstMap | None:
-    """The map of a column without bounds, if one is worth it, from the middles of its cells and where a logarithm may
-    start."""
-    best = max([*(FirstMap("log", start) for start in starts), *_arsinhs(x)], key=lambda f: f.nats(x))
-    return best if best.nats(x) + np.log(x.std()) >= GAIN else None
-
-
-def bounded_map(x: Numbers, low: float, high: float | None) -> FirstMap:
-    """The map of a column whose cells end at ``low``, and at ``high`` if there is an upper bound."""
-    loc = _outward(low, -np.inf)
+def first_map_of(cells: Intervals, x: Numbers, starts: list[float]) -> FirstMap | None:
+    """The map that a column requires or is worth it, from the middles of its cells and where a logarithm may start."""
+    low, high = cells.bounds or (-np.inf, None)
+    lowest, alone = cells.lowest_edge(low), -np.log(x.std())
     if high is not None:
-        return FirstMap("logit", loc, _outward(high - loc, np.inf))
-    soft = FirstMap("softplus", loc, float(np.float32(x.std())))
-    return max(FirstMap("log", loc), soft, key=lambda f: f.nats(x))
+        return _logit(lowest, cells.highest_edge(high))
+    if cells.bounds is None:
+        maps = [*(FirstMap("log", start) for start in starts), *_arsinhs(x)]
+    else:
+        loc, scale = _outward(lowest, -np.inf), float(np.float32(x.std()))
+        maps = [FirstMap("log", loc), FirstMap("softplus", loc, scale)]
+    nats, wider = [f.nats(x) for f in maps], _a_little_wider(cells, x, lowest)
+    if wider is not None and wider.nats(x) >= GAIN + max(*nats, alone):
+        return wider
+    return maps[int(np.argmax(nats))] if cells.bounds is not None or max(nats) >= GAIN + alone else None
+
+
+def _a_little_wider(cells: Intervals, x: Numbers, lowest: float) -> FirstMap | None:
+    """A logit that ends a little beyond many rows with sharp ends; below, at the lowest possible edge if it is near."""
+    if len(x) < MANY or max(excesses := _excesses(cells, np.sort(x))) > SHARP * x.std():
+        return None
+    below, above = excesses
+    low = cells.lowest_edge(cells.minimum)
+    low = low - MARGIN * below if low - lowest > NEAR * below else lowest
+    return _logit(low, cells.highest_edge(cells.maximum) + MARGIN * above)
+
+
+def _logit(low: float, high: float) -> FirstMap:
+    loc = _outward(low, -np.inf)
+    return FirstMap("logit", loc, _outward(high - loc, np.inf))
 
 
 def _arsinhs(x: Numbers) -> list[FirstMap]:
@@ -144,14 +165,10 @@ def tails_of(first: FirstMap | None, cells: Intervals, x: Numbers) -> Tails | No
     x = np.sort(cells.middles(x))
     z = np.sort(_mapped(f, x)[0])
     loc, scale = (0.0, 1.0) if isinstance(f, Histogram) else (z.mean(), z.std())
-    spread = x.std()
-    if not (spread > 0 and scale > 0 and math.isfinite(scale)):
+    if not (x.std() > 0 and scale > 0 and math.isfinite(scale)):
         return None
-    excess = [SHRUNK * max(_mean_excess(sign * x), cells.step, LEAST * spread) for sign in (-1, 1)]
-    ends = [
-        None if edge is None else _end(f, edge, m, loc, scale, None if first is None else first.name)
-        for edge, m in zip(_edges(first, f, cells), excess, strict=True)
-    ]
+    name, edges = getattr(first, "name", None), zip(_edges(first, f, cells), _excesses(cells, x), strict=True)
+    ends = [None if edge is None else _end(f, edge, excess, loc, scale, name) for edge, excess in edges]
     return None if ends == [None, None] else Tails(ends[0], ends[1], float(STRETCH * scale))
 
 
@@ -160,27 +177,27 @@ def _edges(first: FirstMap | None, f: Transform, cells: Intervals) -> tuple[floa
     if isinstance(f, Histogram):
         low, high = f.edges[[0, -1]].tolist()
         return low if f.cumulative[0] > 0 else None, high if f.cumulative[-1] < 1 else None
-    bounds = cells.bounds or (None, None)
-    hard = bounds[0] is not None or (first is not None and first.name == "log")
+    bound, end = cells.bounds or (-np.inf, None)
+    hard = first is not None and (first.name in ("log", "softplus") or first.loc <= cells.lowest_edge(bound))
     low, high = cells.lowest_edge(cells.minimum), cells.highest_edge(cells.maximum)
-    return None if hard else low, high if bounds[1] is None else None
+    return None if hard else low, high if end is None else None
 
 
 def _end(f: Transform, edge: float, excess: float, loc: float, scale: float, name: str | None) -> End:
     place, log_slope = (float(v) for v in _mapped(f, np.array(edge)))
     own, away = math.exp(-log_slope) * scale, max(abs(place - loc) / scale, AWAY)
     hazard = away + 1 / away
-    if name != "histogram":
+    if name not in ENDED:
         excess = min(excess, own / hazard)
-    slope = excess * hazard if name in (*STEEP, "histogram") else own
+    slope = excess * hazard if name in (*STEEP, *ENDED) else own
     return edge, slope / scale, excess / scale**2
 
 
-def _mean_excess(x: Numbers) -> float:
-    """The mean by which the largest square root of n of the numbers exceed the next one."""
+def _excesses(cells: Intervals, x: Numbers) -> list[float]:
+    """The means by which the lowest and the highest square root of n of sorted numbers exceed the next one, shrunk."""
     some = min(max(round(math.sqrt(len(x))), FEWEST), len(x) - 1)
-    outer = np.sort(x)[-some - 1 :]
-    return float((outer[1:] - outer[0]).mean())
+    means = x[some] - x[:some].mean(), x[-some:].mean() - x[-some - 1]
+    return [SHRUNK * max(float(mean), cells.step, LEAST * float(x.std())) for mean in means]
 
 
 @torch.no_grad()

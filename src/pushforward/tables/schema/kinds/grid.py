@@ -66,10 +66,8 @@ def grid_of(unique: Numbers, float32: bool) -> tuple[float, int]:
 
 def _decimals(origin: float, decimals: int, float32: bool) -> int:
     """The number of decimals that can represent both the step and the grid's origin."""
-    for more in range(decimals, 10):
-        if abs(round(origin, more) - origin) <= (1e-6 if float32 else 1e-12) * max(abs(origin), 1.0):
-            return more
-    return 10
+    blur = (1e-6 if float32 else 1e-12) * max(abs(origin), 1.0)
+    return next((more for more in range(decimals, 10) if abs(round(origin, more) - origin) <= blur), 10)
 
 
 @dataclass(frozen=True, kw_only=True)

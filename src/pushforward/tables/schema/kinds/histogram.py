@@ -33,9 +33,7 @@ SPIKED = 0.35  # the largest λ with which a column is one of spikes, rather tha
 GAIN = 0.02  # nats a row
 BINS = (24, 48, 96, 192, 384)
 ROWS_OF_BIN = 8  # at least, on average
-OUTER = 0.025  # share of the rows that determines how a tail continues
 GAP = 0.6  # of a bin's width
-LEAST_TAIL = 0.1  # standard deviations
 
 
 def histogram_of(cells: Intervals, x: Numbers, weight: Numbers) -> FirstMap | None:
@@ -50,7 +48,7 @@ def histogram_of(cells: Intervals, x: Numbers, weight: Numbers) -> FirstMap | No
     if found is None or not (np.diff(found[0]) > 0).all():  # float64 is too coarse for such cells
         return None
     knots = tuple(zip(found[0].tolist(), found[1].tolist(), strict=True))
-    return FirstMap("histogram", 0.0, _tail(cells, x), knots)
+    return FirstMap("histogram", knots=knots)
 
 
 @dataclass(frozen=True)
@@ -204,12 +202,3 @@ def _in_units(cells: Intervals, edges: np.ndarray) -> np.ndarray:
     atoms = sorted(cells.atoms)
     ends = np.array([value + low for value, low, _ in atoms] + [sum(atoms[-1])])
     return ends[np.round(edges + 0.5).astype(int)]
-
-
-def _tail(cells: Intervals, x: np.ndarray) -> float:
-    """How far the outermost rows lie beyond the others, on the sides without a bound."""
-    low, high = cells.bounds or (None, None)
-    ends = np.quantile(x, [OUTER, 1 - OUTER])
-    beyond = [(ends[0] - x)[x < ends[0]]] * (low is None) + [(x - ends[1])[x > ends[1]]] * (high is None)
-    found = np.concatenate([np.zeros(0), *beyond])
-    return float(max(found.mean() if len(found) else 0.0, cells.step, LEAST_TAIL * x.std()))

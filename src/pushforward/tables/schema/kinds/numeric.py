@@ -14,7 +14,7 @@ from ....transforms.base import Transform
 from ....transforms.elementwise import Identity
 from ..partial_cells import encoded, points_of
 from .base import Atom, Bounds, Description, Hints, Intervals, Numbers
-from .column_maps import FirstMap, Tails, bounded_map, free_map, tails_of
+from .column_maps import FirstMap, Tails, first_map_of, tails_of
 from .histogram import histogram_of
 
 QUANTILES = 33
@@ -64,7 +64,8 @@ class Numeric(Intervals):
         """The kind with its bounds, its first map, and the quantiles from which missing values are drawn."""
         x = present(values)
         kind = replace(self, bounds=self._bounds(x, hints) if hints.bounds is None else self._stated(values, hints))
-        return replace(kind, first=kind._first(kind.middles(x)), fill=kind.quantiles_of_cells(x))
+        first = first_map_of(kind, kind.middles(x), kind._starts())
+        return replace(kind, first=first, fill=kind.quantiles_of_cells(x))
 
     def _stated(self, values: pl.Series, hints: Hints) -> Bounds:
         """The stated bounds; a cell leaves room beside a value on a bound."""
@@ -89,12 +90,6 @@ class Numeric(Intervals):
         if near_both and self.minimum > 0 and self.maximum < 1 and not self.has_cells:
             return 0.0, 1.0
         return (0.0, None) if never_negative(x, hints) else None
-
-    def _first(self, x: Numbers) -> FirstMap | None:
-        if self.bounds is None:
-            return free_map(x, self._starts())
-        low, high = self.bounds
-        return bounded_map(x, self.lowest_edge(low), None if high is None else self.highest_edge(high))
 
     def _starts(self) -> list[float]:
         """Where a logarithm may start: at 0 for positive columns, one cell below 0 for those that begin at 0."""
