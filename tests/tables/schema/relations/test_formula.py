@@ -137,21 +137,6 @@ def test_of_columns_that_follow_from_each_other_the_heaped_one_stays():
     assert {"depth", "long", "wide", "high"} in found.values()
 
 
-def test_missing_terms_add_nothing_to_a_sum_of_those_that_are_there():
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 6, (600, 3)).astype(float)
-    x[rng.random(x.shape) < 0.12] = np.nan
-    frame = pl.DataFrame(np.column_stack([x, np.nansum(x, 1)]), ["a", "b", "c", "total"], nan_to_null=True)
-    model = pf.TableDensity("maf", steps=40, random_state=0).fit(frame)
-    assert "where missing ones add nothing" in str(model.schema.dependencies.relations[0])
-    drawn = model.sample(1000, random_state=0)
-    assert drawn["total"].null_count() == 0
-    assert (drawn.select(pl.sum_horizontal("a", "b", "c"))["a"] == drawn["total"]).all()
-    assert 0.06 < drawn["a"].null_count() / 1000 < 0.2  # none was filled in before the fit
-    assert model.predict(frame[:20].drop("a"), "a").shape == (20,)
-    assert not np.isnan(model.predict(frame[:20].drop("a"), "a")).any()
-
-
 def test_an_offset_is_said_in_few_digits():
     celsius = np.random.default_rng(0).normal(15, 2, 400).round(1)
     wrong = np.where(np.arange(400) < 9, 5.4, 0.0)

@@ -54,7 +54,6 @@ class Dependency(Relation):
     column: Column
     inputs: tuple[str, ...] = ()
 
-    of_present = False  # whether missing inputs count for nothing, so that the column does not tell them
     close = 1e-9  # of the column's spread: the rounding error of float64
 
     @abstractmethod
@@ -147,16 +146,15 @@ class Dependencies:
                 found[relation.column.name] = relation.computed(found, self.known)
         return found
 
-    def completed(self, values: Rows, told: Rows, *, drawn: bool = False) -> dict[str, Numbers]:
+    def completed(self, values: Rows, told: Rows) -> dict[str, Numbers]:
         """Encoded rows with missing values completed from the columns that follow, as far as these are told, or
-        computed if modelled columns follow. Where values are ``drawn``, no cell is missing in the table."""
+        computed if modelled columns follow."""
         found, kept = dict(values), {column.name for column in self.modelled}
         for relation in self.relations:
             if (name := relation.column.name) in kept:
                 gone, own = relation.column.missing(found[name]), relation.computed(found, self.known)
                 found[name] = np.where(gone & ~np.isnan(own), own, found[name])
-            tells = relation.column.name in told and (drawn or not relation.of_present)
-            if tells and {*relation.inputs} <= found.keys():
+            if relation.column.name in told and {*relation.inputs} <= found.keys():
                 for name, rest in relation.rest(told[relation.column.name], found, self.known).items():
                     found[name] = np.where(np.isnan(rest), found[name], rest)
         return found

@@ -32,7 +32,6 @@ MOST_INPUTS = 30  # columns that a sum may be made of
 MOST_TERMS, MOST_FACTORS = 4, 3  # of a sum with slips, of a product
 LOGARITHM = 0.0  # the power that stands for the logarithm, as in the family of Box and Cox
 POWERS = np.unique([sign * k / d for sign in (1, -1) for d in (2, 3) for k in range(1, 3 * d + 1)])  # of products
-FEWEST_GAPS = 5  # rows that lack some terms of a sum, from which these may add nothing
 HALF = 0.500001  # of a step: as far as a value may be from what it is rounded to
 HOLDS = 0.5  # share of the rows in which a sum with slips holds
 WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
@@ -92,13 +91,11 @@ class Determined(Dependency):
     Args:
         formula: m.
         stated: Whether the user stated it: it then stays, whatever later rows say.
-        of_present: Whether it is a sum to which missing values add nothing.
         close: The rounding error, as for every dependency.
     """
 
     formula: Formula = Formula(())
     stated: bool = False
-    of_present: bool = False
     close: float = ROUNDING
 
     def total(self, values: Rows, columns: Columns) -> Numbers:
@@ -109,17 +106,7 @@ class Determined(Dependency):
         return _amounts(self.inputs, values, columns)
 
     def computed(self, values: Rows, columns: Columns) -> Numbers:
-        amounts = _amounts(self.inputs, values, columns)
-        there = {name: np.nan_to_num(x) for name, x in amounts.items()} if self.of_present else amounts
-        return self.column.with_holes(_encoded(self.column, self.formula(there)))
-
-    def as_summed(self, values: Rows, columns: Columns) -> Determined:
-        """The same, with missing values that add nothing if so they do in every row that lacks some."""
-        sums = all(len(factors) == 1 and factors[0][1] == 1 for _, factors in self.formula.terms)
-        other = replace(self, of_present=sums and not self.formula.waves)
-        found, m = values[self.column.name], other.computed(values, columns)
-        lacking = np.isnan(self.total(values, columns)) & ~self.column.missing(found)
-        return other if sums and lacking.sum() >= FEWEST_GAPS and (found == m)[lacking].all() else self
+        return self.column.with_holes(_encoded(self.column, self.total(values, columns)))
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         """Of two neighbours that are equally near to m, either is accepted: tools round halves up, down or to even."""
@@ -160,7 +147,7 @@ class Determined(Dependency):
         return {name: np.where(holes[name] & alone, x, np.nan) for name, x in each.items()}
 
     def __str__(self) -> str:
-        return f"{self.column.name!r} is {self.formula}" + ", where missing ones add nothing" * self.of_present
+        return f"{self.column.name!r} is {self.formula}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -253,7 +240,7 @@ def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -
         exact = _exact(column, others, scales) if others else ()
         relation = next((each for each in exact if each.holds(values, known)), None)
         if relation is not None:
-            relations.append(relation.as_summed(values, known))
+            relations.append(relation)
             needed |= set(relation.inputs)
             left.remove(column)
     return relations
