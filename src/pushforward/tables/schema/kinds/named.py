@@ -104,14 +104,17 @@ class Named(Kind):
         return len(self.values) - 1.0 if self.grouped else -1.0
 
     def as_new(self, codes: Tensor) -> Tensor:
-        """Codes of rows that the shares were counted over, as if each row had come after the others: a name that would
-        then have no place is unknown."""
+        """Codes of rows that the shares were counted over, as if each row had come after the others, and its name were
+        held by one row fewer: a name of one row would have no place, and one of two stands as a name of one."""
         shares = np.array(self.fill[:-1] if self.grouped else self.fill)
         times = shares / shares.min(initial=1.0)  # their counts, where a name is held by one row
         if not self.grouped and not (self.stands_in and np.allclose(times, times.round())):
             return codes
-        rarest = codes.new_tensor(np.flatnonzero(times < 1.5))
-        return torch.where(torch.isin(codes, rarest), self.unknown, codes)
+        once, twice = np.flatnonzero(times < 1.5), np.flatnonzero((times > 1.5) & (times < 2.5))
+        fewer = np.arange(len(self.values), dtype=float)
+        fewer[twice] = np.resize(once, len(twice))
+        fewer[once] = self.unknown
+        return torch.where(codes >= 0, codes.new_tensor(fewer)[codes.nan_to_num().clamp_min(0).long()], codes)
 
     def write(self, numbers: Numbers) -> pl.Series:
         places = pl.Series(np.nan_to_num(numbers, nan=len(self.values)).astype(np.int64))
