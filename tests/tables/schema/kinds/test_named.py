@@ -7,6 +7,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import pushforward as pf
 from pushforward.tables.schema.kinds.base import Kind
@@ -61,3 +62,22 @@ def test_rows_of_a_new_name_are_as_likely_as_others_of_rare_names(model: pf.Tabl
     assert model.outliers(FRESH)["outlier"].mean() < 0.09
     assert not set(model.sample(500)["name"]) - set(TRAIN["name"])
     assert np.isnan(model.score_samples(FRESH.filter(new).head(3), given=["name"])).all()
+
+
+def test_rows_as_new_ones_count_their_own_name_once_less() -> None:
+    kind = Category.of(pl.Series(["a"] * 9 + ["b", "b", "c", "d", "e", "e", "e"]))
+    codes = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, -1.0, torch.nan])  # 5 is a missing value
+    found = kind.as_new(codes)
+    assert found[1] in (2, 3)
+    assert found[[0, 2, 3, 4, 5, 6]].tolist() == [0, -1, -1, 4, 5, -1]
+    assert found[7].isnan()
+
+
+def test_names_of_many_rows_stay_what_they_are_as_new_ones_where_rarer_ones_share_a_place() -> None:
+    names = [f"n{k:03d}" for k in range(250) for _ in range(max(40 - k // 5, 3))]
+    kind = Category.of(pl.Series(names))
+    shares = np.array(kind.fill[:-1])
+    often = torch.from_numpy(np.flatnonzero(shares > 1.1 * shares.min())).double()
+    assert kind.grouped
+    assert len(often) > 150
+    assert kind.as_new(often).tolist() == often.tolist()

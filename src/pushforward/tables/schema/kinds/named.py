@@ -108,10 +108,11 @@ class Named(Kind):
         held by one row fewer: a name of one row would have no place, and one of two stands as a name of one."""
         shares = np.array(self.fill[:-1] if self.grouped else self.fill)
         times = shares / shares.min(initial=1.0)  # their counts, where a name is held by one row
-        if not self.grouped and not (self.stands_in and np.allclose(times, times.round())):
+        counts = np.allclose(times, times.round())
+        if not self.grouped and not (self.stands_in and counts):
             return codes
-        once, twice = np.flatnonzero(times < 1.5), np.flatnonzero((times > 1.5) & (times < 2.5))
-        fewer = np.arange(len(self.values), dtype=float)
+        once, twice = np.flatnonzero(np.isclose(times, 1)), np.flatnonzero(np.isclose(times, 2) & counts)
+        fewer = np.arange(len(self.values) + 1.0)  # the last is that of missing values
         fewer[twice] = np.resize(once, len(twice))
         fewer[once] = self.unknown
         return torch.where(codes >= 0, codes.new_tensor(fewer)[codes.nan_to_num().clamp_min(0).long()], codes)
