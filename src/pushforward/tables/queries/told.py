@@ -132,7 +132,7 @@ class Told:
         told = {name: np.tile(values, len(drawn)) for name, values in self.follow.items()}
         values = schema.dated(schema.snap(found))
         for _ in told:  # what one of them tells, another one may need
-            values = schema.dependencies.completed(values, told)
+            values = schema.dependencies.completed(values, told, drawn=True)
         broken = torch.from_numpy(schema.dependencies.broken(values, told, len(found)))
         agrees = ~(broken & self._holes(x).any(-1).tile(1, len(drawn))).any(0)
         log_width = torch.zeros_like(found)

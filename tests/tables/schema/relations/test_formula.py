@@ -73,6 +73,11 @@ def test_a_sum_of_what_is_there_counts_missing_cells_as_nothing(tmp_path):
     assert (drawn["total"] == drawn.select(pl.sum_horizontal(*"abc")).to_series()).all()
     given = model.sample(20, given={"total": 9}, random_state=0)
     assert (given.select(pl.sum_horizontal(*"abc")).to_series() == 9).all()
+    nothing = model.sample(20, given={"total": 0}, random_state=0)
+    assert (nothing.select(pl.sum_horizontal(*"abc")).to_series() == 0).all()
+    rows = frame.filter(pl.col("total") == 3).drop_nulls()
+    none = model.probability({"a": 0}, given={"total": 3})
+    assert none == pytest.approx((rows["a"] == 0).mean(), abs=0.15)
     lacking = frame.filter(pl.col("a").is_null(), ~pl.col("b").is_null(), ~pl.col("c").is_null())
     assert model.impute(lacking, random_state=0)["a"].max() > 0  # what is missing is not what the total leaves
     assert np.isfinite(model.score_samples(lacking)).all()

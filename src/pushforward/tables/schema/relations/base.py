@@ -146,17 +146,19 @@ class Dependencies:
                 found[relation.column.name] = relation.computed(found, self.known)
         return found
 
-    def completed(self, values: Rows, told: Rows) -> dict[str, Numbers]:
-        """Encoded rows with missing values completed from the columns that follow, as far as these are told, or
-        computed if modelled columns follow."""
+    def completed(self, values: Rows, told: Rows, drawn: bool = False) -> dict[str, Numbers]:
+        """Encoded rows with missing values completed from the columns that follow, as far as these are told and say
+        something about them, which they do if all others are ``drawn``; or computed if modelled columns follow."""
         found, kept = dict(values), {column.name for column in self.modelled}
         for relation in self.relations:
             if (name := relation.column.name) in kept:
                 gone, own = relation.column.missing(found[name]), relation.computed(found, self.known)
                 found[name] = np.where(gone & ~np.isnan(own), own, found[name])
             if relation.column.name in told and {*relation.inputs} <= found.keys():
-                for name, rest in relation.rest(told[relation.column.name], found, self.known).items():
-                    found[name] = np.where(np.isnan(rest), found[name], rest)
+                own = told[relation.column.name]
+                tells = drawn | relation.tells(own, found, self.known)
+                for name, rest in relation.rest(own, found, self.known).items():
+                    found[name] = np.where(np.isnan(rest) | ~tells, found[name], rest)
         return found
 
     def broken(self, values: Rows, told: Rows, rows: int) -> np.ndarray:

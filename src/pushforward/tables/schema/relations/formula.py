@@ -166,15 +166,10 @@ class Added(Determined):
         return left & super().tells(found, values, columns)
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
-        lacks = np.isnan([*self._inputs(values, columns).values()]).any(0)
-        return super().broken(found, values, columns) & ~lacks
+        return super().broken(found, values, columns) & ~np.isnan(super().total(values, columns))
 
     def holds(self, values: Rows, columns: Columns) -> bool:
         return not super().broken(values[self.column.name], values, columns).any()
-
-    def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
-        tells = self.tells(found, values, columns)
-        return {name: np.where(tells, x, np.nan) for name, x in super().rest(found, values, columns).items()}
 
     def __str__(self) -> str:
         return f"{super().__str__()}, where missing cells count as 0"
