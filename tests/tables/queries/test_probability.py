@@ -19,6 +19,7 @@ from pushforward.tables.options import TableOptions
 from pushforward.tables.queries.probability import Share
 from pushforward.tables.queries.where import Where
 from pushforward.tables.schema.decide import learn_schema
+from pushforward.tables.schema.schema import Schema
 
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 1, "hidden": (24,), "steps": 80, "lr": 0.02}
 MANY = 30_000
@@ -444,6 +445,18 @@ def test_draws_far_from_the_training_rows_count_as_little_as_they_are_drawn(
     assert abs(value - (model.sample(10_000, random_state=5)["x"] > 1).mean()) < 4 * np.hypot(error, 0.004)
     monkeypatch.delattr("pushforward.tables.queries.probability.near_draws")  # the next question needs no others
     assert model.probability("x > 1 AND y > x") <= value
+
+
+def test_a_question_of_many_rows_is_judged_once_among_their_common_draws(
+    model: pf.TableDensity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, sizes = Schema.decode, list[int]()
+    monkeypatch.setattr(
+        Schema, "decode", lambda schema, x, *choices: sizes.append(len(x)) or decode(schema, x, *choices)
+    )
+    found = model.probability("x > y", pl.DataFrame({"kind": ["a", "b"] * 4}))
+    assert len([size for size in sizes if size >= 12_500]) == 2  # draws, and four times as many
+    assert len({*found.tolist()}) == 2
 
 
 def test_truth_values_may_be_written_in_quotes_and_are_no_other_text() -> None:

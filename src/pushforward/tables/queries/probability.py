@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -336,9 +336,10 @@ def _of_draws(
             own = None if told is None else told[torch.tensor([place])]
             x, log_w = (part[:, 0] for part in of_density(model, one, draws, seed, own))
             x = gapped(model, x, one if own is None else Rows(x), Region({}), seed)
-        among = holds(model, given, x) & as_known(x, one)
+            held = lru_cache(2)(partial(holds, model, x=x))  # rows may have the same question
+        among = held(given) & as_known(x, one)
         weight = log_w.masked_fill(~among, -math.inf).softmax(0)
-        shares.append(torch.stack(_share(weight, holds(model, where, x).double())))
+        shares.append(torch.stack(_share(weight, held(where).double())))
     return Share(*torch.stack(shares, 1))
 
 
@@ -391,7 +392,8 @@ def _drawn(model: TableModel, draws: int, seed: int, rows: Rows = NOTHING) -> Te
 
 def as_known(x: Tensor, row: Rows) -> Tensor:
     """Which draws have what is known of one row."""
-    return ((x == row.x) | row.x.isnan()).all(1)
+    known = ~row.x[0].isnan()
+    return (x[:, known] == row.x[:, known]).all(1)
 
 
 def weighted_draws(
