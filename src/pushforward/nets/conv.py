@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import at_least_one, one_of
 from ..saving.config import Configurable
-from .mlp import ACTIVATIONS, has_context, needed
+from .mlp import ACTIVATIONS, has_context, of_context
 
 
 class ConvNet(Configurable):
@@ -144,7 +144,7 @@ class ContextBias(Configurable):
         self.weight = nn.Parameter(torch.zeros_like(weight)) if zero else weight
 
     def forward(self, context: Tensor | None, batch: Sequence[int]) -> Tensor:
-        bias = F.linear(needed(context, self.weight), self.weight)
+        bias = of_context(context, self.weight)
         return as_images(bias.expand(*batch, -1)[..., None, None])
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import at_least_one, positive
 from ..saving.config import Configurable
-from .mlp import has_context, needed, uniform, zero_
+from .mlp import has_context, of_context, uniform, zero_
 
 
 def tanh(a: Tensor) -> Tensor:
@@ -84,13 +84,9 @@ class MLPField(Configurable):
         h2 = tanh(F.linear(h1, self.weights[1], self.biases[1]))
         return ((1 - h2 * h2) * F.linear(1 - h1 * h1, self.weights[1] * (first @ last).t())).sum(-1)
 
-    def _first(self, t: Tensor, z: Tensor, context: Any) -> Tensor:
+    def _first(self, t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
         a = F.linear(torch.cat([z, t.expand(*z.shape[:-1], 1)], -1), self.weights[0], self.biases[0])
-        return (
-            a
-            if self.context_weight is None
-            else a + F.linear(needed(context, self.context_weight), self.context_weight)
-        )
+        return a if self.context_weight is None else a + of_context(context, self.context_weight)
 
 
 class ResidualField(Configurable):
@@ -122,7 +118,7 @@ class ResidualField(Configurable):
     def forward(self, t: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:
         h = self.first(torch.cat([z, t.expand(*z.shape[:-1], 1)], -1))
         if self.context_weight is not None:
-            h = h + F.linear(needed(context, self.context_weight), self.context_weight)
+            h = h + of_context(context, self.context_weight)
         for inner, outer in zip(self.inner, self.outer, strict=True):
             h = h + outer(tanh(inner(tanh(h))))
         return self.last(tanh(h))
@@ -218,7 +214,7 @@ class FourierField(Configurable):
         space, time = F.linear(z, self.directions), t * self.turns
         h = self.layers[0](torch.cat([z, t, space.sin(), space.cos(), time.sin(), time.cos()], -1))
         if self.context_weight is not None:
-            h = h + F.linear(needed(context, self.context_weight), self.context_weight)
+            h = h + of_context(context, self.context_weight)
         for layer in self.layers[1:]:
             h = layer(F.silu(h))
         return h

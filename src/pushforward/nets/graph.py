@@ -7,11 +7,10 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .made import Masked
-from .mlp import has_context, needed
+from .mlp import has_context, of_context
 
 
 class GraphMLP(Masked):
@@ -68,8 +67,7 @@ class GraphMLP(Masked):
         self.register_buffer("order_of_solving", stages(graph[:, :features]), persistent=False)
 
     def of_context(self, context: Tensor | None) -> Tensor:
-        weight = self.context_weight * self.context_mask  # type: ignore[operator]
-        return F.linear(needed(context, weight), weight)
+        return of_context(context, self.context_weight * self.context_mask)  # type: ignore[operator]
 
     def stages(self) -> Tensor:
         return self.order_of_solving

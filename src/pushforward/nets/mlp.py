@@ -72,7 +72,7 @@ class Perceptron(Configurable):
 
     def of_context(self, context: Tensor | None) -> Tensor:
         """V c."""
-        return F.linear(needed(context, self.context_weight), self.context_weight)  # type: ignore[arg-type]
+        return of_context(context, self.context_weight)  # type: ignore[arg-type]
 
     def outputs(self, x: Tensor, context: Tensor | None) -> Tensor:
         """``(*batch, inputs)`` to ``(*batch, outputs)``."""
@@ -141,6 +141,11 @@ def needed(context: Tensor | None, weight: Tensor) -> Tensor:
     if context is None:
         raise ValueError(f"context is missing, but the network was built with context={weight.shape[1]}")
     return context
+
+
+def of_context(context: Tensor | None, weight: Tensor) -> Tensor:
+    """V c of a context that is needed."""
+    return F.linear(needed(context, weight), weight)
 
 
 def start_biases(widths: Sequence[int], context: int) -> nn.ParameterList:

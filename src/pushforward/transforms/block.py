@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import at_least_one
-from ..nets.mlp import has_context, needed, uniform
+from ..nets.mlp import has_context, of_context, uniform
 from ..numerics.affine import soft_clamp
 from ..numerics.roots import invert
 from .base import Transform
@@ -116,8 +116,7 @@ class BlockAutoregressive(Transform):
     def _with_context(self, h: Tensor, context: Tensor | None) -> Tensor:
         if self.context_weight is None:
             return h
-        shift = F.linear(needed(context, self.context_weight), self.context_weight)
-        return h + shift.unflatten(-1, (self.features, self.units[0]))
+        return h + of_context(context, self.context_weight).unflatten(-1, (self.features, self.units[0]))
 
 
 class _Block:
