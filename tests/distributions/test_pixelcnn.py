@@ -50,6 +50,8 @@ def test_completing_keeps_what_is_given_and_follows_the_conditional():
     assert torch.equal(model.complete(x, 2), x.float())
     with pytest.raises(ValueError, match="rows must be from 0 to 2, got rows=3"):
         model.complete(x, 3)
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        model.complete(x, 1, temperature=-1.0)
 
 
 def test_it_meets_the_contract_of_densities():

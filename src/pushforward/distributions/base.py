@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, constraints
 
+from ..errors import positive
 from ..nets.encoders import encoded
 from ..numerics.quantiles import normal_nodes
 from ..numerics.torch_internals import fake_tensors, transformed
@@ -74,8 +75,7 @@ class Density(Configurable):
             ValueError: the context does not fit, or the temperature is not positive.
         """
         _, context = self._check(None, context)
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got temperature={temperature}")
+        positive(temperature=temperature)
         drawn = self._generate(batch_of_draws(shape, context), context, generator, temperature)
         return drawn.contiguous()  # torch's own transformed distributions view draws
 

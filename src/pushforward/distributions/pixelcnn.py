@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from ..errors import positive
 from ..nets.pixelcnn import PixelNet, as_batch
 from ..transforms.seam import pixel_steps
 from .base import Density, Generator
@@ -110,8 +111,9 @@ class PixelCNN(Density):
         """x with everything below its first ``rows`` rows drawn anew, given these: ``(*batch, C, H, W)``.
 
         Raises:
-            ValueError: ``rows`` is not from 0 to H, or shapes do not fit.
+            ValueError: ``rows`` is not from 0 to H, the temperature is not positive, or shapes do not fit.
         """
+        positive(temperature=temperature)
         if not 0 <= rows <= self.event_shape[1]:
             raise ValueError(f"rows must be from 0 to {self.event_shape[1]}, got rows={rows}")
         x, context = self._check(x, context)

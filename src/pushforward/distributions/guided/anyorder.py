@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...errors import positive
 from ...nets.positions import rows_of
 from ...nets.subset import SubsetNet
 from ...numerics.indicators import indicators
@@ -267,8 +268,7 @@ class AnyOrder(Density):
             generator: Source of the random numbers.
             temperature: Scales the noise of numbers and divides logits.
         """
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got temperature={temperature}")
+        positive(temperature=temperature)
         if new := given is None:
             given = torch.full(self.event_shape, math.nan, dtype=self.loc.dtype, device=self.loc.device)
         given, context = self._check(given, context)
