@@ -86,8 +86,7 @@ def drawn_beside_held_out(density: Density, rows: TableSplits, seed: int) -> Sam
     x = density.sample((len(held),) if given is None else (), given, generator=generator)
     x = rows.schema.missingness.drawn(x, generator)
     tables = (_resampled(rows.train, TRAINING, seed), held, Rows(x, held.context))
-    train, held_out, drawn = (_frame(rows.schema, each) for each in tables)
-    return sampling_quality(train, held_out, drawn, seed=seed)
+    return sampling_quality(*[_frame(rows.schema, each) for each in tables], seed=seed)
 
 
 def _held_out(
@@ -95,7 +94,7 @@ def _held_out(
 ) -> dict[str, Any]:
     """Held-out log-likelihood of the density and of a Gaussian, at the same points of the same cells."""
     test, cells = rows.test, Cells(rows.schema, fill)
-    here, some = (part.to(density.device) for part in (test, rows.train[:: max(len(rows.train) // SEEN, 1)]))
+    here, some = test.to(density.device), rows.train[:: max(len(rows.train) // SEEN, 1)].to(density.device)
     choices: dict[str, Any] = {"samples": options.samples, "seed": options.training.seed}
     ours, error = cells.log_density(density, here.x, here.context, **choices)
     theirs, _ = cells.log_density(gaussian, test.x, test.context, **choices)
@@ -134,7 +133,7 @@ def _resampled(rows: Rows, most: int, seed: int) -> Rows:
 
 def _frame(schema: Schema, rows: Rows) -> pl.DataFrame:
     """Rows in the table's own units, together with the numeric columns of their contexts."""
-    given = (
-        {} if rows.context is None else {f"given {j}": c.double().cpu().numpy() for j, c in enumerate(rows.context.T)}
-    )
-    return schema.amounts(schema.decode(rows.x)).with_columns(**given)
+    frame = schema.amounts(schema.decode(rows.x))
+    if rows.context is None:
+        return frame
+    return frame.with_columns(**{f"given {j}": c for j, c in enumerate(rows.context.double().cpu().numpy().T)})

@@ -56,7 +56,7 @@ class Training:
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
         self.optimizer = Adam(self.parameters, settings.lr)
-        normalised = any(isinstance(part, BatchNorm) for part in objective.modules())
+        normalised = [part for part in objective.modules() if isinstance(part, BatchNorm)]
         self.statistics = partial(running_statistics, objective) if normalised else nullcontext
         self.sums = torch.zeros(3, device=self.device)  # of losses, good steps and bad steps, since the last validation
         self.in_a_row = torch.zeros((), device=self.device)  # consecutive bad steps

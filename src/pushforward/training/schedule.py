@@ -102,7 +102,7 @@ def smooth(losses: list[float | None]) -> list[float]:
     """The mean of every loss and those just before it; non-finite losses count as infinite."""
     finite = [math.inf if loss is None else loss for loss in losses]
     span = min(SPAN, 1 + len(finite) // 8)  # if there are few validations, no smoothing
-    return [sum(part) / len(part) for part in (finite[max(i + 1 - span, 0) : i + 1] for i in range(len(finite)))]
+    return [sum(part := finite[max(i + 1 - span, 0) : i + 1]) / len(part) for i in range(len(finite))]
 
 
 def is_count(value: Any) -> bool:

@@ -106,7 +106,7 @@ class Known:
                     raise InputError(f"{both[0]!r} is known in part, and takes no range beside", "given")
             if one and not wheres[0].region.holds(rows.x)[0]:
                 raise InputError("no row can be so", "given")
-            return cls(cells, rows, wheres, strange, one, Told(schema, encoded.follow, given=True), notes)
+            return cls(cells, rows, wheres, strange, one, Told(schema, encoded.follow), notes)
         x = torch.full((n, len(schema.columns)), torch.nan, dtype=torch.float64)
         context, strange, notes = schema.context(cells, "given") if schema.given else (None, torch.zeros(n) > 0, ())
         return cls(cells, Rows(x, context), wheres, strange, one, Told(schema, {}), notes)

@@ -38,15 +38,13 @@ class Told:
     Args:
         schema: The columns.
         follow: Those that follow, encoded, by name.
-        given: Whether what the rows lack is unknown, rather than missing in a table.
     """
 
     schema: Schema
     follow: Mapping[str, Numbers]
-    given: bool = False
 
     def __getitem__(self, rows: Tensor) -> Told:
-        return Told(self.schema, {name: values[rows.numpy()] for name, values in self.follow.items()}, self.given)
+        return Told(self.schema, {name: values[rows.numpy()] for name, values in self.follow.items()})
 
     def bears_on(self, x: Tensor) -> Tensor:
         """Which encoded rows know something that follows from what they lack, ``(n,)``."""
@@ -109,8 +107,7 @@ class Told:
     def _holes(self, x: Tensor) -> Tensor:
         """The holes of rows from which something follows that is known, ``(dependencies, n, features)``."""
         holes, found = unknown(x), [torch.zeros(0, *x.shape, dtype=torch.bool)]
-        values = self.schema.dated(torch.full_like(x, math.nan) if self.given else x)
-        values = self.schema.dependencies.computed({**values, **self.follow})
+        values = self.schema.dependencies.computed({**self.schema.dated(x), **self.follow})
         for relation in self.schema.dependencies:
             own = self.follow.get(relation.column.name, np.full(len(x), np.nan))
             told = torch.from_numpy(relation.tells(own, values, self.schema.dependencies.known))

@@ -471,9 +471,11 @@ class Schema(Saved):
 
     def amounts(self, rows: pl.DataFrame) -> pl.DataFrame:
         """A table with dates, and numbers that are written as text, as numbers: what distances can be taken of."""
-        texts = [c for c in (*self.fields, *self.dependencies.columns) if rows.schema.get(c.name) == pl.String]
-        read = {column.name: column.reading.values(rows[column.name]) for column in texts}
-        return rows.with_columns(**{n: typical_of(c)[0] if c.dtype == pl.Struct else c for n, c in read.items()})
+        for name, column in self.dependencies.known.items():
+            if rows.schema.get(name) == pl.String:
+                read = column.reading.values(rows[name])
+                rows = rows.with_columns(**{name: typical_of(read)[0] if read.dtype == pl.Struct else read})
+        return rows
 
     def _values(self, x: np.ndarray) -> dict[str, Numbers]:
         return dict(zip(self.features, x.T.copy(), strict=True))

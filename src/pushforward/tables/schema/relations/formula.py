@@ -100,7 +100,10 @@ class Determined(Dependency):
 
     def total(self, values: Rows, columns: Columns) -> Numbers:
         """m, as an amount that is not yet rounded."""
-        return self.formula(_amounts(self.inputs, values, columns))
+        return self.formula(self._inputs(values, columns))
+
+    def _inputs(self, values: Rows, columns: Columns) -> dict[str, Numbers]:
+        return _amounts(self.inputs, values, columns)
 
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         return self.column.with_holes(_encoded(self.column, self.total(values, columns)))
@@ -131,12 +134,12 @@ class Determined(Dependency):
 
     def holds(self, values: Rows, columns: Columns) -> bool:
         """Whether the column is m in every row that misses none of them."""
-        found, inputs = values[self.column.name], [*_amounts(self.inputs, values, columns).values()]
+        found, inputs = values[self.column.name], [*self._inputs(values, columns).values()]
         undefined = np.isnan(self.total(values, columns)) & ~np.isnan([found, *inputs]).any(0)
         return not (undefined | self.broken(found, values, columns)).any()
 
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
-        amounts = _amounts(self.inputs, values, columns)
+        amounts = self._inputs(values, columns)
         holes = {name: np.isnan(x) for name, x in amounts.items()}
         alone = sum(holes.values(), start=np.zeros(len(found), int)) == 1
         y, left = self.column.kind.amounts(found), [name for name in self.solvable if (holes[name] & alone).any()]
@@ -156,12 +159,10 @@ class Added(Determined):
     """
 
     def total(self, values: Rows, columns: Columns) -> Numbers:
-        return self.formula({name: np.nan_to_num(x) for name, x in _amounts(self.inputs, values, columns).items()})
+        return self.formula({name: np.nan_to_num(x) for name, x in self._inputs(values, columns).items()})
 
     def tells(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
-        left = super().broken(found, values, columns) | np.isnan(
-            [*_amounts(self.inputs, values, columns).values()]
-        ).all(0)
+        left = super().broken(found, values, columns) | np.isnan([*self._inputs(values, columns).values()]).all(0)
         return left & super().tells(found, values, columns)
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
