@@ -205,6 +205,9 @@ def test_what_is_not_rare_is_as_certain_as_many_draws(monkeypatch: pytest.Monkey
     model = pf.TableDensity("nsf", layers=1, hidden=(32,), steps=100, lr=0.02).fit(bent)
     value, error = model.probability({"z": (0.5, None)}, errors=True)
     assert error < 0.0024  # 0.055 by the guide alone, 0.0045 by the first draws
+    with monkeypatch.context() as wide:
+        wide.setattr("pushforward.tables.queries.probability.WIDE", 1)
+        assert 0.0024 < model.probability({"z": (0.5, None)}, errors=True)[1] < 0.005
     drawn = model.sample(20_000, random_state=3)
     assert abs(value - (drawn["z"] >= 0.5).mean()) < 4 * np.hypot(error, 0.0035)
     monkeypatch.setattr("pushforward.tables.queries.probability.POINTS", 50_000)

@@ -39,7 +39,7 @@ UNANSWERED = "no draw of the model is as given, so there is no answer"
 FIRST, MOST = EVERY * REPLICATES, 8192  # draws from the guide for each region
 FEWEST, POINTS = 64, 500_000  # if asked of many rows: for each, and for all together
 COUNTED, DRAWN = 20_000, 50_000  # draws among which other conditions are counted; draws of the density itself
-MORE = 4  # times as many of these, where all questions share them and the error is not close
+MORE, WIDE = 4, 200  # times as many, if all questions share them and the error is not close; columns, for memory
 PRECISE, CLOSE = (0.04, 0.005), 0.0012  # relative errors, and the absolute one from which the first is small enough
 FAIR = 0.005  # likewise, of draws of the density
 COMBINATIONS = 64  # of codes that are added up, if each has a closed form
@@ -116,7 +116,8 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
     plain = bool(no_numbers(model, rows).all())
     first: Callable[..., Share] = quick if plain else rough
     draws = DRAWN if plain else most_draws(len(rows), FEWEST, MOST, POINTS)
-    shared = [(partial(_of_draws, more=MORE), lambda _: CLOSE)] if rows.context is None else []
+    common = rows.context is None and rows.x.shape[1] <= WIDE
+    shared = [(partial(_of_draws, more=MORE), lambda _: CLOSE)] if common else []
     stages: Sequence[tuple[Callable[..., Share], Callable[[Tensor], Any]]]  # each with the error that is small enough
     if alone and model.guided is None:
         first, stages = _of_draws, shared
