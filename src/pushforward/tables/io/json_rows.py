@@ -60,7 +60,8 @@ def parsed(text: str | bytes, where: str = "") -> Any:
     """The value of JSON text; ``where`` begins the sentence that refuses any other."""
     try:
         value = json.loads(text)
-        json.dumps(value, ensure_ascii=False).encode()  # which fails for half of a surrogate pair: it is no text
+        if b"\\" in (text if isinstance(text, bytes) else text.encode()):
+            json.dumps(value, ensure_ascii=False).encode()  # which fails for half of a surrogate pair: it is no text
         return value
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}is not JSON ({str(error)[:80]}); {EXPECTED}") from None
