@@ -153,7 +153,7 @@ CASES = {
     ),
     "no parent": (good, "fit {}/t.csv -o {}/no/m", "create it first"),
     "wider than memory": (good, FIT + "--hidden 1000000000", "--hidden 1000000000"),
-    "deeper than memory": (good, FIT + "--layers 1000000000", "--layers 1000000000"),
+    "deeper than any flow": (good, FIT + "--layers 100000", "--layers 100000: expected at most 1,000"),
     "a name of 300 letters": (good, f"fit {{}}/{'t' * 300}.csv -o {{}}/m", "file name too long"),
     "a seed of 90 bits": (good, FIT + "--seed 999999999999999999999999999", "--seed 999"),
 }

@@ -11,8 +11,6 @@ from typing import Any
 from ..errors import InputError
 
 TRAINED = 16  # bytes of a weight in training: itself, its gradient and Adam's two moments, in float32
-LAYER = 50_000  # bytes that a layer and one gradient through it take at least, beside its weights
-WIDTHS = (128, 128)  # of networks that are not told theirs
 
 
 def device_named(name: str) -> str:
@@ -36,7 +34,6 @@ def refuse_beyond_memory(bytes: float, argument: str, value: Any) -> None:
         raise InputError(takes, argument, value)
 
 
-def least_training(layers: int | None, hidden: Sequence[int] | None) -> float:
+def least_training(layers: int, hidden: Sequence[int]) -> float:
     """A lower bound on the memory that the training of a flow with such layers needs, in bytes."""
-    widths = [1, *(hidden or WIDTHS), 1]
-    return float((layers or 1) * (LAYER + TRAINED * sum(math.prod(pair) for pair in pairwise(widths))))
+    return float(layers * TRAINED * sum(math.prod(pair) for pair in pairwise([1, *hidden, 1])))

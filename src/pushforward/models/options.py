@@ -20,6 +20,7 @@ from .machine import least_training, refuse_beyond_memory
 from .typed import Flag, Names, Seconds, Unasked, Widths
 
 Options = TypeVar("Options")
+MOST_LAYERS = 1000  # several times as many as the deepest flows that are known
 RENAMED = {"random_state": "seed", "model": "flow"}  # keywords of objects that name an option otherwise
 
 
@@ -34,7 +35,7 @@ class FlowOptions:
             sample too), maf, iaf, realnvp, ffjord (slow, smooth), bnaf, residual, or gmm, a mixture of Gaussians;
             nsf-linear and maf-linear mix the columns, as suits pixels. For images glow (the default where it can halve
             them), realnvp, tarflow (a transformer), or pixelcnn (slow to sample).
-        layers: Layers of the flow, for glow on each scale; more fit better and run slower.
+        layers: Layers of the flow, at most 1,000, for glow on each scale; more fit better and run slower.
         hidden: Widths of its hidden layers, as in 128,128; for images one width.
         given: Columns to condition on: the density is that of the others given these. For images, class: the folder
             that each lies in, the array labels of the .npz, or the idx file of labels.
@@ -50,8 +51,10 @@ class FlowOptions:
         object.__setattr__(self, "hidden", (int(self.hidden),) if isinstance(self.hidden, Integral) else self.hidden)
         if self.layers is not None:
             positive_integers(layers=self.layers)
-        larger = "hidden" if self.hidden and max(self.hidden) > (self.layers or 1) else "layers"
-        refuse_beyond_memory(least_training(self.layers, self.hidden), larger, getattr(self, larger))
+            if self.layers > MOST_LAYERS:
+                raise InputError(f"expected at most {MOST_LAYERS:,}", "layers", self.layers)
+        if self.hidden:
+            refuse_beyond_memory(least_training(self.layers or 1, self.hidden), "hidden", self.hidden)
 
 
 @Parameter(name="*", group="A log-density instead of data")
