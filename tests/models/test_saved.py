@@ -20,10 +20,12 @@ def model() -> pf.TableDensity:
 
 
 @pytest.mark.parametrize("weight", [math.nan, math.inf, -1e38])
-def test_weights_that_are_no_sound_numbers_are_refused(model, tmp_path, weight):
+@pytest.mark.parametrize("trained", [True, False])
+def test_weights_that_are_no_sound_numbers_are_refused(model, tmp_path, weight, trained):
     bad = copy.deepcopy(model)
+    numbers = bad.density.parameters() if trained else filter(torch.is_floating_point, bad.density.buffers())
     with torch.no_grad():
-        next(bad.density.parameters()).view(-1)[0] = weight
+        next(numbers).view(-1)[0] = weight
     bad.save(tmp_path / "model")
     with pytest.raises(InputError):
         pf.TableDensity.load(tmp_path / "model")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..saving import checkpoint
@@ -18,6 +18,7 @@ from .options import TrainingOptions
 
 M = TypeVar("M")
 LARGEST = 1e18  # of a weight: its square is a number in float32
+FARTHEST = 1e36  # of a number that is not trained: those of tables end at 1e30
 KINDS = {"table": "a model of a table", "image": "a model of images"}
 
 
@@ -53,12 +54,15 @@ def _sound(density: M, path: Path) -> M:
     """The density, if its weights are numbers that training can have given it."""
     assert isinstance(density, nn.Module)
     bad = [name for name, weight in density.named_parameters() if not bool((weight.abs() < LARGEST).all())]
-    bad += [
-        name for name, number in density.state_dict().items() if not bool((number < math.inf).all())
-    ]  # log 0 may be
+    bad += [name for name, number in density.state_dict().items() if not _may_be_fixed(number)]
     if bad:
-        raise InputError(f"{path}: is damaged: weights are not finite numbers, among them {bad[0]}; fit it again")
+        raise InputError(f"{path}: is damaged: it has weights that no fit gives, among them {bad[0]}; fit it again")
     return density
+
+
+def _may_be_fixed(number: Tensor) -> bool:
+    """Whether a number can stand in a fitted density without being trained, as log 0 can."""
+    return bool(((number < FARTHEST) & ((number > -FARTHEST) | (number == -math.inf))).all())
 
 
 def goes_further(path: Path, kind: str, training: TrainingOptions) -> bool:
