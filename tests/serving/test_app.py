@@ -331,6 +331,7 @@ def test_a_gigabyte_is_refused_and_takes_no_memory_and_long_jobs_stand_aside(fit
         assert (status, b"longer than 16,777,216 bytes" in said) == (413, True)
         expecting = head.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n")
         assert send(url, expecting, ())[0] == 413  # before a byte of it is sent
+        assert send(url, head.replace(str(2**30), "9" * 14), ())[0] == 413  # and more than could be sent in time
         assert memory(server.pid) - before < 40
         refused(f"{url}/score", {"rows": "x" * 2**24}, 413, "bytes")
         long = pool.submit(ok, f"{url}/sample", {"n": 10_000, "given": {"x": 0.5, "group": "a"}, "seed": 0})

@@ -13,6 +13,8 @@ from starlette.requests import Request
 from .options import ServeOptions
 from .refusals import Refused, too_many
 
+HOPELESS = 1024  # times the longest body: what is declared to be longer is not read to its end
+
 
 def check_rows(rows: int, most: int) -> None:
     """Refuses too many rows."""
@@ -23,8 +25,8 @@ def check_rows(rows: int, most: int) -> None:
 async def body_of(request: Request, limits: ServeOptions) -> bytearray:
     """The body of a request; one too long is read to its end and discarded, so that the client gets the answer."""
     declared = int(request.headers.get("content-length") or 0)
-    if declared > limits.bytes and request.headers.get("expect"):
-        raise _too_long(limits)  # the client waits for a go-ahead before it sends the body
+    if declared > limits.bytes and (request.headers.get("expect") or declared > HOPELESS * limits.bytes):
+        raise _too_long(limits)  # the client waits for a go-ahead, or could not send all of it in time
     body, length, more = bytearray(), 0, True
     try:
         async with asyncio.timeout(limits.seconds):
