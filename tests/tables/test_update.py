@@ -205,3 +205,18 @@ def test_cells_known_in_part_are_learnt_too(keep):
     assert model.schema.missingness.in_part
     with pytest.raises(InputError, match="known in part"):  # a schema that changes could not read saved cells again
         model.update(lab(20, 4).with_columns(age=pl.lit(None, pl.Float64)).vstack(lab(20, 5)))
+
+
+def test_labels_are_found_again_among_draws_beside_new_ones():
+    """Draws beyond the rows, or between those where two labels meet, would have labels that new rows contradict."""
+
+    def banded(n: int, seed: int, top: float) -> pl.DataFrame:
+        x, y = np.random.default_rng(seed).normal(size=(2, n)).round(3)
+        band = np.select([x < -0.5, x < 0.5, x < 1.3], ["low", "middle", "high"], "top")
+        grade = np.select([y < -0.3, y < 0.4], ["c", "b"], "a")
+        return pl.DataFrame({"x": x, "y": y, "band": band, "grade": grade}).filter(pl.col("x") < top)
+
+    model = pf.TableDensity("maf", layers=1, hidden=(8,), steps=5, lr=1e-2, queries=False).fit(banded(400, 0, 1.3))
+    model.update(banded(100, 1, 9.0))
+    assert {each.column.name for each in model.schema.dependencies} == {"band", "grade"}
+    assert "top" in model.schema.dependencies.known["band"].labels

@@ -39,6 +39,7 @@ from .schema.columns import Column
 from .schema.decide import learn_schema
 from .schema.kinds.numeric import Numeric
 from .schema.numbers import missing, n_rows
+from .schema.relations.labels import Threshold
 from .schema.schema import Schema
 from .schema.widening import widened
 from .selection.cross_fitting import BATCH, FEW_ROWS
@@ -192,12 +193,22 @@ class _Old:
 
     def _drawn(self, n: int) -> pl.DataFrame:
         """Draws of the model; given what held-out rows are, if it is conditioned on columns."""
-        model, seed = self.model, self.model.seed + self.known
-        if not model.schema.given:
-            return draw(model, n, Known.of(model), seed)
-        some = np.random.default_rng(seed).integers(0, len(self.held), n)
-        fixed = self._frame(self.held[torch.from_numpy(some)]).select(model.schema.given_names)
-        return draw(model, 1, Known.of(model, fixed), seed)
+        model, seed, known = self.model, self.model.seed + self.known, Known.of(self.model)
+        if model.schema.given:
+            some = np.random.default_rng(seed).integers(0, len(self.held), n)
+            fixed = self._frame(self.held[torch.from_numpy(some)]).select(model.schema.given_names)
+            n, known = 1, Known.of(model, fixed)
+        return self._certain(draw(model, n, known, seed))
+
+    def _certain(self, drawn: pl.DataFrame) -> pl.DataFrame:
+        """Draws whose labels are those that rows have there: where none was, as between two labels, any may be drawn."""
+        schema = self.model.schema
+        labels, known = [each for each in schema.dependencies if isinstance(each, Threshold)], schema.dependencies.known
+        if not labels:
+            return drawn
+        rows = schema.encode(drawn, "draws")
+        values = schema.dependencies.computed({**schema.dated(rows.x), **rows.follow})
+        return drawn.filter(np.all([label.sure(values, known) for label in labels], 0))
 
     def _frame(self, rows: Rows) -> pl.DataFrame:
         return self.model.schema.frame(rows.x, rows.context)
@@ -227,7 +238,8 @@ class _Old:
         left, count = self.left, TIMES * min(self.left, DRAWS)
         if few:
             count = min(count, max(FEW_ROWS - sum(map(len, (fresh, held, *saved))), left))
-        train = [fresh[2 * part :], *saved, *([_encoded(schema, self.drawn(count))] if count else [])]
+        drawn = [_encoded(schema, self.drawn(count))] if count else []
+        count, train = sum(map(len, drawn)), [fresh[2 * part :], *saved, *drawn]
         val, test = [fresh[:part], held], [fresh[part : 2 * part], held]
         ends = np.cumsum([0, *(sum(map(len, parts)) for parts in (train, val, test))])
         weights = torch.ones(int(ends[-1]), dtype=torch.float64)

@@ -72,6 +72,14 @@ class Threshold(Dependency):
         last = np.max(steps * (amounts > np.array(self.cuts)[:, None]), 0)
         return np.where(np.isnan(amounts).any(0), np.nan, np.array(self.codes)[last])
 
+    def sure(self, values: Rows, columns: Columns) -> np.ndarray:
+        """Which rows lie where training rows were, not beyond them nor in a gap, and have the label that these have."""
+        amounts, (below, above) = self.amounts(values, columns), np.array(self.gaps)[..., None]
+        low, high = np.array([columns[name].kind.ends for name in self.inputs]).T[..., None]
+        there = ((low <= amounts) & (amounts <= high)).all(0) & ((amounts <= below) | (above <= amounts)).all(0)
+        own, found = self.computed(values, columns), values[self.column.name]
+        return np.isnan(own) | (there & (self.column.missing(found) | (own == found)))
+
     def limits(self, classes: int) -> dict[str, np.ndarray]:
         """The least and the largest amount of each input for each code of the label, ``(2, classes)``; in the gaps more
         than one is possible."""
