@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import InputError
 from ..saving import checkpoint
@@ -54,15 +54,11 @@ def _sound(density: M, path: Path) -> M:
     """The density, if its weights are numbers that training can have given it."""
     assert isinstance(density, nn.Module)
     bad = [name for name, weight in density.named_parameters() if not bool((weight.abs() < LARGEST).all())]
-    bad += [name for name, number in density.state_dict().items() if not _may_be_fixed(number)]
+    fixed = {name: number.double().nan_to_num(math.inf, math.inf, 0.0) for name, number in density.state_dict().items()}
+    bad += [name for name, number in fixed.items() if not bool((number.abs() < FARTHEST).all())]  # log 0 may be
     if bad:
         raise InputError(f"{path}: is damaged: it has weights that no fit gives, among them {bad[0]}; fit it again")
     return density
-
-
-def _may_be_fixed(number: Tensor) -> bool:
-    """Whether a number can stand in a fitted density without being trained, as log 0 can."""
-    return bool(((number < FARTHEST) & ((number > -FARTHEST) | (number == -math.inf))).all())
 
 
 def goes_further(path: Path, kind: str, training: TrainingOptions) -> bool:

@@ -201,7 +201,7 @@ class _Old:
         return self._certain(draw(model, n, known, seed))
 
     def _certain(self, drawn: pl.DataFrame) -> pl.DataFrame:
-        """Draws whose labels are those that rows have there: where none was, as between two labels, any may be drawn."""
+        """Draws whose labels are those of rows there: where none was, as between two labels, either may be drawn."""
         schema = self.model.schema
         labels, known = [each for each in schema.dependencies if isinstance(each, Threshold)], schema.dependencies.known
         if not labels:
