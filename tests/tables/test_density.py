@@ -102,6 +102,22 @@ def test_samples_keep_their_kind_after_loading(tmp_path: Path):
     assert isinstance(pf.TableDensity.load(tmp_path / "m").sample(2), pd.DataFrame)
 
 
+def test_answers_come_in_the_kind_of_frame_that_was_asked_with(fitted: pf.TableDensity, tmp_path: Path):
+    TABLE.write_csv(tmp_path / "rows.csv")
+    assert fitted.facts["frame"] == "polars"
+    rows = TABLE.head(4).to_pandas().set_axis(list("abcd"))
+    for answer in (
+        fitted.predict(rows, "size", "interval"),
+        fitted.predict(rows, "colour", "proba"),
+        fitted.explain(rows),
+    ):
+        assert isinstance(answer, pd.DataFrame)
+        assert answer.index.tolist() == list("abcd")
+    assert isinstance(fitted.outliers(rows, level=0.5), pd.DataFrame)
+    for same in (TABLE.head(4), TABLE.head(4).to_dict(), tmp_path / "rows.csv"):
+        assert isinstance(fitted.predict(same, "size", "interval"), pl.DataFrame)
+
+
 def test_the_density_of_a_conditional_table(conditioned: pf.TableDensity):
     drawn = conditioned.sample(4, given={"colour": "red"})
     assert drawn["colour"].to_list() == ["red"] * 4

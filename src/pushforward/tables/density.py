@@ -316,6 +316,14 @@ class TableDensity(TableModel):
             return self.read_file(table).held_out().frame
         return from_frame(table, "the table")[0]
 
+    def _framed(self, answer: pl.DataFrame, table: Any, aligned: bool = True) -> Any:
+        """An answer in the kind of frame that was asked with, whose index it gets if rows correspond; to what is no
+        frame, in the kind that was fitted."""
+        fitted = self.facts.get("frame", "polars")
+        asked = fitted if is_path(table) else from_frame(table)[1]
+        same = asked.split()[0] in (fitted.split()[0], "dict", "numpy")
+        return to_frame(answer, fitted if same else asked, table if aligned else None)
+
     def score(self, table: Any, sample_weight: Any = None) -> float:
         """The mean log-density of the rows, in nats."""
         values = self.score_samples(table)
@@ -423,7 +431,7 @@ class TableDensity(TableModel):
         found, notes = predict(self, self._rows(table), column, kind, level, self.seed)
         self._tell(notes)
         if kind in ("proba", "interval"):
-            return to_frame(found, self.facts.get("frame", "polars"), table)
+            return self._framed(found, table)
         if self.facts.get("frame", "polars").endswith(CODED):
             return np.asarray(to_frame(found, "pandas" + CODED)[column])
         return found[column].to_numpy()
@@ -482,7 +490,7 @@ class TableDensity(TableModel):
         found = explain(self, rows, np.flatnonzero(~encoded.strange), seed=self.seed)
         if self.guided is not None:
             found = found.hstack(cells_given_others(self, rows))
-        return to_frame(found, self.facts.get("frame", "polars"), table)
+        return self._framed(found, table)
 
     def outliers(self, table: Any, level: float = LEVEL) -> Any:
         """Every row's p-value, most unusual first: the share of held-out rows that are no likelier. ``outlier`` where
@@ -501,7 +509,7 @@ class TableDensity(TableModel):
         """
         found, notes = outliers(self, self._rows(table), level)
         self._tell(notes)
-        return to_frame(found, self.facts.get("frame", "polars"))
+        return self._framed(found, table, aligned=False)
 
     def drift(self, table: Any, by: str | None = None) -> Drift:
         """Whether new rows are still of the table that was fitted, and what has moved.

@@ -383,7 +383,7 @@ def test_other_bad_arguments_are_refused(model: pf.TableDensity) -> None:
         lambda: model.quantile("y", []),
         lambda: model.quantile("y", "half"),
         lambda: model.quantile("y", 0.5, given={"y": 1.0}),
-        lambda: model.quantile("total", 0.5),
+        lambda: model.region(["total"]),
         lambda: model.predict(TABLE[:2], "nothing"),
         lambda: model.predict(TABLE[:2], "y", "average"),  # type: ignore[arg-type]
         lambda: model.predict(TABLE[:2], "y", "proba"),
@@ -476,7 +476,7 @@ def test_truth_values_may_be_written_in_quotes_and_are_no_other_text() -> None:
         model.probability("yes = 'Y'")
 
 
-def test_categories_that_are_numbers_are_compared_as_such_and_as_text() -> None:
+def test_categories_that_are_numbers_are_compared_as_such_and_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     size, name = rng.choice([5, 10, 20], 200), rng.choice(["10", "other"], 200)
     frame = pd.DataFrame({"size": pd.Categorical(size), "name": pd.Categorical(name), "x": rng.normal(size=200)})
@@ -487,6 +487,11 @@ def test_categories_that_are_numbers_are_compared_as_such_and_as_text() -> None:
     assert {*map(int, model.sample(20, given="size < 20")["size"])} == {5, 10}
     with pytest.raises(InputError, match="categorical"):
         model.probability("name = 10")
+    model._known.clear()
+    monkeypatch.setattr("pushforward.tables.queries.probability.near_draws", None)  # refused before any draw
+    for text in ("x > 1 OR name > 5", "x > 1 OR x > AVG(x)"):
+        with pytest.raises(InputError):
+            model.probability(text)
 
 
 def test_what_follows_from_others_is_asked_for_as_its_values_are_read() -> None:

@@ -132,6 +132,31 @@ def test_probabilities_and_quantiles_given_a_total_are_those_of_draws(
     assert np.array_equal(model.predict(totals[::-1], "x"), found[::-1], equal_nan=True)  # whatever its place
 
 
+def test_what_follows_is_answered_through_what_it_follows_from(
+    model: pf.TableDensity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pushforward.tables.queries.predict.MOST", 4096)  # with the larger errors that it states
+    drawn = model.sample(2000, random_state=1)
+    for name in ("sum", "paid"):
+        found, error = model.quantile(name, [0.25, 0.5, 0.75], errors=True)
+        expected = np.quantile(drawn[name].to_numpy(), [0.25, 0.5, 0.75])
+        assert (np.abs(found - expected) < 4 * np.hypot(error, 0.04)).all()
+    rows = accounts(1).head(200)
+    np.testing.assert_allclose(model.predict(rows[:9], "sum", "median"), rows["sum"][:9].to_numpy(), atol=1e-6)
+    assert model.predict(rows[:9], "region", "mode").tolist() == rows["region"][:9].to_list()
+    one = pl.DataFrame({"x": [1.0, -1.0]})
+    assert model.predict(one, "sum") == pytest.approx(one["x"].to_numpy() + model.predict(one, "y"), abs=0.05)
+    assert model.predict(one, "region", "proba")["north"].to_numpy() == pytest.approx(
+        model.probability({"region": "north"}, one), abs=0.03
+    )
+    ends = model.predict(rows.select("x"), "sum", "interval", level=0.8)  # of rows that it did not see
+    assert 0.7 < rows["sum"].is_between(ends["low"], ends["high"]).mean() < 0.9
+    given = {"region": "north", "paid": 3.5}
+    assert model.quantile("sum", 0.5, given) == pytest.approx(model.sample(500, given)["sum"].median(), abs=0.25)
+    with pytest.raises(InputError, match="given"):
+        model.quantile("sum", 0.5, {"sum": 1.0})
+
+
 def test_what_no_parts_add_up_to_stays_missing(model: pf.TableDensity) -> None:
     rows = holed(accounts(3).head(3), "food", "rent").with_columns(paid=pl.Series([1.0, -5.0, 0.0]))
     filled = model.impute(rows)

@@ -105,6 +105,18 @@ class WeightedColumn(ColumnDistribution):
         order = codes.long() if amounts.isnan().any() else amounts.argsort(stable=True)
         return cls(column, codes[order, None].expand(weights.shape), weights[order], errors[order])
 
+    @classmethod
+    def of_draws(cls, column: Column, values: Tensor, log_w: Tensor) -> WeightedColumn:
+        """A column with some values in draws, NaN where it has none, and their log-weights, ``(K, n)`` each."""
+        weights = log_w.masked_fill(torch.from_numpy(column.missing(values.numpy())), -math.inf).softmax(0)
+        if not column.classes:
+            values, order = values.nan_to_num(0.0).sort(0)
+            return cls(column, values, weights.gather(0, order), torch.zeros_like(weights))
+        held = [(values == code).double() for code in range(column.kind.classes)]
+        shares = torch.stack([(weights * each).sum(0) for each in held])
+        errors = [error_of_share(weights, *each) for each in zip(held, shares, strict=True)]
+        return cls.of_codes(column, shares, torch.stack(errors))
+
     @property
     def probabilities(self) -> Tensor:
         if not self.column.classes:

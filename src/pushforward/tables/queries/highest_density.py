@@ -137,7 +137,8 @@ def highest_density_region(
     if not columns:
         raise InputError("names no column", "columns")
     for name in columns:
-        column_of(model, name, "columns")
+        if column_of(model, name, "columns").name in model.schema.follow_names:
+            raise InputError(f"{name!r} follows from others, and so has no density", "columns")
         if name in known.cells.columns:
             raise InputError(f"{name!r} is given", "columns")
     known.refuse_counted()

@@ -55,7 +55,9 @@ class Known:
         return len(self.rows)
 
     def __getitem__(self, rows: torch.Tensor) -> Known:
-        return replace(self, rows=self.rows[rows], strange=self.strange[rows], told=self.told[rows])
+        own = torch.arange(len(self))[rows].tolist() if len(self.wheres) > 1 else [0]
+        wheres = tuple(self.wheres[row] for row in own)
+        return replace(self, rows=self.rows[rows], wheres=wheres, strange=self.strange[rows], told=self.told[rows])
 
     def where(self, row: int) -> Where:
         """What holds of the other cells of a row."""
@@ -129,8 +131,7 @@ class Known:
         """All rows together; or one by one, if conditions that are counted among draws may differ between them."""
         if len(self.wheres) == 1 or not any(where.rest for where in self.wheres):
             return [self]
-        each = zip(torch.arange(len(self)).split(1), self.wheres, strict=True)
-        return [replace(self[at], wheres=(where,)) for at, where in each]
+        return [self[at] for at in torch.arange(len(self)).split(1)]
 
     def refuse_counted(self) -> None:
         """Refuses conditions that are counted among draws."""

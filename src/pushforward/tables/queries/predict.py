@@ -26,11 +26,11 @@ from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.numbers import require_columns
-from .column_distribution import ColumnDistribution, WeightedColumn, error_of_share, has_one_column, only_column
+from .column_distribution import ColumnDistribution, WeightedColumn, has_one_column, only_column
 from .known import Known, check_shared
 from .probability import UNANSWERED, as_known, log_masses, of_density
 from .query import most_draws
-from .region import Region, narrowed
+from .region import Region, narrowed, region_of
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
 FEWEST, FEW, MOST = 128, 16_384, 65_536  # draws for each row, and for all rows together: of predictions, of quantiles
@@ -43,24 +43,22 @@ def distribution_of(
     model: TableModel, name: str, known: Known, seed: int, draws: int = FEW
 ) -> tuple[ColumnDistribution, tuple[str, ...]]:
     """The distribution of a column given what is known of rows, and notes on these."""
-    column_of(model, name)
+    column, modelled = column_of(model, name), name in model.schema.names
     known.refuse_counted()
-    if has_one_column(model) and known.nothing:
+    if modelled and has_one_column(model) and known.nothing:
         return only_column(model, known.rows.context, known.strange), known.notes
-    j = model.schema.features.index(name)
-    found = (_of_values if model.schema.columns[j].classes else _of_numbers)(model, known, j, seed, draws)
+    found = (_of_values if modelled and column.classes else _of_draws)(model, known, column, seed, draws)
     unanswered = bool((found.weights[0].isnan() & ~known.strange).any())
     found.weights[:, known.strange] = math.nan
     return found, (*known.notes, *[UNANSWERED] * unanswered)
 
 
 def column_of(model: TableModel, name: str, argument: str = "column") -> Column:
-    """A modelled column."""
-    for column in model.schema.fields:
-        if column.name == name:
-            return column
-    why = "follows from others" if name in model.schema.follow_names else "is none of them"
-    raise InputError(f"the model {model.called} has the columns {listed(model.schema.names)}; {name!r} {why}", argument)
+    """A column that has a distribution: one that is modelled, or follows from others."""
+    if (column := model.schema.asked.get(name)) is None:
+        told = f"the model {model.called} has the columns {listed(model.schema.asked)}; {name!r} is none of them"
+        raise InputError(told, argument)
+    return column
 
 
 def quantiles(
@@ -137,10 +135,12 @@ def central_level(
 def _central(model: TableModel, name: str, given: Sequence[str], seed: int) -> Tensor:
     """The probability of the smallest central interval that holds each held-out row, in order."""
     known, x = Known.of_held_out(model, [name], given)
-    if not len(x):
-        return x[:, 0]
-    found, _ = distribution_of(model, name, known, seed)
-    return found.central(x[:, model.schema.features.index(name)]).sort().values
+    values = model.schema.values_in(name, x)
+    there = ~values.isnan()
+    if not there.any():
+        return values[there]
+    found, _ = distribution_of(model, name, known[there], seed)
+    return found.central(values[there]).sort().values
 
 
 def calibrated_level(unseen: Tensor, level: float) -> tuple[float, tuple[str, ...]]:
@@ -165,8 +165,8 @@ def _written(column: Column, values: Tensor) -> Any:
     return column.kind.amounts(values.numpy()) if column.classes else values.numpy()
 
 
-def _of_values(model: TableModel, known: Known, j: int, seed: int, draws: int) -> WeightedColumn:
-    column, size, n = model.schema.columns[j], model.schema.classes[j], len(known)
+def _of_values(model: TableModel, known: Known, column: Column, seed: int, draws: int) -> WeightedColumn:
+    j, size, n = model.schema.features.index(column.name), column.classes, len(known)
     parts, wheres = np.eye(size, dtype=bool)[: column.kind.classes], len(known.wheres)
     unions = [[Region({j: part}) & where.region] for part in parts for where in known.wheres]
     at, part_of = torch.arange(n).repeat(len(parts)), torch.arange(len(parts)).repeat_interleave(n)
@@ -174,39 +174,42 @@ def _of_values(model: TableModel, known: Known, j: int, seed: int, draws: int) -
     value, errors = (part.view(len(parts), n) for part in found)
     weights = value.softmax(0)
     spread = weights * ((1 - 2 * weights) * errors.square() + (weights.square() * errors.square()).sum(0)).sqrt()
-    for row in (known.bound & ~known.strange).nonzero()[:, 0]:
-        x, log_w = (part[:, 0] for part in of_density(model, known.rows[row[None]], MOVED, seed, known.told[row[None]]))
-        share = log_w.masked_fill(~known.where(int(row)).region.holds(x), -math.inf).softmax(0)
-        held = (x[:, j, None] == torch.arange(len(weights))).double()
-        weights[:, row] = share @ held
-        spread[:, row] = error_of_share(share[:, None], held, weights[:, row])
-    return WeightedColumn.of_codes(column, weights, spread)
+    of_codes, bound = WeightedColumn.of_codes(column, weights, spread), known.bound & ~known.strange
+    if bound.any():
+        among = _of_draws(model, known[bound], column, seed, draws)
+        of_codes.weights[:, bound], of_codes.errors[:, bound] = among.weights, among.errors
+    return of_codes
 
 
-def _of_numbers(model: TableModel, known: Known, j: int, seed: int, draws: int) -> WeightedColumn:
-    schema, n = model.schema, len(known)
-    flag, anything = schema.missingness.flags.get(j), np.array([[-np.inf], [np.inf]])
-    own = Region({**({} if flag is None else {flag: np.array([True, False])}), j: anything})
+def _of_draws(model: TableModel, known: Known, column: Column, seed: int, draws: int) -> WeightedColumn:
+    """Of numbers, and of what follows from other columns: by draws of the guide, or of the density where they tell
+    more, or there is no guide."""
+    schema, n, own = model.schema, len(known), Region({})
+    if column.name in schema.names and not column.classes:  # it is drawn first
+        own = region_of(schema, column.name, np.array([[-np.inf], [np.inf]]))
     regions = [own & known.where(row).region for row in range(n)]
     x, inside = narrowed(known.rows.x, regions, schema)
-    each = draws if bool((x.isnan().sum(1) > 1).any()) else NODES
-    guided, count = model.guide_for("cannot tell one column from others"), most_draws(n, FEWEST, each, draws)
-    filled, log_w = guided.weighted(x, known.rows.context, draws=count, seed=seed, region=inside)
-    found, log_w = filled[..., j].double().cpu(), log_w.cpu()
-    few = (effective(log_w) < min(EFFECTIVE, len(found) / 2)) & (x.isnan().sum(1) > 1)
+    rows, several = Rows(x, known.rows.context), x.isnan().sum(1) > 1
+    count = most_draws(n, FEWEST, draws if bool(several.any()) else NODES, draws)
+    if model.guided is None and known.nothing:
+        filled, log_w = of_density(model, rows, count, seed)
+    else:
+        guided = model.guide_for("cannot tell one column from others")
+        filled, log_w = guided.weighted(x, rows.context, draws=count, seed=seed, region=inside)
+    found, log_w = schema.values_in(column.name, filled), log_w.cpu()
+    few = (effective(log_w) < min(EFFECTIVE, len(found) / 2)) & several
     bound, draws = known.bound & ~known.strange, min(len(found), MOVED)
     for which, told in ((few & ~bound, None), (bound, known.told[bound])):
-        some = Rows(x, known.rows.context)[which]
+        some = rows[which]
         drawn, weight = of_density(model, some, draws, seed, told) if len(some) else (x[:0], x[:0])
+        values = schema.values_in(column.name, drawn)
         for place, row in enumerate(which.nonzero()[:, 0].tolist()):
             held = regions[row].holds(drawn[:, place]) & as_known(drawn[:, place], some[place : place + 1])
             other = weight[:, place].masked_fill(~held, -math.inf)
             if told is not None or effective(other) > effective(log_w[:, row]):
-                found[: len(drawn), row], log_w[:, row] = drawn[:, place, j].double(), -math.inf
+                found[: len(drawn), row], log_w[:, row] = values[:, place], -math.inf
                 log_w[: len(drawn), row] = other
-    values, order = torch.from_numpy(schema.columns[j].kind.snap(found.numpy())).sort(0)
-    weights = log_w.gather(0, order).softmax(0)
-    return WeightedColumn(schema.columns[j], values, weights, torch.zeros_like(weights))
+    return WeightedColumn.of_draws(column, found, log_w)
 
 
 def predict_file(

@@ -53,14 +53,13 @@ class Where:
         if not isinstance(asked, Mapping):
             raise InputError("expected text in SQL, or a dict of columns and what they hold", argument, asked)
         schema, found = model.schema, cls(Region({}))
-        columns = {each.name: each for each in (*schema.fields, *schema.dependencies.columns)}
         _check_names(schema, asked, argument, model.called)
         for name, value in asked.items():
             if value is None:
                 continue
-            part = part_of(columns[name], value, argument)
+            part = part_of(schema.asked[name], value, argument)
             if name in schema.follow_names:
-                found &= cls(Region({}), (_expression(columns[name], part),))
+                found &= cls(Region({}), (_expression(schema.asked[name], part),))
             else:
                 found &= cls(region_of(schema, name, part))
         return found
@@ -75,7 +74,7 @@ class Where:
         for each in schema.fields:
             _check_order(each, whole, argument, text)
         found = cls(Region({}))
-        cells = schema.decode(torch.empty(0, len(schema.columns)))
+        cells = _examples(schema)
         if (wrong := _mixed(cells, whole)) == TRUTH_AND_TEXT:
             whole = _parsed(TRUTHS.sub(r"\1", text), argument)
             wrong = _mixed(cells, whole)
@@ -99,6 +98,13 @@ class Where:
         for expression in self.rest:
             held &= judged(frame, expression, "where", None)
         return held
+
+
+def _examples(schema: Schema) -> pl.DataFrame:
+    """Rows in which every category occurs."""
+    typical = [column.typical for column in schema.columns]
+    most = max(map(len, typical))
+    return schema.decode(torch.from_numpy(np.column_stack([np.resize(each, most) for each in typical])))
 
 
 def _check_order(column: Column, condition: pl.Expr, argument: str, text: str) -> None:

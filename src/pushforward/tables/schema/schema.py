@@ -120,6 +120,11 @@ class Schema(Saved):
         return [column.name for column in self.dependencies.columns]
 
     @cached_property
+    def asked(self) -> dict[str, Column]:
+        """The columns that have a distribution, by name: modelled ones, and those that follow from others."""
+        return {column.name: column for column in (*self.fields, *self.dependencies.columns)}
+
+    @cached_property
     def dependencies(self) -> Dependencies:
         """Columns that follow from others, and are not modelled."""
         return Dependencies(_of(Dependency)(self), self.columns)
@@ -445,6 +450,12 @@ class Schema(Saved):
         """Encoded rows as the table has them, with the given columns last."""
         given = [column.written(values.numpy()) for column, values in self.values_of(context)]
         return self.decode(x).hstack(given)
+
+    def values_in(self, name: str, x: Tensor) -> Tensor:
+        """A column of drawn rows ``(*batch, features)``, be it one that follows from others, encoded; NaN where it is
+        missing."""
+        rows = self.dated(self.snap(x.double().cpu().flatten(0, -2)))
+        return torch.from_numpy(self.dependencies.computed(rows)[name]).reshape(x.shape[:-1])
 
     def decode(self, x: Tensor, recorded: bool = True) -> pl.DataFrame:
         """Samples as a table: snapped to grids, whole numbers as integers, categories by name, holes empty.
