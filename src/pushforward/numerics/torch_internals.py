@@ -177,6 +177,7 @@ def standard_gamma(shape: Tensor, generator: torch.Generator | None) -> Tensor:
     return draw(shape, generator=generator)  # type: ignore[no-any-return]
 
 
+@torch.no_grad()
 def lerp_(values: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
     """values + weight (ends - values) in place, without a graph; one call for all tensors where PyTorch has it."""
     if _LERP is not None:

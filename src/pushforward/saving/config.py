@@ -104,28 +104,25 @@ def _remember_arguments(init: Any) -> Any:
         if type(self).__init__ is wrapper:  # the arguments of the outermost constructor count
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
-            given = list(bound.arguments.items())[1:]
+            self._arguments = dict(list(bound.arguments.items())[1:])
             own = {**vars(self), **self._parameters, **self._buffers, **self._modules}
-            live = [name for name, value in given if name in own and (own[name] is value or _is(own[name], value))]
-            self._arguments = dict(given) | dict.fromkeys(live, Live)
+            for name in self._arguments.keys() & own.keys():
+                if own[name] is self._arguments[name] or _is(own[name], self._arguments[name]):
+                    self._arguments[name] = Live
 
     return wrapper
 
 
 def _is(stored: Any, value: Any) -> bool:
-    """Whether what a module stores under the name of an argument is this argument."""
+    """Whether what a module stores under the name of an argument is this argument, of which lists and dicts of modules
+    become a ``ModuleList`` or a ``ModuleDict``."""
     if isinstance(stored, Tensor):  # its values may change: the constructor only needs the shape
         return isinstance(value, Tensor) and value.shape == stored.shape
-    return _same_modules(stored, value) or same(stored, value)
-
-
-def _same_modules(stored: Any, value: Any) -> bool:
-    """The same, for lists and dicts of modules that have become a ``ModuleList`` or a ``ModuleDict``."""
     if isinstance(stored, nn.ModuleList) and isinstance(value, list | tuple | nn.ModuleList):
         return [*stored] == [*value]
     if isinstance(stored, nn.ModuleDict) and isinstance(value, Mapping):
         return stored.keys() == value.keys() and all(stored[key] is value[key] for key in stored)
-    return False
+    return same(stored, value)
 
 
 def describe(value: Any) -> Any:

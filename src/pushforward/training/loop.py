@@ -104,7 +104,7 @@ class Training:
         self.sums += torch.stack([loss.nan_to_num(0.0, 0.0, 0.0).float(), good, 1 - good])
         self.in_a_row = (self.in_a_row + 1) * (1 - good)
         if self.average:
-            lerp_(self.average, [p.detach() for p in self.parameters], self._newest())
+            lerp_(self.average, self.parameters, self._newest())
 
     def _cool(self, schedule: OpenEnded, progress: float, validated: bool) -> None:
         """In a run that ends by itself: starts the cooling if nothing improves any more, or if time runs short."""
