@@ -165,8 +165,8 @@ def sample(
         guidance: Of a tarflow given classes: how far images go beyond what their class says; 0 samples the density.
         check: The table that the model was fitted to: says how well a classifier tells the rows from its held-out
             rows, and how near they come to its training rows.
-        privacy_check: With --check: write nothing, and end with 1, if more of the rows than of the held-out ones
-            (and 1 %) are nearer to a training row than 99 % of training rows are to each other.
+        privacy_check: With --check: write nothing, and end with 1, if by more than chance and 1 % more of the rows than
+            of the held-out ones are as near to a training row as the nearest 1 % of training rows are to each other.
     """
     place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console = printing.console(place)

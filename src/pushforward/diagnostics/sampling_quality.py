@@ -20,6 +20,7 @@ SLACK = 0.01  # by how much the share of draws very near to a training row may e
 FEWEST = 20  # held-out rows needed for a classifier
 TOO_WIDE = 0.1  # two standard errors of an area under the curve from which nothing is said of draws that look alike
 FEW = 100  # rows below which nothing is said of draws that seem to copy nothing
+ROUNDED = 1e-9  # squared distance that rounding may leave between equal rows
 GONE = -1e300  # stands for a missing number: the classifier refuses a column of nothing else
 
 Numbers = NDArray[np.float64]
@@ -61,16 +62,10 @@ class SamplingQuality:
         if self.told_apart is None or self.told_apart_error is None:
             return lines
         score, noise = self.told_apart, 2 * self.told_apart_error
+        tells = {0.5 + noise: "cannot tell", 0.65: "can hardly tell", 0.85: "often tells", 2.0: "tells nearly all"}
+        meaning = f"a classifier {next(tells[most] for most in tells if score < most)} draws from held-out rows"
         if score < 0.5 + noise and noise > TOO_WIDE:
             meaning = f"{self.rows} held-out rows are too few to say whether a classifier can tell draws from them"
-        elif score < 0.5 + noise:
-            meaning = "a classifier cannot tell draws from held-out rows"
-        elif score < 0.65:
-            meaning = "a classifier can hardly tell draws from held-out rows"
-        elif score < 0.85:
-            meaning = "a classifier often tells draws from held-out rows"
-        else:
-            meaning = "a classifier tells nearly all draws from held-out rows"
         return [f"{meaning} (area under its ROC curve {score:.3f} ± {noise / 2:.3f}; 0.5 is chance)", *lines]
 
 
@@ -106,20 +101,22 @@ class Closeness:
     """How near draws come to training rows, compared with rows that the model has not seen.
 
     Attributes:
-        drawn: The share of draws that are nearer to a training row than all but 1 % of training rows are to another.
+        drawn: The share of draws that are as near to a training row as the nearest 1 % of training rows are to another.
         held_out: The share of held-out rows that are.
         median_drawn, median_held_out: Medians of the distance to the closest training row.
+        error: The standard error of the difference of the shares, if draws are like held-out rows.
     """
 
     drawn: float
     held_out: float
     median_drawn: float
     median_held_out: float
+    error: float
 
     @property
     def private(self) -> bool:
-        """Whether the share of draws this near exceeds that of held-out rows by at most 1 %."""
-        return self.drawn <= self.held_out + SLACK
+        """Whether the share of draws this near exceeds that of held-out rows by at most 1 % and two errors."""
+        return self.drawn <= self.held_out + SLACK + 2 * self.error
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"private": self.private}
@@ -127,8 +124,8 @@ class Closeness:
     def sentence(self) -> str:
         """The same in words."""
         return (
-            f"{self.drawn:.1%} of the draws and {self.held_out:.1%} of the held-out rows are nearer to a training row "
-            f"than 99 % of training rows are to each other; the median distance to the closest is "
+            f"{self.drawn:.1%} of the draws and {self.held_out:.1%} of the held-out rows are as near to a training row "
+            f"as the nearest 1 % of training rows are to each other; the median distance to the closest is "
             f"{self.median_drawn:.3g} for draws, {self.median_held_out:.3g} for held-out rows"
         )
 
@@ -149,10 +146,11 @@ def closeness(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) -> Closen
     """
     seen, real, fake, texts = _compared(train, held_out, drawn, seed)
     own = _distances(seen[:MOST], seen, texts, itself=True)
-    radius = np.quantile(own, 0.01)
-    real_far, fake_far = (_distances(rows, seen, texts) for rows in (real, fake))
-    medians = [float(np.sqrt(np.median(far))) for far in (fake_far, real_far)]
-    return Closeness(float((fake_far < radius).mean()), float((real_far < radius).mean()), medians[0], medians[1])
+    far = [_distances(rows, seen, texts) for rows in (fake, real)]
+    near = [part <= np.quantile(own, 0.01) for part in far]
+    share = np.concatenate(near).mean()
+    error = math.sqrt(share * (1 - share) * (1 / len(fake) + 1 / len(real)))
+    return Closeness(*(float(part.mean()) for part in near), *(float(np.sqrt(np.median(part))) for part in far), error)
 
 
 def _compared(train: Any, held_out: Any, drawn: Any, seed: int) -> tuple[Numbers, Numbers, Numbers, list[int]]:
@@ -237,5 +235,6 @@ def _distances(rows: Numbers, seen: Numbers, texts: Sequence[int], itself: bool 
             apart += rows[at, j][:, None] != seen[:, j]
         if itself:
             apart[np.arange(len(at)), at] = np.inf
-        found.append(np.maximum(apart, 0.0).min(1))
+        least = apart.min(1)
+        found.append(np.where(least < ROUNDED, 0.0, least))
     return np.concatenate(found)

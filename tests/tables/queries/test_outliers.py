@@ -147,6 +147,21 @@ def test_closeness_of_copies_and_of_fresh_rows() -> None:
         closeness(train, held_out[:0], fresh)
 
 
+def test_copies_are_found_where_some_training_rows_are_equal() -> None:
+    train, held_out = (np.random.default_rng(n).normal(size=(n, 2)) for n in (500, 200))
+    train = np.concatenate([train, train[:20]])
+    copied = closeness(train, held_out, train[::2])
+    assert copied.drawn == 1
+    assert not copied.private
+
+
+def test_fresh_rows_pass_also_beside_few_held_out_rows() -> None:
+    random = np.random.default_rng(3)
+    fresh = [closeness(*(random.normal(size=(n, 4)) for n in (500, 60, 500))).private for _ in range(40)]
+    whole = [closeness(*(random.integers(0, 4, (n, 3)) for n in (60, 60, 200))).private for _ in range(40)]
+    assert min(sum(fresh), sum(whole)) >= 37  # about 34 and 24 without the error
+
+
 def test_auto_takes_a_mixture_where_held_out_rows_are_likelier_under_it() -> None:
     rng = np.random.default_rng(0)
     which = rng.integers(0, 4, 4000)
