@@ -30,7 +30,7 @@ from .fit import Learned
 from .model import TableModel
 from .queries.column_distribution import has_one_column, only_column
 from .queries.explain import log_tails
-from .queries.query import marginal
+from .queries.query import completed, marginal
 
 MOST, MOST_HOLED = 10_000, 1_000  # rows; of those with unknown cells, whose marginals take draws
 
@@ -74,7 +74,7 @@ def _sorted(name: str, score: Tensor, weight: Tensor | None) -> dict[str, Any]:
 
 def _central(model: TableModel, rows: Rows) -> Tensor:
     """What calibrates the intervals of a model of one column of amounts: see :meth:`ColumnDistribution.central`."""
-    column, some = model.schema.columns[0], rows[~model.schema.missingness.found(rows.x)[:, 0]]
+    column, some = model.schema.columns[0], completed(model, rows[~model.schema.missingness.found(rows.x)[:, 0]])
     if not has_one_column(model) or not len(some) or np.isnan(column.kind.amounts(some.x[:, 0].numpy())).any():
         return torch.empty(0, dtype=torch.float64)
     return only_column(model, some.context).central(some.x[:, 0])

@@ -19,7 +19,7 @@ from ..io.values import series
 from ..model import TableModel
 from ..schema.numbers import more
 from ..schema.schema import Encoded
-from .query import condition_on, encode_partly
+from .query import completed, condition_on, encode_partly
 from .region import Region
 from .told import Told
 from .where import Where
@@ -118,14 +118,15 @@ class Known:
         """What held-out rows that have values of the columns ``without`` say of those in ``names``.
 
         Returns:
-            What is known, and the rows as encoded, whose missing cells are NaN.
+            What is known, and the rows as encoded, whose missing cells are NaN, while those that are known in part are
+            drawn.
         """
         held, schema = model.saved_held_out().rows, model.schema
         held = held[~schema.missingness.found(held.x)[:, schema.features_of(without)].any(1)][:CALIBRATED]
         x = schema.missingness.forgotten(schema.seen(held.x), torch.nan)
         rows = Rows(x.masked_fill(~schema.features_of(names), torch.nan), held.context)
-        strange = torch.zeros(len(x), dtype=torch.bool)
-        return cls(pl.DataFrame(), rows, (ANYWHERE,), strange, False, Told(schema, {})), x
+        strange, whole = torch.zeros(len(x), dtype=torch.bool), completed(model, Rows(x, held.context))
+        return cls(pl.DataFrame(), rows, (ANYWHERE,), strange, False, Told(schema, {})), whole.x
 
     def apart(self) -> list[Known]:
         """All rows together; or one by one, if conditions that are counted among draws may differ between them."""

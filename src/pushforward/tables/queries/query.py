@@ -25,6 +25,7 @@ from ...distributions.guided.region import Region
 from ...distributions.learning_error import learning_error
 from ...errors import InputError, listed
 from ...models.train import Rows
+from ...numerics.partly_known import partly_known
 from ..io.table import Piece
 from ..model import TableModel
 from ..schema.columns import Column
@@ -156,6 +157,15 @@ def fill(
                 part[:, some] = torch.where((count > 0)[:, None], drawn, part[:, some])  # more may find none
             bound[some] = count < max(FEW, draws)
     return filled
+
+
+def completed(model: TableModel, rows: Rows) -> Rows:
+    """The rows with a draw in place of every number that is known in part, given what else is known of its row; as they
+    are without a guide."""
+    if model.guided is None or not (part := partly_known(rows.x)).any():
+        return rows
+    drawn = fill(model, rows, Told(model.schema, {}), 1, model.seed)[0]
+    return dataclasses.replace(rows, x=torch.where(part, drawn, rows.x))
 
 
 def _allowed(

@@ -120,6 +120,15 @@ def test_times_given_other_columns_are_those_of_events(options):
     assert (filled["time"].to_numpy()[unseen] > table["time"][:50].to_numpy()[unseen]).all()
 
 
+def test_sets_hold_their_share_of_true_values_though_those_of_held_out_rows_are_known_in_part(model):
+    rng = np.random.default_rng(4)
+    truth = pl.DataFrame({"time": rng.exponential(5, 400), "status": 1, "flux": rng.normal(0, 1, 400), "flux_err": 0.0})
+    for name in ("time", "flux"):
+        low, high = model.predict(pl.DataFrame({"lead": ["0.2"]}), name, "interval", level=0.7)
+        assert 0.5 < truth[name].is_between(low[0], high[0]).mean() < 0.9
+        assert 0.5 < model.region([name], level=0.7).holds(truth).mean() < 0.9
+
+
 def test_a_measurement_without_a_finite_error_says_nothing_and_flags_may_be_truth_values(model):
     table = rows(3, 8)
     known = model.score_samples(table.with_columns(flux=pl.lit(None, pl.Float64)))
