@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import pushforward as pf
 
-QUICK = {"flow": "nsf", "layers": 1, "hidden": (32,), "steps": 60}
+QUICK = {"flow": "nsf", "steps": 60}
 
 
 @parametrize_with_checks([pf.FlowRegressor("gmm", members=2), pf.FlowClassifier(**{**QUICK, "steps": 25})])
@@ -155,6 +155,23 @@ def test_pipelines_searches_and_transformed_targets() -> None:
     assert search.fit(numbers, Y > 0).best_params_ == {"steps": 60}
     logs = TransformedTargetRegressor(pf.FlowRegressor("gmm"), func=np.log, inverse_func=np.exp).fit(numbers, positive)
     assert (logs.predict(numbers) > 0).all()
+
+
+def test_the_rarest_of_many_classes_share_a_probability() -> None:
+    names = np.repeat(np.arange(220), np.where(np.arange(220) < 180, 4, 1))
+    numbers = (names % 2)[:, None] + np.random.default_rng(0).normal(size=(len(names), 1))
+    model = pf.FlowClassifier("nsf", steps=1).fit(numbers, names)
+    found = model.predict_proba(numbers[:5])
+    np.testing.assert_allclose(found.sum(1), 1)
+    assert (found > 0).all()
+    assert found[:, 180:].sum(1).mean() == pytest.approx(40 / len(names), abs=0.02)
+    assert model.class_prior_.sum() == pytest.approx(1)
+
+
+def test_what_shapes_no_classifier_is_refused() -> None:
+    for shape in ({"layers": 2}, {"hidden": (8,)}):
+        with pytest.raises(ValueError, match="shapes flows of numbers"):
+            pf.FlowClassifier("nsf", steps=1, **shape).fit(X[["x"]].to_numpy(), Y > 0)
 
 
 def test_a_conditional_density_predicts_its_mean() -> None:

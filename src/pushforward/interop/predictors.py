@@ -21,13 +21,16 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ..errors import refuse
 from ..tables.density import TableDensity
 from ..tables.io.frames import from_frame
 from ..tables.queries.column_distribution import ColumnDistribution, only_column
 from ..tables.queries.predict import central_level, probabilities
+from ..tables.schema.reading import OTHER
 from .estimator import is_frame, seed_of
 
 LEAST_ROWS = 10
+SHAPES = ("layers", "hidden")  # of flows of numbers
 
 
 @dataclass(eq=False, repr=False)
@@ -169,7 +172,8 @@ class FlowRegressor(RegressorMixin, Predictor):
 class FlowClassifier(ClassifierMixin, Predictor):
     """p(y | X) for a class y: the probability of each.
 
-    X is a frame as it comes or an array of numbers; parameters and attributes are those of :class:`FlowRegressor`.
+    X is a frame as it comes or an array of numbers; parameters and attributes are those of :class:`FlowRegressor`, but
+    ``layers`` and ``hidden``, which shape flows of numbers, are refused.
 
     Attributes:
         classes_: The classes, in the order of the columns of :meth:`predict_proba`.
@@ -189,6 +193,7 @@ class FlowClassifier(ClassifierMixin, Predictor):
         Raises:
             ValueError: there are fewer than 10 rows or two classes, or a parameter does not fit.
         """
+        refuse("shapes flows of numbers, but classes are learnt by networks", {k: getattr(self, k) for k in SHAPES})
         target = self._target(X, y)
         check_classification_targets(target)
         self.classes_, codes, counts = np.unique(target, return_inverse=True, return_counts=True)
@@ -200,9 +205,11 @@ class FlowClassifier(ClassifierMixin, Predictor):
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """The probability of each class in every row, ``(n, classes)``."""
-        found = self._distribution(X)
-        order, shares = torch.tensor([int(name) for name in found.column.kind.labels]), found.probabilities
-        return shares.new_zeros(len(shares), len(self.classes_)).index_copy(1, order, shares).numpy()
+        found, other = self._distribution(X), torch.tensor(self.class_prior_)
+        order, shares = [int(name) for name in found.column.kind.labels if name != OTHER], found.probabilities.double()
+        other[order] = 0  # the rarest of many classes share a probability, in proportion to their rows
+        rest = shares[:, len(order) :].sum(1, keepdim=True) * other / other.sum().clamp_min(1e-300)
+        return rest.index_copy(1, torch.tensor(order), shares[:, : len(order)]).numpy()
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The likeliest class of every row, ``(n,)``; the commonest one given what no training row had."""
