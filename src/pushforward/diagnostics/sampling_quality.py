@@ -150,7 +150,9 @@ def closeness(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) -> Closen
     near = [part <= np.quantile(own, 0.01) for part in far]
     share = np.concatenate(near).mean()
     error = math.sqrt(share * (1 - share) * (1 / len(fake) + 1 / len(real)))
-    return Closeness(*(float(part.mean()) for part in near), *(float(np.sqrt(np.median(part))) for part in far), error)
+    drawn, held = (float(part.mean()) for part in near)
+    medians = [float(np.sqrt(np.median(part))) for part in far]
+    return Closeness(drawn, held, medians[0], medians[1], error)
 
 
 def _compared(train: Any, held_out: Any, drawn: Any, seed: int) -> tuple[Numbers, Numbers, Numbers, list[int]]:
