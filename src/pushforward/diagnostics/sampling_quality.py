@@ -111,7 +111,7 @@ class Closeness:
     held_out: float
     median_drawn: float
     median_held_out: float
-    error: float
+    error: float = 0.0
 
     @property
     def private(self) -> bool:
