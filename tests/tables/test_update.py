@@ -220,3 +220,12 @@ def test_labels_are_found_again_among_draws_beside_new_ones():
     model.update(banded(100, 1, 9.0))
     assert {each.column.name for each in model.schema.dependencies} == {"band", "grade"}
     assert "top" in model.schema.dependencies.known["band"].labels
+
+
+def test_rows_that_are_held_out_stay_so_when_all_rows_are_fitted_again():
+    model = pf.TableDensity("gmm", queries=False, keep=1000).fit(rows(100, 11)).update(rows(100, 12))
+    assert model.facts["updates"][-1]["grown"]
+    held = model.saved_held_out().rows
+    assert not {*keys_of(held)} & {*model.facts["learnt"]}
+    assert len(held) + len(model.saved_rows("kept")) == 200  # those that told the first fit when to stop are saved, too
+    assert len(model.facts["unseen"]["log_density"]) == 200  # each is judged once, by what did not see it

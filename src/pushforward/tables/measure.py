@@ -53,6 +53,7 @@ def facts_of(
     options: TableOptions,
 ) -> dict[str, Any]:
     """What is saved with a density, apart from its calibration."""
+    learnt = np.concatenate(rows.split[:2])
     return {
         "kind": "table",
         "schema": rows.schema,
@@ -63,7 +64,7 @@ def facts_of(
         "validation": options.validation,
         "samples": options.samples,
         "held_out": _kept(rows.test, rows.test_numbers, KEPT_ROWS, options.training.seed),
-        **({"kept": _kept(rows.train, rows.split[0], options.keep, options.training.seed)} if options.keep else {}),
+        **({"kept": _kept(rows.together, learnt, options.keep, options.training.seed)} if options.keep else {}),
         "keep": options.keep,
         "said": {name: getattr(options, name) for name in ("bounds", "relations", "layers", "hidden")},
         "drop_missing": options.drop_missing,

@@ -4,7 +4,7 @@ What it knew is kept by draws of the model itself in the place of old rows, by r
 (``keep=``), and by the schema, which stays as it was decided and takes in what is new; only if new rows contradict what
 was found of old ones, all are described again. The density goes on from its weights, since one that is fitted to draws
 loses much of what few rows have taught: held-out rows, which every model saves, and some of the new ones tell when to
-stop. It is fitted anew where what a column is has changed, and where the saved rows are still all that there were and
+stop. It is fitted anew where what a column is has changed, and where a third of the rows or more are saved and all
 have doubled, which on average costs no more than a fit. Until then, more of the same waits: what twice the rows teach
 of few is most of all what each column is like, which no further training changes.
 """
@@ -45,7 +45,8 @@ from .schema.widening import widened
 from .selection.cross_fitting import BATCH, FEW_ROWS
 from .splits import TableSplits, keys_of
 
-GROWN = 2  # times as many rows as when it was last reached, all of them saved: the density is fitted anew
+GROWN = 2  # times as many rows as when it was last reached, many of them saved: the density is fitted anew
+MANY = 1 / 3  # of all rows
 DRAWS = 50_000  # old rows, at most, in whose place draws are
 TIMES = 4  # draws in the place of a row: what is learnt again of them loses the less
 UNTOLD = 600  # steps that stand for those of a fit that took none, as a mixture's
@@ -89,9 +90,9 @@ def update_table(
     if in_part and schema is not model.schema:
         raise InputError(f"{source}: {notes[0]}, which cells that are known in part forbid; fit all rows again")
     known = old.known + old.waits + frame.height
-    grown = old.complete and known >= GROWN * old.fitted
+    grown = old.many and known >= GROWN * old.fitted
     anew = grown or schema is None or bool(notes)
-    relearnt = schema is None or (anew and old.complete and "said" in model.facts and not in_part)
+    relearnt = schema is None or ((grown or (anew and old.complete)) and "said" in model.facts and not in_part)
     if schema is None or relearnt:
         schema = old.learnt_again(frame, options, source)
     console.note(*notes)
@@ -107,7 +108,7 @@ def update_table(
         **{name: getattr(moved, name) for name in ("p_value", "effect", "verdict", "columns")},
     }
     updates = [*model.facts.get("updates", ()), record]
-    if old.complete and moved.p_value > LEVEL and not anew and options.training.budget is None:
+    if old.many and moved.p_value > LEVEL and not anew and options.training.budget is None:
         console.note(f"{source}: waits, and is learnt when there are {n_rows(GROWN * old.fitted)}")
         return None, {**model.facts, "updates": updates, "waiting": saved(fresh, np.arange(len(fresh)))}
     if left_out := int(schema.unplaced(fresh.x).sum()):
@@ -156,11 +157,12 @@ class _Old:
         self.saved, self.waiting = ([model.saved_rows(k)] if k in facts else [] for k in ("kept", "waiting"))
         self.count = sum(map(len, self.saved))
         self.keep = int(facts.get("keep", self.count))
-        self.complete = self.count < self.keep and not facts.get("weighted")
         summary, updates = facts["summary"], facts.get("updates", ())
         first = facts.get("first_rows", summary["training_rows"] + 2 * summary["validation_rows"])
         self.waits, self.first = sum(map(len, self.waiting)), int(first)
         self.known = int(updates[-1]["known"] if updates else first) - self.waits
+        self.complete = self.count < self.keep and not facts.get("weighted")
+        self.many = self.complete or (self.count >= MANY * self.known and not facts.get("weighted"))
         self.fitted = max([self.first, *(each["known"] for each in updates if each.get("grown", each.get("anew")))])
         self.drawn = functools.cache(self._drawn)  # no longer than the update, which asks for the same rows twice
 
@@ -193,12 +195,12 @@ class _Old:
 
     def _drawn(self, n: int) -> pl.DataFrame:
         """Draws of the model; given what held-out rows are, if it is conditioned on columns."""
-        model, seed, known = self.model, self.model.seed + self.known, Known.of(self.model)
-        if model.schema.given:
-            some = np.random.default_rng(seed).integers(0, len(self.held), n)
-            fixed = self._frame(self.held[torch.from_numpy(some)]).select(model.schema.given_names)
-            n, known = 1, Known.of(model, fixed)
-        return self._certain(draw(model, n, known, seed))
+        model, seed = self.model, self.model.seed + self.known
+        if not model.schema.given:
+            return self._certain(draw(model, n, Known.of(model), seed))
+        some = np.random.default_rng(seed).integers(0, len(self.held), n)
+        fixed = self._frame(self.held[torch.from_numpy(some)]).select(model.schema.given_names)
+        return self._certain(draw(model, 1, Known.of(model, fixed), seed))
 
     def _certain(self, drawn: pl.DataFrame) -> pl.DataFrame:
         """Draws whose labels are those of rows there: where none was, as between two labels, either may be drawn."""
@@ -240,7 +242,10 @@ class _Old:
             count = min(count, max(FEW_ROWS - sum(map(len, (fresh, held, *saved))), left))
         drawn = [_encoded(schema, self.drawn(count))] if count else []
         count, train = sum(map(len, drawn)), [fresh[2 * part :], *saved, *drawn]
-        val, test = [fresh[:part], held], [fresh[part : 2 * part], held]
+        val, test = (
+            [fresh[:part], *([] if few else [held])],
+            [fresh[part : 2 * part], held],
+        )  # an average trains on both
         ends = np.cumsum([0, *(sum(map(len, parts)) for parts in (train, val, test))])
         weights = torch.ones(int(ends[-1]), dtype=torch.float64)
         weights[ends[1] - count : ends[1]] = left / max(count, 1)
@@ -248,17 +253,16 @@ class _Old:
         train_at, val_at, test_at = np.split(np.arange(ends[-1]), ends[1:-1])
         split, numbers = (train_at, val_at, test_at), np.arange(len(test_at))
         divided = TableSplits(schema, whole, split, numbers, complete=False, earlier=len(whole) - len(fresh))
-        ready, told = ends[1] - count, np.arange(ends[1], ends[1] + part)  # the first draw, and rows to stop by
-        kept = self._kept(len(train[0]), ready, share) if saved else None
-        return divided, kept, np.concatenate([np.arange(ready), told])
+        new, old = np.arange(len(train[0])), np.arange(len(train[0]), ends[1] - count)
+        new = np.concatenate([new, np.arange(ends[1], ends[1] + part)])  # and rows to stop by
+        kept = self._kept(new, old, share) if saved else None
+        return divided, kept, np.concatenate([new, old])
 
-    def _kept(self, fresh: int, ready: int, share: float) -> np.ndarray:
-        """The rows to save, of so many new ones and those saved before after them; a share is new: more if there is
-        room."""
-        random, new = np.random.default_rng([self.model.seed, self.known, 1]), round(self.keep * share)
-        new = min(max(new, self.keep - (ready - fresh)), fresh)
-        old = random.permutation(ready - fresh)[: self.keep - new]
-        return np.concatenate([fresh + old, random.permutation(fresh)[:new]])
+    def _kept(self, new: np.ndarray, old: np.ndarray, share: float) -> np.ndarray:
+        """The rows to save, of new ones and those saved before; a share is new: more if there is room."""
+        random = np.random.default_rng([self.model.seed, self.known, 1])
+        count = min(max(round(self.keep * share), self.keep - len(old)), len(new))
+        return np.concatenate([random.permutation(old)[: self.keep - count], random.permutation(new)[:count]])
 
 
 def _can(column: Column, rows: pl.DataFrame) -> bool:
