@@ -41,7 +41,7 @@ from .queries.known import Known
 from .queries.outliers import LEVEL, outliers, outliers_file
 from .queries.predict import PredictionKind, predict, predict_file, probabilities, quantiles
 from .queries.probability import ask, probability, said_of
-from .queries.query import Query
+from .queries.query import Query, completed
 from .queries.sample import draw, impute, impute_file, sample_file
 from .queries.score import Scoring, follow, score_file
 from .queries.where import Where
@@ -549,6 +549,7 @@ class TableDensity(TableModel):
             cells=self.cells,
             schema=self.schema,
             held=held.rows,
+            whole=completed(self, held.rows),
             names=(held.numbers + 1).tolist(),
             train=held.train,
             gaussian=LinearGaussian.from_json(self.facts["gaussian"]),

@@ -154,11 +154,13 @@ def _measured(
         summary = fitted.facts | learned.guide | measured(fitted, gaussian, rows, options, fill)
         facts = facts_of(table, rows, fitted.history, options)
         drawn = drawn_beside_held_out(fitted.density, rows, seed)
-    summary["sampling"] = {**drawn.to_json(), "text": ". ".join(drawn.sentences())}
+    beside = [] if drawn is None else drawn.sentences()
+    if drawn is not None:
+        summary["sampling"] = {**drawn.to_json(), "text": ". ".join(beside)}
     summary["seconds"] = round(time.monotonic() - started, 1)
     open_end = summary["training"].get("verdict", {}).get("kind") in ("improving", "unknown")
     (console.note if open_end and options.training.budget else console.say)(summary["verdict"])  # answers are the worse
-    console.say(*describe_held_out(summary["held_out"]), *drawn.sentences())
+    console.say(*describe_held_out(summary["held_out"]), *beside)
     console.say(f"{flow_in_words(summary)}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
     if learned.guide:
         console.say(describe_guide(summary["guide"]))

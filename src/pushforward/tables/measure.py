@@ -77,11 +77,14 @@ def facts_of(
 
 
 @torch.no_grad()
-def drawn_beside_held_out(density: Density, rows: TableSplits, seed: int) -> SamplingQuality:
-    """As many rows as there are held-out ones, drawn given their contexts, and compared in the table's own units.
+def drawn_beside_held_out(density: Density, rows: TableSplits, seed: int) -> SamplingQuality | None:
+    """As many rows as there are held-out ones, drawn given their contexts, and compared in the table's own units, in
+    all columns but those whose cells may be known in part; None if there are no others.
 
     If rows have weights, held-out and training rows are resampled by them.
     """
+    if all(column.holes.in_part for column in rows.schema.columns):
+        return None
     held = _resampled(rows.test, DRAWN, seed)
     generator, given = torch.Generator(density.device).manual_seed(seed), held.to(density.device).context
     x = density.sample((len(held),) if given is None else (), given, generator=generator)
@@ -134,7 +137,9 @@ def _resampled(rows: Rows, most: int, seed: int) -> Rows:
 
 def _frame(schema: Schema, rows: Rows) -> pl.DataFrame:
     """Rows in the table's own units, together with the numeric columns of their contexts."""
-    frame = schema.amounts(schema.decode(rows.x))
+    partly = [column.name for column in schema.columns if column.holes.in_part]
+    partly += [name for each in schema.in_part for name in each.aside]
+    frame = schema.amounts(schema.decode(rows.x)).drop(partly, strict=False)
     if rows.context is None:
         return frame
     return frame.with_columns(**{f"given {j}": c for j, c in enumerate(rows.context.double().cpu().numpy().T)})

@@ -19,6 +19,8 @@ COVERAGE = (
 @section("calibration", "Is its confidence right?", RowEvidence)
 def calibration(e: RowEvidence) -> Blocks:
     """Do the flow's regions of 10% to 90% hold that share of the held-out rows?"""
+    if not e.told:
+        return
     levels, covered, error = (e.coverage[key] for key in ("levels", "covered", "error"))
     given = "" if e.context is None else " Each row is compared with draws for its own context."
     yield (

@@ -22,6 +22,7 @@ from ...diagnostics.repairs import LogProb
 from ...distributions.base import Density, StandardNormal
 from ...distributions.mixed import Mixed
 from ...distributions.truncated import untruncated
+from ...numerics.partly_known import partly_known
 from ...tables.schema.cells import Cells
 from ...tables.schema.schema import Schema
 from ...training.batches import Rows
@@ -76,6 +77,7 @@ class RowEvidence(Evidence):
         cells: The cells that values stand for, with what fills missing ones.
         schema: What the rows consist of.
         gaussian: Log-densities of a Gaussian fitted to the training rows.
+        whole: The held-out rows, with a draw in place of every cell that is known in part.
         explain: Maps rows to a frame: the column to blame in each, the value that would fit, and the gain in nats.
         samples: How many rows are drawn.
         drift: How they differ from the rows that were held out at the fit, if they are others.
@@ -93,9 +95,19 @@ class RowEvidence(Evidence):
     cells: Cells
     schema: Schema
     gaussian: LogProb
+    whole: Rows
     explain: Callable[[Rows], Any]
     samples: int = 4000
     drift: ReportedDrift | None = None
+
+    @property
+    def data(self) -> Tensor:
+        return self.whole.x
+
+    @property
+    def told(self) -> bool:
+        """Whether all cells are known, or were drawn where they are known in part, so that rows can be ranked."""
+        return not bool(partly_known(self.data).any())
 
     @cached_property
     def decimals(self) -> list[int]:
@@ -133,8 +145,8 @@ class RowEvidence(Evidence):
         if self.context is not None:
             return self._draw_for_contexts(self.context, generator)
         drawn = sampled(self.density, self.cells.schema, self.samples, None, generator)
-        log_prob = self.score(Rows(drawn))
-        return DrawnRows(drawn, log_prob, len(drawn), denser_share(log_prob, self.log_prob))
+        log_prob, ours = self.score(Rows(drawn)), self.log_prob if self.whole is self.held else self.score(self.whole)
+        return DrawnRows(drawn, log_prob, len(drawn), denser_share(log_prob, ours))
 
     def _draw_for_contexts(self, context: Tensor, generator: torch.Generator) -> DrawnRows:
         """Drawn for the contexts of some rows, and the level of each of the rows among its own.
@@ -144,7 +156,7 @@ class RowEvidence(Evidence):
         """
         seed = self.page.seed
         rows = shuffled(len(context), seed)[: max(self.samples // 10, 20)]
-        judged = self.held[rows]
+        judged = self.whole[rows]
         repeated = context[rows].repeat_interleave(DRAWS, 0)  # (rows · DRAWS, context features)
         drawn = sampled(self.density, self.cells.schema, len(repeated), repeated, generator)
         theirs = self.score(Rows(drawn, repeated), points=4)
@@ -162,7 +174,7 @@ class RowEvidence(Evidence):
         whole, x = untruncated(self.density), self.data
         inner = whole.numbers if isinstance(whole, Mixed) else whole
         transform = getattr(inner, "transform", None)
-        if transform is None or not isinstance(getattr(inner, "base", None), StandardNormal):
+        if not self.told or transform is None or not isinstance(getattr(inner, "base", None), StandardNormal):
             return None
         u = torch.rand(x.shape, generator=torch.Generator().manual_seed(self.page.seed), dtype=x.dtype)
         points = Cells(self.cells.schema).weighted(x, u, holes=bool(x.isnan().any()))[0]
@@ -193,7 +205,7 @@ class RowEvidence(Evidence):
     def ranks(self) -> Calibration | None:
         """With contexts: the ranks of held-out rows among draws for their own context."""
         rows, own, denser = self.own.judged, self.own.own, self.own.denser
-        if rows is None or own is None or denser is None or len(rows) < calibrated.FEWEST:
+        if not self.told or rows is None or own is None or denser is None or len(rows) < calibrated.FEWEST:
             return None
         generator = torch.Generator().manual_seed(self.page.seed)
         return calibrated.judge(self.data[rows], own, denser, self.schema.features, generator)
@@ -219,6 +231,8 @@ class RowEvidence(Evidence):
 
     @property
     def findings(self) -> list[Finding]:
+        if not self.told:
+            return []
         ranked = [] if self.ranks is None else [Finding("good" if self.ranks.trusted else "fair", self.ranks.verdict)]
         return [confidence(self.coverage), *ranked, *noise(self.normality, len(self.data))]
 
@@ -248,6 +262,10 @@ class RowEvidence(Evidence):
         if self.schema.labels:
             given += (
                 " Categories have their frequencies in it, independently, and the mean of the numbers follows them."
+            )
+        if self.whole is not self.held:
+            given += (
+                " A row that knows a part of a cell has the probability of that part, and is likelier than drawn ones."
             )
         return (
             f"The Gaussian is fitted to the training rows.{given} The lead is taken row by row, so that its error is "

@@ -40,6 +40,8 @@ def columns(e: RowEvidence) -> Blocks:
         says += f" The flow is conditional: each row comes with a context of {features} that the flow is told."
     if e.schema.notes:
         says += f" What was decided about columns: {spelled('; '.join(e.schema.notes), in_shell)}."
+    if e.whole is not e.held:
+        says += " Cells that are known in part are shown, here and below, as draws from what is known of their rows."
     yield says
     statistics = ("minimum", "median", "maximum", "mean", "sd")
     numbers = [Heading(name, number) for name in statistics]
@@ -67,7 +69,7 @@ def drift(e: RowEvidence) -> Blocks:
     at = [e.schema.features.index(name) for name, *_ in moved]
     yield f"{e.drift.verdict[0].upper()}{e.drift.verdict[1:]}."
     yield {"verdict": e.drift.verdict, "columns": [name for name, *_ in moved]}
-    figure = _histograms(e, at, e.drift.others, e.data, called=("held out", "these rows"))
+    figure = _histograms(e, at, e.drift.others, e.held.x, called=("held out", "these rows"))
     alt = f"Histograms of {count(len(at), 'column')}: rows held out at the fit filled, these rows as outlines."
     yield Figure(to_svg(figure, "drift", alt), "Filled: rows held out at the fit. Outline: these rows.")
     heads = [Heading("column"), Heading("p-value", number), Heading("nats", number), Heading("change")]

@@ -24,7 +24,7 @@ from ..schema.numbers import missing, more
 from ..schema.reading import OTHER
 from .known import Known
 from .probability import as_known, gapped, holds, near_draws, no_numbers
-from .query import encode_partly, fill, most_draws
+from .query import completed, encode_partly, fill, most_draws
 from .region import narrowed
 from .told import Told
 
@@ -149,7 +149,7 @@ def _checked(model: TableModel, rows: pl.DataFrame, data: Location, console: Con
     if held.train is None:
         raise InputError(f"is not the table that the model {model.called} was fitted to", "check", str(data))
     names = [name for name in rows.columns if name in model.schema.names]
-    others = [model.schema.decode(part.x) for part in (held.train, held.rows)]
+    others = [model.schema.decode(completed(model, part).x) for part in (held.train, held.rows)]
     compared = [model.schema.amounts(table.select(names)) for table in (*others, rows)]
     quality = sampling_quality(*compared, seed=model.seed)
     close = closeness(*compared, seed=model.seed)

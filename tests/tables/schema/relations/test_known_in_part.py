@@ -11,6 +11,7 @@ import pushforward as pf
 from pushforward.cli import app as cli
 from pushforward.errors import InputError
 from pushforward.numerics.partly_known import known_in_part
+from pushforward.report.evidence import Page
 from pushforward.tables.queries.known import Known
 
 SAID = {
@@ -118,6 +119,10 @@ def test_times_given_other_columns_are_those_of_events(options):
     filled = model.impute(table[:50], random_state=0)
     unseen = (table["status"][:50] == 0).to_numpy()
     assert (filled["time"].to_numpy()[unseen] > table["time"][:50].to_numpy()[unseen]).all()
+    assert "sampling" not in model.summary_  # times of events are not those of the table
+    evidence = model.evidence(model.saved_held_out(), Page())
+    assert evidence.coverage["covered"][0] < 0.3  # far more if cells that are known in part lie in every region
+    assert abs(evidence.ranks.tests["time"].shift) < 0.5
 
 
 def test_sets_hold_their_share_of_true_values_though_those_of_held_out_rows_are_known_in_part(model):
