@@ -187,6 +187,17 @@ def test_a_guide_that_is_far_off_is_asked_for_more_draws(monkeypatch: pytest.Mon
     assert more[:, :, 1].unique().numel() > 180  # of 200
 
 
+def test_what_is_left_of_a_limited_number_of_draws_goes_to_the_least_certain() -> None:
+    x = torch.full((3, 6), NAN)
+    x[:, 2:], x[[0, 2], 1] = 1.0, 1.0  # one, two and one hole
+    asked: dict[str, Any] = {"draws": 64, "most": 256, "precise": 0.0}
+    few, left, many = (narrow().marginal(x, points=3 * 64 + more, **asked) for more in (0, 192, 600))
+    assert torch.equal(left.value, torch.where(torch.tensor([False, True, False]), many.value, few.value))
+    last = torch.tensor([0.0, 0.0, 1.0])
+    other = narrow().marginal(x, points=3 * 64 + 192, counts=lambda value, error: error * last.to(error), **asked)
+    assert torch.equal(other.value, torch.where(last.bool(), many.value, few.value))
+
+
 def test_cells_are_averaged_with_the_holes() -> None:
     """The first number stands for the interval of width 1 around it."""
     density, x = model(), rows(4)

@@ -418,6 +418,17 @@ def test_no_answer_is_never_better_than_one() -> None:
     assert good < poor < none
 
 
+def test_two_answers_are_averaged_by_how_certain_they_are() -> None:
+    one = Share(torch.tensor([0.5, 0.5, math.nan, math.nan]), torch.tensor([0.02, 0.02, math.nan, math.nan]))
+    other = Share(torch.tensor([0.6, math.nan, 0.2, math.nan]), torch.tensor([0.02, math.nan, 0.1, math.nan]))
+    value, error = one.beside(other)
+    assert 0.5 < value[0] < 0.55  # an error of 0.02 is more beside 0.6 than beside 0.5
+    assert error[0] == pytest.approx(0.02 / 2**0.5, rel=0.01)
+    assert value[1:3].tolist() == [0.5, pytest.approx(0.2)]
+    assert error[1:3].tolist() == pytest.approx([0.02, 0.1])
+    assert value[3].isnan()
+
+
 def test_a_share_of_a_whole_that_was_told_as_smaller_is_one() -> None:
     part, whole = (Share(torch.tensor([value]), torch.tensor([0.1])) for value in (0.05, 0.04))
     value, error = part.of(whole)

@@ -85,6 +85,7 @@ class Guided(Density):
         precise: float = LARGE_ERROR,
         points: float = math.inf,
         replicates: int = 1,
+        counts: Callable[[Tensor, Tensor], Tensor] = lambda value, error: error,
     ) -> Answer:
         """log p(the entries that are not NaN | context) of every row; with a region, that the others are in it, too.
 
@@ -99,9 +100,10 @@ class Guided(Density):
             seed: Seed of the draws.
             region: Where the entries that are NaN may lie; None for anywhere.
             precise: The standard error, in nats, from which a row gets no more draws.
-            points: Draws for all rows together, from which none gets more: what some do not need is left to others.
+            points: Draws for all rows together: what some do not need is left to others, the least certain first.
             replicates: With :data:`~.holes.REPLICATES`, standard errors are those of draws that are spread evenly;
                 ``draws`` and ``most`` are then multiples of 8 for each.
+            counts: The errors that are compared with ``precise``, from the answers for all rows and their errors.
 
         Raises:
             ValueError: shapes do not fit.
@@ -123,10 +125,11 @@ class Guided(Density):
                 weights.add(some, self._weigh(rows[some], *rows[some].draws(start, stop))[1])
             points -= (stop - start) * int(asked.sum())
             value, error, count = weights.answer()
-            asked &= ((count < FEW) | (error > precise)) & value.isfinite()
+            error = counts(value, error + (count < FEW))  # what few tell is not trusted
+            asked &= (error > precise) & value.isfinite()
             start, stop = stop, min((4 if replicates == 1 else 2) * stop, most)
-            if (stop - start) * int(asked.sum()) > points:
-                break
+            if (left := points / max(stop - start, 1)) < asked.sum():
+                asked[error.masked_fill(~asked, -1.0).argsort(descending=True)[int(max(left, 0)) :]] = False
         value, error, count = weights.answer()
         return Answer(value.cpu(), error.cpu(), count.masked_fill(plain, math.inf).cpu())
 

@@ -65,6 +65,20 @@ class Share(NamedTuple):
         error = (self.value * other.error).hypot(other.value * self.error)
         return Share(self.value * other.value, error)
 
+    def or_better(self, other: Share) -> Share:
+        """Of two answers the one with the smaller error of its log-odds."""
+        better = other.of_odds() < self.of_odds()
+        return Share(*(torch.where(better, *each) for each in zip(other, self, strict=True)))
+
+    def beside(self, other: Share) -> Share:
+        """The mean of two answers, each by draws of its own, weighted by the errors of their log-odds; if only one is
+        there, that."""
+        one, two = (each.of_odds().square() for each in (self, other))
+        share, told = one / (one + two), self.or_better(other)
+        mean = torch.lerp(self.value, other.value, share)
+        error = ((1 - share) * self.error).hypot(share * other.error)
+        return Share(*(torch.where(mean.isnan(), *each) for each in zip(told, (mean, error), strict=True)))
+
     def of_odds(self) -> Tensor:
         """The errors of the logarithms of the odds; 1 and the error itself where no draw told these, infinite where
         there is no answer."""
@@ -130,8 +144,8 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
         ]
     else:
         stages = [
-            (_of_draws, lambda spread: (spread / draws).sqrt().clamp_min(FAIR).minimum(spread / 2)),
             (sure, lambda _: CLOSE),
+            (_of_draws, lambda spread: (spread / draws).sqrt().clamp_min(FAIR).minimum(spread / 2)),
         ]
     found = first(model, rows, asked, which, seed)
     for answer, least in stages:
@@ -139,9 +153,9 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
         if not len(some):
             continue
         other = answer(model, rows[some], asked, which[some], seed)
-        better = other.of_odds() < Share(*(part[some] for part in found)).of_odds()
-        for whole, part in zip(found, other, strict=True):
-            whole[some[better]] = part[better]
+        join = Share.beside if answer is _of_draws and not plain else Share.or_better
+        for whole, part in zip(found, join(Share(*(part[some] for part in found)), other), strict=True):
+            whole[some] = part
     return found
 
 
@@ -230,29 +244,38 @@ def log_masses(
     for own, union in _groups(unions, which):
         for region in union:
             parts += [] if region.empty else [(own, part) for part in _combined(model, rows[own], region)]
-    value, error = torch.full((len(rows),), -math.inf, dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64)
-    if parts:
-        each, at = _log_mass(model, rows, parts, seed, precise, points), torch.cat([own for own, _ in parts])
-        for (own, _), one in zip(parts, each.value.split([len(own) for own, _ in parts]), strict=True):
-            value[own] = torch.logaddexp(value[own], one)
-        shares = (each.value - value[at]).exp().nan_to_num(0.0)
-        error = error.index_add(0, at, (shares * each.error).square()).sqrt()
-    return Share(value, error)
+    if not parts:
+        return Share(torch.full((len(rows),), -math.inf).double(), torch.zeros(len(rows)).double())
+    each, at = _log_mass(model, rows, parts, seed, precise, points), torch.cat([own for own, _ in parts])
+    value = _log_sums(each.value, at, len(rows))
+    shares = (each.value - value[at]).exp().nan_to_num(0.0)
+    return Share(value, torch.zeros_like(value).index_add(0, at, (shares * each.error).square()).sqrt())
+
+
+def _log_sums(value: Tensor, at: Tensor, n: int) -> Tensor:
+    """The logarithms of n sums of values given by theirs, each with the place of its sum; -inf of none."""
+    most = value.new_full((n,), -math.inf).scatter_reduce(0, at, value, "amax")
+    return most + torch.zeros_like(most).index_add(0, at, (value - most[at]).exp().nan_to_num(0.0)).log()
 
 
 def _log_mass(
     model: TableModel, rows: Rows, parts: Sequence[tuple[Tensor, Region]], seed: int, precise: float, points: int
 ) -> Answer:
     """The same for some rows, each with a region."""
-    x, widths, impossible, rest = [], [], [], []
+    x, widths, rest = [], [], []
     for own, region in parts:
         row, log_width, other = region.filled(rows.x[own], model.schema)
-        impossible.append(~region.holds(rows.x[own]))
+        possible = region.holds(rows.x[own])
         x.append(row)
-        widths += [log_width] * len(own)
+        widths.append(row.new_full((len(own),), log_width).masked_fill(~possible, -math.inf))
         rest += [other] * len(own)
-    at, found = torch.cat([own for own, _ in parts]), torch.cat(x)
+    at, found, log_widths = torch.cat([own for own, _ in parts]), torch.cat(x), torch.cat(widths)
     draws = most_draws(len(found), FEWEST, FIRST, points)
+
+    def of_union(value: Tensor, error: Tensor) -> Tensor:
+        value = value.cpu() + log_widths
+        return error * (value - _log_sums(value, at, len(rows))[at]).exp().nan_to_num(0.0).to(error)
+
     answer = model.guide_for("answers no such question").marginal(
         found,
         rows[at].context,
@@ -263,9 +286,9 @@ def _log_mass(
         replicates=REPLICATES if draws == FIRST else 1,
         seed=seed,
         region=stacked(rest, model.schema),
+        counts=of_union,
     )
-    value = answer.value + torch.tensor(widths, dtype=torch.float64)
-    return answer._replace(value=value.masked_fill(torch.cat(impossible), -math.inf))
+    return answer._replace(value=answer.value + log_widths)
 
 
 def _combined(model: TableModel, rows: Rows, region: Region) -> Iterable[Region]:
