@@ -81,7 +81,7 @@ class Dialect:
     @property
     def names(self) -> list[str]:
         """The columns of the table."""
-        return [name for name in self.header[self.indexed :] if name not in self.unnamed]
+        return [name for name in self.header[self.indexed :] if not name.startswith(UNNAMED)]
 
     @property
     def unnamed(self) -> list[str]:
