@@ -338,29 +338,30 @@ IMAGES: dict[str, tuple[Callable[[int], T.Transform], tuple[int, int, int], str]
     "Multiscale": (multiscale, (1, 4, 4), "full"),
 }
 
+# Of features, features of the context, and layers.
 RECIPES: dict[str, Callable[..., pf.Flow]] = {
-    "maf": lambda m, c: pf.maf(m, context=c, layers=2, hidden=PAIRED),
-    "iaf": lambda m, c: pf.iaf(m, context=c, layers=2, hidden=HIDDEN),
-    "realnvp": lambda m, c: pf.realnvp(m, context=c, layers=3, hidden=HIDDEN),
-    "nsf": lambda m, c: pf.nsf(m, context=c, layers=2, hidden=PAIRED),
-    "nsf coupling": lambda m, c: pf.nsf(m, context=c, layers=2, hidden=PAIRED, coupling=True),
-    "nsf linear": lambda m, c: pf.nsf(m, context=c, layers=3, hidden=HIDDEN, linear=True),
-    "maf linear": lambda m, c: pf.maf(m, context=c, layers=3, hidden=HIDDEN, linear=True),
-    "maf graph": lambda m, c: pf.maf(m, context=c, hidden=HIDDEN, adjacency=forest(m)),
-    "nsf graph": lambda m, c: pf.nsf(m, context=c, layers=2, hidden=HIDDEN, adjacency=forest(m)),
-    "ffjord": lambda m, c: pf.ffjord(m, context=c, hidden=HIDDEN),
-    "bnaf": lambda m, c: pf.bnaf(m, context=c, hidden=HIDDEN),
-    "residual": lambda m, c: pf.residual(m, context=c, layers=2, hidden=HIDDEN),
-    "planar": lambda m, c: pf.planar(m, context=c, layers=2, hidden=(6,)),
-    "sylvester": lambda m, c: pf.sylvester(m, context=c, layers=2, hidden=(6,)),
-    "triangular_spline": lambda m, c: pf.triangular_spline(m, context=c, layers=2),
-    "nice": lambda m, c: pf.nice(m, context=c, layers=2, hidden=HIDDEN),
-    "naf": lambda m, c: pf.naf(m, context=c, layers=2, hidden=HIDDEN, units=8),
-    "unaf": lambda m, c: pf.unaf(m, context=c, layers=2, hidden=HIDDEN, signal=3, network=(6,), nodes=6),
-    "bpf": lambda m, c: pf.bpf(m, context=c, layers=2, hidden=HIDDEN, degree=5),
-    "sospf": lambda m, c: pf.sospf(m, context=c, layers=2, hidden=HIDDEN, degree=2, polynomials=2),
-    "gf": lambda m, c: pf.gf(m, context=c, layers=2, hidden=HIDDEN),
-    "ncsf": lambda m, c: pf.ncsf(m, context=c, layers=2, hidden=HIDDEN, bins=4),
+    "maf": lambda m, c, n=2: pf.maf(m, context=c, layers=n, hidden=PAIRED),
+    "iaf": lambda m, c, n=2: pf.iaf(m, context=c, layers=n, hidden=HIDDEN),
+    "realnvp": lambda m, c, n=3: pf.realnvp(m, context=c, layers=n, hidden=HIDDEN),
+    "nsf": lambda m, c, n=2: pf.nsf(m, context=c, layers=n, hidden=PAIRED),
+    "nsf coupling": lambda m, c, n=2: pf.nsf(m, context=c, layers=n, hidden=PAIRED, coupling=True),
+    "nsf linear": lambda m, c, n=3: pf.nsf(m, context=c, layers=n, hidden=HIDDEN, linear=True),
+    "maf linear": lambda m, c, n=3: pf.maf(m, context=c, layers=n, hidden=HIDDEN, linear=True),
+    "maf graph": lambda m, c, n=5: pf.maf(m, context=c, layers=n, hidden=HIDDEN, adjacency=forest(m)),
+    "nsf graph": lambda m, c, n=2: pf.nsf(m, context=c, layers=n, hidden=HIDDEN, adjacency=forest(m)),
+    "ffjord": lambda m, c, n=1: pf.ffjord(m, context=c, hidden=HIDDEN),
+    "bnaf": lambda m, c, n=1: pf.bnaf(m, context=c, hidden=HIDDEN),
+    "residual": lambda m, c, n=2: pf.residual(m, context=c, layers=n, hidden=HIDDEN),
+    "planar": lambda m, c, n=2: pf.planar(m, context=c, layers=n, hidden=(6,)),
+    "sylvester": lambda m, c, n=2: pf.sylvester(m, context=c, layers=n, hidden=(6,)),
+    "triangular_spline": lambda m, c, n=2: pf.triangular_spline(m, context=c, layers=n),
+    "nice": lambda m, c, n=2: pf.nice(m, context=c, layers=n, hidden=HIDDEN),
+    "naf": lambda m, c, n=2: pf.naf(m, context=c, layers=n, hidden=HIDDEN, units=8),
+    "unaf": lambda m, c, n=2: pf.unaf(m, context=c, layers=n, hidden=HIDDEN, signal=3, network=(6,), nodes=6),
+    "bpf": lambda m, c, n=2: pf.bpf(m, context=c, layers=n, hidden=HIDDEN, degree=5),
+    "sospf": lambda m, c, n=2: pf.sospf(m, context=c, layers=n, hidden=HIDDEN, degree=2, polynomials=2),
+    "gf": lambda m, c, n=2: pf.gf(m, context=c, layers=n, hidden=HIDDEN),
+    "ncsf": lambda m, c, n=2: pf.ncsf(m, context=c, layers=n, hidden=HIDDEN, bins=4),
 }
 NOT_QUITE = {"naf": 0.5, "gf": 0.5}  # how far recipes are from the identity at first, whose maps cannot be it
 SOLVED = {"ffjord": 1e-3}  # tolerance of recipes whose map is a numerical solution
@@ -423,7 +424,7 @@ TWINS = (  # of others in ONE_PASS, for a tracer
 )
 ONE_PASS: dict[str, Callable[[], tuple[Density, Tensor]]] = {  # densities in one pass: they compile to a single graph
     **{
-        name: lambda name=name: (RECIPES[name](5, 3), normal(6, 5))
+        name: lambda name=name: (RECIPES[name](5, 3, 1), normal(6, 5))  # one layer is traced as another
         for name in RECIPES
         if name not in ("iaf", "ffjord", *TWINS)
     },

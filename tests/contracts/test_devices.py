@@ -36,7 +36,8 @@ def _pixels() -> pf.Flow:
 
 # Constructors, and data on the support from normal numbers.
 EVERY: dict[str, tuple[Callable[[], Density], Callable[[], Tensor]]] = {
-    **{name: (lambda make=make: make(2, CONTEXT), lambda: normal(7, 2)) for name, make in RECIPES.items()},
+    # one layer has the operators of another
+    **{name: (lambda make=make: make(2, CONTEXT, 1), lambda: normal(7, 2)) for name, make in RECIPES.items()},
     **{
         name: (lambda make=make: make(CONTEXT), lambda shape=shape: normal(7, *shape))
         for name, (make, shape) in IMAGE_RECIPES.items()

@@ -15,24 +15,25 @@ from pushforward.nets import MLPField
 from pushforward.testing import randomize
 from pushforward.transforms import Continuous
 
+# One layer is mapped as another; of two recipes there are two, one after the other.
 FLOWS: dict[str, Callable[[], pf.Flow]] = {
     "maf": lambda: pf.maf(4, layers=2, hidden=(8, 8)),
-    "maf linear": lambda: pf.maf(4, layers=2, hidden=(8, 8), linear=True),
-    "iaf": lambda: pf.iaf(4, layers=2, hidden=(8, 8)),
+    "maf linear": lambda: pf.maf(4, layers=1, hidden=(8, 8), linear=True),
+    "iaf": lambda: pf.iaf(4, layers=1, hidden=(8, 8)),
     "realnvp": lambda: pf.realnvp(4, layers=2, hidden=(8, 8)),
-    "nsf": lambda: pf.nsf(4, layers=2, hidden=(8, 8), bins=4),
-    "nsf coupling": lambda: pf.nsf(4, layers=2, hidden=(8, 8), bins=4, coupling=True),
+    "nsf": lambda: pf.nsf(4, layers=1, hidden=(8, 8), bins=4),
+    "nsf coupling": lambda: pf.nsf(4, layers=1, hidden=(8, 8), bins=4, coupling=True),
     "naf": lambda: pf.naf(2, layers=1, hidden=(8, 8), units=4),
     "sospf": lambda: pf.sospf(2, layers=1, hidden=(8, 8), degree=2),
-    "gf": lambda: pf.gf(3, layers=2, components=3),
+    "gf": lambda: pf.gf(3, layers=1, components=3),
     "realnvp of images": lambda: pf.realnvp((1, 2, 2), layers=2, hidden=(4,)),
     "glow": lambda: pf.glow((1, 2, 2), levels=1, steps=2, hidden=4),
     "tarflow": lambda: pf.tarflow((1, 2, 4), blocks=2, layers=1, width=8, heads=2),
     "bnaf": lambda: pf.bnaf(2, layers=1, hidden=(8, 8)),
-    "residual": lambda: pf.residual(4, layers=2, hidden=(8, 8)),
-    "planar": lambda: pf.planar(4, layers=2),
-    "sylvester": lambda: pf.sylvester(3, layers=2),
-    "triangular_spline": lambda: pf.triangular_spline(4, layers=2, bins=4),
+    "residual": lambda: pf.residual(4, layers=1, hidden=(8, 8)),
+    "planar": lambda: pf.planar(4, layers=1),
+    "sylvester": lambda: pf.sylvester(3, layers=1),
+    "triangular_spline": lambda: pf.triangular_spline(4, layers=1, bins=4),
     "ffjord with steps": lambda: pf.Flow(Continuous(MLPField(4, hidden=(8, 8)), solver="rk4", steps=4), 4),
 }
 DIRECTIONS = ("forward", "inverse")

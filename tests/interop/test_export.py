@@ -20,7 +20,7 @@ from pushforward.testing import randomize
 
 FLOWS: dict[str, Callable[[], Any]] = {
     "realnvp": lambda: pf.realnvp(3, layers=2, hidden=(8,), context=2),
-    "nsf": lambda: pf.nsf(3, layers=2, hidden=(8,), bins=4),
+    "nsf": lambda: pf.nsf(3, layers=1, hidden=(8,), bins=4),
     "coupling splines": lambda: pf.nsf(3, layers=1, hidden=(8,), bins=4, coupling=True),
 }
 
