@@ -1,6 +1,7 @@
 """One thread for every test and for the processes that tests start; one Chromium for all pages; ``--device``.
 
 The tensors of tests are small: a second thread waits longer than it works, and results do not depend on the machine.
+PyTorch is imported where it is used: those that run tests wait for the process that shares them out, which needs none.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
-from pushforward.transforms import seam
+if TYPE_CHECKING:
+    import torch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
@@ -28,7 +29,6 @@ os.environ.setdefault("POLARS_MAX_THREADS", "1")
 os.environ.setdefault("AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL", "O0")
 os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-torch.set_num_threads(1)
 
 LONGEST = (
     "test_engines.py",
@@ -62,6 +62,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["PUSHFORWARD_TEST_DEVICE"] = config.getoption("--device")
     gc.set_threshold(10_000, 20, 20)  # half a million objects live as long as the tests: seldom searched for garbage
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):  # a process that runs tests
+        importlib.import_module("torch").set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -84,6 +86,8 @@ def _read_chromium() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     # processes that share the tests take them in any order; torch.manual_seed notes its stack for each kind of card
+    import torch
+
     torch.default_generator.manual_seed(0)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(0)
@@ -102,6 +106,7 @@ def _few_trees() -> Iterator[None]:
         patch.setattr("pushforward.report.tables.evidence.PERMUTATIONS", 3)  # classifiers of a report, likewise
         patch.setattr("pushforward.tables.fit.LONGER", 1)  # the training of a guide that fills holes
         patch.setattr("pushforward.tables.guide.ASKED", 60)  # rows for test questions of every fit
+        patch.setattr("pushforward.tables.selection.cross_fitting.MEMBERS", 3)  # folds of few rows, and flows
         patch.setattr("pushforward.tables.fit.FEW_STEPS", 100)  # of a guide beside an average or a mixture
         patch.setattr("pushforward.tables.measure.DRAWN", 15)  # beside held-out rows: too few for a classifier
         yield
@@ -130,6 +135,8 @@ def small_fits() -> Iterator[None]:
 @pytest.fixture
 def fast_room() -> None:
     """Skips a test of what the fast room does where there is none, or it is shut."""
+    from pushforward.transforms import seam
+
     if seam.imported() is None or seam.SHUT.get():
         pytest.skip("there is no fast room, or PUSHFORWARD_FUSED=0 shuts it")
 
@@ -137,6 +144,8 @@ def fast_room() -> None:
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> torch.device:
     """The device of ``--device``; the test is skipped where this machine has none such."""
+    import torch
+
     wanted = torch.device(request.config.getoption("--device"))
     try:
         torch.zeros(1, device=wanted)

@@ -62,8 +62,8 @@ def test_a_flow_guide_finds_a_posterior_on_its_support():
     flow = pf.constrain(pf.realnvp(3, layers=2, hidden=(16,)), (positive, 1), (real, 2))
     guide = FlowGuide(flow, {"rate": (), "loc": (2,)})
     elbo = pyro.infer.Trace_ELBO(num_particles=32, vectorize_particles=True, max_plate_nesting=1)
-    svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), elbo)
-    for _ in range(400):
+    svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.02}), elbo)
+    for _ in range(200):
         svi.step()
     rate = flow.sample((4000,))[:, 0]
     assert rate.mean().item() == pytest.approx(20 / 5, rel=0.05)  # Gamma(2 + 18, 1 + 4)

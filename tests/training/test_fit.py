@@ -165,17 +165,17 @@ def test_unseen_rows_are_likelier_under_averaged_weights(monkeypatch):
     table = torch.tensor(load_breast_cancer().data[:, :6], dtype=torch.float32)
     train, held_out, unseen = ((table - table.mean(0)) / table.std(0)).split([120, 180, 269])
     newest, gains = loop.Training._newest, []
-    for seed in range(3):
+    for seed in range(2):
         found = []
         for share in (newest, lambda run: 1.0):  # 1: the current weights
             monkeypatch.setattr(loop.Training, "_newest", share)
             torch.manual_seed(seed)
-            flow = pf.nsf(6, layers=2, hidden=(64, 64))
+            flow = pf.nsf(6, layers=1, hidden=(64, 64))
             pf.fit(flow, train, validation=held_out, steps=400, lr=1e-2, batch_size=64, patience=5)
             with torch.no_grad():
                 found.append(float(flow.log_prob(unseen).mean()))
         gains.append(found[0] - found[1])
-    assert sum(gains) > 0.1  # rounding alone moves a run by tenths
+    assert sum(gains) > 0.1  # 1.2; rounding alone moves a run by tenths
 
 
 def test_averaged_weights_are_the_ones_that_are_kept():

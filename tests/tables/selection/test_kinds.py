@@ -15,7 +15,7 @@ from pushforward.tables.selection.cross_fitting import AverageOptions, better, c
 from pushforward.tables.selection.kinds import Features, OnFeatures, sizes_of_mixtures
 from pushforward.tables.selection.members import Points, folds
 
-QUICK = AverageOptions(training={"steps": 40})
+QUICK = AverageOptions(members=5, training={"steps": 40})
 
 
 def countries(n: int, seed: int, told: float) -> Points:
