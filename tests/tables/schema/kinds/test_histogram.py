@@ -63,15 +63,35 @@ def test_weights_count_in_the_shares() -> None:
     assert low[12.5] - low[11.5] < 0.02 < 0.3 < high[12.5] - high[11.5]
 
 
+def drawn_from(schema: Schema, x: torch.Tensor, name: str) -> np.ndarray:
+    spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
+    drawn = Compose(preprocessing(schema, spread)).inverse(torch.randn(20_000, 1))[0]
+    return schema.decode(drawn)[name].to_numpy()
+
+
 def test_listed_values_on_no_scale_are_all_there_is() -> None:
     listed = np.sort(RNG.standard_normal(90)).round(9)
     schema, x = described({"score": RNG.choice(listed, 3000)})
     (column,) = schema.columns
-    assert column.kind.tiled
+    assert {value for value, _, _ in column.kind.atoms} == set(listed)
     assert has_bins(column)
-    spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
-    assert np.allclose(column.kind.snap(spread[:, 0].numpy()), x[:, 0])
-    assert set(column.kind.snap(RNG.normal(0, 3, 500))) <= set(listed)
+    assert np.isin(drawn_from(schema, x, "score"), listed).mean() > 0.999
+
+
+@pytest.mark.parametrize("least", [40, 200, 1000])
+def test_numbers_on_no_grid_are_repeated_as_often_as_by_other_rows(least: int) -> None:
+    rng = np.random.default_rng(least)
+    weight, other = (np.log((least * rng.lognormal(0, 0.5, 600)).round()) for _ in range(2))
+    schema, x = described({"weight": weight})
+    drawn = drawn_from(schema, x, "weight")
+    assert np.isin(drawn, weight).mean() == pytest.approx(np.isin(other, weight).mean(), abs=0.05)
+    assert np.quantile(drawn, [0.1, 0.5, 0.9]) == pytest.approx(np.quantile(other, [0.1, 0.5, 0.9]), abs=0.15)
+
+
+def test_numbers_that_are_equal_by_chance_do_not_stand_out() -> None:
+    table = {f"{k}": np.random.default_rng(k).normal(size=300).round(2) for k in range(20)}
+    schema, _ = described(table)
+    assert sum(len(column.kind.atoms) > 0.1 * 300 for column in schema.columns) == 0
 
 
 @pytest.mark.parametrize("often", [0.55, 0.9])
@@ -83,9 +103,7 @@ def test_draws_repeat_numbers_as_often_as_other_rows_do(often: float) -> None:
     )
     schema, x = described({"pay": pay})
     assert has_bins(schema.columns[0])
-    spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
-    drawn = Compose(preprocessing(schema, spread)).inverse(torch.randn(20_000, 1))[0]
-    values = schema.decode(drawn)["pay"].to_numpy()
+    values = drawn_from(schema, x, "pay")
     assert np.isin(values, pay).mean() == pytest.approx(np.isin(other, pay).mean(), abs=0.05)
 
 
@@ -96,9 +114,7 @@ def test_numbers_that_people_give_again_and_again_are_drawn_again() -> None:
     (column,) = schema.columns
     assert {value for value, _, _ in column.kind.atoms} <= set(heaps)
     assert len(column.kind.atoms) >= 30  # all but those that stand too near to another number
-    spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
-    drawn = Compose(preprocessing(schema, spread)).inverse(torch.randn(20_000, 1))[0]
-    values = schema.decode(drawn)["wage"].to_numpy()
+    values = drawn_from(schema, x, "wage")
     assert np.isin(values, heaps).mean() == pytest.approx(np.isin(wage, heaps).mean(), abs=0.06)
     assert np.isin(values, wage).mean() < 0.5
 
@@ -170,6 +186,5 @@ def test_repeated_values_side_by_side_are_not_all_there_is_where_others_lie_beyo
     schema, _ = described({"imports": imports})
     (column,) = schema.columns
     assert len(column.kind.atoms) > 1
-    assert not column.kind.tiled
     beyond = RNG.uniform(1, 2000, 200)
     assert np.allclose(column.kind.snap(beyond), beyond)

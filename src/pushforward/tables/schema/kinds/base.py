@@ -203,21 +203,14 @@ class Intervals(Kind):
     minimum: float  # of the training rows
     maximum: float
 
-    @property
-    def tiled(self) -> bool:
-        """Whether atoms are the only possible values: none lies beyond, and their cells leave no gaps."""
-        if len(self.atoms) < 2:
-            return False
-        value, low, width = np.array(sorted(self.atoms)).T
-        if self.minimum < value[0] or self.maximum > value[-1]:
-            return False
-        return bool(np.allclose((value + low)[1:], (value + low + width)[:-1], rtol=0, atol=1e-6 * width.min()))
-
     def cells_of(self, x: Numbers) -> tuple[Numbers, Numbers]:
         """The lower end and the width of each value's cell."""
         low, width = np.full(len(x), -0.5 * self.step), np.full(len(x), self.step)
-        for value, below, wide in self.atoms:
-            low, width = np.where(x == value, below, low), np.where(x == value, wide, width)
+        if self.atoms:
+            value, below, wide = np.array(sorted(self.atoms)).T
+            at = np.searchsorted(value, x).clip(max=len(value) - 1)
+            here = value[at] == x
+            low, width = np.where(here, below[at], low), np.where(here, wide[at], width)
         return x + low, width
 
     def spread(self, x: Numbers, random: np.random.Generator) -> Numbers:
@@ -237,8 +230,6 @@ class Intervals(Kind):
         ends = np.array([low - 0.5 * resolution, high + 0.5 * resolution])
         value, below, width = np.array(sorted(self.atoms)).reshape(-1, 3).T
         start, stop = value + below, value + below + width
-        if self.tiled:
-            start, stop = np.append(-np.inf, stop[:-1]), np.append(stop[:-1], np.inf)
         edges = np.unique(np.concatenate([ends, start, stop]))
         middle = 0.5 * (edges[:-1].clip(-FAR, FAR) + edges[1:].clip(-FAR, FAR))
         inside = (middle > ends[0]) & (middle < ends[1])
@@ -259,9 +250,10 @@ class Intervals(Kind):
 
     def middles(self, x: Numbers) -> Numbers:
         """The middle of each value's cell."""
-        for value, below, wide in self.atoms:
-            x = np.where(x == value, value + below + 0.5 * wide, x)
-        return x
+        if not self.atoms:
+            return x
+        low, width = self.cells_of(x)
+        return low + 0.5 * width
 
     def lowest_edge(self, low: float) -> float:
         """The lower end of the cells of values down to ``low``."""

@@ -16,9 +16,10 @@ REMARK = "integer, rounded and inflated values are cells: their density is the a
 FEWEST = 3  # different dates that tell
 HALF = 15.5 * 86_400e6  # of a month, in microseconds
 ATOM, HEAP = 0.02, 0.003  # shares of rows that make a value an atom: always, and if it has room
-HEAPED, ROOM = 10, 1e-5  # rows of such a value, and standard deviations to the next one
+LEAST, ROOM = 10, 1e-5  # rows of such a value, and standard deviations to the next one
+HEAPED = 1 / 3  # share of the other rows that repeat each other, beyond chance, where every value is an atom
 CLOSEST = 1e-9  # the same for any atom
-TILES, REPEATED = 2000, 3  # distinct values on no scale, and rows of each on average, if no others are possible
+LISTED = 2000  # distinct values that may be atoms together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,8 @@ def _nearest(x: Numbers, day: float, last: bool) -> Numbers:
 class Spikes(Numeric):
     """Numbers some or all of which are *atoms*, values that many rows hold: rows of one are spread over its cell.
 
+    Where rows repeat each other's values, as wages, averages of grades and logarithms of whole numbers, all values are.
+
     Args:
         atoms: (value, low, width) of each: its rows lie in value + low + [0, width).
     """
@@ -119,22 +122,21 @@ class Spikes(Numeric):
     def fits(cls, values: pl.Series, hints: Hints) -> Self | None:
         x = present(values)
         unique, counts = np.unique(x, return_counts=True)
-        resolved = np.diff(unique).min() > CLOSEST * np.ptp(x)  # or cells would be points
-        if REPEATED * len(unique) <= len(x) and len(unique) <= TILES and resolved:
-            atoms = _tiles(unique)
-        else:
-            spread = float(x.std())
-            often = _often(unique, counts, spread).tolist() if len(unique) > 2 else []
-            atoms = tuple(end_atom(unique, place, spread) for place in often)
-        if hints.bounds is None and x.min() == 0 and never_negative(x, hints) and all(v != 0 for v, _, _ in atoms):
-            atoms = (end_atom(unique, 0, float(x.std())), *atoms)  # which a map that starts at 0 could not reach
+        spread, apart = float(x.std()), np.diff(unique).min() > CLOSEST * np.ptp(x)  # or cells would be points
+        often = _often(unique, counts, spread) if len(unique) > 2 else np.zeros(0, int)
+        if hints.bounds is None and x.min() == 0 and never_negative(x, hints):
+            often = np.union1d([0], often).astype(int)  # which a map that starts at 0 could not reach
+        atoms = tuple(end_atom(unique, place, spread) for place in often.tolist())
+        rest = np.delete(np.arange(len(unique)), often)
+        if apart and counts[rest].max(initial=1) > 1 and _heaped(unique[rest], counts[rest], cls.of(x).resolution):
+            atoms = (*atoms, *_among(unique, rest, spread))
         return cls.of(x, atoms=atoms).mapped(values, hints) if atoms else None
 
     def snap(self, numbers: Numbers) -> Numbers:
         value, low, width = np.array(sorted(self.atoms)).T
         place = (np.searchsorted(value + low, numbers, side="right") - 1).clip(0)
         inside = (numbers >= (value + low)[place]) & (numbers < (value + low + width)[place])
-        return super().snap(np.where(inside | (self.tiled & ~np.isnan(numbers)), value[place], numbers))
+        return super().snap(np.where(inside, value[place], numbers))
 
     def describe(self) -> Description:
         return replace(super().describe(), kind=f"inflated at {listed((f'{v:g}' for v, _, _ in self.atoms), 3)}")
@@ -145,13 +147,22 @@ def _often(unique: Numbers, counts: np.ndarray, spread: float) -> np.ndarray:
     rows, gaps = counts.sum(), np.diff(unique)
     nearest = np.minimum(np.append(gaps, np.inf), np.append(np.inf, gaps))
     always = (counts >= ATOM * rows) & (counts >= 5) & (nearest >= CLOSEST * spread)
-    heaps = (counts >= HEAP * rows) & (counts >= HEAPED) & (nearest >= ROOM * spread)
+    heaps = (counts >= HEAP * rows) & (counts >= LEAST) & (nearest >= ROOM * spread)
     places = np.flatnonzero(always | heaps)
     return np.sort(places[np.argsort(-counts[places], kind="stable")[:MOST_ATOMS]])
 
 
-def _tiles(unique: Numbers) -> tuple[Atom, ...]:
-    """Cells of listed values that meet half-way between neighbours."""
-    half = 0.5 * np.diff(unique)
-    low, high = np.array([half[0], *half]), np.array([*half, half[-1]])
-    return tuple(zip(unique.tolist(), (-low).tolist(), (low + high).tolist(), strict=True))
+def _heaped(values: Numbers, counts: np.ndarray, resolution: float) -> bool:
+    """Whether rows repeat each other's values, more often than by chance at the resolution that they are written with;
+    of so many distinct ones that all may be atoms."""
+    x, near = np.repeat(values, counts), round(counts.sum() ** 0.5)
+    spacing = (x[near:] - x[:-near]) / near  # of rows in the same region
+    alone = np.exp(-resolution / np.maximum(spacing, 1e-300)).mean()  # by chance
+    return bool(len(values) <= LISTED and (counts == 1).sum() < (1 - HEAPED) * alone * len(x))
+
+
+def _among(unique: Numbers, places: np.ndarray, spread: float) -> list[Atom]:
+    """Cells of values around them and apart, so that others may lie between."""
+    gaps = np.pad(np.diff(unique), 1, constant_values=np.inf)
+    width = np.minimum(0.5 * np.minimum(gaps[1:], gaps[:-1]), 0.02 * spread)[places]
+    return list(zip(unique[places].tolist(), (-0.5 * width).tolist(), width.tolist(), strict=True))

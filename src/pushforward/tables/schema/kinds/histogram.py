@@ -44,7 +44,8 @@ def histogram_of(cells: Intervals, x: Numbers, weight: Numbers) -> FirstMap | No
     if len(x) < FEWEST_ROWS:
         return None
     weight = weight / weight.mean()
-    found = _few_values(cells, x, weight) if cells.step or cells.tiled else _many_values(cells, x, weight)
+    listed = cells.step or np.isin(x, [value for value, _, _ in cells.atoms]).all()
+    found = (_few_values if listed else _many_values)(cells, x, weight)
     if found is None or not (np.diff(found[0]) > 0).all():  # float64 is too coarse for such cells
         return None
     knots = tuple(zip(found[0].tolist(), found[1].tolist(), strict=True))
@@ -53,12 +54,13 @@ def histogram_of(cells: Intervals, x: Numbers, weight: Numbers) -> FirstMap | No
 
 @dataclass(frozen=True)
 class _Counts:
-    """Rows per value: the values as multiples of the grid's step, and the share that flat groups give each of them."""
+    """Rows per value: the cells of the values, and the groups over whose widths the flat part is spread."""
 
-    place: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
     rows: np.ndarray
     group: np.ndarray  # of each value
-    cells: np.ndarray  # from the first value of each group to that of the next one
+    width: np.ndarray  # from the first value of each group to that of the next one
 
     @property
     def in_group(self) -> np.ndarray:
@@ -68,25 +70,25 @@ class _Counts:
         """Leave-one-out log-likelihood in nats a row, at every λ and for the flat distribution."""
         total = self.rows.sum()
         own = np.maximum(self.rows - 1, 0)
-        flat = np.maximum(self.in_group - 1, 1e-3)[self.group] / self.cells[self.group]
+        flat = (np.maximum(self.in_group - 1, 1e-3) / self.width)[self.group] * (self.stop - self.start)
         share = np.outer(1 - FLAT, own) + np.outer(FLAT, flat)
         return np.log(np.vstack([share, flat]) / (total - 1)) @ self.rows / total
 
 
 def _few_values(cells: Intervals, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Edges, and the distribution function there, of a column with one bin per value; None if it is smooth."""
-    if cells.step:
-        place = np.round((x - cells.origin) / cells.step)
-    else:
-        place = np.searchsorted([value for value, _, _ in sorted(cells.atoms)], x).astype(float)
-    counts = _counted(place, weight)
-    if len(counts.place) > MOST_VALUES:
+    values, where = np.unique(x, return_inverse=True)
+    if len(values) > MOST_VALUES:
         return _many_values(cells, x, weight)
-    if len(counts.place) < 3:
+    if len(values) < 3:
         return None
+    most = GROUPS if cells.step else round(len(x) ** 0.5)
+    counts = _counted(*cells.cells_of(values), np.bincount(where, weight), most)
+    if not cells.step:  # others lie between, as often as rows hold a value that no other row does
+        return _bins(cells, counts, float(counts.rows[np.bincount(where) == 1].sum() / counts.rows.sum()))
     nats = counts.left_out()
     best = int(nats[:-1].argmax())
-    if nats[:-1][FLAT <= SPIKED].max() - nats[-1] < GAIN and not cells.tiled:  # whose cells differ in width
+    if nats[:-1][FLAT <= SPIKED].max() - nats[-1] < GAIN:
         return None
     return _bins(cells, counts, float(FLAT[best]))
 
@@ -156,25 +158,24 @@ def _bin_of(cells: Intervals, x: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return (np.searchsorted(edges, cells.middles(x), side="right") - 1).clip(0, len(edges) - 2)
 
 
-def _counted(place: np.ndarray, weight: np.ndarray) -> _Counts:
-    place, where = np.unique(place, return_inverse=True)
-    rows = np.bincount(where, weight)
-    groups = int(np.clip(len(place) // 4, 1, GROUPS))
-    group = np.arange(len(place)) * groups // len(place)
-    first = np.searchsorted(group, np.arange(groups))
-    return _Counts(place, rows, group, np.diff([*place[first], place[-1] + 1]))
+def _counted(start: np.ndarray, width: np.ndarray, rows: np.ndarray, most: int) -> _Counts:
+    groups = int(np.clip(len(start) // 4, 1, most))
+    group = np.arange(len(start)) * groups // len(start)
+    first, stop = np.searchsorted(group, np.arange(groups)), start + width
+    return _Counts(start, stop, rows, group, np.diff([*start[first], stop[-1]]))
 
 
 def _bins(cells: Intervals, counts: _Counts, flat: float) -> tuple[np.ndarray, np.ndarray]:
     """Edges in the column's units, and the distribution function there."""
-    total = counts.rows.sum()
-    level = flat * (counts.in_group / counts.cells)[counts.group] / total  # of a cell without rows
-    gaps = np.diff(counts.place) - 1
-    shares = np.stack([(1 - flat) * counts.rows / total + level, level * np.append(gaps, 0)], 1).ravel()
-    edges = np.stack([counts.place - 0.5, counts.place + 0.5], 1).ravel()
-    none = 2 * np.flatnonzero(gaps == 0) + 1  # gaps without a cell
+    start, stop = counts.start, counts.stop
+    gaps = np.append(start[1:], stop[-1]) - stop
+    own = (stop - start) * (cells.step > 0)
+    level = flat * counts.in_group / np.bincount(counts.group, own + gaps)
+    shares = np.stack([(1 - flat) * counts.rows + level[counts.group] * own, level[counts.group] * gaps], 1).ravel()
+    edges = np.stack([start, stop], 1).ravel()
+    none = 2 * np.flatnonzero(gaps[:-1] < 1e-6 * (stop - start)[:-1]) + 1  # gaps without a value
     edges, shares = np.delete(edges, none), np.delete(shares[:-1], none)
-    return _with_ends(cells, _in_units(cells, edges), shares, total)
+    return _with_ends(cells, edges, shares, counts.rows.sum())
 
 
 def _with_ends(cells: Intervals, edges: np.ndarray, shares: np.ndarray, rows: float) -> tuple[np.ndarray, np.ndarray]:
@@ -193,12 +194,3 @@ def _with_ends(cells: Intervals, edges: np.ndarray, shares: np.ndarray, rows: fl
     start, stop = beyond * (low is None), 1 - beyond * (high is None)
     inner = start + (stop - start) * shares.cumsum()[:-1] / shares.sum()
     return edges, np.array([start, *inner, stop])
-
-
-def _in_units(cells: Intervals, edges: np.ndarray) -> np.ndarray:
-    """Edges in the column's units, from edges in indices of the values, half-way between two of them."""
-    if cells.step:
-        return np.asarray(cells.origin + cells.step * edges)
-    atoms = sorted(cells.atoms)
-    ends = np.array([value + low for value, low, _ in atoms] + [sum(atoms[-1])])
-    return ends[np.round(edges + 0.5).astype(int)]
