@@ -26,6 +26,7 @@ from ..schema.schema import Schema
 
 Part = NDArray[Any]  # codes (classes,), bool; or disjoint intervals (2, intervals) in increasing order
 NARROW = 1.001  # resolutions of a column, up to which an interval is the cell of one value
+CLOSE = 1e-6  # widths of a cell, by which the ends of an interval may be off it
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,6 +237,6 @@ def _read(column: Column, value: Any) -> pl.Series:
 def _is_cell(column: Column, ends: Numbers) -> bool:
     """Whether an interval is the cell of a single value."""
     kind, width = column.kind, float(ends[1] - ends[0])
-    if any(np.allclose(ends, [value + low, value + low + wide]) for value, low, wide in kind.atoms):
-        return True
-    return width <= NARROW * kind.resolution
+    value, low, wide = np.array(kind.atoms).reshape(-1, 3).T
+    off = np.maximum(np.abs(value + low - ends[0]), np.abs(value + low + wide - ends[1]))
+    return bool((off <= CLOSE * wide).any()) or width <= NARROW * kind.resolution
