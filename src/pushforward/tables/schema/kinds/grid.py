@@ -17,8 +17,8 @@ FEWEST = 3  # different dates that tell
 HALF = 15.5 * 86_400e6  # of a month, in microseconds
 ATOM, HEAP = 0.02, 0.003  # shares of rows that make a value an atom: always, and if it has room
 LEAST, ROOM = 10, 1e-5  # rows of such a value, and standard deviations to the next one
-HEAPED = 1 / 3  # share of the other rows that repeat each other, beyond chance, where every value is an atom
 CLOSEST = 1e-9  # the same for any atom
+HEAPED = 1 / 3  # share of the other rows that repeat each other, beyond chance, where every value is an atom
 LISTED = 2000  # distinct values that may be atoms together
 
 
