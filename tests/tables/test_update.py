@@ -229,3 +229,12 @@ def test_rows_that_are_held_out_stay_so_when_all_rows_are_fitted_again():
     assert not {*keys_of(held)} & {*model.facts["learnt"]}
     assert len(held) + len(model.saved_rows("kept")) == 200  # those that told the first fit when to stop are saved, too
     assert len(model.facts["unseen"]["log_density"]) == 200  # each is judged once, by what did not see it
+
+
+def test_an_average_is_trained_briefly_where_nothing_has_moved():
+    model, fresh = pf.TableDensity("gmm", queries=False, random_state=0).fit(rows(120, 11)), rows(500, 17)
+    before = model.score(fresh)
+    model.update(rows(60, 12))
+    assert model.facts["updates"][-1]["p_value"] > 0.05
+    assert model.summary_["training"]["steps"] == 75  # for 300
+    assert model.score(fresh) > before - 0.02

@@ -51,8 +51,8 @@ DRAWS = 50_000  # old rows, at most, in whose place draws are
 TIMES = 4  # draws in the place of a row: what is learnt again of them loses the less
 UNTOLD = 600  # steps that stand for those of a fit that took none, as a mixture's
 SHORTER = 3  # times: the training of an update, beside that of the fit
-HALF = 2  # the same of an average
-SLOWER = 2  # times: the learning rate of one flow
+HALF, EIGHTH = 2, 8  # the same of an average, and where nothing has moved, so that there is next to nothing to learn
+SLOWER, GENTLER = 2, 4  # times: the learning rate of one flow, and of an average where nothing has moved
 ANOTHER = 1.0  # nats by which every column of another table has moved
 
 
@@ -118,7 +118,7 @@ def update_table(
         rows = shaped(rows, options, Console(quiet=True), source)
     elif anew:
         rows = replace(rows, schema=schema.shaped(rows.train.x, rows.train.weights, again=True))
-    options = _as_it_was(model, options, anew, steps)
+    options = _as_it_was(model, options, anew, steps, moved.p_value <= LEVEL)
     fitted = fit_rows(table, rows, options, console, None if anew else model, started)
     if fitted is None:
         return None
@@ -132,18 +132,21 @@ def update_table(
     return learned, facts
 
 
-def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int) -> TableOptions:
-    """The options of the fit, and how long to train: as told, or for a part of its steps; anew until it ends by itself,
-    unless the fit did not. Flows of an average were trained on small batches, and are again."""
+def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int, moved: bool) -> TableOptions:
+    """The options of the fit, and how long to train: as told, or for a part of its steps, a smaller one if the rows of
+    an average have not moved; anew until it ends by itself, unless the fit did not. Flows of an average were trained on
+    small batches, and are again."""
     summary = model.facts["summary"]
     average, told = "average" in summary or summary["flow"] == "gmm", options.training.steps or options.training.epochs
     cut_short = told or summary["training"].get("verdict", {"kind": "improving"})["kind"] == "improving"
     options = replace(options, queries=model.guided is not None, weights=None, keep=0)
-    training = replace(options.training, epochs=None, steps=None, limit=None)
+    training, part, slower = replace(options.training, epochs=None, steps=None, limit=None), SHORTER, SLOWER
+    if average:
+        part, slower = (HALF, 1) if moved else (EIGHTH, GENTLER)
     if training.budget is None and (cut_short or not anew):
-        training = replace(training, steps=steps if anew else -(-steps // (HALF if average else SHORTER)))
+        training = replace(training, steps=steps if anew else -(-steps // part))
     if not anew:
-        rate = training.lr or learning_rate(options.flow) / (1 if average else SLOWER)
+        rate = training.lr or learning_rate(options.flow) / slower
         training = replace(training, lr=rate, batch_size=training.batch_size or (BATCH if average else None))
     return replace(options, training=training)
 
