@@ -88,6 +88,14 @@ def test_numbers_on_no_grid_are_repeated_as_often_as_by_other_rows(least: int) -
     assert np.quantile(drawn, [0.1, 0.5, 0.9]) == pytest.approx(np.quantile(other, [0.1, 0.5, 0.9]), abs=0.15)
 
 
+def test_listed_values_may_be_so_near_that_their_cells_meet() -> None:
+    twelfths = np.random.default_rng(0).integers(0, 300, 6000) / 12
+    schema, x = described({"mean": twelfths})
+    drawn = drawn_from(schema, x, "mean")
+    assert np.isin(drawn, twelfths).mean() > 0.999
+    assert np.quantile(drawn, [0.1, 0.5, 0.9]) == pytest.approx(np.quantile(twelfths, [0.1, 0.5, 0.9]), abs=0.3)
+
+
 def test_numbers_that_are_equal_by_chance_do_not_stand_out() -> None:
     table = {f"{k}": np.random.default_rng(k).normal(size=300).round(2) for k in range(20)}
     schema, _ = described(table)

@@ -168,9 +168,9 @@ def _counted(start: np.ndarray, width: np.ndarray, rows: np.ndarray, most: int) 
 def _bins(cells: Intervals, counts: _Counts, flat: float) -> tuple[np.ndarray, np.ndarray]:
     """Edges in the column's units, and the distribution function there."""
     start, stop = counts.start, counts.stop
-    gaps = np.append(start[1:], stop[-1]) - stop
+    gaps = (np.append(start[1:], stop[-1]) - stop).clip(0)
     own = (stop - start) * (cells.step > 0)
-    level = flat * counts.in_group / np.bincount(counts.group, own + gaps)
+    level = flat * counts.in_group / np.bincount(counts.group, own + gaps).clip(1e-200)  # 0 if all cells meet
     shares = np.stack([(1 - flat) * counts.rows + level[counts.group] * own, level[counts.group] * gaps], 1).ravel()
     edges = np.stack([start, stop], 1).ravel()
     none = 2 * np.flatnonzero(gaps[:-1] < 1e-6 * (stop - start)[:-1]) + 1  # gaps without a value
