@@ -116,6 +116,7 @@ def test_answers_come_in_the_kind_of_frame_that_was_asked_with(fitted: pf.TableD
     assert isinstance(fitted.outliers(rows, level=0.5), pd.DataFrame)
     for same in (TABLE.head(4), TABLE.head(4).to_dict(), tmp_path / "rows.csv"):
         assert isinstance(fitted.predict(same, "size", "interval"), pl.DataFrame)
+    assert isinstance(fitted.predict(TABLE.head(4).lazy(), "size", "interval"), pl.LazyFrame)
 
 
 def test_the_density_of_a_conditional_table(conditioned: pf.TableDensity):

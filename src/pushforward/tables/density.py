@@ -321,7 +321,7 @@ class TableDensity(TableModel):
         frame, in the kind that was fitted."""
         fitted = self.facts.get("frame", "polars")
         asked = fitted if is_path(table) else from_frame(table)[1]
-        same = asked.split()[0] in (fitted.split()[0], "dict", "numpy")
+        same = asked.split()[0] in ("dict", "numpy") or {asked.split()[0], fitted.split()[0]} == {"pandas"}
         return to_frame(answer, fitted if same else asked, table if aligned else None)
 
     def score(self, table: Any, sample_weight: Any = None) -> float:
