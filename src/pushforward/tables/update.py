@@ -245,15 +245,13 @@ class _Old:
             count = min(count, max(FEW_ROWS - sum(map(len, (fresh, held, *saved))), left))
         drawn = [_encoded(schema, self.drawn(count))] if count else []
         count, train = sum(map(len, drawn)), [fresh[2 * part :], *saved, *drawn]
-        val, test = (
-            [fresh[:part], *([] if few else [held])],
-            [fresh[part : 2 * part], held],
-        )  # an average trains on both
+        val, test = [fresh[:part], *([] if few else [held])], [fresh[part : 2 * part], held]  # an average trains on val
         ends = np.cumsum([0, *(sum(map(len, parts)) for parts in (train, val, test))])
         weights = torch.ones(int(ends[-1]), dtype=torch.float64)
         weights[ends[1] - count : ends[1]] = left / max(count, 1)
         whole = replace(Rows.stacked([*train, *val, *test]), weights=weights if count else None)
-        train_at, val_at, test_at = np.split(np.arange(ends[-1]), ends[1:-1])
+        told = min(max(len(held) - part, 0), ends[1] // 4) if few else 0  # those few cannot tell a guide when to stop
+        train_at, val_at, test_at = np.split(np.arange(ends[-1]), [ends[1] - told, ends[2]])
         split, numbers = (train_at, val_at, test_at), np.arange(len(test_at))
         divided = TableSplits(schema, whole, split, numbers, complete=False, earlier=len(whole) - len(fresh))
         new, old = np.arange(len(train[0])), np.arange(len(train[0]), ends[1] - count)
