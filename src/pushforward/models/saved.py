@@ -54,8 +54,8 @@ def _sound(density: M, path: Path) -> M:
     """The density, if its weights are numbers that training can have given it."""
     assert isinstance(density, nn.Module)
     bad = [name for name, weight in density.named_parameters() if not bool((weight.abs() < LARGEST).all())]
-    fixed = {name: number.double().nan_to_num(math.inf, math.inf, 0.0) for name, number in density.state_dict().items()}
-    bad += [name for name, number in fixed.items() if not bool((number.abs() < FARTHEST).all())]  # log 0 may be
+    fixed = ((name, each.double().nan_to_num(math.inf, math.inf, 0.0)) for name, each in density.state_dict().items())
+    bad += [name for name, number in fixed if not bool((number.abs() < FARTHEST).all())]  # log 0 may be
     if bad:
         raise InputError(f"{path}: is damaged: it has weights that no fit gives, among them {bad[0]}; fit it again")
     return density
