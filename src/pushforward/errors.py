@@ -90,7 +90,7 @@ def in_request(name: str, value: Any = None) -> str:
 def refuse(why: str, options: Mapping[str, Any]) -> None:
     """Refuses options that are set where they do not apply."""
     for name, value in options.items():
-        if value not in (None, False, (), []):
+        if not (value is None or (isinstance(value, Integral | float | list | tuple) and not value)):
             raise InputError(why, name)
 
 

@@ -171,7 +171,7 @@ def test_the_rarest_of_many_classes_share_a_probability() -> None:
 
 
 def test_what_shapes_no_classifier_is_refused() -> None:
-    for shape in ({"layers": 2}, {"hidden": (8,)}):
+    for shape in ({"layers": 2}, {"hidden": (8,)}, {"layers": np.int64(2)}, {"hidden": np.array([8, 8])}):
         with pytest.raises(ValueError, match="shapes flows of numbers"):
             pf.FlowClassifier("nsf", steps=1, **shape).fit(X[["x"]].to_numpy(), Y > 0)
 
