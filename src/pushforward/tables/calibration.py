@@ -45,7 +45,7 @@ def calibrated(model: TableModel, learned: Learned) -> dict[str, Any]:
         some = rows.rows[np.sort(random.permutation(at)[: max(round(share * len(at)), 1)])]
         held, fresh = _holding(model, density), replace(some, x=rows.schema.as_new(some.x))
         scores.append(marginal(held, fresh, model.samples, model.seed).value)
-        central.append(_central(held, some))
+        central += [_central(held, some)] if has_one_column(model) else []
         weights.append(torch.ones(len(some)) if some.weights is None else some.weights)
     weighted = rows.rows.weights is not None
     unseen = _sorted("log_density", torch.cat(scores), torch.cat(weights) if weighted else None)
@@ -75,7 +75,7 @@ def _sorted(name: str, score: Tensor, weight: Tensor | None) -> dict[str, Any]:
 def _central(model: TableModel, rows: Rows) -> Tensor:
     """What calibrates the intervals of a model of one column of amounts: see :meth:`ColumnDistribution.central`."""
     column, some = model.schema.columns[0], completed(model, rows[~model.schema.missingness.found(rows.x)[:, 0]])
-    if not has_one_column(model) or not len(some) or np.isnan(column.kind.amounts(some.x[:, 0].numpy())).any():
+    if not len(some) or np.isnan(column.kind.amounts(some.x[:, 0].numpy())).any():
         return torch.empty(0, dtype=torch.float64)
     return only_column(model, some.context).central(some.x[:, 0])
 
