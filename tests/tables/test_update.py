@@ -139,8 +139,9 @@ def test_what_was_said_at_the_fit_holds_when_all_rows_are_described_again():
         assert model.schema.columns[share].kind.bounds != (0, 1)
 
 
-def test_a_new_name_does_not_put_off_the_fit_of_twice_the_rows():
-    model = pf.TableDensity("maf", steps=5, queries=False, keep=1000).fit(rows(120, 11))
+@pytest.mark.parametrize("keep", [1000, 80])  # beside draws, which have weights
+def test_a_new_name_does_not_put_off_the_fit_of_twice_the_rows(keep):
+    model = pf.TableDensity("maf", steps=5, queries=False, keep=keep).fit(rows(120, 11))
     named = rows(60, 12).with_columns(kind=pl.when(pl.int_range(60) < 20).then(pl.lit("c")).otherwise("kind"))
     updates = model.update(named).update(rows(60, 18)).facts["updates"]
     assert [(each["anew"], each["grown"]) for each in updates] == [(True, False), (True, True)]

@@ -124,7 +124,7 @@ def update_table(
         return None
     learned, facts = fitted
     facts["summary"] |= {"training_rows": known - len(rows.test)}  # without draws
-    facts |= {"updates": updates, "first_steps": steps, "first_rows": old.first}
+    facts |= {"updates": updates, "first_steps": steps, "first_rows": old.first, "weighted": old.weighted}
     encoded = learned.rows.rows  # perhaps without labels, which then follow
     facts["learnt"] = sorted({*model.facts.get("learnt", ()), *keys_of(encoded[learnt])})
     if kept is not None:
@@ -164,8 +164,9 @@ class _Old:
         first = facts.get("first_rows", summary["training_rows"] + 2 * summary["validation_rows"])
         self.waits, self.first = sum(map(len, self.waiting)), int(first)
         self.known = int(updates[-1]["known"] if updates else first) - self.waits
-        self.complete = self.count < self.keep and not facts.get("weighted")
-        self.many = self.complete or (self.count >= MANY * self.known and not facts.get("weighted"))
+        self.weighted = bool(facts.get("weighted"))  # by the user: draws have weights, too
+        self.complete = self.count < self.keep and not self.weighted
+        self.many = self.complete or (self.count >= MANY * self.known and not self.weighted)
         self.fitted = max([self.first, *(each["known"] for each in updates if each.get("grown", each.get("anew")))])
         self.drawn = functools.cache(self._drawn)  # no longer than the update, which asks for the same rows twice
 
