@@ -294,7 +294,7 @@ class TableDensity(TableModel):
         Raises:
             InputError: a column is missing, or holds something else than in training.
         """
-        frame, given = self._rows(table), [given] if isinstance(given, str) else given
+        frame, given = self._read(table)[0], [given] if isinstance(given, str) else given
         if given:
             Scoring(self, given=given).check(frame.columns)
         query = Query.of(self, Piece(frame, SOURCE), given)
@@ -310,19 +310,16 @@ class TableDensity(TableModel):
         """A frame, or a file read as the one that was fitted."""
         return self.read_file(table) if is_path(table) else read_any(table)
 
-    def _rows(self, table: Any) -> pl.DataFrame:
-        """The rows of a frame, a dict of columns or a file; of a file with its own splits, the test rows."""
-        if is_path(table):
-            return self.read_file(table).held_out().frame
-        return from_frame(table, "the table")[0]
-
-    def _framed(self, answer: pl.DataFrame, table: Any, aligned: bool = True) -> Any:
-        """An answer in the kind of frame that was asked with, whose index it gets if rows correspond; to what is no
-        frame, in the kind that was fitted."""
+    def _read(self, table: Any) -> tuple[pl.DataFrame, str]:
+        """The rows of a frame, a dict of columns or a file; of a file with its own splits, the test rows. And the kind
+        of frame in which answers for them come: that which was asked with; to what is no frame, that which was fitted.
+        """
         fitted = self.facts.get("frame", "polars")
-        asked = fitted if is_path(table) else from_frame(table)[1]
+        if is_path(table):
+            return self.read_file(table).held_out().frame, fitted
+        rows, asked = from_frame(table, "the table")
         same = asked.split()[0] in ("dict", "numpy") or {asked.split()[0], fitted.split()[0]} == {"pandas"}
-        return to_frame(answer, fitted if same else asked, table if aligned else None)
+        return rows, fitted if same else asked
 
     def score(self, table: Any, sample_weight: Any = None) -> float:
         """The mean log-density of the rows, in nats."""
@@ -428,10 +425,11 @@ class TableDensity(TableModel):
         Raises:
             InputError: the column is unknown or has no such prediction, or the rows do not fit the model.
         """
-        found, notes = predict(self, self._rows(table), column, kind, level, self.seed)
+        rows, frame = self._read(table)
+        found, notes = predict(self, rows, column, kind, level, self.seed)
         self._tell(notes)
         if kind in ("proba", "interval"):
-            return self._framed(found, table)
+            return to_frame(found, frame, table)
         if self.facts.get("frame", "polars").endswith(CODED):
             return np.asarray(to_frame(found, "pandas" + CODED)[column])
         return found[column].to_numpy()
@@ -484,13 +482,14 @@ class TableDensity(TableModel):
         A row is as odd as the product of its cells' two-sided tail probabilities, each given all others, is small.
         Without a guide, a gain is by how many nats the best typical value would raise the row's log-density.
         """
-        encoded = self.schema.encode(self._rows(table), SOURCE)
+        frame, kind = self._read(table)
+        encoded = self.schema.encode(frame, SOURCE)
         self._tell(encoded.notes)
         rows = Rows(encoded.x, encoded.context)
         found = explain(self, rows, np.flatnonzero(~encoded.strange), seed=self.seed)
         if self.guided is not None:
             found = found.hstack(cells_given_others(self, rows))
-        return self._framed(found, table)
+        return to_frame(found, kind, table)
 
     def outliers(self, table: Any, level: float = LEVEL) -> Any:
         """Every row's p-value, most unusual first: the share of held-out rows that are no likelier. ``outlier`` where
@@ -507,9 +506,10 @@ class TableDensity(TableModel):
         Reference:
             Bates, Candès, Lei, Romano, Sesia (2023), Testing for outliers with conformal p-values, arXiv:2104.08279.
         """
-        found, notes = outliers(self, self._rows(table), level)
+        rows, frame = self._read(table)
+        found, notes = outliers(self, rows, level)
         self._tell(notes)
-        return self._framed(found, table, aligned=False)
+        return to_frame(found, frame)
 
     def drift(self, table: Any, by: str | None = None) -> Drift:
         """Whether new rows are still of the table that was fitted, and what has moved.
@@ -597,7 +597,7 @@ class TableDensity(TableModel):
         Raises:
             InputError: a column holds categories, or a cell is missing.
         """
-        encoded = self.schema.encode(self._rows(table), SOURCE)
+        encoded = self.schema.encode(self._read(table)[0], SOURCE)
         if encoded.notes:
             raise InputError(encoded.notes[0])
         x = encoded.x

@@ -237,6 +237,6 @@ def _read(column: Column, value: Any) -> pl.Series:
 def _is_cell(column: Column, ends: Numbers) -> bool:
     """Whether an interval is the cell of a single value."""
     kind, width = column.kind, float(ends[1] - ends[0])
-    value, low, wide = np.array(kind.atoms).reshape(-1, 3).T
+    value, low, wide = kind.atom_cells
     off = np.maximum(np.abs(value + low - ends[0]), np.abs(value + low + wide - ends[1]))
     return bool((off <= CLOSE * wide).any()) or width <= NARROW * kind.resolution

@@ -123,6 +123,12 @@ class Kind(Saved, ABC):
         """How many values have a probability each; 0 for numbers with a density."""
         return len(self.labels)
 
+    @cached_property
+    def atom_cells(self) -> Numbers:
+        """The atoms in increasing order: their values, and the lower end, from there, and the width of each one's cell,
+        ``(3, atoms)``."""
+        return np.array(sorted(self.atoms)).reshape(-1, 3).T
+
     @property
     def has_cells(self) -> bool:
         """Whether values are cells of positive width, over which the density is averaged."""
@@ -207,7 +213,7 @@ class Intervals(Kind):
         """The lower end and the width of each value's cell."""
         low, width = np.full(len(x), -0.5 * self.step), np.full(len(x), self.step)
         if self.atoms:
-            value, below, wide = np.array(sorted(self.atoms)).T
+            value, below, wide = self.atom_cells
             at = np.searchsorted(value, x).clip(max=len(value) - 1)
             here = value[at] == x
             low, width = np.where(here, below[at], low), np.where(here, wide[at], width)
@@ -228,7 +234,7 @@ class Intervals(Kind):
             before, after = SLACK + 4 * blur / resolution  # ends are rounded as numbers, too
             low, high = self.origin + resolution * np.array([np.ceil(first - before), np.floor(last + after)])
         ends = np.array([low - 0.5 * resolution, high + 0.5 * resolution])
-        value, below, width = np.array(sorted(self.atoms)).reshape(-1, 3).T
+        value, below, width = self.atom_cells
         start, stop = value + below, value + below + width
         edges = np.unique(np.concatenate([ends, start, stop]))
         middle = 0.5 * (edges[:-1].clip(-FAR, FAR) + edges[1:].clip(-FAR, FAR))

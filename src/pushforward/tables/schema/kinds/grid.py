@@ -133,7 +133,7 @@ class Spikes(Numeric):
         return cls.of(x, atoms=atoms).mapped(values, hints) if atoms else None
 
     def snap(self, numbers: Numbers) -> Numbers:
-        value, low, width = np.array(sorted(self.atoms)).T
+        value, low, width = self.atom_cells
         place = (np.searchsorted(value + low, numbers, side="right") - 1).clip(0)
         inside = (numbers >= (value + low)[place]) & (numbers < (value + low + width)[place])
         return super().snap(np.where(inside, value[place], numbers))

@@ -44,7 +44,7 @@ def histogram_of(cells: Intervals, x: Numbers, weight: Numbers) -> FirstMap | No
     if len(x) < FEWEST_ROWS:
         return None
     weight = weight / weight.mean()
-    listed = cells.step or np.isin(x, [value for value, _, _ in cells.atoms]).all()
+    listed = cells.step or np.isin(x, cells.atom_cells[0]).all()
     found = (_few_values if listed else _many_values)(cells, x, weight)
     if found is None or not (np.diff(found[0]) > 0).all():  # float64 is too coarse for such cells
         return None
@@ -126,9 +126,9 @@ def _nats(cells: Intervals, size: int, known: tuple[np.ndarray, np.ndarray], jud
 
 def _even_bins(cells: Intervals, size: int, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Edges, and the number of rows per bin, plus half a row."""
-    atoms = np.array(sorted(cells.atoms)).reshape(-1, 3)
-    rest = np.sort(x[~np.isin(x, atoms[:, 0])])
-    starts, stops = atoms[:, 0] + atoms[:, 1], atoms[:, 0] + atoms[:, 1] + atoms[:, 2]
+    values, below, width = cells.atom_cells
+    rest = np.sort(x[~np.isin(x, values)])
+    starts, stops = values + below, values + below + width
     inner = np.zeros(0)
     if len(rest):
         last = NormalDist().inv_cdf(1 - 0.5 / (len(rest) + 1))

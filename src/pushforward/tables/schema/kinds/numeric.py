@@ -74,7 +74,7 @@ class Numeric(Intervals):
         high, x = np.inf if end is None else end, numbers_of(values)
         closed = self.step > 0
         outside = np.flatnonzero((x < low) | (x > high) if closed else (x <= low) | (x >= high))
-        outside = outside[~np.isin(x[outside], [value for value, _, _ in self.atoms])]
+        outside = outside[~np.isin(x[outside], self.atom_cells[0])]
         if len(outside):
             row = outside[0]
             where = "on its bound" if x[row] in hints.bounds else "outside its bounds"
@@ -135,7 +135,7 @@ class Numeric(Intervals):
     def can(self, numbers: Numbers) -> Any:
         low, high = self.bounds or (-np.inf, None)
         inside = (numbers > low - 0.5 * self.step) & (numbers < (np.inf if high is None else high + 0.5 * self.step))
-        return np.isfinite(numbers) & (inside | np.isin(numbers, [value for value, _, _ in self.atoms]))
+        return np.isfinite(numbers) & (inside | np.isin(numbers, self.atom_cells[0]))
 
     def limits(self, spreads: float) -> tuple[float, float]:
         spread = self.maximum - self.minimum
