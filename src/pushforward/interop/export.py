@@ -258,9 +258,10 @@ def _write_onnx(
     import onnxruntime
     from onnxscript import optimizer
 
+    replace = program.run_decompositions  # called by the exporter: one pass over the graph for its operators and ours
+    program.run_decompositions = lambda table: replace({**table, **PLAINER})  # type: ignore[method-assign]
     try:
-        plainer = program.run_decompositions(PLAINER)
-        written = torch.onnx.export(plainer, inputs, dynamo=True, optimize=False, verbose=False)
+        written = torch.onnx.export(program, inputs, dynamo=True, optimize=False, verbose=False)
         assert written is not None
         optimizer.fold_constants(written.model)  # no more: of a number clipped twice, onnxscript's rules lose an end
         optimizer.remove_unused_nodes(written.model)
@@ -290,10 +291,9 @@ def _with_names(model: Any, module: Exported | TableGraph) -> Any:
     for name, given in zip(module.inputs, graph.input, strict=False):
         node = helper.make_node("Identity", [name], [given.name])
         if name in module.text:
-            labels = module.text[name].labels
-            codes = {"": math.nan} | {label: float(place) for place, label in enumerate(labels)}
-            unknown = module.text[name].unknown
-            table: Any = {"keys_strings": [*codes], "values_floats": [*codes.values()], "default_float": unknown}
+            kind = module.text[name]
+            codes = {"": math.nan} | {label: float(place) for place, label in enumerate(kind.labels)}
+            table: Any = {"keys_strings": [*codes], "values_floats": [*codes.values()], "default_float": kind.unknown}
             node = helper.make_node("LabelEncoder", [name], [given.name], domain="ai.onnx.ml", **table)
             given.type.tensor_type.elem_type = TensorProto.STRING
         graph.node.insert(0, node)
