@@ -44,7 +44,7 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-docs: .venv/docs.stamp
+docs: $(firstword $(wildcard .venv/dev.stamp) .venv/docs.stamp) # tests need all that pages need
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
@@ -55,19 +55,20 @@ gpu: .venv/dev.stamp .venv/bench.stamp
 	$(BIN)/python -m pytest --device cuda tests/contracts/test_devices.py tests/contracts/test_contract.py
 	$(BIN)/python benchmarks/all.py --gpu
 
-wheel: .venv/wheel.stamp
-	rm -rf dist && $(BIN)/python -m build -q
-	$(BIN)/python .ci/compress dist/*.whl
-	$(BIN)/twine check --strict dist/*
-	$(BIN)/check-wheel-contents dist/*.whl
+# What makes and checks a wheel needs neither the package nor what it is built on, and has an environment of its own.
+WHEEL := build/wheel
+wheel: $(WHEEL)/stamp
+	rm -rf dist && $(WHEEL)/bin/python -m build -q
+	$(WHEEL)/bin/python .ci/compress dist/*.whl
+	$(WHEEL)/bin/twine check --strict dist/*
+	$(WHEEL)/bin/check-wheel-contents dist/*.whl
 	@test "$$(cat dist/*.whl | wc -c)" -lt 1048576 || { echo "the wheel has 1 MiB or more"; exit 1; }
 
 clean:
 	rm -rf .venv docs/_build demo dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
-# What makes and checks a wheel needs neither the package nor what it is built on.
-.venv/wheel.stamp: Makefile | .venv/bin/pip
-	$(BIN)/pip install --quiet "build>=1.2" "twine>=6.1" "check-wheel-contents>=0.6" "zopflipy>=1.11"
+$(WHEEL)/stamp: Makefile | $(WHEEL)/bin/pip
+	$(WHEEL)/bin/pip install --quiet "build>=1.2" "twine>=6.1" "check-wheel-contents>=0.6" "zopflipy>=1.11"
 	@touch $@
 
 # A stamp says that the extra of its name is installed; a changed pyproject.toml installs again.
@@ -75,7 +76,7 @@ clean:
 	$(BIN)/pip install --quiet --editable ".[$*]"
 	@touch $@
 
-.venv/bin/pip:
+.venv/bin/pip $(WHEEL)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "pushforward needs Python 3.11 or newer, but $(PYTHON) is older: make PYTHON=python3.12 ..."; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(@:/bin/pip=)
