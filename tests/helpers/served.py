@@ -38,7 +38,7 @@ def table(rows: int = 600) -> pl.DataFrame:
 @contextlib.contextmanager
 def process(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The address and the process of a server that the shell program runs."""
-    command = [sys.executable, "-m", "pushforward", "serve", *arguments, "--port", "0", "--json"]
+    command = [sys.executable, "-m", "pushforward", "serve", *arguments, "--port", "0", "--json", "--no-compile"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         said = ""

@@ -7,7 +7,7 @@ import platform
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..objectives.target import with_gradients
 from ..saving.checkpoint import load, save
 
 FOLDER = "pushforward"  # of our own files within a .pt2 file
-FEW = 128  # events up to which a processor mostly takes longer for Python than for the products
+FEW = 128
 
 Run = Callable[..., list[Tensor]]
 
@@ -33,12 +33,13 @@ class Compiled:
     Attributes:
         density: The density.
         methods: What runs in machine code: some of ``log_prob``, ``sample`` and ``gradient``.
+        few: Events up to which it does; a processor mostly takes longer for the products of more than for Python.
     """
 
-    def __init__(self, density: Density, programs: dict[str, Run]) -> None:
+    def __init__(self, density: Density, programs: dict[str, Run], inputs: Mapping[str, Sequence[str]]) -> None:
         self.density = density.eval().requires_grad_(False)
         self.event_shape, self.context_features = density.event_shape, density.context_features
-        self._programs = programs
+        self._programs, self._inputs, self.few = programs, inputs, FEW
         parameter = next((p for p in density.parameters() if p.is_floating_point()), torch.zeros(()))
         self._kind = parameter.dtype, parameter.device
 
@@ -57,12 +58,13 @@ class Compiled:
         """
         given = [x] if context is None else [x, context]
         graph = torch.is_grad_enabled() and any(each.requires_grad for each in given)
-        run = self._chosen("gradient" if graph else "log_prob", x.numel() // max(self.event_shape.numel(), 1))
+        method = "gradient" if graph else "log_prob"
+        run = self._chosen(method, x.numel() // max(self.event_shape.numel(), 1))
         if run is None:
             return self.density.log_prob(x, context)
         x, context = self.density._check(x, context) if self.density.encoder is None else (x, context)
         batch = x.shape[: x.dim() - len(self.event_shape)]
-        inputs = self._rows(x, context, batch)
+        inputs = self._rows(method, x, context, batch)
         log_prob, *gradients = run(*(each.detach() for each in inputs))
         return (with_gradients(log_prob, gradients, *inputs) if graph else log_prob).view(batch)
 
@@ -83,22 +85,22 @@ class Compiled:
             return flow.sample(shape, context, generator=generator, temperature=temperature)
         z, context = flow._noise(shape, context, generator, temperature)
         batch = z.shape[: z.dim() - len(flow.base.event_shape)]
-        return run(*self._rows(z, context, batch))[0].view(*batch, *self.event_shape)
+        return run(*self._rows("sample", z, context, batch))[0].view(*batch, *self.event_shape)
 
     def _chosen(self, method: str, events: int) -> Run | None:
         """The program of a method; None where the density itself is faster, or is needed."""
-        few = events <= FEW or self._kind[1].type != "cpu"
+        few = events <= self.few or self._kind[1].type != "cpu"
         return self._programs.get(method) if events and few else None
 
-    def _rows(self, x: Tensor, context: Tensor | None, batch: torch.Size) -> list[Tensor]:
+    def _rows(self, method: str, x: Tensor, context: Tensor | None, batch: torch.Size) -> list[Tensor]:
         """Inputs as a program takes them: ``(n, *event)`` and ``(n, context features)``, contiguous."""
         given = [x.reshape(-1, *x.shape[len(batch) :])]
         if context is not None:
             given.append(context.expand(*batch, context.shape[-1]).reshape(-1, context.shape[-1]))
-        for name, each in zip(("x", "context"), given, strict=False):  # machine code would not notice
-            if (each.dtype, each.device) != self._kind:
-                dtype, device = self._kind
-                raise ValueError(f"{name} is {each.dtype} on {each.device}, but the program is for {dtype} on {device}")
+        dtype, device = self._kind
+        for name, told, each in zip(("x", "context"), self._inputs.get(method, (dtype,) * 2), given, strict=False):
+            if (str(each.dtype), each.device) != (str(told), device):  # machine code would not notice
+                raise ValueError(f"{name} is {each.dtype} on {each.device}, but the program is for {told} on {device}")
         return [each.contiguous() for each in given]
 
 
@@ -124,8 +126,9 @@ def load_compiled(path: str | Path) -> Compiled:
         density = load(Path(folder) / "density")
         if about["machine"] != _machine():
             warnings.warn(f"{path} was compiled for {about['machine']}, but this is {_machine()}", stacklevel=2)
-            return Compiled(density, {})
-        return Compiled(density, {name: machine_code(f"{folder}/{name}.pt2") for name in about["methods"]})
+            return Compiled(density, {}, {})
+        programs = {name: machine_code(f"{folder}/{name}.pt2") for name in about["methods"]}
+        return Compiled(density, programs, about.get("inputs", {}))
 
 
 def add_compiled(path: Path, density: Density, programs: dict[str, torch.export.ExportedProgram]) -> str | None:
@@ -138,7 +141,9 @@ def add_compiled(path: Path, density: Density, programs: dict[str, torch.export.
         except RuntimeError as error:
             return str(error)
         save(density, Path(folder) / "density")
-        (Path(folder) / "about.json").write_text(json.dumps({"methods": list(programs), "machine": _machine()}))
+        inputs = {name: [str(each.dtype) for each in one.example_inputs[0]] for name, one in programs.items()}
+        about = {"methods": list(programs), "machine": _machine(), "inputs": inputs}
+        (Path(folder) / "about.json").write_text(json.dumps(about))
         with zipfile.ZipFile(path, "a") as archive:
             root = archive.namelist()[0].split("/")[0]
             for file in sorted(Path(folder).rglob("*")):

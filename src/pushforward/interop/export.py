@@ -132,7 +132,7 @@ def export(
 
 
 def _program(density: Density, method: str) -> tuple[Exported, tuple[Tensor, ...], torch.export.ExportedProgram]:
-    module, inputs = Exported(density, method), _example(density, method)
+    module, inputs = Exported(density, method), example(density, method)
     return module, inputs, _traced(module, inputs)
 
 
@@ -149,7 +149,7 @@ def exported(density: Density) -> torch.export.ExportedProgram:
     if why:
         raise ValueError(why)
     module = Exported(copy.deepcopy(density), "log_prob").eval().requires_grad_(False)
-    inputs = tuple(value[0] for value in _example(density, "log_prob"))
+    inputs = tuple(value[0] for value in example(density, "log_prob"))
     with _quiet():
         table = {**torch.export.default_decompositions(), **PLAINER}
         return _traced(module, inputs, rows=False).run_decompositions(table)
@@ -219,17 +219,17 @@ def _why_not(density: Density, method: str, loops: bool = True) -> str | None:
     )
 
 
-def _example(density: Density, method: str) -> tuple[Tensor, ...]:
-    """Inputs of a small batch: rows in the density's support, or noise, and contexts."""
+def example(density: Density, method: str, rows: int = BATCH) -> tuple[Tensor, ...]:
+    """Inputs of a batch: rows in the density's support, or noise, and contexts."""
     like = next((p for p in density.parameters() if p.is_floating_point()), torch.zeros(()))
     generator = torch.Generator(like.device).manual_seed(0)
     features = density.context_features
     options: dict[str, Any] = {"generator": generator, "dtype": like.dtype, "device": like.device}
-    context = (torch.randn(BATCH, features, **options),) if features else ()
+    context = (torch.randn(rows, features, **options),) if features else ()
     if method != "sample":
-        return density.sample(() if context else (BATCH,), *context, generator=generator), *context
+        return density.sample(() if context else (rows,), *context, generator=generator), *context
     flow: Any = density
-    return flow._noise(() if context else (BATCH,), *(context or (None,)), generator, 1.0)[0], *context
+    return flow._noise(() if context else (rows,), *(context or (None,)), generator, 1.0)[0], *context
 
 
 def _traced(

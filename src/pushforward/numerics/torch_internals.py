@@ -153,13 +153,17 @@ def _remember_strides() -> None:
 
 
 def machine_code(path: str) -> Callable[..., list[Tensor]]:
-    """A package of :func:`ahead_of_time` as a function of tensors to a list of tensors."""
-    from torch._inductor import aoti_load_package
+    """A package of :func:`ahead_of_time` as a function of tensors to a list of tensors.
 
-    package = aoti_load_package(path)
-    run = getattr(getattr(package, "loader", None), "run", None)  # without the package's own parsing of its signature
-    if run is not None:
+    Where PyTorch's own reader can be called, the compiler, which takes 64 MB and two seconds, is not imported.
+    """
+    try:
+        run = torch._C._aoti.AOTIModelPackageLoader(path, "model", False, 1, -1).run  # type: ignore[call-arg, attr-defined]
         return lambda *given: run(list(given))
+    except (AttributeError, TypeError):
+        from torch._inductor import aoti_load_package
+
+        package = aoti_load_package(path)
 
     def whole(*given: Tensor) -> list[Tensor]:
         found = package(*given)

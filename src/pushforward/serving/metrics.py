@@ -34,6 +34,7 @@ class Metrics:
         self.rows = Counter("pushforward_rows", "Rows that were answered.", ("path",), **there)
         said = "Rows of requests scored together."
         self.batches = Histogram("pushforward_batch_rows", said, buckets=(1, 2, 4, 8, 16, 32, 64), **there)
+        self.machine_code = Gauge("pushforward_machine_code", "1 once scores run in machine code.", **there)
         when = "when GET /drift was last asked."
         self.p_value = Gauge("pushforward_drift_p_value", f"That rows have not changed, {when}", **there)
         self.effect = Gauge("pushforward_drift_effect", f"Nats by which rows are less likely, {when}", **there)

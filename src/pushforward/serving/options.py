@@ -30,6 +30,8 @@ class ServeOptions:
         token_file: A file with a token that clients have to send, in the header `authorization: Bearer TOKEN`.
         max_per_client: Requests that one client may have open at once, and four times as many connections.
         threads: Threads of each computation; requests of single rows and long ones run side by side.
+        compile: Score in machine code where it is faster, once it is compiled: a minute or two beside the first
+            answers, at the lowest priority, if there is a C++ compiler.
     """
 
     port: int = 8000
@@ -41,6 +43,7 @@ class ServeOptions:
     token_file: Path | None = None
     max_per_client: int = 64
     threads: int = 1
+    compile: bool = True
 
     def __post_init__(self) -> None:
         for name in ("max_rows", "max_megabytes", "max_per_client", "threads"):
