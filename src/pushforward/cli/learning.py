@@ -102,7 +102,8 @@ def update(
 
     What the model knew is kept by draws of itself, and by training rows if `fit --keep` saved any. Says how the new
     rows differ, and takes in new categories, impossible values and values missing as in no row before, with a note: the
-    density is then fitted anew to draws and new rows. Refuses another table.
+    density is then fitted anew to draws and new rows, as it is when the table has doubled, until when more of the same
+    waits in the model. Refuses another table.
 
     Args:
         data: The new rows, as for `pushforward fit`.

@@ -229,12 +229,12 @@ class TableDensity(TableModel):
     def update(self, table: Any, budget: float | str | None = None, *, progress: bool = False) -> Self:
         """Goes on from the fitted model with new rows; the old ones are not needed.
 
-        What the model knew is kept by draws of itself, and by training rows if ``keep`` was asked for. The density is
-        trained further, for a third of the steps of its fit, an average for half, or an eighth if nothing has moved.
-        New categories, impossible values and values missing as in no row before are taken in with a note; where rows
-        contradict relations that were found, or few numbers become more, all rows are described again. The density is
-        then fitted anew to draws and new rows, as it is once a table of which ``keep`` holds a third or more has grown
-        to twice its size, until when more of the same waits, unless ``budget`` says how long to train.
+        What the model knew is kept by draws of itself, and by training rows if ``keep`` was asked for. More of the same
+        waits in the model until the table has grown to twice its size, and the density is then fitted anew to draws
+        and new rows. Where rows have moved, or ``budget`` says how long, it is trained further at once, for a third of
+        the steps of its fit, an average for half. New categories, impossible values and values missing as in no row
+        before are taken in with a note, by a new fit; where rows contradict relations that were found, or few numbers
+        become more, all rows are described again.
         ``facts["updates"]`` records how the rows differed. New rows count alike, and given columns take in nothing new.
 
         Args:

@@ -2,11 +2,11 @@
 
 What it knew is kept by draws of the model itself in the place of old rows, by rows that were saved on request
 (``keep=``), and by the schema, which stays as it was decided and takes in what is new; only if new rows contradict what
-was found of old ones, all are described again. The density goes on from its weights, since one that is fitted to draws
+was found of old ones, all are described again. More of the same waits until the rows have doubled, and the density is
+then fitted anew: what twice the rows teach of few is most of all what each column is like, which no further training
+changes. Where rows have moved, it goes on from its weights at once, since one that is fitted to more draws than rows
 loses much of what few rows have taught: held-out rows, which every model saves, and some of the new ones tell when to
-stop. It is fitted anew where what a column is has changed, and where a third of the rows or more are saved and all
-have doubled, which on average costs no more than a fit. Until then, more of the same waits: what twice the rows teach
-of few is most of all what each column is like, which no further training changes.
+stop. It is fitted anew, too, where what a column is has changed.
 """
 
 from __future__ import annotations
@@ -45,15 +45,14 @@ from .schema.widening import widened
 from .selection.cross_fitting import BATCH, FEW_ROWS
 from .splits import TableSplits, keys_of
 
-GROWN = 2  # times as many rows as when it was last reached, many of them saved: the density is fitted anew
-MANY = 1 / 3  # of all rows
-DRAWS = 50_000  # old rows, at most, in whose place draws are
-TIMES = 4  # draws in the place of a row: what is learnt again of them loses the less
+GROWN = 2  # times as many rows as when it was last reached: the density is fitted anew
+DRAWS = 50_000  # old rows, at most, in whose place draws are: beside more of them nothing waits
+TIMES = 4  # draws in the place of a row, where new ones are fewer: what is learnt again of them loses the less
 UNTOLD = 600  # steps that stand for those of a fit that took none, as a mixture's
-SHORTER = 3  # times: the training of an update, beside that of the fit
-HALF, EIGHTH = 2, 8  # the same of an average, and where nothing has moved, so that there is next to nothing to learn
-SLOWER, GENTLER = 2, 4  # times: the learning rate of one flow, and of an average where nothing has moved
+FLOW, AVERAGE = (3, 2), (2, 1)  # times: how much shorter an update's training is than the fit's, and how much slower
 ANOTHER = 1.0  # nats by which every column of another table has moved
+
+Joined = tuple[TableSplits, np.ndarray | None, np.ndarray]
 
 
 def update_table(
@@ -90,7 +89,7 @@ def update_table(
     if in_part and schema is not model.schema:
         raise InputError(f"{source}: {notes[0]}, which cells that are known in part forbid; fit all rows again")
     known = old.known + old.waits + frame.height
-    grown = old.many and known >= GROWN * old.fitted
+    grown = old.grows and known >= GROWN * old.fitted
     anew = grown or schema is None or bool(notes)
     relearnt = schema is None or ((grown or (anew and old.complete)) and "said" in model.facts and not in_part)
     if schema is None or relearnt:
@@ -108,17 +107,17 @@ def update_table(
         **{name: getattr(moved, name) for name in ("p_value", "effect", "verdict", "columns")},
     }
     updates = [*model.facts.get("updates", ()), record]
-    if old.many and moved.p_value > LEVEL and not anew and options.training.budget is None:
+    if old.grows and moved.p_value > LEVEL and not anew and options.training.budget is None:
         console.note(f"{source}: waits, and is learnt when there are {n_rows(GROWN * old.fitted)}")
         return None, {**model.facts, "updates": updates, "waiting": saved(fresh, np.arange(len(fresh)))}
     if left_out := int(schema.unplaced(fresh.x).sum()):
         console.note(f"{source}: left out {n_rows(left_out)} with new names, as rare as those that are expected")
-    rows, kept, learnt = old.joined(schema, fresh, anew and "average" in summary)
+    rows, kept, learnt = old.joined(schema, fresh, anew and "average" in summary, 1 if grown else TIMES)
     if relearnt:
         rows = shaped(rows, options, Console(quiet=True), source)
     elif anew:
         rows = replace(rows, schema=schema.shaped(rows.train.x, rows.train.weights, again=True))
-    options = _as_it_was(model, options, anew, steps, moved.p_value <= LEVEL)
+    options = _as_it_was(model, options, anew, steps)
     fitted = fit_rows(table, rows, options, console, None if anew else model, started)
     if fitted is None:
         return None
@@ -132,19 +131,17 @@ def update_table(
     return learned, facts
 
 
-def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int, moved: bool) -> TableOptions:
-    """The options of the fit, and how long to train: as told, or for a part of its steps, a smaller one if the rows of
-    an average have not moved; anew until it ends by itself, unless the fit did not. Flows of an average were trained on
-    small batches, and are again."""
+def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int) -> TableOptions:
+    """The options of the fit, and how long to train: as told, or for a part of its steps; anew until it ends by itself,
+    unless the fit did not. Flows of an average were trained on small batches, and are again."""
     summary = model.facts["summary"]
     average, told = "average" in summary or summary["flow"] == "gmm", options.training.steps or options.training.epochs
     cut_short = told or summary["training"].get("verdict", {"kind": "improving"})["kind"] == "improving"
     options = replace(options, queries=model.guided is not None, weights=None, keep=0)
-    training, part, slower = replace(options.training, epochs=None, steps=None, limit=None), SHORTER, SLOWER
-    if average:
-        part, slower = (HALF, 1) if moved else (EIGHTH, GENTLER)
+    training = replace(options.training, epochs=None, steps=None, limit=None)
+    shorter, slower = AVERAGE if average else FLOW
     if training.budget is None and (cut_short or not anew):
-        training = replace(training, steps=steps if anew else -(-steps // part))
+        training = replace(training, steps=steps if anew else -(-steps // shorter))
     if not anew:
         rate = training.lr or learning_rate(options.flow) / slower
         training = replace(training, lr=rate, batch_size=training.batch_size or (BATCH if average else None))
@@ -166,7 +163,7 @@ class _Old:
         self.known = int(updates[-1]["known"] if updates else first) - self.waits
         self.weighted = bool(facts.get("weighted"))  # by the user: draws have weights, too
         self.complete = self.count < self.keep and not self.weighted
-        self.many = self.complete or (self.count >= MANY * self.known and not self.weighted)
+        self.grows = self.left <= DRAWS and not self.weighted
         self.fitted = max([self.first, *(each["known"] for each in updates if each.get("grown", each.get("anew")))])
         self.drawn = functools.cache(self._drawn)  # no longer than the update, which asks for the same rows twice
 
@@ -226,7 +223,7 @@ class _Old:
     def _again(self, schema: Schema, rows: Rows) -> Rows:
         return rows if schema is self.model.schema else _encoded(schema, self._frame(rows))
 
-    def joined(self, schema: Schema, fresh: Rows, few: bool) -> tuple[TableSplits, np.ndarray | None, np.ndarray]:
+    def joined(self, schema: Schema, fresh: Rows, few: bool, times: int) -> Joined:
         """Old and new rows to train on, to stop by and to report on, of which the last were seen by nothing; indices of
         as many of those to train on as were saved before, old and new ones in proportion; and of what is learnt,
         without draws.
@@ -235,13 +232,14 @@ class _Old:
             schema: Encodes them.
             fresh: The new rows, encoded.
             few: Whether they are to be few enough for an average.
+            times: How many draws there are in the place of a row.
         """
         random, held = np.random.default_rng([self.model.seed, self.known]), self._again(schema, self.held)
         share, fresh = len(fresh) / (self.known + len(fresh)), fresh[torch.from_numpy(random.permutation(len(fresh)))]
         fresh = fresh[~schema.unplaced(fresh.x)]
         part = max(min(round(len(held) * len(fresh) / self.known), len(fresh) // 4), 1)
         saved = [self._again(schema, old) for old in self.saved]
-        left, count = self.left, TIMES * min(self.left, DRAWS)
+        left, count = self.left, times * min(self.left, DRAWS)
         if few:
             count = min(count, max(FEW_ROWS - sum(map(len, (fresh, held, *saved))), left))
         drawn = [_encoded(schema, self.drawn(count))] if count else []
@@ -250,7 +248,7 @@ class _Old:
         ends = np.cumsum([0, *(sum(map(len, parts)) for parts in (train, val, test))])
         weights = torch.ones(int(ends[-1]), dtype=torch.float64)
         weights[ends[1] - count : ends[1]] = left / max(count, 1)
-        whole = replace(Rows.stacked([*train, *val, *test]), weights=weights if count else None)
+        whole = replace(Rows.stacked([*train, *val, *test]), weights=weights if count != left else None)
         told = min(max(len(held) - part, 0), ends[1] // 4) if few else 0  # those few cannot tell a guide when to stop
         train_at, val_at, test_at = np.split(np.arange(ends[-1]), [ends[1] - told, ends[2]])
         split, numbers = (train_at, val_at, test_at), np.arange(len(test_at))
