@@ -518,6 +518,18 @@ def test_what_follows_from_others_is_asked_for_as_its_values_are_read() -> None:
     assert Where.of(model, {"same": [10]}).counts(table).tolist() == (code == "10").tolist()
 
 
+def test_durations_are_asked_for_in_sql() -> None:
+    spans = (3600 * np.random.default_rng(0).gamma(3, size=200)).round()
+    table = pl.DataFrame({"took": [dt.timedelta(seconds=each) for each in spans]})
+    model: Any = SimpleNamespace(schema=learn_schema(table, TableOptions(columns=["took"]), "table"), called="model")
+    found = Where.of(model, "took BETWEEN INTERVAL '1 hour' AND INTERVAL '3 hours'")
+    asked = Where.of(model, {"took": (dt.timedelta(hours=1), dt.timedelta(hours=3))})
+    assert found.rest == ()
+    np.testing.assert_array_equal(found.region.parts[0], asked.region.parts[0])
+    with pytest.raises(InputError, match="Duration"):
+        Where.of(model, "took > '1 hour'")
+
+
 def test_dates_that_are_text_have_an_order_only_where_it_is_that_of_time() -> None:
     days = [dt.date(2020, 1, 1) + dt.timedelta(int(day)) for day in np.random.default_rng(0).integers(0, 900, 200)]
     frame = pl.DataFrame(

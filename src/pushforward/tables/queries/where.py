@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -94,10 +95,7 @@ class Where:
 
     def counts(self, frame: pl.DataFrame) -> NDArray[np.bool_]:
         """In which rows of a table the rest holds, ``(n,)``; not where a missing value leaves it open."""
-        held = np.ones(frame.height, bool)
-        for expression in self.rest:
-            held &= judged(frame, expression, "where", None)
-        return held
+        return np.all([np.ones(frame.height, bool), *(judged(frame, each, "where", None) for each in self.rest)], 0)
 
 
 def _examples(schema: Schema) -> pl.DataFrame:
@@ -281,7 +279,9 @@ def _beside(number: float, step: float) -> float:
 def _named(column: Column, condition: pl.Expr) -> Numbers:
     """The values that a condition names, numbers with both signs, as the column encodes them; those it can hold."""
     named = list(_literals(condition))
-    if column.reading.moment or column.contents == "text":
+    if column.reading.dtype == "Duration":
+        values = column.read(pl.Series(column.name, [v for v in named if isinstance(v, timedelta)], pl.Duration("us")))
+    elif column.reading.moment or column.contents == "text":
         values = column.read(pl.Series(column.name, [str(v) for v in named if not _is_number(v)], dtype=pl.String))
     else:
         values = np.array([sign * float(v) for v in named if _is_number(v) for sign in (-1, 1)])

@@ -96,3 +96,17 @@ def test_columns_beside_a_date_that_do_not_follow_are_kept():
     rng = np.random.default_rng(9)
     table = births(300).with_columns(month=pl.Series(rng.integers(1, 13, 300)), wday=pl.Series(rng.choice(NAMES, 300)))
     assert {"date", "month", "wday"} <= set(prepared_schema(table).names)
+
+
+def test_parts_are_those_of_the_clock_of_the_columns_zone() -> None:
+    """Of a log over the last Sunday in March, when clocks go forward."""
+    seconds = np.random.default_rng(5).uniform(0, 40 * 86_400, 1200).round(3)
+    start = pl.Series("t", seconds * 1e3).cast(pl.Int64).cast(pl.Duration("ms")) + dt.datetime(2024, 3, 10)
+    t = start.dt.replace_time_zone("UTC").dt.convert_time_zone("Europe/Berlin")
+    table = pl.DataFrame({"t": t, "hour": t.dt.hour(), "day": NAMES[t.dt.weekday().to_numpy() - 1]})
+    table = table.with_columns(x=pl.Series(seconds).sin())
+    model = pf.TableDensity("maf", layers=1, hidden=(8,), steps=2, queries=False).fit(table[:800])
+    drawn = model.sample(200, random_state=0)
+    assert (drawn["hour"] == drawn["t"].dt.hour()).all()
+    assert (drawn["day"].to_numpy() == NAMES[drawn["t"].dt.weekday().to_numpy() - 1]).all()
+    assert np.isfinite(model.score_samples(table[800:])).all()

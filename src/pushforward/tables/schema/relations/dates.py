@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -36,16 +37,17 @@ class DatePart(LookUp):
 
     Args:
         part: One of ``PARTS``.
-        dtype: ``Date`` or ``Datetime``, the input's.
+        dtype, zone: ``Date`` or ``Datetime``, the input's, and its time zone, whose clock tells the part.
         shift: What is added to the part, if the column is that in all rows, and no class.
     """
 
     part: str = "year"
     dtype: str = "Date"
     shift: float | None = None
+    zone: str | None = None
 
     def looked_at(self, values: Rows) -> Numbers:
-        return part_of(values[self.inputs[0]], self.dtype, self.part)
+        return part_of(values[self.inputs[0]], self.dtype, self.part, self.zone)
 
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         return super().computed(values, columns) if self.shift is None else self.looked_at(values) + self.shift
@@ -107,10 +109,10 @@ class Mondays(Grid):
         return pl.Series(numbers.round(), nan_to_null=True)
 
 
-def part_of(numbers: Numbers, dtype: str, part: str) -> Numbers:
-    """A part of encoded dates, as a number; NaN for missing ones."""
+def part_of(numbers: Numbers, dtype: str, part: str, zone: str | None = None) -> Numbers:
+    """A part of encoded dates by the clock of a time zone, as a number; NaN for missing ones."""
     there, unit = np.isfinite(numbers), 86_400e6 if dtype == "Date" else 1e6
-    times = pl.Series((np.where(there, numbers, 0) * unit).astype(np.int64)).cast(pl.Datetime("us"))
+    times = pl.Series((np.where(there, numbers, 0) * unit).astype(np.int64)).cast(pl.Datetime("us", zone))
     return np.where(there, PARTS[part](times).cast(pl.Float64).to_numpy(), np.nan)
 
 
@@ -125,20 +127,20 @@ def date_parts(columns: Sequence[Column], values: Rows, free: Collection[str]) -
 def _part(column: Column, date: Column, values: Rows) -> DatePart | None:
     """The coarsest part of a date from which a column follows, with as many missing values."""
     x, days = values[column.name], values[date.name]
-    there = ~np.isnan(days)
-    if column.holes.share or (np.isnan(x) & there).any() or there.sum() < len(there):
+    if column.holes.share or np.isnan([x, days]).any():
         return None
+    clock: dict[str, Any] = {"dtype": date.reading.dtype, "zone": date.reading.zone}
     for part in PARTS:
-        at, codes = np.unique(part_of(days, date.reading.dtype, part), return_inverse=True)
+        at, codes = np.unique(part_of(days, part=part, **clock), return_inverse=True)
         if len(at) < 2 or (table := implies((at, codes), x)) is None:
             continue
         amounts = column.kind.amounts(np.array(table))
         if part != "weekday" and len({*(amounts - at)}) == 1:  # the part itself, of which all values are known
             numbers = Grid.of(column.kind.amounts(x), step=1.0, origin=float(amounts[0]), decimals=0)
             column = replace(column, kind=numbers, reading=replace(column.reading, dtype=""))
-            return DatePart(column, (date.name,), part=part, dtype=date.reading.dtype, shift=float(amounts[0] - at[0]))
+            return DatePart(column, (date.name,), part=part, shift=float(amounts[0] - at[0]), **clock)
         if FEWEST * len(at) <= len(x):
-            return DatePart(column, (date.name,), table, tuple(map(float, at)), part=part, dtype=date.reading.dtype)
+            return DatePart(column, (date.name,), table, tuple(map(float, at)), part=part, **clock)
     return None
 
 
