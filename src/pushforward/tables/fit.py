@@ -47,7 +47,7 @@ from .schema.cells import Cells
 from .schema.learner import said_of
 from .schema.relations.known_in_part import KnownInPart, stated
 from .selection.candidate import OVERFITTING, Fitted, Task
-from .selection.choice import CANDIDATES, choose
+from .selection.choice import choose
 from .selection.cross_fitting import JUDGED
 from .selection.one_mixture import may_be_mixture, sought
 from .splits import TableSplits, spread
@@ -231,10 +231,9 @@ def learn(task: Task) -> Learned:
     schema, earlier = task.rows.schema, task.earlier
     asks = task.options.queries and len(schema.columns) > 1 and (earlier is None or earlier.guided is not None)
     in_part = schema.missingness.in_part
-    one_flow = in_part or next(each for each in CANDIDATES if each.suits(task, None)).takes_fill
     asks |= in_part
-    holed = asks and schema.missingness.occurs and (in_part or not schema.given) and one_flow
-    task = _before_figures(task, seek=one_flow and not holed and not task.may_average and may_be_mixture(task))
+    holed = asks and schema.missingness.occurs and (in_part or not schema.given)
+    task = _before_figures(task, seek=not holed and not task.may_average and may_be_mixture(task))
 
     def learnt(task: Task) -> Learned:
         if holed:

@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -116,13 +116,7 @@ class Fitted:
 
 
 class Candidate(ABC):
-    """A way to learn the density of a table's rows.
-
-    Attributes:
-        takes_fill: Whether a guide may fill the missing cells of the rows that it learns from.
-    """
-
-    takes_fill: ClassVar[bool] = False
+    """A way to learn the density of a table's rows."""
 
     @abstractmethod
     def suits(self, task: Task, best: Fitted | None) -> bool:

@@ -30,8 +30,6 @@ FIRST = 0.75  # of the time, if an average or a mixture may be tried after it
 class OneFlow(Candidate):
     """The flow that the user names, or ``nsf``; or a fitted model's, trained further."""
 
-    takes_fill = True
-
     def suits(self, task: Task, best: Fitted | None) -> bool:
         return best is None
 

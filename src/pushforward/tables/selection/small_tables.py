@@ -41,7 +41,7 @@ class AverageOfFew(Candidate):
     """An average of flows, Gaussians and mixtures: for few rows, or where it is asked for by name."""
 
     def suits(self, task: Task, best: Fitted | None) -> bool:
-        if best is not None or task.earlier is not None or (task.fill and not task.rows.schema.missingness.in_part):
+        if best is not None or task.earlier is not None:
             return False
         asked, refused = wants_average(task.options.flow, task.options.members), self._refused(task)
         if asked and refused:
