@@ -67,7 +67,8 @@ class Cell:
         names = dict.fromkeys(("names", "text"), pl.String)
         moments = {"Date": pl.Date, "Time": pl.Time, "Duration": pl.Duration("us")}
         types: Any = {**names, **moments, "truth": pl.Boolean, "Datetime": pl.Datetime("us", self.column.reading.zone)}
-        return pl.String if self.column.reading.form else types.get(self.contents, pl.Float64)
+        contents = "Datetime" if self.column.reading.zone else self.contents  # of which midnights are days
+        return pl.String if self.column.reading.form else types.get(contents, pl.Float64)
 
     def series(self, values: Sequence[Any]) -> pl.Series:
         """Checked cells in the table's types, whole numbers as integers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ import pytest
 
 import pushforward as pf
 from pushforward.errors import InputError
+from pushforward.serving.columns import RowType
 from pushforward.tables.schema.kinds.grid import Months
 from pushforward.tables.schema.moments import find_form, read_moments, write_moments
 
@@ -65,6 +67,24 @@ def test_times_with_a_zone_stay_moments_and_naive_ones_are_read_in_it() -> None:
     iso = fitted(t=[moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in MOMENTS])
     assert iso.schema.names == ["t", "x"]
     assert scored(iso, t=["2020-07-01T10:00:00Z"]) == scored(iso, t=["2020-07-01T12:00:00+02:00"])
+
+
+def test_midnights_of_a_time_zone_are_days_whatever_the_season() -> None:
+    days = pl.Series("t", np.random.default_rng(3).permutation(700)[:ROWS] + 19_000).cast(pl.Int32).cast(pl.Date)
+    midnights = days.cast(pl.Datetime("ms")).dt.replace_time_zone("Europe/Berlin")
+    model = fitted(t=midnights, weekday=days.dt.weekday())
+    drawn = model.sample(200, random_state=0)
+    assert drawn["t"].dtype == midnights.dtype
+    assert (drawn["t"].dt.hour() == 0).all()
+    assert drawn["t"].dt.weekday().equals(drawn["weekday"].cast(pl.Int8), check_names=False)
+    same = [midnights, midnights.dt.convert_time_zone("UTC"), days, days.dt.to_string("%Y-%m-%d 00:00")]
+    found = [scored(model, t=each[:5], weekday=days[:5].dt.weekday()) for each in same]
+    assert np.isfinite(found[0]).all()
+    assert all(np.array_equal(each, found[0]) for each in found)
+    (cell,) = (cell for cell in RowType(model.schema).cells.values() if cell.contents == "Date")
+    assert cell.series([cell._moment("2023-07-01")]).to_list() == [
+        dt.datetime(2023, 7, 1, tzinfo=ZoneInfo("Europe/Berlin"))
+    ]
 
 
 def test_a_batch_is_read_by_the_recorded_format_whatever_else_it_holds() -> None:

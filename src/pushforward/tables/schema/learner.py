@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import time
 from typing import Any
 
 import numpy as np
@@ -389,7 +390,8 @@ def _are_codes(there: pl.Series) -> bool:
 def _plain_reading(column: pl.Series) -> Reading | None:
     """How a column that is no text is read; None for text."""
     if column.dtype.is_temporal():
-        return Reading(dtype=moment_name(column.dtype))
+        midnights = getattr(column.dtype, "time_zone", None) and (column.dt.time() == time()).all()
+        return Reading(dtype="Date" if midnights else moment_name(column.dtype), stored=stored_type(column.dtype))
     if column.dtype == pl.Boolean:
         return Reading(dtype="Boolean")
     return None if is_text(column) else Reading()

@@ -107,14 +107,16 @@ def read_moments(column: pl.Series, dtype: str, form: str = "", zone: str | None
     """Cells as days for dates, and as seconds for times and durations, whose names are in ``MOMENTS``.
 
     Text is read in the column's own format, if the training rows had one, and where that fails in one that cannot be
-    misread. A time without a zone is read in that of the table's column, if it has one.
+    misread. A time without a zone is read in that of the table's column, if it has one, and so is the day of a time.
     """
     if column.dtype.is_numeric() and column.null_count() < len(column):
         raise InputError(f"column {column.name!r} holds numbers, but {dtype.lower()}s are expected there")
     if column.dtype == pl.String:
-        column = _read_text(column, dtype, form, zone)
-    elif dtype == "Datetime" and column.dtype in (pl.Date, pl.Datetime):
-        column = _in_utc(column.cast(pl.Datetime("us")) if column.dtype == pl.Date else column, zone)
+        column = _read_text(column, "Datetime" if zone else dtype, form, zone)
+    elif (dtype == "Datetime" or zone) and column.dtype in (pl.Date, pl.Datetime):
+        column = in_utc(column.cast(pl.Datetime("us")) if column.dtype == pl.Date else column, zone)
+    if dtype == "Date" and zone:
+        column = column.dt.replace_time_zone("UTC").dt.convert_time_zone(zone).dt.date()
     if dtype == "Date":
         return column.cast(pl.Date).to_physical().cast(pl.Float64)
     if dtype == "Time":
@@ -167,7 +169,7 @@ def _parsed(column: pl.Series, dtype: str, form: str, zone: str | None = None) -
         column, form = column.str.extract(r"^\s*((?:1[5-9]|2[01])\d\d-\d\d?)\s*$") + "-1", f"{MONTH}-%d"
     read = column.str.strptime(kind, form.replace("%-", "%"), strict=False)
     if isinstance(read.dtype, pl.Datetime):
-        read = _in_utc(read, None if form.endswith("Z") else zone)
+        read = in_utc(read, None if form.endswith("Z") else zone)
     if "%y" in form:
         return read.set(~column.str.contains(r"\D\d\d(?:\s|$)").fill_null(False), None)  # which versions have not
     return read.set((read.dt.year() < 1000).fill_null(False), None) if "%Y" in form else read
@@ -177,7 +179,7 @@ def _text(moments: pl.Series, form: str) -> pl.Series:
     return (moments.dt.replace_time_zone("UTC") if "%:z" in form else moments).dt.to_string(form)
 
 
-def _in_utc(column: pl.Series, zone: str | None = None) -> pl.Series:
+def in_utc(column: pl.Series, zone: str | None = None) -> pl.Series:
     """Moments with a time zone, their own or else this one, as those of UTC without one."""
     own = getattr(column.dtype, "time_zone", None)
     if zone and not own:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from .marks import Marks
-from .moments import MOMENTS, read_moments, write_moments
+from .moments import MOMENTS, in_utc, read_moments, write_moments
 from .numbers import as_numbers
 from .partial_cells import parsed
 from .saved import Saved
@@ -26,9 +26,9 @@ class Reading(Saved):
     """How the cells of a column are read and written: decided at the fit, and used for every later row.
 
     Args:
-        dtype: What they hold: empty for numbers, ``Marked`` (numbers with thousands separators and such), ``Date``,
-            ``Datetime``, ``Time``, ``Duration``, ``String``, ``Boolean``; ``Int64`` or ``Float64`` for numbers that are
-            names; ``Part`` for numbers of which some rows know only a part.
+        dtype: What they hold: empty for numbers, ``Marked`` (numbers with thousands separators and such), ``Date`` (or
+            midnights of a time zone), ``Datetime``, ``Time``, ``Duration``, ``String``, ``Boolean``; ``Int64`` or
+            ``Float64`` for numbers that are names; ``Part`` for numbers of which some rows know only a part.
         form: The format of text dates or times; empty if the cells are not text.
         stored: The type of the table's column, as returned by :func:`stored_type`.
         lenient: Whether text that is no date is a missing value, as in some of the training rows.
@@ -141,6 +141,7 @@ def as_stored(column: pl.Series, stored: tuple[str, ...]) -> pl.Series:
         return column
     name, *rest = stored
     if name == "Datetime" and len(rest) == 2:
+        column = in_utc(column.cast(pl.Datetime("us")), rest[1]) if column.dtype == pl.Date else column
         column = column.dt.replace_time_zone("UTC").dt.convert_time_zone(rest[1])
     dtype: pl.DataType | type[pl.DataType] = getattr(pl, name)
     if name == "Enum":

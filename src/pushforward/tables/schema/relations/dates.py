@@ -46,14 +46,13 @@ class DatePart(LookUp):
     shift: float | None = None
     zone: str | None = None
 
+    rest = Dependency.rest  # a part does not tell the date
+
     def looked_at(self, values: Rows) -> Numbers:
         return part_of(values[self.inputs[0]], self.dtype, self.part, self.zone)
 
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         return super().computed(values, columns) if self.shift is None else self.looked_at(values) + self.shift
-
-    def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
-        return {}
 
     def known(self, values: Rows) -> np.ndarray | bool:
         """The rows whose part training rows have."""
@@ -86,8 +85,7 @@ class Weeks(Relation):
         place = np.mod(days - MONDAY, DAYS)
         known = ~np.isnan(place)
         own = np.where(known, np.array(self.codes)[np.where(known, place, 0).astype(np.int64)], np.nan)
-        told = values[self.weekday]
-        told = np.where(np.isnan(told), own, told)
+        told = np.where(np.isnan(values[self.weekday]), own, values[self.weekday])
         values[self.weekday] = np.where(known & (told != own), -1.0, told)
         values[self.date] = days - place
 
@@ -129,7 +127,7 @@ def _part(column: Column, date: Column, values: Rows) -> DatePart | None:
     x, days = values[column.name], values[date.name]
     if column.holes.share or np.isnan([x, days]).any():
         return None
-    clock: dict[str, Any] = {"dtype": date.reading.dtype, "zone": date.reading.zone}
+    clock: dict[str, Any] = {"dtype": date.reading.dtype, "zone": None if date.reading.day == 1 else date.reading.zone}
     for part in PARTS:
         at, codes = np.unique(part_of(days, part=part, **clock), return_inverse=True)
         if len(at) < 2 or (table := implies((at, codes), x)) is None:
