@@ -19,15 +19,13 @@ from pushforward.interop.jax import OPERATORS, to_jax
 
 D, SIZES = pf.distributions, {"layers": 1, "hidden": (8,)}
 DENSITIES = {
-    "maf": lambda: pf.maf(3, **SIZES),
     "context": lambda: pf.maf(3, context=2, linear=True, **SIZES),
     "nsf": lambda: pf.nsf(2, bins=4, **SIZES),
     "realnvp": lambda: pf.realnvp(3, **SIZES),
     "circles": lambda: pf.ncsf(2, bins=4, **SIZES),
     "made": lambda: pf.made(3, hidden=(8,), conditional="mixture"),
-    "heavy tails": lambda: pf.Flow(pf.maf(3, **SIZES).transform, D.StudentT(3)),
     "simplex": lambda: pf.constrain(pf.maf(2, **SIZES), (constraints.simplex, 3)),
-    "average": lambda: D.Average([pf.maf(3, **SIZES), pf.gmm(3)]),
+    "average": lambda: D.Average([pf.Flow(pf.maf(3, **SIZES).transform, D.StudentT(3)), pf.gmm(3)]),
 }
 
 
