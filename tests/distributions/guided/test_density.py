@@ -15,10 +15,10 @@ import pushforward as pf
 from pushforward.distributions.base import Density
 from pushforward.distributions.guided import Guided
 from pushforward.distributions.guided import density as guided
-from pushforward.distributions.guided.holes import RowsWithHoles, tempered
+from pushforward.distributions.guided.holes import RowsWithHoles
 from pushforward.distributions.mixed import Mixed
 from pushforward.numerics.hashed import row_keys
-from pushforward.numerics.sequential import effective, resampled
+from pushforward.numerics.sequential import effective, next_power, resampled
 from pushforward.recipes.by_name import categories_by_size
 from pushforward.testing import randomize
 
@@ -125,17 +125,26 @@ def test_draws_of_the_joint_stand_beside_those_of_a_guide_that_has_learnt_nothin
         assert ((mean - (0.2 + 0.8 * x[:, 0])).abs() < 4 * error).all()
 
 
+def test_draws_of_the_joint_go_on_only_where_some_that_are_tried_have_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, inner = [], Guided._balanced
+    monkeypatch.setattr(Guided, "_balanced", lambda *given: asked.append((len(given[1]), given[2])) or inner(*given))
+    density, x = Guided(Equicorrelated(), pf.anyorder(10)), torch.full((3, 10), NAN, dtype=torch.float64)
+    x[:, 0] = torch.tensor([1.0, 3.0, 3.0])  # two are 20 standard deviations off
+    density.fill(x, draws=4, most=512)
+    assert asked == [(3, 16), (1, 256)]
+
+
 def test_weights_that_few_draws_share_are_tempered() -> None:
     generator = torch.Generator().manual_seed(0)
     log_w = torch.randn(40, 100, generator=generator, dtype=torch.float64)
     uneven, even = 5 * log_w, 0.1 * log_w
     uneven[:5] = -math.inf
-    found = tempered(uneven, 10.0)
+    found = next_power(uneven, 10.0) * uneven
     assert effective(uneven).max() < 10
     assert effective(found).sub(10).abs().max() < 0.05
     assert found[:5].isneginf().all()
-    assert torch.equal(tempered(even, 10.0), even)
-    assert tempered(uneven[:10], 10.0)[5:].isfinite().all()  # five draws are never ten
+    assert torch.equal(next_power(even, 10.0), torch.ones(100))
+    assert (next_power(uneven[:10], 10.0) * uneven[:10])[5:].isfinite().all()  # five draws are never ten
 
 
 @pytest.mark.parametrize("draws", [10, 100])

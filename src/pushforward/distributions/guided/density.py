@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ...numerics.hashed import row_keys
 from ...numerics.partly_known import partly_known
-from ...numerics.sequential import effective, picked, resampled
+from ...numerics.sequential import effective, next_power, picked, resampled
 from ..base import Density, Generator
 from .anyorder import AnyOrder
-from .holes import EVERY, WIDE, Answer, RowsWithHoles, Weights, pieces, tempered
+from .holes import EVERY, WIDE, Answer, RowsWithHoles, Weights, normal, pieces
 from .region import Inside, Region
 
 Spread = Callable[[Tensor, Tensor], Tensor]
@@ -22,6 +22,7 @@ BATCH = 1 << 15  # points evaluated at once
 SHARED = 50.0  # minimal effective candidates for draws; or two for each draw, or half of all
 FEW = 10.0  # effective draws below which more are taken
 LARGE_ERROR = 0.05  # nats; likewise
+TRIED, FIRST, PROMISING = 16, 32, 4.0  # draws of the joint are tried on a 16th of them, and go on if four are effective
 
 
 class Guided(Density):
@@ -164,6 +165,10 @@ class Guided(Density):
 
         Returns:
             Filled rows ``(draws, n, features)``, and the effective numbers of candidates, ``(n,)``.
+
+        Reference:
+            Koblents, Míguez (2015), A population Monte Carlo scheme with transformed weights and its application to
+            stochastic kinetic models, Statistics and Computing 25.
         """
         rows = replace(self._holed(x, context, seed, region).told_apart(), allowed=allowed)
         filled = rows.x.repeat(draws, 1, 1)
@@ -175,13 +180,16 @@ class Guided(Density):
             for some in pieces(asked, BATCH // size):
                 found, log_w = self._weigh(rows[some], *rows[some].mirrored(size), whole=True)
                 count[some.cpu()] = effective(log_w).cpu()
-                filled[:, some] = self._taken(rows[some], found, tempered(log_w, least), draws)
+                filled[:, some] = self._taken(rows[some], found, next_power(log_w, least) * log_w, draws)
             asked &= (count < enough).to(asked.device)
             if size >= most:
                 break
             size = min(4 * size, most)
         beside = asked & (region is None) & ~partly_known(rows.x).any(1)
         for some in pieces(beside, BATCH // size):
+            _, log_w = self._balanced(rows[some], max(size // TRIED, FIRST) // 2)
+            if not len(some := some[effective(log_w) > PROMISING]):
+                continue
             found, log_w = self._balanced(rows[some], size // 2)
             better = effective(log_w) > count[some.cpu()].to(log_w)
             taken, some = self._taken(rows[some], found, log_w, draws), some[better]
@@ -240,16 +248,19 @@ class Guided(Density):
     def _balanced(self, rows: RowsWithHoles, half: int) -> tuple[Tensor, Tensor]:
         own, context, known = rows.points(rows.uniform(half, stream=0)), rows.context, ~rows.x.isnan()
         generator, guide = torch.Generator(own.device).manual_seed(rows.seed), self.guide
-        z, more = (rows.normal(half, stream=stream).to(guide.loc) for stream in (1, 2))
+        z, more = (normal(rows.uniform(half, stream=stream)).to(guide.loc) for stream in (1, 2))
         other = self.joint.sample((half,), context, generator=generator).to(own).view(half, -1, own.shape[-1])
-        drawn = guide.fill(own, z, context)[0]
-        filled = torch.cat([drawn, own.where(known, other)])
-        before = torch.cat([guide.fill(drawn.masked_fill(known, math.nan), more, context)[0], other.expand_as(own)])
+        drawn, log_h = guide.fill(own, z, context)
+        before, log_s = guide.fill(drawn.masked_fill(known, math.nan), more, context)
+        beside, other = own.where(known, other), other.expand_as(own)
+        filled, before = torch.cat([drawn, beside]), torch.cat([before, other])
         log_q = [
-            guide.log_prob(some, context, given=given, order=(~given).any(0).nonzero()[:, 0].tolist()).double()
-            for some, given in ((filled, known), (before, ~known))
+            torch.cat(
+                [log_p, guide.log_prob(some, context, given=given, order=(~given).any(0).nonzero()[:, 0].tolist())]
+            )
+            for log_p, some, given in ((log_h, beside, known), (log_s, other, ~known))
         ]
-        log_h, log_s = (part.nan_to_num(nan=-math.inf) for part in log_q)
+        log_h, log_s = (part.double().nan_to_num(nan=-math.inf) for part in log_q)
         log_w = self._log_p(filled, context) + log_s - torch.logaddexp(log_h + log_s, self._log_p(before, context))
         log_w = log_w.masked_fill(log_w.isnan(), -math.inf)
         return filled, log_w if rows.allowed is None else log_w.masked_fill(~rows.allowed(filled, rows.x), -math.inf)
@@ -297,7 +308,7 @@ class Guided(Density):
             z, log_mass = inside.z.view(z.shape), inside.log_mass.view(log_mass.shape)
         closed = not (whole or inside is None or partly_known(rows.x).any()) and bool(self.joint.exact(filled).all())
         if not closed:
-            known = filled if inside is not None else rows.middles().expand_as(filled)  # alike in all draws of a row
+            known = filled if inside is not None else rows.points(torch.full_like(rows.x, 0.5)).expand_as(filled)
             drawn, more = self._filled_up(known, z.to(self.guide.loc), context)
             filled = filled.where(~filled.isnan(), drawn)
             log_q = log_q + more

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ...numerics.hashed import splitmix64, uniforms
-from ...numerics.sequential import next_power
 from .region import Region
 
 WIDE = 1.5  # one draw in eight has noise wider by this factor
@@ -83,7 +82,7 @@ class RowsWithHoles:
         shifts = uniforms(self.keys, 2 * features * self.replicates)
         shifts = shifts.view(len(self), self.replicates, 2 * features)
         u = (u[:, None] + shifts.transpose(0, 1)[turn % self.replicates]) % 1.0
-        z = _normal(u[..., features:])
+        z = normal(u[..., features:])
         wide = (number % EVERY == EVERY - 1).to(z.device)
         z = torch.where(wide[:, None, None] & self.numbers, WIDE * z, z)
         return self.points(u[..., :features]), z, torch.where(wide, WIDE, 1.0)
@@ -110,19 +109,11 @@ class RowsWithHoles:
         shares = torch.tensor([(EVERY - 1) / EVERY, 1 / EVERY], dtype=z.dtype, device=z.device).log()
         return -torch.logaddexp(shares[0] - log_mass[0], shares[1] - log_mass[1] + ratio)
 
-    def middles(self) -> Tensor:
-        """The middle of each row's cell, ``(n, features)``."""
-        return self.points(torch.full_like(self.x, 0.5))
-
     def uniform(self, count: int, *, stream: int) -> Tensor:
         """Independent numbers in [0, 1), ``(count, n, features)``, different for each stream."""
         features = self.x.shape[1]
         flat = uniforms(splitmix64(self.keys ^ (stream + 1)), count * features)
         return flat.view(len(self), count, features).transpose(0, 1)
-
-    def normal(self, count: int, *, stream: int) -> Tensor:
-        """Independent standard normal numbers, ``(count, n, features)``."""
-        return _normal(self.uniform(count, stream=stream))
 
     def points(self, u: Tensor) -> Tensor:
         """Points of each row's cell, from uniform numbers ``(K, n, features)``."""
@@ -136,7 +127,7 @@ def pieces(rows: Tensor, size: int) -> Sequence[Tensor]:
     return places.split(max(size, 1)) if len(places) else ()
 
 
-def _normal(u: Tensor) -> Tensor:
+def normal(u: Tensor) -> Tensor:
     return torch.special.ndtri(u.clamp(1e-15, 1 - 1e-15))
 
 
@@ -215,15 +206,3 @@ class Weights:
             error = STUDENT * ((shares - 1).square().sum(0) / (replicates * (replicates - 1))).sqrt()
         nothing = value.isinf() | (self.count <= 1)
         return value, torch.where(nothing, 0.0, error), torch.where(nothing, 0.0, 1 / concentration)
-
-
-def tempered(log_w: Tensor, least: float) -> Tensor:
-    r"""The log-weights ``(K, n)`` times the largest :math:`\beta \in [0, 1]` for which ``least`` are effective.
-
-    If a few draws carry all the weight, this trades variance for a bias towards the proposals.
-
-    Reference:
-        Koblents, Míguez (2015), A population Monte Carlo scheme with transformed weights and its application to
-        stochastic kinetic models, Statistics and Computing 25.
-    """
-    return next_power(log_w, least) * log_w
