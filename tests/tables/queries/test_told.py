@@ -157,6 +157,33 @@ def test_what_follows_is_answered_through_what_it_follows_from(
         model.quantile("sum", 0.5, {"sum": 1.0})
 
 
+def test_what_its_row_tells_is_answered_without_draws(model: pf.TableDensity, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = accounts(1).head(9)
+    mixed = rows.with_columns(y=pl.when(pl.int_range(9) > 0).then("y"))
+    beside = model.predict(mixed, "sum", "median")
+    assert beside[1:] == pytest.approx(rows["sum"][1:].to_numpy(), abs=1e-12)
+    assert np.isfinite(beside[0])
+    monkeypatch.setattr(type(model.guided), "weighted", None)
+    for kind in ("mean", "median", "mode"):
+        assert model.predict(rows, "sum", kind) == pytest.approx(rows["sum"].to_numpy(), abs=1e-12)
+    ends = model.predict(rows, "paid", "interval")
+    assert ends["low"].equals(ends["high"])
+    assert ends["low"].to_numpy() == pytest.approx(rows["paid"].to_numpy(), abs=1e-9)
+    assert model.predict(rows, "region", "mode").tolist() == rows["region"].to_list()
+    assert model.predict(rows, "x") == pytest.approx(rows["x"].to_numpy(), abs=1e-9)  # from y and the sum
+
+
+def test_intervals_given_a_total_are_those_that_hold_their_share_of_rows_with_it() -> None:
+    """Two numbers that are far closer to each other than a model of a few steps has learnt."""
+    rng = np.random.default_rng(0)
+    x, apart = rng.normal(size=(2, 2000))
+    table = pl.DataFrame({"x": x, "y": x + 0.3 * apart, "sum": 2 * x + 0.3 * apart})
+    model = pf.TableDensity(**{**QUICK, "steps": 1}, relations="sum = x + y").fit(table[:1000])
+    fresh = table[1000:1200]
+    ends = model.predict(fresh.select("sum"), "x", "interval", level=0.8)
+    assert 0.7 < fresh["x"].is_between(ends["low"], ends["high"]).mean() < 0.9
+
+
 def test_what_no_parts_add_up_to_stays_missing(model: pf.TableDensity) -> None:
     rows = holed(accounts(3).head(3), "food", "rent").with_columns(paid=pl.Series([1.0, -5.0, 0.0]))
     filled = model.impute(rows)

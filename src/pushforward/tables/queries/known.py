@@ -124,9 +124,16 @@ class Known:
         held, schema = model.saved_held_out().rows, model.schema
         held = held[~schema.missingness.found(held.x)[:, schema.features_of(without)].any(1)][:CALIBRATED]
         x = schema.missingness.forgotten(schema.seen(held.x), torch.nan)
+        told = Told(schema, {name: schema.values_in(name, x).numpy() for name in names if name in schema.follow_names})
         rows = Rows(x.masked_fill(~schema.features_of(names), torch.nan), held.context)
         strange, whole = torch.zeros(len(x), dtype=torch.bool), completed(model, Rows(x, held.context))
-        return cls(pl.DataFrame(), rows, (ANYWHERE,), strange, False, Told(schema, {})), whole.x
+        return cls(pl.DataFrame(), rows, (ANYWHERE,), strange, False, told), whole.x
+
+    def told_of(self, name: str) -> torch.Tensor:
+        """A column where rows tell it, encoded, ``(n,)``: where all that it follows from is known; NaN in others."""
+        schema, x = self.told.schema, self.rows.x
+        needed = schema.features_of(schema.dependencies.sources[name])
+        return schema.values_in(name, x).masked_fill(x[:, needed].isnan().any(1), torch.nan)
 
     def apart(self) -> list[Known]:
         """All rows together; or one by one, if conditions that are counted among draws may differ between them."""

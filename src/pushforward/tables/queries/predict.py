@@ -129,7 +129,7 @@ def central_level(
     """
     if has_one_column(model) and "central" in model.facts.get("unseen", {}):
         return calibrated_level(torch.tensor(model.facts["unseen"]["central"], dtype=torch.float64), level)
-    return calibrated_level(model.once(_central, name, tuple(sorted({*given} & {*model.schema.names})), seed), level)
+    return calibrated_level(model.once(_central, name, tuple(sorted({*given} & {*model.schema.asked})), seed), level)
 
 
 def _central(model: TableModel, name: str, given: Sequence[str], seed: int) -> Tensor:
@@ -140,7 +140,8 @@ def _central(model: TableModel, name: str, given: Sequence[str], seed: int) -> T
     if not there.any():
         return values[there]
     found, _ = distribution_of(model, name, known[there], seed)
-    return found.central(values[there]).sort().values
+    central = found.central(values[there])
+    return central[~central.isnan()].sort().values  # without rows that have no answer
 
 
 def calibrated_level(unseen: Tensor, level: float) -> tuple[float, tuple[str, ...]]:
@@ -182,9 +183,11 @@ def _of_values(model: TableModel, known: Known, column: Column, seed: int, draws
 
 
 def _of_draws(model: TableModel, known: Known, column: Column, seed: int, draws: int) -> WeightedColumn:
-    """Of numbers, and of what follows from other columns: by draws of the guide, or of the density where they tell
-    more, or there is no guide."""
+    """Of numbers, and of what follows from other columns: as rows tell it; or by draws of the guide, or of the density
+    where they tell more, or there is no guide."""
     schema, n, own = model.schema, len(known), Region({})
+    if not (certain := known.told_of(column.name)).isnan().any():
+        return WeightedColumn.of_draws(column, certain[None], torch.zeros(1, n, dtype=torch.float64))
     if column.name in schema.names and not column.classes:  # it is drawn first
         own = region_of(schema, column.name, np.array([[-np.inf], [np.inf]]))
     regions = [own & known.where(row).region for row in range(n)]

@@ -138,6 +138,14 @@ class Dependencies:
         """All columns by name."""
         return {column.name: column for column in (*self.modelled, *self.columns)}
 
+    @cached_property
+    def sources(self) -> dict[str, set[str]]:
+        """The modelled columns from which each column follows; of a modelled one, itself."""
+        found = {column.name: {column.name} for column in self.modelled}
+        for relation in self.relations:
+            found.setdefault(relation.column.name, {each for name in relation.inputs for each in found[name]})
+        return found
+
     def computed(self, values: Rows) -> dict[str, Numbers]:
         """Encoded rows with the columns that follow, computed where they are not told."""
         found = dict(values)
