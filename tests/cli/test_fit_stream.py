@@ -10,7 +10,7 @@ import torch
 
 import pushforward as pf
 from pushforward.tables.streaming import shuffled_rows, survey
-from pushforward.training.stream import StreamBatches
+from pushforward.training.batches import StreamBatches
 
 QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "60", "--lr", "0.02"]
 

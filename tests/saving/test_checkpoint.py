@@ -26,7 +26,7 @@ from pushforward.saving.checkpoint import CheckpointError, load_extra
 from pushforward.saving.config import build
 from pushforward.saving.upgrade import upgrade
 from pushforward.transforms import Columns, Compose, Extended, Histogram, Standardize
-from pushforward.transforms.precision import Precision
+from pushforward.transforms.normalization import Precision
 from pushforward.transforms.remainder import Remainder
 
 

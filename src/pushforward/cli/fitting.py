@@ -12,8 +12,7 @@ from ..images.labelled import GIVEN, read_pictures
 from ..images.options import ImageOptions, PixelOptions
 from ..models.base import FittedDensity
 from ..models.console import Console
-from ..models.machine import device_named
-from ..models.options import DensityOptions, FlowOptions, TrainingOptions, chosen
+from ..models.options import DensityOptions, FlowOptions, TrainingOptions, chosen, device_named
 from ..models.saved import check_output, goes_further
 from ..tables.density import TableDensity
 from ..tables.io.place import Location

@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 
 from .. import __version__
 from ..errors import InputError, in_shell
-from ..models.options import check_seed
+from ..models.options import check_seed, device_named
 from ..models.typed import Flag
 from ..tables.io.place import STANDARD, Location, Source
 
@@ -79,7 +79,6 @@ class PrintOptions:
 def opened(path: Path, device: str = "cpu") -> Any:
     """The model of a table or of images in a folder."""
     from ..images.density import ImageDensity  # these import PyTorch, for which --help does not wait
-    from ..models.machine import device_named
     from ..models.saved import kind_of
     from ..tables.density import TableDensity
 

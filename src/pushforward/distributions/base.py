@@ -18,7 +18,7 @@ from ..numerics.quantiles import normal_nodes
 from ..numerics.torch_internals import fake_tensors, transformed
 from ..saving.config import Configurable
 from ..transforms.base import sum_event
-from ..transforms.precision import rounds_itself
+from ..transforms.normalization import rounds_itself
 from .view import DensityView
 
 Generator = torch.Generator | None  # of random numbers; PyTorch's own if None

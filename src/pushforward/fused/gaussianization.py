@@ -16,9 +16,9 @@ from ..numerics import roots, sigmoidal
 from ..numerics.sigmoidal import LEAK, LogisticMixture
 from ..numerics.torch_internals import watched
 from ..transforms.base import Transform
+from ..transforms.columns import Univariate
 from ..transforms.linear import PLU
 from ..transforms.scalar_monotone import Gaussianization
-from ..transforms.univariate import Univariate
 from .maps import within
 from .mixture import LogOdds, evaluate, mixture_of
 from .rows import planes, through, unplanes

@@ -22,7 +22,7 @@ from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.coupling import Coupling
 from ..transforms.elementwise import LogTails
-from ..transforms.permutation import Permutation
+from ..transforms.linear import Permutation
 from ..transforms.scalar import Affine, Scalar, Spline
 from ..transforms.splits import Alternate, Half, Split
 from . import stack

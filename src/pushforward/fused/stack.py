@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..nets.mlp import STRAIGHT
 from ..numerics.torch_internals import saved_tensors_hooked
-from ..transforms.permutation import Permutation
+from ..transforms.linear import Permutation
 from .block_triangular import mask
 from .maps import AffineMap, Moving, SplineMap
 from .network import Network, Shape

@@ -18,7 +18,7 @@ from ..distributions.base import Density
 from ..errors import InputError, listed
 from ..models.base import PERCENTS
 from ..models.console import Console
-from ..models.machine import device_named
+from ..models.options import device_named
 from ..models.train import joined, train_on, training_facts
 from ..numerics import threads
 from ..objectives.divergences import ForwardKL

@@ -15,10 +15,9 @@ from markupsafe import Markup
 
 from ..distributions.base import Density
 from ..errors import InputError, NotFitted, Spelling, in_python, in_shell, refuse, spelled
-from ..saving.jsonable import jsonable
+from ..saving.bundle import jsonable
 from .console import Console, aligned
-from .machine import device_named
-from .options import options_of
+from .options import device_named, options_of
 from .saved import load_saved, save
 
 Place = Any  # where rows or images come from, or go to: a path, or what tables and images know beside

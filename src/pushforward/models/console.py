@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import Spelling, in_python, spelled
-from ..saving.jsonable import jsonable
+from ..saving.bundle import jsonable
 
 
 class Console:

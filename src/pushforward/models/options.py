@@ -6,8 +6,11 @@ docstrings as its help, and the objects take them as keywords.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -16,11 +19,11 @@ from cyclopts import Parameter
 
 from ..errors import InputError, positive_integers
 from ..training.schedule import duration, is_count
-from .machine import least_training, refuse_beyond_memory
 from .typed import Flag, Names, Seconds, Unasked, Widths
 
 Options = TypeVar("Options")
 MOST_LAYERS = 1000  # several times as many as the deepest flows that are known
+TRAINED = 16  # bytes of a weight in training: itself, its gradient and Adam's two moments, in float32
 RENAMED = {"random_state": "seed", "model": "flow"}  # keywords of objects that name an option otherwise
 
 
@@ -169,3 +172,29 @@ def chosen(options: Any) -> dict[str, bool]:
     """Whether each option differs from its default."""
     default = type(options)()
     return {field.name: getattr(options, field.name) != getattr(default, field.name) for field in fields(options)}
+
+
+def device_named(name: str) -> str:
+    """The device for a name: ``auto`` is the GPU if there is one; under torchrun, each process gets its own."""
+    import torch  # which takes longer than all that the help of a command needs
+
+    if name == "auto":
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):  # PyTorch raises an AssertionError if built without GPU support
+        raise InputError("there is no such device here; use cpu", "device", name) from None
+    return name
+
+
+def refuse_beyond_memory(bytes: float, argument: str, value: Any) -> None:
+    """Refuses what needs more memory than there is."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if bytes > there:
+        takes = f"takes {bytes / 2**30:,.0f} GiB of memory at least, and this machine has {there / 2**30:,.0f}"
+        raise InputError(takes, argument, value)
+
+
+def least_training(layers: int, hidden: Sequence[int]) -> float:
+    """A lower bound on the memory that the training of a flow with such layers needs, in bytes."""
+    return float(layers * TRAINED * sum(math.prod(pair) for pair in pairwise([1, *hidden, 1])))

@@ -9,9 +9,9 @@ from typing import Any
 from ..errors import InputError
 from ..objectives.divergences import Objective
 from ..training.batches import Rows as Rows
+from ..training.batches import Stream
 from ..training.fit import Result, train
 from ..training.options import FitOptions, Hardware, Length, Records, StepOptions
-from ..training.stream import Stream
 from .console import Console
 from .options import TrainingOptions
 

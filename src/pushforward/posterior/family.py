@@ -20,9 +20,9 @@ from ..recipes.by_name import flow_by_name, seeded
 from ..training.fit import train
 from ..training.options import FitOptions
 from ..transforms.base import Transform
+from ..transforms.columns import Univariate
 from ..transforms.normalization import Whiten
 from ..transforms.scalar import Additive
-from ..transforms.univariate import Univariate
 from .constrain import Space, scales_at
 from .exact import Chains, chains
 from .target_fit import TargetFit

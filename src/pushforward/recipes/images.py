@@ -16,9 +16,8 @@ from ..transforms.compose import Compose
 from ..transforms.convolution import Conv1x1
 from ..transforms.coupling import Coupling
 from ..transforms.dequantise import Dequantise, GaussianNoise, UnitLogit, VariationalDequantise
-from ..transforms.multiscale import Multiscale, Squeeze, check_squeezes
+from ..transforms.multiscale import Multiscale, Patches, Squeeze, check_squeezes
 from ..transforms.normalization import ActNorm
-from ..transforms.patches import Patches
 from ..transforms.reversible import Reversible
 from ..transforms.scalar import Affine, Scalar, Spline
 from ..transforms.splits import Channel, Checkerboard

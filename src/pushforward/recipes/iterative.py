@@ -14,8 +14,8 @@ from ..errors import positive_integers
 from ..nets.lipschitz import LipschitzMLP
 from ..transforms.base import Transform
 from ..transforms.block import BlockAutoregressive
+from ..transforms.linear import Permutation
 from ..transforms.normalization import ActNorm
-from ..transforms.permutation import Permutation
 from ..transforms.planar import Planar, Sylvester
 from ..transforms.residual import Residual
 from ..transforms.scalar_monotone import Bernstein, DeepSigmoid, Gaussianization, MonotonicNetwork, SumOfSquares

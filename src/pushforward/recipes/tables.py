@@ -13,8 +13,7 @@ from ..nets.field import FourierField, MLPField
 from ..transforms.base import Transform
 from ..transforms.compose import Compose, Inverse
 from ..transforms.continuous import Continuous
-from ..transforms.linear import Triangular
-from ..transforms.permutation import Diagonal
+from ..transforms.linear import Diagonal, Triangular
 from ..transforms.scalar import Additive, Affine, ScalarChain, Spline
 from ..transforms.scalar_splines import CircularSpline
 from .images import image_realnvp

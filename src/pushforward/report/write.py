@@ -17,8 +17,8 @@ from ..errors import InputError
 from ..models.base import FittedDensity
 from ..models.compare import held_out_of_all
 from ..models.console import Console
+from ..saving.bundle import jsonable
 from ..saving.files import check_file, write_atomically
-from ..saving.jsonable import jsonable
 from .blocks import Part
 from .evidence import Evidence, Page
 

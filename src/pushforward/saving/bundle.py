@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from .files import replace_directory, temporary_sibling, write_file
 
 MAX_CONFIG_BYTES = 64 * 2**20
 MAX_HEADER_BYTES = 8 * 2**20  # of names and shapes: some 60,000 tensors
+PLAIN = {str, int, bool, type(None)}  # what JSON holds as it is
 
 
 class CheckpointError(ValueError):
@@ -79,3 +82,21 @@ def _canonical(config: dict[str, Any]) -> bytes:
     if len(text) > MAX_CONFIG_BYTES:
         raise ValueError(f"the config has {len(text)} bytes, and at most {MAX_CONFIG_BYTES} can be read back")
     return text
+
+
+def jsonable(value: Any) -> Any:
+    """The value in a form that JSON can hold: null for numbers that are not finite, text for types that JSON lacks."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        kinds = set(map(type, value))
+        if kinds <= PLAIN or (kinds == {float} and all(map(math.isfinite, value))):  # long ones are copied at once
+            return list(value)
+        return [jsonable(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    if hasattr(value, "item"):  # a number of NumPy or PyTorch
+        return jsonable(value.item())
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

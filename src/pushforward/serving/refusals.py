@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import Response
 
 from ..errors import InputError, in_request
-from ..saving.jsonable import jsonable
+from ..saving.bundle import jsonable
 from .columns import FIRST, LAST, RowType
 
 JSON = "application/json"

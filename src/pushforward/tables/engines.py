@@ -23,7 +23,7 @@ import torch
 from ..errors import InputError, positive_integers
 from ..models.console import Console
 from ..saving import checkpoint
-from ..saving.jsonable import jsonable
+from ..saving.bundle import jsonable
 from .io.frames import from_frame
 from .io.read import read_any
 from .io.table import Piece

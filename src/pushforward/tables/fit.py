@@ -26,7 +26,7 @@ from ..distributions.truncated import Truncated, truncated, untruncated
 from ..errors import InputError, listed
 from ..models.console import Console
 from ..models.held_out_figures import describe_held_out
-from ..models.machine import device_named
+from ..models.options import device_named
 from ..numerics import threads
 from ..numerics.partly_known import partly_known
 from .guide import (

@@ -11,7 +11,7 @@ from ..distributions.mixed import Mixed
 from ..distributions.truncated import untruncated
 from ..errors import InputError, listed
 from ..transforms.compose import Compose, Transform
-from ..transforms.precision import Precision
+from ..transforms.normalization import Precision
 from .model import TableModel
 from .schema.cells import cell_points
 from .schema.columns import Column

@@ -26,7 +26,7 @@ from ..models.saved import check_output, save
 from ..objectives.user_target import TargetWarning
 from ..posterior.fit_target import fit_target
 from ..posterior.target_fit import TargetFit
-from ..saving.jsonable import jsonable
+from ..saving.bundle import jsonable
 from ..training.loop import TrainingError
 from ..transforms.constrained import Ordered
 from .io.write import write_table

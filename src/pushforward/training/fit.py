@@ -15,12 +15,11 @@ from ..distributions.base import Density
 from ..objectives.anyorder import likelihood
 from ..objectives.divergences import Objective
 from ..saving.bundle import CheckpointError
-from .batches import Batches, Draws, Rows, gather, held_out_rows
+from .batches import Batches, Draws, Rows, Stream, StreamBatches, gather, held_out_rows
 from .distributed import World, divided, join
 from .loop import Training, TrainingError
 from .options import FitOptions, Hardware, Length, Records, StepOptions
 from .records import Monitor, Store
-from .stream import Stream, StreamBatches
 from .threads import StepThreads
 from .verdict import Verdict, judge
 
@@ -103,7 +102,7 @@ def fit(
     Args:
         flow_or_objective: A density (trained by maximum likelihood) or an objective.
         x: Rows, ``(n, *event)``, of real numbers or whole ones; None for objectives that draw their own samples;
-            or a :class:`~pushforward.training.stream.Stream` of rows with their contexts that do not fit in memory.
+            or a :class:`~pushforward.training.batches.Stream` of rows with their contexts that do not fit in memory.
         context: The context of each row, ``(n, context features)``, or with more dimensions if the objective takes
             such contexts.
         weights: The weight of each row, ``(n,)``, in training and in validation: 2 is equivalent to the row twice.

@@ -19,12 +19,11 @@ from ..numerics.torch_internals import lerp_
 from ..objectives.divergences import Objective
 from ..transforms.normalization import BatchNorm, running_statistics
 from .adam import Adam
-from .batches import Batches, Draws, mix
+from .batches import Batches, Draws, StreamBatches, mix
 from .distributed import World, divided_like, whole
 from .options import StepOptions
 from .records import Monitor, Progress, Store, under
 from .schedule import FEWEST, OpenEnded, Schedule, plateau, risen, validation_interval
-from .stream import StreamBatches
 from .threads import StepThreads
 
 WATCH = 10  # steps between inspections of the losses

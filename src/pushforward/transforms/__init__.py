@@ -6,6 +6,7 @@ from .block import BlockAutoregressive as BlockAutoregressive
 from .circle import AnglesFirst as AnglesFirst
 from .circle import Circle as Circle
 from .columns import Columns as Columns
+from .columns import Univariate as Univariate
 from .compose import Compose as Compose
 from .compose import Inverse as Inverse
 from .constrained import Above as Above
@@ -42,8 +43,10 @@ from .extended import Extended as Extended
 from .histogram import Histogram as Histogram
 from .linear import PLU as PLU
 from .linear import QR as QR
+from .linear import Diagonal as Diagonal
 from .linear import Linear as Linear
 from .linear import Matrix as Matrix
+from .linear import Permutation as Permutation
 from .linear import Triangular as Triangular
 from .log_ratios import LogRatios as LogRatios
 from .marginals import Marginals as Marginals
@@ -52,15 +55,13 @@ from .matrices import LowerCholesky as LowerCholesky
 from .matrices import PositiveDefinite as PositiveDefinite
 from .matrices import UnitCholesky as UnitCholesky
 from .multiscale import Multiscale as Multiscale
+from .multiscale import Patches as Patches
 from .multiscale import Squeeze as Squeeze
 from .normalization import ActNorm as ActNorm
 from .normalization import BatchNorm as BatchNorm
 from .normalization import Standardize as Standardize
 from .normalization import Whiten as Whiten
 from .normalization import running_statistics as running_statistics
-from .patches import Patches as Patches
-from .permutation import Diagonal as Diagonal
-from .permutation import Permutation as Permutation
 from .planar import Planar as Planar
 from .planar import Radial as Radial
 from .planar import Sylvester as Sylvester
@@ -93,6 +94,5 @@ from .splits import Split as Split
 from .svd import SVD as SVD
 from .svd import MatrixExponential as MatrixExponential
 from .tails import HeavyTails as HeavyTails
-from .univariate import Univariate as Univariate
 from .wavelets import DCT as DCT
 from .wavelets import Haar as Haar

@@ -20,7 +20,7 @@ from ...numerics.partly_known import INFINITE, Parts, log_mass, partly_known, pa
 from ...numerics.spline import FLOOR
 from ...transforms.base import Transform
 from ...transforms.elementwise import Identity
-from ...transforms.precision import Precision
+from ...transforms.normalization import Precision
 from ...transforms.scalar import Affine, Spline
 from ..base import Density, alike, batch_of_draws
 from .normal_conditionals import NormalConditionals

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...diagnostics.sampling_quality import closeness, sampling_quality
 from ...errors import InputError, listed, positive_integers
 from ...models.console import Console, aligned
-from ...models.machine import refuse_beyond_memory
+from ...models.options import refuse_beyond_memory
 from ...models.train import Rows
 from ...saving.files import NotSaved
 from ..io.place import Location

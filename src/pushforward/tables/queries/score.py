@@ -14,7 +14,7 @@ import polars as pl
 
 from ...errors import InputError, in_shell, listed
 from ...models.console import Console, aligned
-from ...saving.jsonable import jsonable
+from ...saving.bundle import jsonable
 from ..io.json_rows import EXPECTED, parsed
 from ..io.place import Location
 from ..io.read import open_large

@@ -15,8 +15,7 @@ from ...transforms.circle import Circle
 from ...transforms.columns import Columns
 from ...transforms.constrained import Blocks
 from ...transforms.elementwise import Identity
-from ...transforms.normalization import Standardize
-from ...transforms.precision import Precision
+from ...transforms.normalization import Precision, Standardize
 from .schema import Schema
 
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any, ClassVar, Self
 
 from ...errors import InputError
-from ...saving.jsonable import jsonable
+from ...saving.bundle import jsonable
 
 
 class Saved:

@@ -17,7 +17,7 @@ from ...distributions.mixed import Categories, Mixed
 from ...distributions.recalibrated import Recalibrated
 from ...errors import InputError
 from ...models.console import Console
-from ...models.machine import device_named
+from ...models.options import device_named
 from ...training.verdict import Verdict
 from ...transforms.compose import Compose
 from ..guide import GuideFill

@@ -16,10 +16,10 @@ from torch import Tensor
 
 import pushforward as pf
 from pushforward.distributions.base import Density
-from pushforward.tables import objectives
-from pushforward.tables.objectives import DequantisedKL
 from pushforward.tables.schema.cells import Fill
 from pushforward.tables.schema.schema import Schema
+from pushforward.tables.selection import one_flow
+from pushforward.tables.selection.one_flow import DequantisedKL
 
 ROWS, RHO = 400, 0.95
 
@@ -41,7 +41,7 @@ def wide(x: Tensor, u: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def test_of_many_proposals_one_is_drawn_as_the_density_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objectives, "PROPOSALS", 200)
+    monkeypatch.setattr(one_flow, "PROPOSALS", 200)
     torch.manual_seed(0)
     frame = pl.DataFrame(
         {"a": np.linspace(-1, 1, ROWS), "b": [math.sin(k * k) if k % 2 else None for k in range(ROWS)]}
