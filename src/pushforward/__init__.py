@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from . import plot as plot
     from . import testing as testing
     from . import transforms as transforms
-    from .citation.cite import cite as cite
+    from .citation import cite as cite
     from .distributions.flow import Flow as Flow
     from .images.density import ImageDensity as ImageDensity
     from .interop.compiled import load_compiled as load_compiled
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from .transforms.seam import product_engines as product_engines
 
 _NAMES = {
-    "citation.cite": ("cite",),
+    "citation": ("cite",),
     "distributions.flow": ("Flow",),
     "images.density": ("ImageDensity",),
     "interop.compiled": ("load_compiled",),

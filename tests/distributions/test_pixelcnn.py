@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.distributions.levels import CategoricalLevels, LogisticLevels
+from pushforward.distributions.pixelcnn import CategoricalLevels, LogisticLevels
 from pushforward.nets.pixelcnn import PixelNet
 from pushforward.testing import check_flow, randomize
 

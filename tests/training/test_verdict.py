@@ -11,9 +11,8 @@ import torch
 
 import pushforward as pf
 from pushforward.training import loop
-from pushforward.training.options import Length
+from pushforward.training.options import Length, OpenEnded, Schedule, duration, plateau
 from pushforward.training.records import Progress
-from pushforward.training.schedule import OpenEnded, Schedule, duration, plateau
 from pushforward.training.verdict import judge
 
 

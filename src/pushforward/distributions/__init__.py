@@ -1,6 +1,5 @@
 """Densities: flows, autoregressive models, mixtures, and combinations of them."""
 
-from .autoregressive import AutoregressiveModel as AutoregressiveModel
 from .average import Average as Average
 from .base import Density as Density
 from .base import StandardNormal as StandardNormal
@@ -11,6 +10,7 @@ from .bases import Product as Product
 from .bases import StudentT as StudentT
 from .bounded import BoxUniform as BoxUniform
 from .bounded import VonMises as VonMises
+from .conditional import AutoregressiveModel as AutoregressiveModel
 from .conditional import Bernoulli as Bernoulli
 from .conditional import Categorical as Categorical
 from .conditional import Conditional as Conditional
@@ -21,12 +21,12 @@ from .given_features import GivenFeatures as GivenFeatures
 from .guidance import with_guidance as with_guidance
 from .guided import AnyOrder as AnyOrder
 from .guided import Guided as Guided
-from .levels import CategoricalLevels as CategoricalLevels
-from .levels import Levels as Levels
-from .levels import LogisticLevels as LogisticLevels
 from .mixed import Categories as Categories
 from .mixed import Mixed as Mixed
 from .mixture import GaussianMixture as GaussianMixture
+from .pixelcnn import CategoricalLevels as CategoricalLevels
+from .pixelcnn import Levels as Levels
+from .pixelcnn import LogisticLevels as LogisticLevels
 from .pixelcnn import PixelCNN as PixelCNN
 from .resampled import Resampled as Resampled
 from .torch_base import TorchDistribution as TorchDistribution

@@ -19,7 +19,7 @@ from ..numerics.logs import HALF_LOG_2PI
 from ..numerics.matrices import triangle
 from ..numerics.tails import student_t
 from ..numerics.torch_internals import standard_gamma
-from ..transforms.domain import in_blocks, on_events
+from ..transforms.base import in_blocks, on_events
 from .base import Density, Generator, base_draw, base_log_prob
 from .conditional import log_normal, noise_like
 from .torch_base import as_density

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from ..transforms.base import Transform
+from ..transforms.base import Transform, on_events
 from ..transforms.compose import Compose, plan
-from ..transforms.domain import on_events
 from ..transforms.seam import compile_blocks
 from .base import Density, Generator, base_draw, base_log_prob, batch_of_draws
 from .guidance import denoised, with_guidance

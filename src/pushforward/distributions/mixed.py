@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 from ..nets.made import MADE
 from ..numerics.indicators import indicators
-from ..transforms.domain import Where, in_blocks
+from ..transforms.base import Where, in_blocks
 from ..transforms.seam import generate
 from .base import Density, Generator, alike
 from .conditional import category_log_prob, draw_index

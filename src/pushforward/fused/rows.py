@@ -20,11 +20,10 @@ from ..numerics import affine
 from ..numerics.torch_internals import listed, watched
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
-from ..transforms.coupling import Coupling
+from ..transforms.coupling import Alternate, Coupling, Half, Split
 from ..transforms.elementwise import LogTails
 from ..transforms.linear import Permutation
 from ..transforms.scalar import Affine, Scalar, Spline
-from ..transforms.splits import Alternate, Half, Split
 from . import stack
 from .block_triangular import block_triangular, full
 from .incremental import Sequential, UnitSchedule

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 from cyclopts import Parameter
 
 from ..errors import InputError, positive_integers
-from ..training.schedule import duration, is_count
+from ..training.options import duration, is_count
 from .typed import Flag, Names, Seconds, Unasked, Widths
 
 Options = TypeVar("Options")

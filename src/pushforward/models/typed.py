@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from ..training.schedule import duration
+from ..training.options import duration
 
 SQL = re.compile(r"""[<>"]|'.*'|\s(BETWEEN|AND|OR|NOT|IN|LIKE|IS)\s""", re.IGNORECASE)  # not in COLUMN=VALUE
 

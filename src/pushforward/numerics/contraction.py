@@ -18,8 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .eager import eager
-from .torch_internals import transformed
+from .torch_internals import eager, transformed
 
 SQUARINGS = 6  # of a Gram matrix: the bound is then at most m^(1/256) times the norm, 1.02 for m = 128
 STRICT, LOOSE = 4.0, 64.0  # residual in units of rounding at which an event is done, and if it shrinks no more

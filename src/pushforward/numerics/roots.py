@@ -23,8 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .eager import eager
-from .torch_internals import transformed
+from .torch_internals import eager, transformed
 
 Increasing = Callable[[Tensor], tuple[Tensor, Tensor]]  # x to f(x) and log f'(x), both of the shape of x
 Bracket = tuple[Tensor, Tensor]

@@ -1,4 +1,4 @@
-"""Private names of PyTorch, each with a fallback if it is missing."""
+"""Private names of PyTorch, each with a fallback if it is missing; and functions that run outside compiled graphs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ _LERP: Any = getattr(torch, "_foreach_lerp_", None)
 _ADD: Any = getattr(torch, "_foreach_add", None)
 _LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 _ADD_RELU: Any = getattr(getattr(torch.ops.aten, "_add_relu", None), "out", None)
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def transformed() -> bool:
@@ -285,3 +286,20 @@ def _watching() -> Any:
             return self.run(func, args, kwargs or {})
 
     return Watching
+
+
+def eager(function: Function, *, unless: Callable[..., bool] = lambda *args: False) -> Function:
+    """Like ``torch.compiler.disable``, which however imports the whole compiler, for a second, as soon as it decorates.
+
+    Args:
+        function: The function.
+        unless: Of its positional arguments: calls that a graph may hold all the same.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() and not unless(*args):
+            return torch.compiler.disable(function)(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]

@@ -23,8 +23,7 @@ from ..objectives.user_target import LogDensity
 from ..recipes.by_name import flow_by_name
 from ..recipes.networks import Networks
 from ..training.fit import train
-from ..training.options import FitOptions, Hardware, Length, Records, StepOptions
-from ..training.schedule import duration
+from ..training.options import FitOptions, Hardware, Length, Records, StepOptions, duration
 from .constrain import Space, constrain, laplace
 from .family import fit_family
 from .modes import fit_over_modes

@@ -14,13 +14,12 @@ from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.convolution import Conv1x1
-from ..transforms.coupling import Coupling
+from ..transforms.coupling import Channel, Checkerboard, Coupling
 from ..transforms.dequantise import Dequantise, GaussianNoise, UnitLogit, VariationalDequantise
 from ..transforms.multiscale import Multiscale, Patches, Squeeze, check_squeezes
 from ..transforms.normalization import ActNorm
 from ..transforms.reversible import Reversible
 from ..transforms.scalar import Affine, Scalar, Spline
-from ..transforms.splits import Channel, Checkerboard
 from .networks import ContextOptions, Networks, affine, in_reverse, recipe
 
 LIMIT = 1.0  # of an image coupling's log-scale: with dozens in sequence, an unusual image must not blow up

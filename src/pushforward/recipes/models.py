@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
-from ..distributions.autoregressive import AutoregressiveModel
-from ..distributions.conditional import Bernoulli, Categorical, Gaussian, Mixture
+from ..distributions.conditional import AutoregressiveModel, Bernoulli, Categorical, Gaussian, Mixture
 from ..distributions.guided import AnyOrder
 from ..distributions.mixture import GaussianMixture
 from ..distributions.pixelcnn import PixelCNN

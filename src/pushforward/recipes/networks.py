@@ -25,11 +25,10 @@ from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.columns import Univariate
 from ..transforms.compose import Compose
-from ..transforms.coupling import Coupling
+from ..transforms.coupling import Coupling, Half
 from ..transforms.elementwise import LogTails
 from ..transforms.linear import PLU, Permutation
 from ..transforms.scalar import Affine, Scalar
-from ..transforms.splits import Half
 
 # Log-scales of affine layers are bounded by 15 in total, and by 5 in each layer. Otherwise single outliers meet narrow
 # scales in layer after layer and lose thousands of nats, and in single precision a RealNVP with random weights is not

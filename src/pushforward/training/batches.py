@@ -1,4 +1,4 @@
-"""The inputs of training steps: rows, checked on entry, split and shuffled, or a stream of them; or a number of draws."""
+"""The inputs of training steps: rows, checked on entry, split and shuffled, or streamed; or a number of draws."""
 
 from __future__ import annotations
 

@@ -21,9 +21,8 @@ from ..transforms.normalization import BatchNorm, running_statistics
 from .adam import Adam
 from .batches import Batches, Draws, StreamBatches, mix
 from .distributed import World, divided_like, whole
-from .options import StepOptions
+from .options import FEWEST, OpenEnded, Schedule, StepOptions, plateau, risen, validation_interval
 from .records import Monitor, Progress, Store, under
-from .schedule import FEWEST, OpenEnded, Schedule, plateau, risen, validation_interval
 from .threads import StepThreads
 
 WATCH = 10  # steps between inspections of the losses

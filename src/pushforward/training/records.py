@@ -21,7 +21,7 @@ from ..errors import one_of
 from ..saving.bundle import CheckpointError, read_config, read_tensors, write_bundle
 from ..saving.files import remove_directory
 from .distributed import World
-from .schedule import Schedule
+from .options import Schedule
 
 FORMAT = 1
 KEPT = 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .options import OpenEnded, Schedule, risen, smooth
 from .records import Progress
-from .schedule import OpenEnded, Schedule, risen, smooth
 
 LAST = 0.25  # of the steps at a constant rate: the part that judges the end of a run
 MATTERS = 0.02  # nats over that part

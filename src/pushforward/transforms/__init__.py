@@ -21,7 +21,12 @@ from .convolution import AutoregressiveConv as AutoregressiveConv
 from .convolution import Conv1x1 as Conv1x1
 from .convolution import EmergingConv as EmergingConv
 from .coupling import GIN as GIN
+from .coupling import Alternate as Alternate
+from .coupling import Channel as Channel
+from .coupling import Checkerboard as Checkerboard
 from .coupling import Coupling as Coupling
+from .coupling import Half as Half
+from .coupling import Split as Split
 from .dequantise import Dequantise as Dequantise
 from .dequantise import GaussianNoise as GaussianNoise
 from .dequantise import UnitLogit as UnitLogit
@@ -86,11 +91,6 @@ from .scalar_splines import LinearSpline as LinearSpline
 from .scalar_splines import QuadraticSpline as QuadraticSpline
 from .sphere import Polytope as Polytope
 from .sphere import Sphere as Sphere
-from .splits import Alternate as Alternate
-from .splits import Channel as Channel
-from .splits import Checkerboard as Checkerboard
-from .splits import Half as Half
-from .splits import Split as Split
 from .svd import SVD as SVD
 from .svd import MatrixExponential as MatrixExponential
 from .tails import HeavyTails as HeavyTails

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nets.mlp import MLP
-from .base import Transform
-from .domain import in_blocks
+from .base import Transform, in_blocks
 from .scalar import Scalar
 
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from .base import Transform, check_event
-from .domain import Where, on_events
+from .base import Transform, Where, check_event, on_events
 from .seam import opened
 
 

@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from .base import Transform
-from .domain import Where, in_blocks
+from .base import Transform, Where, in_blocks
 from .elementwise import Elementwise, Identity, Log
 from .matrices import LowerCholesky, MatrixChart, PositiveDefinite, UnitCholesky
 from .sphere import Sphere

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 from ..errors import at_least_one, one_of
 from ..numerics import trace as traces
-from ..numerics.eager import eager
 from ..numerics.ode.adjoint import adjoint
 from ..numerics.ode.gradient import Problem, discrete, transformable
 from ..numerics.ode.method import Outcome, Rows, Status
 from ..numerics.ode.solve import Solver, doubling_error
 from ..numerics.ode.tableau import TABLEAUS
-from ..numerics.torch_internals import transformed
+from ..numerics.torch_internals import eager, transformed
 from .base import Transform, check_event
 from .seam import field_solve
 

@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..numerics.tails import log_ndtri
-from .base import Transform
-from .domain import Where
+from .base import Transform, Where
 
 LOG_2 = math.log(2.0)
 

@@ -8,8 +8,7 @@ from torch import Tensor
 from ..errors import at_least_one, one_of
 from ..nets.lipschitz import Linearised, LipschitzMLP
 from ..numerics.contraction import inverse_plus_identity, invert_contraction, log_abs_det_plus_identity
-from ..numerics.eager import eager
-from ..numerics.torch_internals import transformed
+from ..numerics.torch_internals import eager, transformed
 from ..numerics.trace import draw_probes
 from .base import Transform
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..numerics.eager import eager
+from ..numerics.torch_internals import eager
 from .base import Transform, sum_event
 from .compose import Composition
 from .coupling import Coupling

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .base import Transform
-from .domain import Where
+from .base import Transform, Where
 
 
 class Sphere(Transform):

@@ -20,8 +20,8 @@ from ...saving.files import remove_directory, write_file
 from ...training.distributed import join
 from ..io.formats import IN_PIECES
 from ..io.place import is_many
+from ..io.read import local_file
 from ..io.table import Piece, RowsInPieces
-from ..io.unpack import local_file
 from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.numbers import n_rows, require_columns

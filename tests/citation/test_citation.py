@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 import pushforward as pf
-from pushforward import transforms
-from pushforward.citation import cite
-from pushforward.citation.cite import ALWAYS, bibliography, papers, parts
+from pushforward import citation, transforms
+from pushforward.citation import ALWAYS, bibliography, papers, parts
 from pushforward.objectives.fab import AnnealedBootstrap
 
 PLU = {"kingma2018glow"}  # of the matrices around the layers
@@ -29,7 +28,7 @@ def test_every_paper_that_is_named_is_there_and_well_formed() -> None:
 
 
 def test_every_paper_is_that_of_some_model() -> None:
-    said = (Path(cite.__file__)).read_text()
+    said = (Path(citation.__file__)).read_text()
     assert [key for key in papers() if key not in parts() and f'"{key}"' not in said] == []
 
 
