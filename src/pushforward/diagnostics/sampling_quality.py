@@ -133,16 +133,7 @@ class Closeness:
 def closeness(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) -> Closeness:
     """Distances to the closest training row: of draws, of held-out rows, and of training rows to each other.
 
-    The distance is that of :func:`sampling_quality`.
-
-    Args:
-        train: A Polars frame, or an array ``(n, columns)``; missing cells are null or NaN.
-        held_out: Rows that the model has not seen, with the same columns.
-        drawn: Draws.
-        seed: Seed of the choice of rows, if there are very many.
-
-    Raises:
-        ValueError: the columns differ, or one of the three has no rows.
+    Distance, arguments and errors are those of :func:`sampling_quality`.
     """
     seen, real, fake, texts = _compared(train, held_out, drawn, seed)
     own = _distances(seen[:MOST], seen, texts, itself=True)

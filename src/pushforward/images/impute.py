@@ -32,17 +32,11 @@ CHAINS = 64  # moved together
 def impute(
     model: ImageModel, pictures: LabelledImages, hole: Tensor, draws: int, seed: int, candidates: int = CANDIDATES
 ) -> tuple[Tensor, Tensor]:
-    """Draws of the missing numbers of every image given its others.
+    """Draws of the missing numbers of n images given their others; which these are says ``hole``, ``(n, C, H, W)``.
 
     A PixelCNN draws them by a particle filter (:func:`~pushforward.distributions.pixel_filter.fill_pixels`), one for
     each draw; for a flow, each draw is the end of a Markov chain (:mod:`.unknown_pixels`) that starts at one of the
-    model's own images. Both are exact in the limit of many candidates.
-
-    Args:
-        model, pictures: The fitted images, and n that fit it.
-        hole: Which of their numbers are missing, ``(n, C, H, W)``.
-        draws, seed: Number of draws for each image, and their seed.
-        candidates: Particles of a filter; steps of a chain, after as many that are discarded.
+    model's own images. Both are exact in the limit of many candidates: particles, or steps after as many discarded.
 
     Returns:
         Images ``(draws, n, C, H, W)``, uint8, and effective sample sizes of candidates ``(n,)``, float64: infinity for
@@ -89,15 +83,8 @@ def _by_chains(density: Any, rows: Rows, hole: Tensor, draws: int, steps: int, g
 def read_with_holes(
     model: ImageModel, images: Any, labels: Any, mask: Any, console: Console
 ) -> tuple[LabelledImages, Tensor]:
-    """Images as a model takes them, and which of their numbers are missing, bool, ``(n, C, H, W)``.
-
-    Args:
-        model: The fitted images.
-        images, labels: As for a fit; or floats in which NaN is missing, an array, a ``.npy`` or a ``.npz``.
-        mask: Where pixels are missing: ``(H, W)`` for all images, ``(n, H, W)``, or of the images' own shape; or such a
-            picture or ``.npy``. None if only NaN marks them.
-        console: Where notes are printed.
-    """
+    """Images as a model takes them, and which of their numbers are missing, bool, ``(n, C, H, W)``: where the mask is
+    not 0, and in floats (an array, a ``.npy`` or a ``.npz``) NaN."""
     found = _floats(images)
     if found is None:
         pictures = model.raw(images, labels).held_out()

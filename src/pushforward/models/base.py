@@ -174,12 +174,8 @@ class FittedDensity(ABC):
         return model
 
     def run(self, verb: str, *places: Any, **choices: Any) -> dict[str, Any]:
-        """One of the shell's verbs on files; returns a summary.
-
-        Args:
-            verb: Its name, such as ``score``.
-            places: What it reads, where it writes, and the console.
-            choices: Its options; one that is not set may be of another kind of model.
+        """One of the shell's verbs, such as ``score``, on files; returns a summary. ``places`` are what it reads, where
+        it writes, and the console; an option that is not set may be of another kind of model.
 
         Raises:
             InputError: such models do not have the verb, or an option that is set; or a file cannot be used.

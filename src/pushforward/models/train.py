@@ -31,16 +31,10 @@ def train_on(
     fresh: bool = True,
     initialize: bool = True,
 ) -> Result:
-    """Trains the flow of an objective in place.
+    """Trains the flow of an objective in place; ``batch_size`` and ``lr`` are for a user who chose none.
 
-    Args:
-        objective, rows, val: What is minimised, over which rows, and which tell when to stop.
-        options, console: The user's choices, and where to print messages.
-        batch_size, lr: The subject's defaults if the user chose none.
-        clip: The maximum norm of a gradient.
-        fresh: Whether the flow is new: one that is trained further keeps its data-dependent parameters, and does not
-            resume from checkpoints of an earlier training.
-        initialize: Whether a new flow sets its data-dependent parameters from the first batch.
+    A flow that is not ``fresh`` is trained further: it keeps its data-dependent parameters, and does not resume from
+    checkpoints of an earlier training.
     """
     count = len(rows) if isinstance(rows, Rows) else rows.rows
     try:

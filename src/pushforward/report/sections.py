@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import shared
 from .blocks import Section
 from .images import sections as images
-from .tables import checks, marginals, rows
+from .tables import marginals, rows
 
 SECTIONS: tuple[Section, ...] = (
     shared.overview,
@@ -23,9 +23,9 @@ SECTIONS: tuple[Section, ...] = (
     images.completions,
     images.interpolations,
     images.by_class,
-    checks.calibration,
-    checks.ranks,
-    checks.latents,
+    rows.calibration,
+    rows.ranks,
+    rows.latents,
     rows.unlikely_rows,
     images.unlikely_images,
     rows.sampled_rows,

@@ -27,10 +27,8 @@ _COLOURS = {
 def to_svg(figure: Figure, name: str, alt: str) -> Markup:
     """The figure as an ``<svg>`` element; equal figures give equal text.
 
-    Args:
-        figure: The figure.
-        name: Distinguishes the ids of this figure from those of others on the page.
-        alt: What the figure shows, for readers who cannot see it.
+    ``name`` distinguishes its ids from those of other figures on the page; ``alt`` says what it shows to those who
+    cannot see it.
     """
     svg = _draw(figure, name)
     svg = svg[svg.index("<svg") :]

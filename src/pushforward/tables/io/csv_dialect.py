@@ -321,9 +321,7 @@ def decimal_marks(rows: pl.LazyFrame, names: list[str], separator: str, assumed:
     Args:
         rows: Columns of text.
         names: Those that hold numbers, most of them at least.
-        separator: What separates the columns of the file.
         assumed: The mark to go by if no cell decides; empty for the separator's.
-        file: Its name, for notes.
     """
     counts = {mark: rows.select(pl.col(name).str.contains(each).sum() for name in names) for mark, each in SURE.items()}
     sure = {mark: found.collect(engine="streaming").row(0, named=True) for mark, found in counts.items()}

@@ -77,14 +77,8 @@ class Counts(NamedTuple):
 
 
 class CsvRows:
-    """The rows of one CSV file. A first pass over all of them counts them and decides what each column holds; every
-    later read starts at the top of the file.
-
-    Args:
-        path: What the user called the file.
-        file: The file.
-        options: What is known about it.
-    """
+    """The rows of one CSV file, which the user calls a path. A first pass over all of them counts them and decides what
+    each column holds; every later read starts at the top of the file."""
 
     def __init__(self, path: Location, file: Path, options: ReadOptions) -> None:
         self.path, self.file = path, file

@@ -27,15 +27,8 @@ BUFFER = 2**17  # bytes of a column fetched from disk at once
 
 @dataclass(frozen=True)
 class Group:
-    """A row group: a point at which reading of a Parquet file can start.
-
-    Args:
-        file: Its file.
-        place: Its index in the file.
-        rows: How many rows it has.
-        first: The number of its first row in its file, from 0.
-        start: The same among the rows of all files.
-    """
+    """A row group: a point at which reading of a Parquet file can start, of index ``place`` in it. Its first row is
+    number ``first`` in its file, from 0, and ``start`` among the rows of all files."""
 
     file: Path
     place: int

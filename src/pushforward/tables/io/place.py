@@ -124,9 +124,7 @@ def located(
     Args:
         data: A path, a pattern, ``-``, or a database: ``postgresql://user@host/base``, ``shop.sqlite``, ``x.duckdb``;
             behind a database, ``?table=NAME`` says which of its tables.
-        options: What of it is read.
-        writing: Whether rows are written there.
-        spreadsheet_safe: Whether texts that spreadsheets take for formulas are guarded in what is written.
+        options, writing, spreadsheet_safe: As for a :class:`Source`.
     """
     if isinstance(data, Source):
         return data

@@ -18,13 +18,7 @@ WEIGHTS = "sample_weight"  # the column for weights that are given separately fr
 
 @dataclass(frozen=True)
 class Piece:
-    """Some consecutive rows.
-
-    Args:
-        frame: The rows.
-        source: Their file, for error messages.
-        first: The number of the first row in its file, from 0.
-    """
+    """Some consecutive rows, their file, for error messages, and the number of the first one in it, from 0."""
 
     frame: pl.DataFrame
     source: str

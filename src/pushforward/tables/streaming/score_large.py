@@ -43,11 +43,7 @@ def score_large(
     """Scores a long table, each process its share; the first one returns the figures.
 
     Args:
-        model: The model.
-        source: The rows.
         output: A file, or a folder (a name without an ending) in which the pieces are left.
-        console: Where to print messages.
-        score: Maps some rows to their scores.
         asked: Everything besides the model and the rows that affects the scores, to recognise the pieces of this run.
     """
     _check_output(output, source)
@@ -140,13 +136,8 @@ def _rows_of(source: RowsInPieces, columns: list[str], pieces: list[int]) -> Ite
 
 @dataclass(frozen=True)
 class ScorePieces:
-    """The pieces of one run, in a folder next to its output: ``SCORES.parts/part-00000.parquet`` and so on.
-
-    Args:
-        output: Where the scores go: a file, or a folder for the pieces themselves.
-        rows: Number of rows of the table.
-        identity: What distinguishes this run from others: the model, the files, the options.
-    """
+    """The pieces of one run, in a folder next to its output, ``SCORES.parts/part-00000.parquet`` and so on; ``identity``
+    distinguishes it from others, by the model, the files and the options."""
 
     output: Path
     rows: int

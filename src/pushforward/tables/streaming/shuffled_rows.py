@@ -33,11 +33,7 @@ class ShuffledRows:
     """Encoded training rows, read from disk in every epoch.
 
     Args:
-        source: The files.
-        schema: The columns, used to encode the rows.
-        splits: Which rows are held out.
         kept: For every chunk of every row group, the number of training rows.
-        seed: Seed of the order.
         complete: Whether rows with missing values are left out.
         weights: The column that holds the weight of each row; None for equal weights.
         weight: Total weight of all training rows: weights are returned in units of their mean.

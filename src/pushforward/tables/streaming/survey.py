@@ -38,13 +38,7 @@ SAMPLE = 200_000  # training rows from which the columns are learnt
 
 @dataclass(frozen=True)
 class HashedSplits:
-    """Which rows are held out, by their row numbers alone.
-
-    Args:
-        rows: Total number of rows.
-        seed: Seed of the hash.
-        share: The share of the rows held out for figures, and again as many for early stopping.
-    """
+    """Which rows are held out, by their row numbers alone: a share for figures, and as many for early stopping."""
 
     rows: int
     seed: int
@@ -91,16 +85,8 @@ def survey(
     strict: bool = False,
     weights: str | None = None,
 ) -> Survey:
-    """Reads every row once.
-
-    Args:
-        source: The rows.
-        splits: Which of them are held out.
-        names: The columns in use.
-        drop_missing: Whether rows with missing values are left out.
-        strict: Whether they are refused.
-        weights: The column that holds the weight of each row; None for equal weights.
-    """
+    """Reads every row once, of the columns in use. Rows with missing values are left out if ``drop_missing``, or else
+    refused if ``strict``; ``weights`` names the column that holds their weights."""
     found, taken = Survey(), tuple[list[pl.DataFrame], ...](([], [], []))
     test_numbers, kinds = list[np.ndarray](), dict[str, bool]()
     read = [*names, *([] if weights is None else [weights])]
