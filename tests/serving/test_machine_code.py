@@ -14,7 +14,7 @@ from pushforward import transforms as T
 from pushforward.distributions.base import Density
 from pushforward.serving import machine_code
 from pushforward.serving.machine_code import MachineCode
-from pushforward.transforms.precision import Precision
+from pushforward.transforms.normalization import Precision
 
 
 def of_doubles() -> pf.Flow:

@@ -136,8 +136,8 @@ def _rows_of(source: RowsInPieces, columns: list[str], pieces: list[int]) -> Ite
 
 @dataclass(frozen=True)
 class ScorePieces:
-    """The pieces of one run, in a folder next to its output, ``SCORES.parts/part-00000.parquet`` and so on; ``identity``
-    distinguishes it from others, by the model, the files and the options."""
+    """The pieces of one run, in a folder next to its output, ``SCORES.parts/part-00000.parquet`` and so on;
+    ``identity`` distinguishes it from others, by the model, the files and the options."""
 
     output: Path
     rows: int
