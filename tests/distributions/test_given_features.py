@@ -7,7 +7,7 @@ from torch import nn
 
 import pushforward as pf
 from pushforward.distributions import Average, GivenFeatures
-from pushforward.distributions.recalibrated import Recalibrated
+from pushforward.distributions.average import Recalibrated
 
 
 def test_it_is_the_density_given_the_features() -> None:

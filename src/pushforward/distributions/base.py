@@ -179,8 +179,8 @@ class Density(Configurable):
         that are wider, too, where rows may be.
 
         Raises:
-            ValueError: the value is wider, and no :class:`~pushforward.transforms.precision.Precision` says where to
-                round it.
+            ValueError: the value is wider, and no :class:`~pushforward.transforms.normalization.Precision` says where
+                to round it.
         """
         own = self._dtype() or value.dtype
         if value.dtype == own or torch.promote_types(value.dtype, own) == own:

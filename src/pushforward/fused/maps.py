@@ -16,7 +16,7 @@ from torch import Tensor
 from ..numerics import affine, roots
 from ..numerics import spline as plain_spline
 from ..transforms.scalar import Scalar
-from . import spline, spline_number
+from . import spline
 from .network import nbytes
 
 FEW = 16  # numbers that a spline inverts faster one by one
@@ -182,7 +182,7 @@ class SplineMap(NamedTuple):
         """:meth:`solve` number by number; False if Python refuses what tensors make infinite."""
         rows = zip(z.flatten().tolist(), params.transpose(1, 2).flatten(0, 1).tolist(), strict=True)
         try:
-            found = [spline_number.solve(number, row, self.bound, self.floor) for number, row in rows]
+            found = [spline.solve_number(number, row, self.bound, self.floor) for number, row in rows]
         except ArithmeticError:
             return False
         out.copy_(torch.tensor(found, dtype=out.dtype).view_as(out))

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..errors import InputError, listed, refuse
 from ..models.base import FittedDensity, HeldOut
+from ..models.compare import with_error
 from ..models.console import Console, aligned
-from ..models.held_out_figures import with_error
 from ..report.evidence import Evidence, Page
 from ..report.words import plus_minus
 from ..tables.io.place import Location

@@ -24,8 +24,8 @@ from ..distributions.base import Density
 from ..distributions.guided import AnyOrder, Guided
 from ..distributions.truncated import Truncated, truncated, untruncated
 from ..errors import InputError, listed
+from ..models.compare import describe_held_out
 from ..models.console import Console
-from ..models.held_out_figures import describe_held_out
 from ..models.options import device_named
 from ..numerics import threads
 from ..numerics.partly_known import partly_known

@@ -13,7 +13,7 @@ from ..diagnostics.averages import mean_and_error
 from ..diagnostics.linear_gaussian import LinearGaussian
 from ..diagnostics.sampling_quality import SamplingQuality, sampling_quality
 from ..distributions.base import Density
-from ..models.held_out_figures import beside_gaussian
+from ..models.compare import beside_gaussian
 from ..models.train import Rows
 from ..numerics.partly_known import partly_known
 from .io.table import Table

@@ -14,8 +14,8 @@ from ..distributions.base import Density
 from ..distributions.guided import Guided
 from ..errors import InputError, listed
 from ..models.base import FittedDensity, HeldOut
+from ..models.compare import describe_held_out, gain_in_words
 from ..models.console import Console, aligned
-from ..models.held_out_figures import describe_held_out, gain_in_words
 from ..models.train import Rows
 from ..report.words import plus_minus
 from .guide import GuideFill

@@ -19,8 +19,8 @@ from torch.distributions import constraints
 from ..diagnostics.linear_gaussian import LinearGaussian
 from ..errors import InputError, listed
 from ..models.base import PERCENTS
+from ..models.compare import beside_gaussian, describe_held_out
 from ..models.console import Console, aligned
-from ..models.held_out_figures import beside_gaussian, describe_held_out
 from ..models.options import DensityOptions, FlowOptions, TrainingOptions
 from ..models.saved import check_output, save
 from ..objectives.user_target import TargetWarning

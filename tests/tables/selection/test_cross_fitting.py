@@ -13,8 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 import pushforward as pf
+from pushforward.distributions.average import Recalibrated
 from pushforward.distributions.flow import Flow
-from pushforward.distributions.recalibrated import Recalibrated
 from pushforward.recipes.by_name import flow_by_name
 from pushforward.tables.selection.cross_fitting import (
     AverageOptions,

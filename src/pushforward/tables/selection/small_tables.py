@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...distributions.average import Average
+from ...distributions.average import Average, Recalibrated
 from ...distributions.base import Density
 from ...distributions.flow import Flow
 from ...distributions.mixed import Categories, Mixed
-from ...distributions.recalibrated import Recalibrated
 from ...errors import InputError
 from ...models.console import Console
 from ...models.options import device_named

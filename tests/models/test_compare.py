@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pushforward.models.held_out_figures import beside_gaussian, describe_held_out, gain_in_words
+from pushforward.models.compare import beside_gaussian, describe_held_out, gain_in_words
 
 
 def figures(theirs: torch.Tensor, seen: float) -> dict[str, Any]:
