@@ -36,7 +36,6 @@ def learning_error(density: Density, x: Tensor, context: Tensor | None, rows: fl
     out; 0 for all other densities, as the error of a network's weights is unknown.
 
     Args:
-        density: The density.
         x: ``(n, features)``; NaN where an entry is integrated out.
         context: ``(n, context features)`` or None.
         rows: The number of rows that the density was trained on.

@@ -20,9 +20,6 @@ class TableGraph(nn.Module):
     and text is float32: its place among the values that the model knows. A row without a number, or given a value that
     no training row had, is NaN. Columns that follow from others are not asked for.
 
-    Args:
-        model: The fitted table.
-
     Raises:
         InputError: a column has no form as a tensor.
     """

@@ -236,7 +236,6 @@ class RayTable(DistributedTable):
     """:meth:`pushforward.TableDensity.for_ray`: works on datasets of Ray Data, by ``map_batches``.
 
     Args:
-        model: The fitted table.
         workers: Actors that hold the model: a number, or the minimum and the maximum.
     """
 

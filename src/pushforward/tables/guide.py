@@ -136,9 +136,7 @@ def train_guide(
 
     Args:
         guide: The guide, trained in place; a new one gets its mean and covariance from more rows than a batch.
-        rows: The rows, and the schema.
         options: How the joint was trained.
-        console: Where to print messages.
         steps, seconds: What the joint density's training took; None if it is yet to come.
         fresh: Whether the guide is untrained.
         seen: Whether it learns from observed values alone.

@@ -28,7 +28,6 @@ def latents(model: TableModel, x: Tensor, *, samples: int = 16, seed: int = 0) -
         model: The fitted table; its columns must all hold numbers, possibly as categories.
         x: Rows in data units, float64, of shape ``(n, features)``.
         samples: K; 1 if no column has cells and none holds few values with a probability each.
-        seed: Seed of the points.
 
     Returns:
         Points ``(K, n, features)`` and log-slopes ``(K, n)``, both float64.

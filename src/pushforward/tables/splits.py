@@ -33,7 +33,6 @@ class TableSplits:
     """Encoded rows, indices of the training, validation and test rows among them, and the schema that encoded them.
 
     Attributes:
-        schema: The columns.
         rows: Every usable row; of a stream, a sample of the training rows, and all held-out rows.
         split: Which of them are training, validation and test rows.
         test_numbers: Positions of the test rows in their file, from 0.

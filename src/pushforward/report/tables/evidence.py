@@ -73,7 +73,6 @@ class RowEvidence(Evidence):
     """A density of rows judged by held-out rows; float64 on the CPU.
 
     Args:
-        density: The density.
         cells: The cells that values stand for, with what fills missing ones.
         schema: What the rows consist of.
         gaussian: Log-densities of a Gaussian fitted to the training rows.

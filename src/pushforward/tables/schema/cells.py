@@ -38,9 +38,6 @@ class MarginalFill(nn.Module):
     With q the density of a draw, :math:`p(x_\text{seen}) = \mathrm{E}_q[p(x_\text{seen}, x_\text{drawn}) / q]`. If
     training rows miss numbers, the flow learns that a number drawn for one is noise from q, so that a single draw gives
     a nearly exact result; otherwise any q that covers the column is valid, and a closer one has smaller errors.
-
-    Args:
-        schema: The columns.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -94,7 +91,6 @@ class Cells(nn.Module):
     """The cells of a schema's columns: x is spread to x + low + width · u, with u in [0, 1), and holes are filled.
 
     Args:
-        schema: The columns.
         fill: The sampler of missing values: ``(x with NaN, u, context) -> (x, -log of the density of the draws)``.
     """
 
@@ -173,7 +169,6 @@ class Cells(nn.Module):
             x: Rows in data units, float64, of shape ``(n, features)``, on the density's device, where the cells go.
             context: Context features of shape ``(n, context features)``.
             samples: K, the points in each cell.
-            seed: Seed of the points.
             alike: An entry that the points do not depend on, so that errors cancel in comparisons of its values.
 
         Returns:

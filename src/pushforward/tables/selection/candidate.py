@@ -27,9 +27,7 @@ class Task:
     """What is to be learnt.
 
     Attributes:
-        rows: The rows, and the schema.
         options: The user's choices.
-        console: Where to print messages.
         earlier: A fitted model to train further.
         fill: The sampler of missing cells, where a guide fills them.
         ends: Time, by :func:`time.monotonic`, at which the fit is to be over, or in its course the training.
@@ -96,7 +94,6 @@ class Fitted:
     Attributes:
         name: Its name in the summary's comparison of candidates.
         called: Its name in a sentence.
-        density: The density.
         flow: What the summary calls its flow.
         facts: The summary's facts on the training.
         history: The training history, step by step.

@@ -122,8 +122,6 @@ class DequantisedKL(Objective):
     rows are judged by the logarithm of the mean weight of more proposals, a bound on log p(seen).
 
     Args:
-        flow: The density to train.
-        schema: The columns.
         fill: Draws what is missing, as in :class:`~..schema.cells.Cells`.
 
     Reference:

@@ -21,7 +21,6 @@ class ScoreFigures:
     """The figures of scores.
 
     Args:
-        rows: Number of rows.
         scored: Of those that have a score.
         finite: Of those whose score is finite.
         impossible: Of those whose score is -inf.
