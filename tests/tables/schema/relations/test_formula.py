@@ -253,3 +253,16 @@ def test_a_formula_is_said_as_it_may_be_stated():
     assert again.inputs == said.inputs
     amounts = {"a": np.array(8.0), "b": np.array(4.0), "a b": np.array(1.0), "c": np.array(2.0)}
     assert again(amounts) == pytest.approx(said(amounts))
+
+
+def test_as_many_weights_as_points_of_single_rows_are_no_sum():
+    """Of three counts that are 0 in nearly all rows; a copy is, and what is one in every row is told by many."""
+    rare, one = np.zeros((3, 60), int), np.eye(3, dtype=int)[np.random.default_rng(0).integers(0, 3, 60)].T
+    rare[:, 15], rare[:, 38] = (0, 3, 3), (2, 6, 4)
+    tables = {"sum": rare, "copy": [rare[0], rare[0]], "multiple": [rare[0], 3 * rare[0]], "one": one}
+    found = {}
+    for name, columns in tables.items():
+        table = {f"p{k}": each for k, each in enumerate(columns)}
+        schema = schema_of({**table, "x": np.arange(60) ** 1.5}, numbers=[*table])
+        found[name] = {r.column.name: set(r.inputs) for r in schema.dependencies if isinstance(r, Determined)}
+    assert found == {"sum": {}, "copy": {"p1": {"p0"}}, "multiple": {}, "one": {"p2": {"p0", "p1"}}}

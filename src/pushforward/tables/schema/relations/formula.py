@@ -326,6 +326,10 @@ def _totals(own: Determined, y: Numbers, others: Mapping[str, Numbers]) -> Itera
     order = [j for j, weight in enumerate(weights) if abs(weight) > 1e-3]
     if not 0 < len(order) <= min(MOST_INPUTS, len(x) // 10):
         return
+    points, times = np.unique(design[:, order], axis=0, return_counts=True)
+    free = len(points) <= len(order) + 1 and times.min() == 1  # as many weights as points, one of them of a single row
+    if free and not (len(order) == 1 and np.array_equal(x, design[:, order[0]])):  # a copy needs no more
+        return
     chosen = np.linalg.lstsq(z[:, order], target, rcond=None)[0] * x.std() / design[:, order].std(0)
     names = tuple([*others][j] for j in order)
     for digits in (3, 6, 9, 17):
