@@ -235,14 +235,16 @@ def test_rows_that_are_held_out_stay_so_when_all_rows_are_fitted_again():
     assert len(model.facts["unseen"]["log_density"]) == 200  # each is judged once, by what did not see it
 
 
-def test_more_of_the_same_waits_also_without_saved_rows_and_is_then_learnt_beside_as_many_draws():
+def test_more_of_the_same_waits_also_without_saved_rows_and_is_then_learnt_beside_the_density():
     model, fresh = pf.TableDensity("gmm", queries=False, random_state=0).fit(rows(120, 11)), rows(500, 17)
-    before = model.score(fresh)
+    before, first = model.score(fresh), model.density
     assert model.update(rows(60, 12)).score(fresh) == before
     assert len(model.saved_rows("waiting")) == 60
     model.update(rows(60, 18))
     assert "waiting" not in model.facts
     assert "kept" not in model.facts
     assert model.summary_["training_rows"] == 240 - len(model.saved_held_out().rows)
-    assert model.facts["unseen"]["weights"] is None  # a draw counts as a row does
+    assert model.density.members[0] is first
+    assert model.density.log_weight.exp().tolist() == [0.5, 0.5]  # as many rows
+    assert model.summary_["average"]["members"] == sum(len(each.numbers.base.members) for each in model.density.members)
     assert model.score(fresh) > before

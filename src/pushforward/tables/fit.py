@@ -132,12 +132,14 @@ def fit_rows(
     console: Console,
     earlier: TableModel | None,
     started: float,
+    beside: tuple[Density, float] | None = None,
 ) -> tuple[Learned, dict[str, Any]] | None:
     """Fits rows that are encoded and divided, and measures: the second half of :func:`fit_table`, which began at a
-    time, by :func:`time.monotonic`."""
+    time, by :func:`time.monotonic`; ``beside`` a density that stays, if there is one."""
     console.say(*(describe_data(table, rows) if console.talks else []))
     budget = options.training.budget
-    learned = learn(Task(rows, options, console, earlier, ends=started + (math.inf if budget is None else budget)))
+    ends = started + (math.inf if budget is None else budget)
+    learned = learn(Task(rows, options, console, earlier, ends=ends, beside=beside))
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
     return learned, _measured(table, learned, options, console, started)
@@ -302,6 +304,7 @@ def _before_figures(task: Task, seek: bool) -> Task:
 def _chosen(task: Task) -> Fitted:
     """The density that suits the rows best, restricted to rows that keep the orders of columns."""
     fitted, rows = choose(task), task.rows
+    fitted = fitted if task.beside is None else fitted.beside(*task.beside)
     orders = [(by_user, found) for by_user in (True, False) if (found := rows.schema.in_order(by_user)) is not None]
     if not orders:
         return fitted

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..distributions.average import Average
 from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
 from ..distributions.truncated import untruncated
@@ -38,6 +39,8 @@ def latents(model: TableModel, x: Tensor, *, samples: int = 16, seed: int = 0) -
         raise InputError(f"encode: is for columns of numbers, without categories as in {listed(named)}")
     few, numbers = [j for j, column in enumerate(columns) if column.classes], model.schema.numbers
     whole = untruncated(model.density)
+    while isinstance(whole, Average):  # all of its densities have transforms that suit the columns
+        whole = untruncated(whole.members[0])
     flow = whole.numbers if isinstance(whole, Mixed) else whole
     points = cell_points(model.schema, x, samples=samples, seed=seed).to(model.device)
     points = points.expand(samples if few else -1, -1, -1)

@@ -4,9 +4,10 @@ What it knew is kept by draws of the model itself in the place of old rows, by r
 (``keep=``), and by the schema, which stays as it was decided and takes in what is new; only if new rows contradict what
 was found of old ones, all are described again. More of the same waits until the rows have doubled, and the density is
 then fitted anew: what twice the rows teach of few is most of all what each column is like, which no further training
-changes. Where rows have moved, it goes on from its weights at once, since one that is fitted to more draws than rows
-loses much of what few rows have taught: held-out rows, which every model saves, and some of the new ones tell when to
-stop. It is fitted anew, too, where what a column is has changed.
+changes. An average of which no rows are saved stays, averaged with one of the new rows alone. Where rows have moved, it
+goes on from its weights at once, since one that is fitted to more draws than rows loses much of what few rows have
+taught: held-out rows, which every model saves, and some of the new ones tell when to stop. It is fitted anew, too,
+where what a column is has changed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from ..distributions.truncated import untruncated
 from ..errors import InputError
 from ..models.console import Console
 from ..models.train import Rows
@@ -91,7 +93,9 @@ def update_table(
     known = old.known + old.waits + frame.height
     grown = old.grows and known >= GROWN * old.fitted
     anew = grown or schema is None or bool(notes)
-    relearnt = schema is None or ((grown or (anew and old.complete)) and "said" in model.facts and not in_part)
+    alone = grown and schema is model.schema and old.may_stay
+    again = grown or (anew and old.complete)
+    relearnt = schema is None or (again and not alone and "said" in model.facts and not in_part)
     if schema is None or relearnt:
         schema = old.learnt_again(frame, options, source)
     console.note(*notes)
@@ -112,17 +116,20 @@ def update_table(
         return None, {**model.facts, "updates": updates, "waiting": saved(fresh, np.arange(len(fresh)))}
     if left_out := int(schema.unplaced(fresh.x).sum()):
         console.note(f"{source}: left out {n_rows(left_out)} with new names, as rare as those that are expected")
-    rows, kept, learnt = old.joined(schema, fresh, anew and "average" in summary, 1 if grown else TIMES)
+    rows, kept, learnt = old.joined(schema, fresh, anew and "average" in summary, 0 if alone else 1 if grown else TIMES)
     if relearnt:
         rows = shaped(rows, options, Console(quiet=True), source)
     elif anew:
         rows = replace(rows, schema=schema.shaped(rows.train.x, rows.train.weights, again=True))
     options = _as_it_was(model, options, anew, steps)
-    fitted = fit_rows(table, rows, options, console, None if anew else model, started)
+    beside = (untruncated(model.density), len(fresh) / known) if alone else None
+    fitted = fit_rows(table, rows, options, console, None if anew else model, started, beside)
     if fitted is None:
         return None
     learned, facts = fitted
     facts["summary"] |= {"training_rows": known - len(rows.test)}  # without draws
+    if alone and "average" in facts["summary"]:
+        facts["summary"]["average"]["members"] += summary["average"]["members"]
     facts |= {"updates": updates, "first_steps": steps, "first_rows": old.first, "weighted": old.weighted}
     encoded = learned.rows.rows  # perhaps without labels, which then follow
     facts["learnt"] = sorted({*model.facts.get("learnt", ()), *keys_of(encoded[learnt])})
@@ -171,6 +178,13 @@ class _Old:
     def left(self) -> int:
         """How many rows draws stand for: those that are not saved."""
         return 0 if self.complete else max(self.known - self.count, 1)
+
+    @property
+    def may_stay(self) -> bool:
+        """Whether the density may stay as it is, averaged with one of new rows: if no row of its own is there."""
+        schema = self.model.schema
+        simple = len(schema.fields) > 1 and not schema.told_labels and not schema.missingness.occurs
+        return not self.count and "average" in self.model.facts["summary"] and simple
 
     @property
     def recognised(self) -> TableModel:
@@ -248,7 +262,7 @@ class _Old:
         ends = np.cumsum([0, *(sum(map(len, parts)) for parts in (train, val, test))])
         weights = torch.ones(int(ends[-1]), dtype=torch.float64)
         weights[ends[1] - count : ends[1]] = left / max(count, 1)
-        whole = replace(Rows.stacked([*train, *val, *test]), weights=weights if count != left else None)
+        whole = replace(Rows.stacked([*train, *val, *test]), weights=weights if count not in (0, left) else None)
         told = min(max(len(held) - part, 0), ends[1] // 4) if few else 0  # those few cannot tell a guide when to stop
         train_at, val_at, test_at = np.split(np.arange(ends[-1]), [ends[1] - told, ends[2]])
         split, numbers = (train_at, val_at, test_at), np.arange(len(test_at))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...distributions.average import Average
 from ...distributions.base import Density
 from ...models.console import Console
 from ..guide import GuideFill
@@ -31,6 +32,7 @@ class Task:
         earlier: A fitted model to train further.
         fill: The sampler of missing cells, where a guide fills them.
         ends: Time, by :func:`time.monotonic`, at which the fit is to be over, or in its course the training.
+        beside: A density that stays as it is, and the share that what is learnt of other rows gets beside it.
         mixture: The ``Trial`` that one flow is compared with, if it was sought before the flow.
     """
 
@@ -40,6 +42,7 @@ class Task:
     earlier: TableModel | None = None
     fill: GuideFill | None = None
     ends: float = math.inf
+    beside: tuple[Density, float] | None = None
     mixture: Any = None
 
     def within(self, share: float) -> Task:
@@ -110,6 +113,16 @@ class Fitted:
     history: list[dict[str, Any]]
     unseen: list[tuple[Density, np.ndarray]]
     for_good: Callable[[], Fitted] | None = None
+
+    def beside(self, other: Density, share: float) -> Fitted:
+        """The average with a density that has seen none of the rows, which keeps the rest of the weight."""
+
+        def both(density: Density) -> Density:
+            return Average([other, density], [1 - share, share])
+
+        whole = both(self.density)
+        unseen = [(whole if part is self.density else both(part), at) for part, at in self.unseen]
+        return replace(self, density=whole, unseen=unseen)
 
 
 class Candidate(ABC):
