@@ -46,6 +46,7 @@ from .queries.sample import draw, impute, impute_file, sample_file
 from .queries.score import Scoring, follow, score_file
 from .queries.where import Where
 from .schema.kinds.base import Kind
+from .schema.moments import clock_array
 from .splits import fingerprint
 from .update import update_table
 
@@ -432,7 +433,7 @@ class TableDensity(TableModel):
             return to_frame(found, frame, table)
         if self.facts.get("frame", "polars").endswith(CODED):
             return np.asarray(to_frame(found, "pandas" + CODED)[column])
-        return found[column].to_numpy()
+        return clock_array(found[column])
 
     def region(self, columns: Sequence[str], given: Any = None, level: float = 0.9) -> HighestDensityRegion:
         """The smallest set of values of some columns that holds a share of rows, given others: where their density is

@@ -15,6 +15,7 @@ import pytest
 import pushforward as pf
 from pushforward.errors import InputError
 from pushforward.models.console import Console
+from pushforward.tables.queries.predict import predict
 
 N = 600
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 60, "lr": 0.02, "random_state": 0}
@@ -165,6 +166,15 @@ def test_a_number_that_is_none_of_few_counts_as_the_nearest(model: pf.TableDensi
         model.score_samples(near, given=["size"]),
     )
     assert set(model.sample(2, given={"size": 9})["size"]) == {8}
+
+
+def test_answers_in_times_are_of_the_columns_zone(model: pf.TableDensity) -> None:
+    day = pl.DataFrame({"day": ["sun"]})
+    (median,) = predict(model, day, "when", "median", 0.9, 0)[0]["when"]
+    clock = np.datetime64(median.replace(tzinfo=None))  # arrays have no zones
+    assert model.predict(day, "when", "median")[0] == clock
+    low, high = model.predict(day, "when", "interval")
+    assert low.dtype == high.dtype == pl.Datetime("us", "Europe/Berlin")
 
 
 def test_a_time_without_a_zone_is_of_the_columns_own(model: pf.TableDensity) -> None:

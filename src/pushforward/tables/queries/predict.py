@@ -25,6 +25,7 @@ from ..io.place import Location
 from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.columns import Column
+from ..schema.moments import clock_array
 from ..schema.numbers import require_columns
 from .column_distribution import ColumnDistribution, WeightedColumn, has_one_column, only_column
 from .known import Known, check_shared
@@ -70,7 +71,7 @@ def quantiles(
         raise InputError(f"{name!r} is given", "column")
     found, notes = distribution_of(model, name, known, seed, MOST)
     values = found.quantile(q)
-    written = _written(found.column, values.flatten()).reshape(values.shape)
+    written = clock_array(_written(found.column, values.flatten())).reshape(values.shape)
     return written, found.errors_of_quantiles(q).numpy(), notes
 
 
@@ -159,11 +160,11 @@ def calibrated_level(unseen: Tensor, level: float) -> tuple[float, tuple[str, ..
     return level, (f"level={level} is the model's own: {len(unseen)} held-out rows are too few to calibrate it",)
 
 
-def _written(column: Column, values: Tensor) -> Any:
+def _written(column: Column, values: Tensor) -> pl.Series:
     """Encoded values as amounts, or as dates and the like; NaN where there is no answer."""
     if column.reading.moment or column.contents == "text":
-        return column.written(values.numpy()).to_numpy()
-    return column.kind.amounts(values.numpy()) if column.classes else values.numpy()
+        return column.written(values.numpy())
+    return pl.Series(column.kind.amounts(values.numpy()) if column.classes else values.numpy())
 
 
 def _of_values(model: TableModel, known: Known, column: Column, seed: int, draws: int) -> WeightedColumn:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from ...errors import InputError
@@ -177,6 +178,11 @@ def _parsed(column: pl.Series, dtype: str, form: str, zone: str | None = None) -
 
 def _text(moments: pl.Series, form: str) -> pl.Series:
     return (moments.dt.replace_time_zone("UTC") if "%:z" in form else moments).dt.to_string(form)
+
+
+def clock_array(column: pl.Series) -> np.ndarray:
+    """A column as an array; times by the clock of their zone, of which NumPy knows none."""
+    return (column.dt.replace_time_zone(None) if getattr(column.dtype, "time_zone", None) else column).to_numpy()
 
 
 def in_utc(column: pl.Series, zone: str | None = None) -> pl.Series:
