@@ -21,7 +21,7 @@ def model() -> pf.TableDensity:
 
 
 def test_every_line_is_answered_before_the_next_is_read(model):
-    rows = [{"size": 0.5, "kind": "a", "id": 7}, {"size": -1.0, "kind": "b", "id": 8}]
+    rows = [{"size": 0.5, "kind": "a", "id": 7}, {"size": -1.0, "kind": "b", "id": 8, "tags": ["x"]}]
     out, seen = io.StringIO(), []
 
     def lines():
@@ -33,11 +33,21 @@ def test_every_line_is_answered_before_the_next_is_read(model):
     assert seen == [0, 1]
     found = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [each["id"] for each in found] == [7, 8]
-    expected = model.score_samples(pl.DataFrame(rows))
+    expected = model.score_samples(pl.DataFrame(rows).drop("tags"))
     assert [each["log_density"] for each in found] == pytest.approx(expected.tolist(), abs=1e-4)
 
 
-WRONG = [b"", b"[1]", b"{}", b"{", b"\xff", b'{"size": "x", "kind": "a"}', b'{"other": 1}', b'{"kind": "\\ud800"}']
+WRONG = [
+    b"",
+    b"[1]",
+    b"{}",
+    b"{",
+    b"\xff",
+    b'{"size": "x", "kind": "a"}',
+    b'{"other": 1}',
+    b'{"kind": "\\ud800"}',
+    b'{"kind": ["a"]}',
+]
 
 
 @pytest.mark.parametrize("line", WRONG)

@@ -15,11 +15,11 @@ import polars as pl
 from ...errors import InputError, in_shell, listed
 from ...models.console import Console, aligned
 from ...saving.bundle import jsonable
+from ..io.frames import from_frame
 from ..io.json_rows import EXPECTED, parsed
 from ..io.place import Location
 from ..io.read import open_large
 from ..io.table import Piece, RowsInPieces, Table
-from ..io.values import series
 from ..io.write import check_output, delivered, write_table
 from ..model import TableModel
 from ..schema.numbers import n_rows, require_columns
@@ -257,6 +257,7 @@ def follow(
     """
     refuse_scores_name(keep)
     scoring, number = Scoring(model, samples, seed, explain_below=explain_below, given=given), 0
+    source, known = "standard input", {*model.schema.table_names}
     for number, line in enumerate(lines, 1):
         answer: dict[str, Any] = {"row": number}
         try:
@@ -264,9 +265,10 @@ def follow(
             if not isinstance(row, dict) or not row:
                 raise InputError(f"is no row; {EXPECTED}")
             answer |= {name: row.get(name) for name in keep}
-            frame = pl.DataFrame([series(name, [value]) for name, value in row.items()])
+            told = {name: [row[name]] for name in row if name in known or not isinstance(row[name], list | dict)}
+            frame, _ = from_frame(told, source)
             scoring.check(frame.columns)
-            asked = scoring.query(Piece(frame, "standard input", number - 1))
+            asked = scoring.query(Piece(frame, source, number - 1))
             if asked.notes:
                 raise InputError(asked.notes[0])  # it is given what cannot be
             answer |= scoring.scores(asked).row(0, named=True)
