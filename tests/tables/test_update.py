@@ -13,6 +13,7 @@ from sklearn.datasets import load_diabetes
 
 import pushforward as pf
 from pushforward.cli.app import main
+from pushforward.distributions.average import Average
 from pushforward.errors import InputError
 from pushforward.tables.splits import keys_of
 
@@ -248,3 +249,13 @@ def test_more_of_the_same_waits_also_without_saved_rows_and_is_then_learnt_besid
     assert model.density.log_weight.exp().tolist() == [0.5, 0.5]  # as many rows
     assert model.summary_["average"]["members"] == sum(len(each.numbers.base.members) for each in model.density.members)
     assert model.score(fresh) > before
+
+
+def test_an_average_is_fitted_anew_beside_draws_where_few_rows_are_new_or_rows_have_moved():
+    """Its guide would have learnt nothing of the others; of twelve rows, there are not even six folds."""
+    model, beyond = pf.TableDensity("gmm", members=6, queries=False, random_state=0), pl.col("size", "weight") + 4
+    model.fit(rows(100, 11)).update(rows(90, 12).with_columns(beyond)).update(rows(12, 13))
+    assert [each["grown"] for each in model.facts["updates"]] == [False, True]
+    model.update(rows(210, 14).with_columns(beyond))
+    assert model.facts["updates"][-1]["grown"]
+    assert not isinstance(model.density, Average)

@@ -4,10 +4,10 @@ What it knew is kept by draws of the model itself in the place of old rows, by r
 (``keep=``), and by the schema, which stays as it was decided and takes in what is new; only if new rows contradict what
 was found of old ones, all are described again. More of the same waits until the rows have doubled, and the density is
 then fitted anew: what twice the rows teach of few is most of all what each column is like, which no further training
-changes. An average of which no rows are saved stays, averaged with one of the new rows alone. Where rows have moved, it
-goes on from its weights at once, since one that is fitted to more draws than rows loses much of what few rows have
-taught: held-out rows, which every model saves, and some of the new ones tell when to stop. It is fitted anew, too,
-where what a column is has changed.
+changes. An average of which no rows are saved stays, averaged with one of new rows alone: as many, and of the same, so
+that they teach its guide, too. Where rows have moved, it goes on from its weights at once, since one that is fitted to
+more draws than rows loses much of what few rows have taught: held-out rows, which every model saves, and some of the
+new ones tell when to stop. It is fitted anew, too, where what a column is has changed.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def update_table(
     known = old.known + old.waits + frame.height
     grown = old.grows and known >= GROWN * old.fitted
     anew = grown or schema is None or bool(notes)
-    alone = grown and schema is model.schema and old.may_stay
+    alone = known >= GROWN * old.known and moved.p_value > LEVEL and grown and schema is model.schema and old.may_stay
     again = grown or (anew and old.complete)
     relearnt = schema is None or (again and not alone and "said" in model.facts and not in_part)
     if schema is None or relearnt:
