@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import copy
+import errno
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +18,7 @@ import torch
 import pushforward as pf
 from pushforward import transforms as T
 from pushforward.distributions.base import Density
+from pushforward.interop.compiled import Compiled
 from pushforward.serving import machine_code
 from pushforward.serving.machine_code import MachineCode
 from pushforward.transforms.normalization import Precision
@@ -51,6 +58,43 @@ def test_what_cannot_be_compiled_stays_as_it_is(compiled: Any) -> None:
     flow, told = compiled(pf.ffjord(2, hidden=(4,)))
     assert told == []
     assert "log_prob" not in vars(flow)
+
+
+def test_without_a_compiler_nothing_changes(compiled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **files: begin([sys.executable, "-c", ""], **files))
+    flow, told = compiled(of_doubles())  # there is no file; an exception of the thread would be an error here
+    assert told == []
+    assert "log_prob" not in vars(flow)
+
+
+def test_where_nothing_can_be_written_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    assert machine_code.compiling(of_doubles(), full) is None
+
+
+def test_densities_of_another_device_stay_there() -> None:
+    assert machine_code.compiling(of_doubles().to("meta"), print) is None
+
+
+def test_code_of_floats_is_none_for_rows_of_doubles() -> None:
+    density = pf.Flow(T.PLU(3), 3)
+    code = Compiled(density, {"log_prob": lambda x: [density.log_prob(x)]}, {"log_prob": ["torch.float32"]})
+    with pytest.raises(ValueError, match="float64"):
+        machine_code.faster_up_to(code)
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="there are no groups of processes")
+def test_what_compiling_has_begun_ends_with_it() -> None:
+    code = machine_code.compiling(of_doubles(), print)
+    assert code is not None
+    assert os.getpgid(code.process.pid) == code.process.pid  # and that of what it begins
+    code.stop()
+    assert code.process.returncode == -signal.SIGTERM
+    code.stop()  # nothing is left to end
 
 
 def test_it_is_taken_up_to_the_size_at_which_it_is_faster_and_exact() -> None:

@@ -163,14 +163,10 @@ def machine_code(path: str) -> Callable[..., list[Tensor]]:
         return lambda *given: run(list(given))
     except (AttributeError, TypeError):
         from torch._inductor import aoti_load_package
+        from torch.utils._pytree import tree_leaves
 
         package = aoti_load_package(path)
-
-    def whole(*given: Tensor) -> list[Tensor]:
-        found = package(*given)
-        return [found] if isinstance(found, Tensor) else list(found)
-
-    return whole
+        return lambda *given: tree_leaves(package(*given))
 
 
 def standard_gamma(shape: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,7 @@ from ..distributions.base import Density
 from ..interop.compiled import Compiled, load_compiled
 from ..interop.export import example, export
 from ..saving.checkpoint import load, save
+from ..saving.files import NotSaved
 
 SIZES = (16, 256, 1024)  # points at which it is compared; a row takes sixteen where numbers are rounded
 CLOSE = 1e-3  # nats: sums of float32 are taken in another order
@@ -25,37 +28,40 @@ REPEATS = 5
 
 
 class MachineCode:
-    """Has a density run in machine code, once it is compiled, up to the number of points at which that is faster.
-
-    Without a C++ compiler, or for a density that no fixed program holds, nothing changes.
-
-    Args:
-        density: The density of a table.
-        done: Called once it runs in machine code.
-    """
+    """Has a table's density run in machine code, once it is compiled, up to the number of points at which that is
+    faster, and then calls ``done``; without a C++ compiler, or for a density that no fixed program holds, never."""
 
     def __init__(self, density: Density, done: Callable[[], Any]) -> None:
         self.density, self.done, self.folder = density, done, tempfile.TemporaryDirectory()
         self.file = Path(self.folder.name) / "density.pt2"
         save(density, Path(self.folder.name) / "density")
         code = f"from {__name__} import write; write({str(self.file.with_suffix(''))!r}, {str(self.file)!r})"
-        apart = subprocess.DEVNULL  # whoever reads what the server writes takes it to be the server's own
-        self.process = subprocess.Popen([sys.executable, "-c", code], stdin=apart, stdout=apart, stderr=apart)
+        apart: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)  # what is written is the server's
+        self.process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, **apart)
         self.thread = threading.Thread(target=self._finish, daemon=True)
         self.thread.start()
 
     def stop(self) -> None:
-        self.process.terminate()
+        if self.process.poll() is None:
+            with contextlib.suppress(OSError):  # it ends by itself
+                getattr(os, "killpg", os.kill)(self.process.pid, signal.SIGTERM)  # and the C++ compiler
         self.thread.join()
 
     def _finish(self) -> None:
-        with self.folder:
+        with contextlib.suppress(OSError, RuntimeError, ValueError), self.folder:  # a file without machine code, say
             if self.process.wait() == 0:
                 compiled = load_compiled(self.file)
                 compiled.few = faster_up_to(compiled)
                 if compiled.few:
                     self.density.log_prob = compiled.log_prob  # type: ignore[method-assign]
                     self.done()
+
+
+def compiling(density: Density, done: Callable[[], Any]) -> MachineCode | None:
+    """Begins to compile a density; None if it is on another device, or there is nowhere to write."""
+    with contextlib.suppress(OSError, NotSaved):
+        return MachineCode(density, done) if density.device.type == "cpu" else None
+    return None
 
 
 def write(folder: str, file: str) -> None:
@@ -70,7 +76,8 @@ def faster_up_to(compiled: Compiled) -> int:
     """The largest of ``SIZES`` up to which machine code is faster, and as exact; 0 if it is at none."""
     compiled.few, most = SIZES[-1], 0
     for size in SIZES:
-        given = example(compiled.density, "log_prob", size)
+        x, *context = example(compiled.density, "log_prob", size)
+        given = x.double(), *context  # rows of tables are doubles, which machine code of floats refuses
         (slow, expected), (fast, found) = (_timed(each, given) for each in (compiled.density, compiled))
         if fast >= slow or not torch.allclose(found, expected, rtol=CLOSE, atol=CLOSE):
             break

@@ -23,7 +23,7 @@ from .app import Server
 from .batching import MOST
 from .connection import Connection
 from .guard import Shares
-from .machine_code import MachineCode
+from .machine_code import compiling
 from .options import ServeOptions
 
 GLIBC = {-1: 1 << 20, -3: 1 << 20, -8: 1}  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD, in bytes; M_ARENA_MAX
@@ -53,7 +53,7 @@ def serve(model: FittedDensity, options: ServeOptions, console: Console) -> None
         anyone = "anyone who reaches this machine may query the model; give clients a token with `token_file=`"
         console.note(f"`host={options.host!r}`: {anyone}")
     console.result({"url": url, "model": model.called})
-    compiling = MachineCode(model.density, partial(app.metrics.machine_code.set, 1)) if options.compile else None
+    code = compiling(model.density, partial(app.metrics.machine_code.set, 1)) if options.compile else None
     peers = Shares(CONNECTIONS * options.max_per_client, "connections")
     config = uvicorn.Config(
         app,
@@ -69,8 +69,8 @@ def serve(model: FittedDensity, options: ServeOptions, console: Console) -> None
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when all is answered
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
-    if compiling is not None:
-        compiling.stop()
+    if code is not None:
+        code.stop()
     for thread in app.threads:
         thread.shutdown(wait=False, cancel_futures=True)  # what has begun ends
     console.say("stopped")
