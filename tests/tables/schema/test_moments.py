@@ -69,6 +69,15 @@ def test_times_with_a_zone_stay_moments_and_naive_ones_are_read_in_it() -> None:
     assert scored(iso, t=["2020-07-01T10:00:00Z"]) == scored(iso, t=["2020-07-01T12:00:00+02:00"])
 
 
+def test_midnights_of_a_time_zone_beside_times_of_its_clock_come_before_them() -> None:
+    rng = np.random.default_rng(0)
+    days = pl.Series(rng.permutation(700)[:ROWS] + 17_000).cast(pl.Int32).cast(pl.Date).cast(pl.Datetime("us"))
+    midnights = days.dt.replace_time_zone("Europe/Berlin")
+    later = midnights + pl.Series((rng.gamma(2, size=ROWS) * 86_400e6).astype(int)).cast(pl.Duration("us"))
+    model = fitted(t=midnights, u=later)
+    assert "'t' <= 'u'" in [str(each) for each in model.schema.relations]
+
+
 def test_midnights_of_a_time_zone_are_days_whatever_the_season() -> None:
     days = pl.Series("t", np.random.default_rng(3).permutation(700)[:ROWS] + 19_000).cast(pl.Int32).cast(pl.Date)
     midnights = days.cast(pl.Datetime("ms")).dt.replace_time_zone("Europe/Berlin")

@@ -15,7 +15,7 @@ from ...errors import InputError
 from ..options import TableOptions
 from .columns import Column
 from .kinds.named import MOST, Category
-from .learner import Decisions, Learner
+from .learner import Decisions, Learner, days_of
 from .missingness import flags_of, random_holes
 from .numbers import refuse_gaps
 from .reading import Reading
@@ -57,7 +57,8 @@ def learn_schema(
     decisions = Decisions(source, said.strict)
     if said.strict:
         refuse_gaps(frame, [*said.columns, *said.given], source)
-    learner = Learner(decisions, said, asked, {each.name for each in in_part}, readings or {})
+    days = days_of([frame[name] for name in [*said.columns, *said.given]])
+    learner = Learner(decisions, said, asked, {each.name for each in in_part}, days, readings or {})
     found = [found for name in said.columns if (found := learner.learn(frame[name])) is not None]
     columns = [column for column in found if isinstance(column, Column)]
     constants = [relation for relation in found if isinstance(relation, Dependency)]

@@ -94,6 +94,7 @@ class Learner:
     said: TableOptions
     asked: bool = True
     in_part: Collection[str] = ()
+    days: Collection[str] = ()
     readings: Mapping[str, Reading] = field(default_factory=dict)
     encoded: dict[str, Numbers] = field(default_factory=dict)
 
@@ -163,7 +164,7 @@ class Learner:
             return Reading(dtype="Part")
         if column.name in self.readings:
             return self.readings[column.name]
-        plain = _plain_reading(column)
+        plain = _plain_reading(column, column.name in self.days)
         if plain is not None and not (plain.moment and (column.name in self.said.categories or there.n_unique() == 1)):
             return plain
         few = max(1, min(FEW, MOST_UNIQUE * len(there)))  # as many as names have that repeat
@@ -387,11 +388,18 @@ def _are_codes(there: pl.Series) -> bool:
     )
 
 
-def _plain_reading(column: pl.Series) -> Reading | None:
+def days_of(columns: Sequence[pl.Series]) -> list[str]:
+    """The columns of midnights of a time zone, unless others hold times of a clock or durations, of which they would be
+    in other units."""
+    clocks = [each for each in columns if each.dtype in (pl.Datetime, pl.Duration)]
+    days = [getattr(each.dtype, "time_zone", None) and (each.dt.time() == time()).all() for each in clocks]
+    return [each.name for each in clocks] if all(days) else []
+
+
+def _plain_reading(column: pl.Series, days: bool = False) -> Reading | None:
     """How a column that is no text is read; None for text."""
     if column.dtype.is_temporal():
-        midnights = getattr(column.dtype, "time_zone", None) and (column.dt.time() == time()).all()
-        return Reading(dtype="Date" if midnights else moment_name(column.dtype), stored=stored_type(column.dtype))
+        return Reading(dtype="Date" if days else moment_name(column.dtype), stored=stored_type(column.dtype))
     if column.dtype == pl.Boolean:
         return Reading(dtype="Boolean")
     return None if is_text(column) else Reading()
