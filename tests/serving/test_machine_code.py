@@ -92,6 +92,7 @@ def test_what_compiling_has_begun_ends_with_it() -> None:
     code = machine_code.compiling(of_doubles(), print)
     assert code is not None
     assert os.getpgid(code.process.pid) == code.process.pid  # and that of what it begins
+    assert os.getsid(code.process.pid) == os.getsid(0)  # where its priority holds beside the server's
     code.stop()
     assert code.process.returncode == -signal.SIGTERM
     code.stop()  # nothing is left to end

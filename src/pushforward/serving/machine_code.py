@@ -37,7 +37,8 @@ class MachineCode:
         save(density, Path(self.folder.name) / "density")
         code = f"from {__name__} import write; write({str(self.file.with_suffix(''))!r}, {str(self.file)!r})"
         apart: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)  # what is written is the server's
-        self.process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, **apart)
+        # in a session of its own, its low priority would hold among its own processes alone
+        self.process = subprocess.Popen([sys.executable, "-c", code], process_group=0, **apart)
         self.thread = threading.Thread(target=self._finish, daemon=True)
         self.thread.start()
 
