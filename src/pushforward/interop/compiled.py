@@ -31,6 +31,7 @@ class Compiled:
     Made by :func:`load_compiled`.
 
     Attributes:
+        density: The density.
         methods: What runs in machine code: some of ``log_prob``, ``sample`` and ``gradient``.
         few: Events up to which it does; a processor mostly takes longer for the products of more than for Python.
     """
@@ -109,6 +110,9 @@ def load_compiled(path: str | Path) -> Compiled:
     The code runs on the kind of processor and the version of PyTorch that it was compiled for; elsewhere, a warning
     says so, and the methods run as those of the density. Unlike :func:`~pushforward.load`, this runs code from the
     file: load files only from people you trust.
+
+    Args:
+        path: The file.
 
     Returns:
         An object with ``log_prob`` and ``sample``, as a flow has them.

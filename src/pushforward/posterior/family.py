@@ -96,7 +96,11 @@ class FamilyFit(TargetFit):
     def draws(  # type: ignore[override]
         self, n: int, context: Tensor, *, exact: bool | str = False, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draws for one context, ``(n, features)``, as for a :class:`TargetFit`; ValueError if it has another width."""
+        """Draws for one context, ``(n, features)``, as for a :class:`TargetFit`.
+
+        Raises:
+            ValueError: the context has another width, or an argument is out of range.
+        """
         if exact is False:
             return self._given(context)[0].sample((n,), generator=generator)
         return self.chains(n, context, method="metropolis" if exact is True else exact, generator=generator).draws[:n]
