@@ -2,9 +2,9 @@
 
     python benchmarks/against.py REVISION [--families maf,glow] [--sizes standard] [--rounds 5] [--threads 1]
 
-The revision is exported to a temporary folder. Each number comes from processes of their own, which take turns; the
-lower quartile of the turns within a process, and the median over the rounds. Ratios below 1.15 are noise on a machine
-that does other things as well.
+The revision is exported to a temporary folder. Each version runs in a process of its own; the two take turns of 20 ms,
+so that both meet the same state of the machine, whose speed may change by a third from second to second. A ratio is the
+median over all pairs of turns; each round has new processes, whose memory is laid out anew.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from pathlib import Path
 
 from measure import results
 from measure.models import JOBS
-from measure.probe import ask
+from measure.probe import Contestant
 from measure.sizes import SIZES, STANDARD
 
 ROOT = Path(__file__).parents[1]
+TURN, BUDGET = 0.02, 3.0  # seconds of a turn, and of all turns of a job in a round
 
 
 def exported(revision: str, folder: Path) -> Path:
@@ -35,18 +36,37 @@ def exported(revision: str, folder: Path) -> Path:
 
 
 def race(family: str, sizes: str, sources: dict[str, Path], rounds: int) -> list[results.Row]:
-    """A row for each job: milliseconds of both versions, and their ratio."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in sources}
+    """A row for each job: milliseconds of both versions, and the median and quartiles of their ratio."""
+    taken: dict[str, list[tuple[float, float]]] = {job: [] for job in JOBS}
     for _ in range(rounds):
-        for name, source in sources.items():
-            found[name].append(ask("jobs", family, sizes, source=source))
+        contestants = [Contestant(source, family, sizes) for source in sources.values()]
+        for job in contestants[0].jobs:
+            taken[job] += pairs(contestants, job)
+        for contestant in contestants:
+            contestant.leave()
     rows = []
-    for job in JOBS:
-        ms = {name: statistics.median(each[job] for each in answers) for name, answers in found.items()}
-        then, now = ms.values()
-        rows.append({"family": family, "job": job, **ms, "ratio": now / then})
+    for job, found in taken.items():
+        then, now = (1e3 * statistics.median(each) for each in zip(*found, strict=True))
+        low, ratio, high = statistics.quantiles((new / old for old, new in found), n=4)
+        ms = dict(zip(sources, (then, now), strict=True))
+        rows.append({"family": family, "job": job, **ms, "ratio": ratio, "quartiles": f"{low:.2f} to {high:.2f}"})
         print(rows[-1], flush=True)
     return rows
+
+
+def pairs(contestants: list[Contestant], job: str) -> list[tuple[float, float]]:
+    """Seconds of a call by each contestant, turn by turn; who begins changes from turn to turn."""
+    for contestant in contestants:
+        contestant.seconds(job, 1)  # may compile
+    longest = max(contestant.seconds(job, 1) for contestant in contestants)
+    repeats = max(1, round(TURN / longest))
+    found = []
+    for turn in range(min(max(round(BUDGET / (2 * repeats * longest)), 5), 60)):
+        order = contestants[:: -1 if turn % 2 else 1]
+        seconds = {id(one): one.seconds(job, repeats) for one in order}
+        then, now = (seconds[id(one)] for one in contestants)
+        found.append((then, now))
+    return found
 
 
 def main() -> None:

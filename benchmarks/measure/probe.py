@@ -1,5 +1,5 @@
-"""Measurements that need a separate process: ``python -m measure.probe import|first|memory|jobs …`` prints one or more
-numbers as JSON; :func:`ask` runs it."""
+"""Measurements in a process of their own: ``python -m measure.probe import|first|memory …`` prints one or more numbers
+as JSON, and :func:`ask` runs it; ``turns …`` answers line by line, and a :class:`Contestant` asks it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,47 @@ def ask(*question: str, source: Path | None = None) -> Any:
     if done.returncode:
         raise RuntimeError(f"{' '.join(question)}: {done.stderr.strip()[-300:]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+class Contestant:
+    """A process with the jobs of one version of the library, which runs them turn by turn.
+
+    Args:
+        source: The folder of that version.
+        family, sizes: What is raced.
+    """
+
+    def __init__(self, source: Path, family: str, sizes: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "measure.probe", "turns", family, sizes],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parent.parent,
+            env=os.environ | {"PYTHONPATH": str(source)},
+        )
+        self.jobs: list[str] = json.loads(self._answer())
+
+    def seconds(self, job: str, repeats: int) -> float:
+        """Average seconds of a call."""
+        assert self.process.stdin is not None
+        self.process.send_signal(signal.SIGCONT)
+        print(job, repeats, file=self.process.stdin, flush=True)
+        taken = float(self._answer())
+        self.process.send_signal(signal.SIGSTOP)  # its threads would go on spinning for a while
+        return taken
+
+    def leave(self) -> None:
+        """Ends the process."""
+        self.process.kill()
+        self.process.communicate()
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError("the process of a version ended without an answer")
+        return line
 
 
 def import_seconds(module: str) -> dict[str, float]:
@@ -89,16 +131,20 @@ def memory(library: str, family: str, job: str, batch: str) -> dict[str, float]:
     return {"process MB": largest} | ({} if before is None else {"job MB": _status("VmHWM") - before})
 
 
-def jobs(family: str, sizes: str) -> dict[str, float]:
-    """The least milliseconds of every job of this library."""
+def turns(family: str, sizes: str) -> None:
+    """Takes part in a race: says the names of this library's jobs, then runs each that a line of the input names,
+    as often as the line says, and answers with the average seconds of a call."""
     from . import ours
     from . import sizes as of
     from .models import torch_subject
-    from .timing import interleaved
+    from .timing import seconds
 
     size = of.SIZES[sizes][family]
-    subject = torch_subject("pushforward", ours.build(family, size), size)
-    return {job: times.low for job, times in interleaved(subject.jobs, budget=5.0).items()}
+    jobs = torch_subject("pushforward", ours.build(family, size), size).jobs
+    print(json.dumps(list(jobs)), flush=True)
+    for line in sys.stdin:
+        job, repeats = line.split()
+        print(seconds(jobs[job], int(repeats)), flush=True)
 
 
 def _restarted() -> float | None:
@@ -117,5 +163,8 @@ def _status(name: str) -> float:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    questions: dict[str, Any] = {"import": import_seconds, "first": first_calls, "memory": memory, "jobs": jobs}
-    print(json.dumps(questions[sys.argv[1]](*sys.argv[2:])))
+    questions: dict[str, Any] = {"import": import_seconds, "first": first_calls, "memory": memory}
+    if sys.argv[1] == "turns":
+        turns(*sys.argv[2:])
+    else:
+        print(json.dumps(questions[sys.argv[1]](*sys.argv[2:])))
