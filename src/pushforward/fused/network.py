@@ -94,36 +94,42 @@ class Network:
         stream, parts = None, by_step(self.layers[-1], grad)
         for k in range(len(self.layers) - 1, -1, -1):
             weight, bias = params[2 * k], params[2 * k + 1]
-            if needed[2 * k]:
-                grads[2 * k] = self._weight_grad(k, weight, parts)
             if needed[2 * k + 1]:
                 grads[2 * k + 1] = grad.clone() if bias.dim() == 2 else grad.sum(1)
             steps = list(zip(self._loaded(k, weight), parts, strict=True))
-            if k == 0:
-                if into is not None:
-                    self._add_input_grads(0, steps, into)
-                break
-            (block, part), read = steps.pop(), self.reads[k][-1]  # the last step reads all that any does
-            out = self.grads[k - 1][: len(read)]
-            found = self.engines[k].product(block.t(), part, out=out)  # in ``out`` or in new memory
-            self._add_input_grads(k, steps, found)
-            if k != self.straight:
-                torch.ops.aten.threshold_backward.grad_input(found, read, 0, grad_input=out)
-            else:
-                torch.mul(found, STRAIGHT, out=out)
-            grad, parts = self.grads[k - 1], by_step(self.layers[k - 1], self.grads[k - 1])
+            if k:
+                self._input_grad(k, steps)
+            elif into is not None:
+                self._add_input_grads(0, steps, into)
+            if needed[2 * k]:
+                grads[2 * k] = self._weight_grad(k, weight, parts)
+            if k:
+                grad, parts = self.grads[k - 1], by_step(self.layers[k - 1], self.grads[k - 1])
             if self.residual and k % 2 == 1:  # the branch's gradient rejoins the stream
                 stream = grad = grad if stream is None else grad.add_(stream)
         return grads
 
+    def _input_grad(self, k: int, steps: list[tuple[Tensor, Tensor]]) -> None:
+        """Writes the gradient of what layer k reads, before it was rectified."""
+        (block, part), read = steps.pop(), self.reads[k][-1]  # the last step reads all that any does
+        out = self.grads[k - 1][: len(read)]
+        found = self.engines[k].product(block.t(), part, out=out)  # in ``out`` or in new memory
+        self._add_input_grads(k, steps, found)
+        if k != self.straight:
+            torch.ops.aten.threshold_backward.grad_input(found, read, 0, grad_input=out)
+        else:
+            torch.mul(found, STRAIGHT, out=out)
+
     def _weight_grad(self, k: int, weight: Tensor, parts: Sequence[Tensor]) -> Tensor:
+        """The gradient of a weight, computed where its masked copy was, which nothing reads any more."""
         pattern, by = self.layers[k], self.engines[k]
         if pattern.whole and not self.masked:
             return by.product(parts[0], self.reads[k][0].t(), out=None)
-        found = torch.empty_like(weight) if pattern.whole else torch.zeros_like(weight)
-        for part, read, block in zip(parts, self.reads[k], blocks(pattern, found), strict=True):
+        found = self.weights[k] if self.masked else torch.zeros_like(weight)
+        places = self.blocks[k] if self.masked else blocks(pattern, found)
+        for part, read, block in zip(parts, self.reads[k], places, strict=True):
             by.mm(part, read.t(), out=block)
-        return found.mul_(self.masks[k]) if self.masked else found
+        return found * self.masks[k] if self.masked else found
 
     def _add_input_grads(self, k: int, steps: Sequence[tuple[Tensor, Tensor]], into: Tensor) -> None:
         """Adds Wᵀ grad for the blocks of some steps and their gradients."""
