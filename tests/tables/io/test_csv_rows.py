@@ -122,6 +122,13 @@ def test_names_with_a_mark_of_comments_are_no_title_where_numbers_have_commas(tm
     assert (table.frame.columns, table.frame.rows()) == (["#a", "b"], [(1.5, 2.5), (3.5, 4.5)])
 
 
+@pytest.mark.parametrize("above", ["Report\n", "Report\nof 2024\n", "Report;;\n;;\n", '"Report; of 2024"\n'])
+def test_titles_directly_above_three_names_are_left_out(tmp_path: Path, above: str) -> None:
+    table = read(tmp_path, f"{above}a;b;c\n1;2,5;x\n3;4;y\n")
+    assert table.frame.to_dict(as_series=False) == {"a": [1, 3], "b": [2.5, 4.0], "c": ["x", "y"]}
+    assert "above the column names" in table.notes[0]
+
+
 def test_a_blank_line_is_no_title_in_quotes_and_above_the_names_is_none_of_the_rows(tmp_path: Path) -> None:
     assert read(tmp_path, '"a\n\nb",c\n1,2\n3,4\n').frame.columns == ["a\n\nb", "c"]
     assert read(tmp_path, "Report\n\na,b\n1,2\n,\n3,4\n").frame.rows() == [(1, 2), (None, None), (3, 4)]

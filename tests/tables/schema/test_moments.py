@@ -15,6 +15,7 @@ from pushforward.errors import InputError
 from pushforward.serving.columns import RowType
 from pushforward.tables.schema.kinds.grid import Months
 from pushforward.tables.schema.moments import find_form, read_moments, write_moments
+from pushforward.tables.schema.reading import as_stored
 
 RNG = np.random.default_rng(0)
 ROWS = 200
@@ -34,6 +35,7 @@ def scored(model: pf.TableDensity, **columns: Any) -> np.ndarray:
     "form",
     ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%-m/%-d/%Y", "%-d/%-m/%Y", "%m/%d/%y", "%d %b %Y", "%Y-%m-%dT%H:%M:%S",
      "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S+00:00", "%-m/%-d/%Y %-H:%M", "%H:%M:%S", "%-d %B %Y", "%B %-d, %Y",
+     "%d-%m-%Y", "%m-%d-%Y %H:%M", "%Y-%m-%d %H:%M:%S UTC",
      "%b %-d, %Y", "%-d-%b-%y", "%-I:%M:%S %p", "%m/%d/%Y %-I:%M %p", "%-m/%-d/%Y %-I:%M:%S %p"],
 )  # fmt: skip
 def test_text_is_read_and_written_in_its_own_format(form: str) -> None:
@@ -49,6 +51,21 @@ def test_versions_are_no_dates_and_dates_in_another_format_are_no_slips() -> Non
     assert find_form(pl.Series([f"1.{k % 5}.{k % 7}" for k in range(ROWS)])) is None
     found = find_form(pl.Series([*(f"{moment:%Y-%m-%d %H:%M}" for moment in MOMENTS), "2020-03-04"]))
     assert (found.form, found.slip) == ("%Y-%m-%d %H:%M", None)
+
+
+def test_milliseconds_may_stand_behind_a_comma_and_scores_of_games_are_no_times() -> None:
+    text = pl.Series([f"{moment:%Y-%m-%d %H:%M:%S},{k:03}" for k, moment in enumerate(MOMENTS)])
+    found = find_form(text)
+    assert found is not None
+    assert found.slip is None
+    assert write_moments(read_moments(text, found.dtype, found.form), found.dtype, found.form).equals(text)
+    assert find_form(pl.Series([f"{k % 13}:{k % 11}" for k in range(ROWS)])) is None
+
+
+def test_a_time_that_the_clock_skips_is_an_hour_later() -> None:
+    days = pl.Series([dt.date(2018, 11, 3), dt.date(2018, 11, 4)])
+    found = as_stored(days, ("Datetime", "us", "America/Sao_Paulo"))
+    assert found.dt.to_string("%d %H:%M").to_list() == ["03 00:00", "04 01:00"]
 
 
 def test_draws_are_written_in_the_format_that_came() -> None:
@@ -145,8 +162,10 @@ def test_dates_of_other_days_are_days() -> None:
 
 
 def test_ambiguous_dates_are_noted() -> None:
-    days = [f"{1 + k % 12:02}/{1 + k % 11:02}/2020" for k in range(ROWS)]
-    assert any("'02/02/2020'" not in note and "month first" in note for note in fitted(day=days).notes_)
+    for mark, first in (("/", "month"), ("-", "day")):
+        days = [f"{1 + k % 12:02}{mark}{1 + k % 11:02}{mark}2020" for k in range(ROWS)]
+        notes = fitted(day=days).notes_
+        assert any(f"'02{mark}02{mark}2020'" not in note and f"{first} first" in note for note in notes)
     clear = fitted(day=[moment.strftime("%m/%d/%Y") for moment in MOMENTS])
     assert not any("first" in note for note in clear.notes_)
 

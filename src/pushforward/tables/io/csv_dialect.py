@@ -10,7 +10,7 @@ import contextlib
 import csv
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -191,19 +191,32 @@ def _is_western(path: Path) -> bool:
 
 
 def _lead(start: list[str]) -> int:
-    """How many of the first lines are titles or comments: of a single cell, where all further rows have as many."""
+    """How many of the first lines are titles or comments: of a single cell, or of one that is filled, where all further
+    rows have as many; directly above the names, only if there are three or more, and no number among them."""
     if start and re.match(r'"?sep=.', start[0]):  # as Excel is told
         return 1
     first = next((j for j, line in enumerate(start) if line.strip() and not line.startswith("#")), 0)
     blank = next((j for j, line in enumerate(start) if not line.strip()), -1)
-    for lead in sorted({first, first - 1, blank + 1} - {-1, 0}, reverse=True):  # the names may have a mark of comments
+    for lead in range(len(start) - 1, 0, -1):
         above, below = start[:lead], [line for line in start[lead:] if line.strip()]
-        widths = {mark: {len(row) for row in cells(below, mark)} for mark in SEPARATORS}
-        alike = [mark for mark, found in widths.items() if len(below) > 1 and len(found) == 1 and found != {1}]
+        rows = {mark: [*cells(below, mark)] for mark in SEPARATORS}
+        alike = [mark for mark, each in rows.items() if len(each) > 1 and {1} != {*map(len, each)} == {len(each[0])}]
         titles = [[*cells(above, mark)] for mark in alike]  # which are lines: quotes may go over several
-        if titles and all(len(rows) == lead and max(map(len, rows)) < 2 for rows in titles):
-            return lead
+        if titles and all(len(lines) == lead and all(map(is_title, lines)) for lines in titles):
+            apart = lead in (first, first - 1, blank + 1)  # the names may have a mark of comments
+            if apart or all(are_names(rows[mark][0]) for mark in alike):
+                return lead
     return 0
+
+
+def is_title(row: Sequence[str | None]) -> bool:
+    """Whether one cell is filled, or none."""
+    return sum(map(bool, row)) < 2
+
+
+def are_names(row: Sequence[str | None]) -> bool:
+    """Whether three cells or more are all filled, and not with numbers."""
+    return len(row) > 2 and all(cell and not is_number(cell) for cell in row)
 
 
 def _below(path: Path, encoding: str, separator: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from ...errors import InputError, listed
-from .csv_dialect import PEEKED, is_number
+from .csv_dialect import PEEKED, are_names, is_title
 from .csv_rows import MISSING
 from .format import Format, ReadOptions
 from .table import Table
@@ -83,11 +83,10 @@ def _chosen(book: Any, path: Path, sheet: str | None) -> tuple[str, list[str]]:
 
 
 def _lead(book: Any, sheet: str) -> int:
-    """How many of the first rows are blank, or titles in the first cell of three or more, above a full row of names."""
-    start = book.load_sheet(sheet, header_row=None, skip_rows=0, n_rows=PEEKED, dtypes="string").to_polars()
-    lead = next((row for row, cells in enumerate(start.rows()) if any(cells[1:])), 0)
-    names = start.rows()[lead] if start.width > 2 else ()
-    return lead if names and all(names) and not any(map(is_number, names)) else 0
+    """How many of the first rows are blank, or titles of one cell, above a row of names."""
+    start = book.load_sheet(sheet, header_row=None, skip_rows=0, n_rows=PEEKED, dtypes="string").to_polars().rows()
+    lead = next((row for row, cells in enumerate(start) if not is_title(cells)), 0)
+    return lead if start and are_names(start[lead]) else 0
 
 
 def _without_index(frame: pl.DataFrame, path: Path, notes: list[str]) -> pl.DataFrame:

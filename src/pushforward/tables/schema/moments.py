@@ -15,14 +15,15 @@ from ...errors import InputError
 MOMENTS = ("Date", "Datetime", "Time", "Duration")  # encoded as days, and as seconds
 SLIPS = 0.2  # share of text that may be something else, in a column of dates
 FIRST = 1000  # rows that refute most formats
-CLOCKS = ("%H:%M:%S%.f", "%H:%M")
+CLOCKS = ("%H:%M:%S%.f", "%H:%M:%S,%3f", "%H:%M")
 HALF_DAYS = ("%I:%M:%S %p", "%I:%M %p")
 PLAIN = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y")  # which nobody reads otherwise
 MONTH = "%Y-%m"
 NAMED = ("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y")
-SLASHES = ("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y")
-ISO = tuple(f"%Y-%m-%d{between}{clock}{zone}" for clock in CLOCKS for between in "T " for zone in ("Z", "%:z"))
-ALIKE = r"^\s*(?:\pL{3,9}\s)?\d.*[-/.: ].*(?:\d|Z|[AaPp][Mm])\s*$"  # what moments look like
+SLASHES = ("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d-%m-%Y", "%m-%d-%Y")  # which somebody does
+UTC = ("Z", " UTC", " GMT")
+ISO = tuple(f"%Y-%m-%d{between}{clock}{zone}" for clock in CLOCKS for between in "T " for zone in (*UTC, "%:z"))
+ALIKE = r"^\s*(?:\pL{3,9}\s)?\d.*[-/.: ].*(?:\d|Z|UTC|GMT|[AaPp][Mm])\s*$"  # what moments look like
 FORMS = {
     "Date": (*PLAIN, *SLASHES, "%d.%m.%y", *NAMED, MONTH),
     "Datetime": (
@@ -34,7 +35,7 @@ FORMS = {
 }
 OTHERS = {  # formats beside a column's own that cannot be misread
     "Date": (*PLAIN, *NAMED, MONTH),
-    "Datetime": (*(form for form in FORMS["Datetime"] if "/%Y" not in form and "/%y" not in form), *PLAIN),
+    "Datetime": (*(form for form in FORMS["Datetime"] if not form.startswith(SLASHES)), *PLAIN),
     "Time": (*CLOCKS, *HALF_DAYS),
 }
 
@@ -97,7 +98,7 @@ def _as_written(there: pl.Series, read: pl.Series, form: str) -> str:
 def _misread(there: pl.Series, read: pl.Series, dtype: str, form: str) -> str | None:
     """A cell that would be another day with day and month exchanged, if all cells could be read so."""
     exchanged = form.replace("%d", "%%").replace("%m", "%d").replace("%%", "%m")
-    if "/" not in form or form.startswith("%Y"):
+    if not form.startswith(SLASHES):
         return None
     other = _parsed(there, dtype, exchanged)
     differs = (other != read).fill_null(False)
@@ -170,7 +171,10 @@ def _parsed(column: pl.Series, dtype: str, form: str, zone: str | None = None) -
         column, form = column.str.extract(r"^\s*((?:1[5-9]|2[01])\d\d-\d\d?)\s*$") + "-1", f"{MONTH}-%d"
     read = column.str.strptime(kind, form.replace("%-", "%"), strict=False)
     if isinstance(read.dtype, pl.Datetime):
-        read = in_utc(read, None if form.endswith("Z") else zone)
+        read = in_utc(read, None if form.endswith(UTC) else zone)
+    if dtype == "Time":
+        known = column.str.contains(r"^\s*\d+:\d\d(?:\D|$)")  # others are scores of games
+        return read.set(~known.fill_null(False), None)
     if "%y" in form:
         return read.set(~column.str.contains(r"\D\d\d(?:\s|$)").fill_null(False), None)  # which versions have not
     return read.set((read.dt.year() < 1000).fill_null(False), None) if "%Y" in form else read
@@ -189,5 +193,9 @@ def in_utc(column: pl.Series, zone: str | None = None) -> pl.Series:
     """Moments with a time zone, their own or else this one, as those of UTC without one."""
     own = getattr(column.dtype, "time_zone", None)
     if zone and not own:
-        column = column.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+        there, later = (
+            each.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+            for each in (column, column.dt.offset_by("1h"))
+        )
+        column = there.fill_null(later)  # where the clock skips an hour
     return column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone or own else column
