@@ -266,3 +266,21 @@ def test_as_many_weights_as_points_of_single_rows_are_no_sum():
         schema = schema_of({**table, "x": np.arange(60) ** 1.5}, numbers=[*table])
         found[name] = {r.column.name: set(r.inputs) for r in schema.dependencies if isinstance(r, Determined)}
     assert found == {"sum": {}, "copy": {"p1": {"p0"}}, "multiple": {}, "one": {"p2": {"p0", "p1"}}}
+
+
+def test_heaps_of_a_column_take_nothing_from_around_them():
+    rng = np.random.default_rng(0)
+    inch, rest = np.log(rng.integers(1, 60, 400)), rng.normal(size=400)
+    frame = pl.DataFrame({"cm": 2.54 * inch, "inch": inch, "x": rest})
+    schema = schema_of(frame[:90])
+    assert len(schema.dependencies) == 1
+    assert not schema.broken(schema.encode(frame, "t")).any()
+    heaps = rng.choice([10.0, 20.0, 50.0], 400)
+    total = np.where(rng.random(400) < 0.5, heaps, np.exp(3 + rng.normal(size=400)))
+    sums = pl.DataFrame({"net": (0.3 + 0.1 * rest) * total, "total": total}).with_columns(
+        tax=pl.col("total") - pl.col("net")
+    )
+    schema = schema_of(sums.select("net", "tax", "total"))
+    x = schema.encode(sums, "t").x + 0.01
+    drawn = schema.decode(x)
+    assert (drawn["net"] + drawn["tax"] - drawn["total"]).abs().max() < 1e-9

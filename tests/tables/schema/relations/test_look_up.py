@@ -62,6 +62,14 @@ def test_what_only_a_missing_name_implies_tells_nothing_of_others() -> None:
     assert relation.tells(region, {}, schema.dependencies.known).tolist() == [True] * 4 + [False]
 
 
+def test_a_few_missing_names_that_are_alike_by_chance_imply_nothing() -> None:
+    at = np.random.default_rng(1).integers(4, size=600)
+    town = pl.Series(np.array(list("abcd"))[at]).set(pl.Series((at == 0) & ((at == 0).cumsum() < 4)), None)
+    frame = pl.DataFrame({"town": town, "region": np.array(list("nnss"))[at], "x": np.arange(600.0) % 77})
+    schema, fresh = learnt(frame), frame.filter(region="s").with_columns(town=pl.lit(None, pl.String))
+    assert not schema.broken(schema.encode(fresh, "t")).any()
+
+
 def test_more_names_than_have_places_keep_others_of_the_same() -> None:
     at = np.tile(np.arange(250), 5)
     names = pl.DataFrame(

@@ -18,6 +18,7 @@ from ....transforms.remainder import Remainder
 from ..columns import Column
 from ..kinds.base import Hints, Kind, Numbers
 from ..kinds.few_values import FEW
+from ..kinds.grid import Spikes
 from ..kinds.numeric import Number, Numeric
 from ..kinds.quantity import numbers_kind
 from ..saved import Saved
@@ -232,13 +233,21 @@ def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -
             continue
         able = left[: left.index(column)] if earlier else left
         others = [other for other in able if other is not column and other.name in scales]
-        exact = _exact(column, others, scales) if others else ()
+        exact = _exact(narrow(column), others, scales) if others else ()
         relation = next((each for each in exact if each.holds(values, known)), None)
         if relation is not None:
             relations.append(relation)
             needed |= set(relation.inputs)
             left.remove(column)
     return relations
+
+
+def narrow(column: Column) -> Column:
+    """The column whose heaps take nothing from around them: what follows is no draw of its own."""
+    if not isinstance(kind := column.kind, Spikes):
+        return column
+    width = Dependency.close * (kind.maximum - kind.minimum)
+    return replace(column, kind=replace(kind, atoms=tuple((value, -0.5 * width, width) for value, *_ in kind.atoms)))
 
 
 def near(

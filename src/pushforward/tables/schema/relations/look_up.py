@@ -123,7 +123,8 @@ def implied_categories(columns: Sequence[Column], values: Rows, free: Collection
     def implied(column: Column, other: Column) -> LookUp | None:
         most = other.kind.classes - 1.0 if other.kind.grouped else np.inf
         codes = np.arange(other.classes), values[other.name]
-        table = implies(codes, values[column.name], most) if other.classes >= column.classes else None
+        told = other.classes >= column.classes and _holes_tell(other, codes[1], values[column.name])
+        table = implies(codes, values[column.name], most) if told else None
         return None if table is None else LookUp(column, (other.name,), table)
 
     return _following([column for column in columns if column.classes], free, implied)
@@ -196,6 +197,13 @@ def _following(
             kept.remove(column)
             found = [relation, *(each.through(relation) for each in found)]
     return found
+
+
+def _holes_tell(column: Column, codes: Numbers, then: Numbers) -> bool:
+    """Whether rows in which a column has no value are too many for others to be alike in them by chance, if any are."""
+    holes = np.count_nonzero(column.missing(codes))
+    shares = np.unique(then, return_counts=True)[1] / len(then)
+    return holes == 0 or -(holes - 1) * np.log(np.square(shares).sum()) >= CLEAR
 
 
 def _codes(columns: Sequence[Column], values: Rows) -> dict[str, Codes]:
