@@ -182,3 +182,11 @@ def test_a_time_without_a_zone_is_of_the_columns_own(model: pf.TableDensity) -> 
     zoned = pl.Series("when", [when]).dt.replace_time_zone("Europe/Berlin")
     drawn = model.sample(2, given=pl.DataFrame({"when": [when]}))
     assert drawn["when"].to_list() == zoned.to_list() * 2
+
+
+def test_a_time_in_sql_is_of_the_columns_own_zone(model: pf.TableDensity) -> None:
+    when = TABLE["when"].drop_nulls().sort()[len(TABLE) // 3]
+    clock = when.replace(tzinfo=None)
+    told = model.probability({"when": (None, clock)})
+    assert model.probability(f"\"when\" <= TIMESTAMP '{clock}'") == pytest.approx(told, abs=1e-9)
+    assert 0.1 < told < 0.6

@@ -165,7 +165,7 @@ def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | 
     try:
         found, some = (part.select(expression.alias("held"))["held"] for part in (frame, frame[: frame.height // 2]))
     except pl.exceptions.PolarsError as error:
-        if (plain := _with_numbers(frame)) is not frame:
+        if (plain := _plain(frame)) is not frame:
             return judged(plain, expression, argument, text)
         mend = "; write a date as DATE '2024-01-31', and text that is one as DATE(name, '%d.%m.%Y')"
         said = str(error).splitlines()[0].split(" (")[0] + mend * ("temporal" in str(error))
@@ -175,11 +175,13 @@ def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | 
     return found.fill_null(False).to_numpy()
 
 
-def _with_numbers(frame: pl.DataFrame) -> pl.DataFrame:
-    """The table with its categories that are numbers as such; the table itself if it has none."""
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """The table with its categories that are numbers as such, and moments by the clock of their zone; the table itself
+    if it has none."""
     coded = frame.select(pl.col(pl.Categorical, pl.Enum))
     numbers = [column.cast(pl.String).cast(pl.Float64, strict=False) for column in coded]
     plain = [one for one, column in zip(numbers, coded, strict=True) if one.null_count() == column.null_count()]
+    plain += [column.dt.replace_time_zone(None) for column in frame.select(pl.selectors.datetime(time_zone="*"))]
     return frame.with_columns(plain) if plain else frame
 
 
