@@ -36,7 +36,8 @@ Output = Annotated[str, Parameter(name=["--output", "-o"])]
 Seed = Annotated[
     int,
     Parameter(
-        help="Fixes everything that is drawn at random.", validator=lambda _, seed: check_seed(seed, lowest=-(2**63))
+        help="Fixes everything that is drawn at random; of a fitted model, that of its fit if it is not set.",
+        validator=lambda _, seed: check_seed(seed, lowest=-(2**63)),
     ),
 ]
 Device = Annotated[str, Parameter(help="cpu, cuda, or auto: the GPU if there is one.")]

@@ -184,7 +184,9 @@ class FittedDensity(ABC):
             raise InputError(f"{self.called}: holds {self.noun}, of which there is no {verb}, but of tables")
         taken = signature(self.verbs[verb]).parameters
         refuse(self.of_others, {name: value for name, value in choices.items() if name not in taken})
-        return self.verbs[verb](self, *places, **{name: choices[name] for name in choices if name in taken})
+        choices = {name: choice for name, choice in choices.items() if name in taken}
+        own = {"seed": self.seed} if choices.get("seed", self.seed) is None else {}
+        return self.verbs[verb](self, *places, **choices | own)
 
     @abstractmethod
     def read_file(self, data: Place) -> Any:

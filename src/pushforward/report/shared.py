@@ -108,7 +108,9 @@ def overfitted(e: Evidence) -> Finding | None:
     distance = e.sign * (e.train_mean.value - e.held_out.value)
     size = f"{plus_minus(distance, math.hypot(e.train_mean.error, e.held_out.error))} {e.unit}"
     if not overfits(distance, e.train_mean.error, 0.0, e.held_out.error):
-        said = f"Held-out {e.noun}s do not fare clearly worse than training ones ({size}): no overfitting is seen."
+        said = (
+            f"Held-out {e.noun}s do not fare clearly worse than training ones ({size}): what is kept does not overfit."
+        )
         return Finding("good", said)
     gain = max(e.baseline.lead.value, 0) if e.baseline is not None else 0
     said = f"The {e.noun}s it was trained on do better than held-out ones by {size}"

@@ -145,7 +145,7 @@ def test_the_findings_follow_the_numbers(tmp_path: Path) -> None:
     ):
         at_fit = {**base, "gain": gain, "gain_standard_error": 0.1}
         assert words in written(tmp_path, pixelcnn(), at_fit=at_fit)[1]
-    assert "no overfitting" in written(tmp_path, pixelcnn(), train=pictures(30, seed=5))[1]
+    assert "does not overfit" in written(tmp_path, pixelcnn(), train=pictures(30, seed=5))[1]
 
 
 def test_the_numbers_are_the_same_for_the_same_arguments_and_random_numbers_are_left_alone(tmp_path: Path) -> None:
