@@ -139,6 +139,23 @@ def test_numbers_with_units_and_in_parentheses(written: str, unit: str, read: di
     np.testing.assert_array_equal(column.reading.values(pl.Series(list(read), dtype=pl.Categorical)).to_numpy(), found)
 
 
+def test_new_text_that_cannot_be_read_is_said_to_be_missing() -> None:
+    columns = {
+        "a": A,
+        "money": [f"${abs(value):.2f}" for value in A],
+        "lead": ["<0.5", *(f"{abs(v):.1f}" for v in A[1:])],
+    }
+    model = pf.TableDensity(**QUICK).fit(columns)
+    rows = {"a": [0.0] * 3, "money": ["$1.00", "n.a.", "€2.00"], "lead": ["0.7", "<0.5", "0,7"]}
+    model.score_samples(rows)
+    said = [note for note in model.notes_ if "cannot be read" in note]
+    assert len(said) == 2
+    assert "column 'money', row 3: '€2.00'" in said[0]
+    model.notes_.clear()
+    model.score_samples({name: cells[:2] for name, cells in rows.items()})
+    assert not model.notes_
+
+
 def test_amounts_of_two_currencies_and_shares_beside_per_cent_are_not_in_one_unit() -> None:
     money = [f"{'$€'[place % 2]}{value:.2f}" for place, value in enumerate(A)]
     shares = [f"{value:.1f}%" if place % 2 else f"{value / 100:.3f}" for place, value in enumerate(A)]

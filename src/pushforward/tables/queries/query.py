@@ -271,18 +271,21 @@ def _by_guide(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
 
 
 def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: int = 0) -> Encoded:
-    """Rows of a table that may lack columns and cells: NaN for everything absent."""
+    """Rows of a table that may lack columns and cells: NaN for everything absent, and for what cannot be read."""
     schema, frame = model.schema, model.schema.joined(frame, source)
+    unread = schema.unread(frame, source, first)
     absent = [name for name in schema.names if name not in frame.columns]
     if not absent:
-        return schema.encode(frame, source, first)
+        rows = schema.encode(frame, source, first)
+        return dataclasses.replace(rows, notes=(*rows.notes, *unread)) if unread else rows
     if len(absent) == len(schema.names):
         lacks = [*absent, *(name for name in schema.given_names if name not in frame.columns)]
         raise InputError(f"{source}: has no column {listed(map(repr, lacks))}, which the model needs")
     model.guide_for(f"needs the column {absent[0]!r}, which {source} lacks")
     rows = schema.encode(frame.with_columns(pl.lit(None).alias(name) for name in absent), source, first)
     gone = schema.missingness.found(rows.x)  # except what sums imply
-    return dataclasses.replace(rows, x=rows.x.masked_fill(schema.features_of(absent) & gone, torch.nan))
+    x = rows.x.masked_fill(schema.features_of(absent) & gone, torch.nan)
+    return dataclasses.replace(rows, x=x, notes=(*rows.notes, *unread))
 
 
 def condition_on(

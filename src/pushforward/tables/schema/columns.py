@@ -182,6 +182,16 @@ class Column(Saved):
         if self.kind.period is not None:
             refuse_outside(numbers, self.kind.period, source, self.name, first)
 
+    def unread(self, cells: pl.Series, source: str, first: int) -> str:
+        """What is said of text that looks like a value and cannot be read, which is then missing; empty if there is
+        none. Of words alone nothing is said, as some stand among the training rows."""
+        if cells.dtype != pl.String:
+            return ""
+        odd = (self.reading.values(cells).is_null() & cells.str.contains(r"\d")).fill_null(False)
+        row, count = odd.arg_max() or 0, int(odd.sum())
+        here = f"{source}: column {self.name!r}, row {first + row + 1}{more(count)}"
+        return f"{here}: {cells[row]!r} cannot be read, and is taken for missing" if count else ""
+
     def strange_in(self, cells: pl.Series, rows: Tensor, source: str, first: int) -> str:
         """What is said of rows given what nothing is known of: the first of them, and how many more there are."""
         row = int(rows.byte().argmax())
