@@ -273,7 +273,8 @@ def _by_guide(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
 def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: int = 0) -> Encoded:
     """Rows of a table that may lack columns and cells: NaN for everything absent, and for what cannot be read."""
     schema, frame = model.schema, model.schema.joined(frame, source)
-    unread = schema.unread(frame, source, first)
+    guessed = [(column, frame[column.name]) for column in schema.lenient if column.name in frame.columns]
+    unread = [said for column, cells in guessed if (said := column.unread(cells, source, first))]
     absent = [name for name in schema.names if name not in frame.columns]
     if not absent:
         rows = schema.encode(frame, source, first)

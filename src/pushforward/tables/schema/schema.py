@@ -275,15 +275,10 @@ class Schema(Saved):
         return [column for column in self.fields if column.refuses]
 
     @cached_property
-    def _lenient(self) -> list[Column]:
+    def lenient(self) -> list[Column]:
         """The columns that rows may have in which text that cannot be read is a missing value."""
         known = (*self.asked.values(), *(given.column for given in self.given))
         return [c for c in known if c.reading.lenient or c.reading.dtype in ("Marked", "Part")]
-
-    def unread(self, frame: pl.DataFrame, source: str, first: int = 0) -> tuple[str, ...]:
-        """What is said of text in a table that looks like values and cannot be read, a sentence for each column."""
-        there = (column for column in self._lenient if column.name in frame.columns)
-        return tuple(filter(None, (column.unread(frame[column.name], source, first) for column in there)))
 
     def extra_names(self, columns: Sequence[str]) -> list[str]:
         """Columns of a table that the model does not use."""

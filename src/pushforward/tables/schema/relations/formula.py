@@ -233,7 +233,8 @@ def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -
             continue
         able = left[: left.index(column)] if earlier else left
         others = [other for other in able if other is not column and other.name in scales]
-        exact = _exact(narrow(column), others, scales) if others else ()
+        own = _narrow(column, column.kind) if isinstance(column.kind, Spikes) else column
+        exact = _exact(own, others, scales) if others else ()
         relation = next((each for each in exact if each.holds(values, known)), None)
         if relation is not None:
             relations.append(relation)
@@ -242,10 +243,8 @@ def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -
     return relations
 
 
-def narrow(column: Column) -> Column:
+def _narrow(column: Column, kind: Spikes) -> Column:
     """The column whose heaps take nothing from around them: what follows is no draw of its own."""
-    if not isinstance(kind := column.kind, Spikes):
-        return column
     width = Dependency.close * (kind.maximum - kind.minimum)
     return replace(column, kind=replace(kind, atoms=tuple((value, -0.5 * width, width) for value, *_ in kind.atoms)))
 

@@ -10,7 +10,7 @@ import numpy as np
 from ....errors import InputError
 from ..columns import Column
 from .base import Dependency, Rows
-from .formula import LOGARITHM, Determined, Formula, Term, narrow, scale_of, sources
+from .formula import LOGARITHM, Determined, Formula, Term, scale_of, sources
 
 EXPECTED = "expected sums and products of columns, their powers and logarithms, as in total = price + 2 * log(tax)"
 
@@ -34,7 +34,7 @@ def holding(formulas: Mapping[str, Formula], columns: Sequence[Column], values: 
     """Columns that are as stated in every row, each computed from modelled ones or from those before it; what is stated
     up to a remainder has modelled inputs."""
     known = {column.name: column for column in columns}
-    relations = {name: Determined(narrow(known[name]), f.inputs, f, stated=True) for name, f in formulas.items()}
+    relations = {name: Determined(known[name], f.inputs, f, stated=True) for name, f in formulas.items()}
     held = [name for name, relation in relations.items() if relation.holds(values, known)]
     needed = {each for name, formula in formulas.items() if name not in held for each in formula.inputs}
     found: dict[str, Dependency] = {}
