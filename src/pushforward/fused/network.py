@@ -66,7 +66,8 @@ class Network:
             biases = by_step(self.layers[k], bias if bias.dim() == 2 else bias.unsqueeze(1))
             if self.masked:
                 torch.mul(params[2 * k], self.masks[k], out=self.weights[k])
-            for weight, read, part, own in zip(self._loaded(k, params[2 * k]), reads, parts, biases, strict=True):
+            weights = self.blocks[k] if self.masked else blocks(self.layers[k], params[2 * k])
+            for weight, read, part, own in zip(weights, reads, parts, biases, strict=True):
                 add(product(weight, read, out=part), own, out=part)
             if self.residual and k % 2 == 0 and k < len(self.hidden):
                 h = self.hidden[k]
@@ -96,7 +97,8 @@ class Network:
             weight, bias = params[2 * k], params[2 * k + 1]
             if needed[2 * k + 1]:
                 grads[2 * k + 1] = grad.clone() if bias.dim() == 2 else grad.sum(1)
-            steps = list(zip(self._loaded(k, weight), parts, strict=True))
+            weights = self.blocks[k] if self.masked else blocks(self.layers[k], weight)  # as :meth:`run` left them
+            steps = list(zip(weights, parts, strict=True))
             if k:
                 self._input_grad(k, steps)
             elif into is not None:
@@ -136,10 +138,6 @@ class Network:
         for block, part in steps:
             if block.shape[1]:
                 self.engines[k].add(into[: block.shape[1]], block.t(), part)
-
-    def _loaded(self, k: int, weight: Tensor) -> list[Tensor]:
-        """The blocks of a weight as :meth:`run` left them."""
-        return self.blocks[k] if self.masked else blocks(self.layers[k], weight)
 
 
 def nbytes(tensors: Iterable[Tensor]) -> int:

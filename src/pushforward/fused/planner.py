@@ -37,9 +37,10 @@ def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Any]:
     if transformed() or forward_mode() or autocast(like.device.type) or not like.is_floating_point():
         return transforms
     maps: list[Any] = []
-    for transform in (part for each in transforms for part in each.flattened(_whole)):
-        if not (maps and hasattr(maps[-1], "take") and maps[-1].take(transform)):
-            maps.append(_map(transform, like))
+    for each in transforms:
+        for part in each.flattened(_whole):
+            if not (maps and hasattr(maps[-1], "take") and maps[-1].take(part)):
+                maps.append(_map(part, like))
     dim = transforms[0].event_dim
     long = (
         not torch.is_grad_enabled()

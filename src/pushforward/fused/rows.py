@@ -7,6 +7,7 @@ feature is contiguous over the batch and a range of features is a view.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -175,9 +176,7 @@ def _shape(net: Any) -> Shape:
     found = _SHAPES.get(net)
     if found is None or found.residual != net.residual or len(found.layers) != len(net.weights):
         if isinstance(net, MADE):
-            layers = tuple(
-                block_triangular(rows, columns) for columns, rows in zip(net.degrees, net.degrees[1:], strict=False)
-            )
+            layers = tuple(map(block_triangular, net.degrees[1:], net.degrees))
         else:
             layers = tuple(full(*weight.shape) for weight in net.weights)
         found = _SHAPES[net] = Shape(layers, isinstance(net, MADE), bool(net.residual), net.straight)
@@ -187,7 +186,7 @@ def _shape(net: Any) -> Shape:
 def _parameters(net: Any, context: Tensor | None, batch: Size) -> list[Tensor]:
     """Weights and biases in turn; the context enters the first bias, which is ``(units, n)`` if each event has its own
     context."""
-    params = [p for pair in zip(listed(net.weights), listed(net.biases), strict=True) for p in pair]
+    params = list(chain.from_iterable(zip(listed(net.weights), listed(net.biases), strict=True)))
     if net.context_weight is not None:
         context = needed(context, net.context_weight)
         if context.shape[:-1].numel() == 1:
