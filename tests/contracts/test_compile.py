@@ -10,7 +10,7 @@ import pushforward as pf
 from pushforward.nets.mlp import MLP
 from pushforward.testing import randomize
 
-pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+pytestmark = [pytest.mark.compiler, pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")]
 
 
 def realnvp(layers):

@@ -558,6 +558,7 @@ def test_recipe_starts_close_to_the_identity(name: str) -> None:
     assert torch.allclose(logdet, torch.zeros_like(logdet), atol=near)
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("name", ONE_PASS)
 def test_density_is_one_graph(name: str) -> None:
     torch.compiler.reset()

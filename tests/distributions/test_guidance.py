@@ -155,6 +155,7 @@ def test_activations_are_not_kept():
     assert saved(8, True) - saved(2, True) <= 6 * one_event
 
 
+@pytest.mark.compiler
 def test_a_compiled_flow_learns_and_draws():
     torch.compiler.reset()
     model = pf.tarflow((1, 4, 4), **SIZES, context=2)

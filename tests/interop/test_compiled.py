@@ -46,6 +46,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     return flow, pf.export(flow, tmp_path_factory.mktemp("compiled") / "m.pt2", gradients=True)
 
 
+@pytest.mark.compiler
 def test_the_answers_are_the_flows_own(exported: tuple[Any, Path]) -> None:
     flow, path = exported
     fast = pf.load_compiled(path)
@@ -60,6 +61,7 @@ def test_the_answers_are_the_flows_own(exported: tuple[Any, Path]) -> None:
     torch.testing.assert_close(torch.export.load(path).module()(x, context), flow(x, context), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.compiler
 def test_derivatives_are_the_flows_own(exported: tuple[Any, Path]) -> None:
     flow, path = exported
     fast, given = pf.load_compiled(path), [value.requires_grad_() for value in inputs(flow, 5)]
@@ -68,6 +70,7 @@ def test_derivatives_are_the_flows_own(exported: tuple[Any, Path]) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize(
     ("x", "context"),
     [
@@ -84,6 +87,7 @@ def test_what_machine_code_would_misread_is_refused(
         pf.load_compiled(exported[1]).log_prob(x, context)
 
 
+@pytest.mark.compiler
 def test_elsewhere_the_density_itself_answers(
     exported: tuple[Any, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -95,6 +99,7 @@ def test_elsewhere_the_density_itself_answers(
     check(fast, flow, 7)
 
 
+@pytest.mark.compiler
 def test_without_a_compiler_the_program_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fails(*_: Any, **__: Any) -> None:
         raise OSError("no compiler")
@@ -135,7 +140,7 @@ def test_files_of_another_kind_are_refused(content: bytes | None, tmp_path: Path
         pf.load_compiled(path)
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 def test_splines(tmp_path: Path) -> None:
     flow = made(lambda: pf.nsf(3, layers=1, hidden=(8,), bins=4, coupling=True))
     fast = pf.load_compiled(pf.export(flow, tmp_path / "m.pt2", method="sample"))

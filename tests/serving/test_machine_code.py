@@ -43,6 +43,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Callable[[Density], tuple[Densi
     return begin
 
 
+@pytest.mark.compiler
 def test_scores_stay_the_same(compiled: Any) -> None:
     flow = of_doubles()
     plain, x = copy.deepcopy(flow), torch.randn(5, 3, dtype=torch.float64)
@@ -54,6 +55,7 @@ def test_scores_stay_the_same(compiled: Any) -> None:
         fast.log_prob(x.float())  # machine code would read bytes of another type
 
 
+@pytest.mark.compiler
 def test_what_cannot_be_compiled_stays_as_it_is(compiled: Any) -> None:
     flow, told = compiled(pf.ffjord(2, hidden=(4,)))
     assert told == []

@@ -68,6 +68,7 @@ def test_classes_condition_every_level(recipe):
     assert flow.sample((2,), one_hot).shape == (2, 3, 1, 8, 8)
 
 
+@pytest.mark.compiler
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the compiler's own look at its inputs
 def test_compiling_changes_nothing_and_copies_are_not_tied_to_it():
     flow = randomize(pf.glow((1, 4, 4), levels=2, steps=1, hidden=4))
@@ -80,6 +81,7 @@ def test_compiling_changes_nothing_and_copies_are_not_tied_to_it():
     assert not torch.allclose(twin.transform.inverse(z)[0], expected_x)
 
 
+@pytest.mark.compiler
 @pytest.mark.usefixtures("fast_room")
 def test_every_level_is_one_graph():
     torch.compiler.reset()
