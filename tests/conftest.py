@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import gc
 import importlib
+import math
 import os
 import shutil
 import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +107,9 @@ def _few_trees() -> Iterator[None]:
         patch.setattr(quality, "TREES", 5)
         patch.setattr("pushforward.report.tables.evidence.PERMUTATIONS", 3)  # classifiers of a report, likewise
         patch.setattr("pushforward.tables.fit.LONGER", 1)  # the training of a guide that fills holes
+        patch.setattr("pushforward.tables.guide.WIDTH", 32)
+        patch.setattr("pushforward.diagnostics.peaks.climb.__defaults__", (60, math.inf))  # steps to missed modes
+        patch.setattr("pushforward.posterior.family.SEARCHED", 1)  # context of those that are judged
         patch.setattr("pushforward.tables.guide.ASKED", 60)  # rows for test questions of every fit
         patch.setattr("pushforward.tables.selection.cross_fitting.MEMBERS", 3)  # folds of few rows, and flows
         patch.setattr("pushforward.tables.fit.FEW_STEPS", 100)  # of a guide beside an average or a mixture
@@ -115,21 +120,33 @@ def _few_trees() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def small_fits() -> Iterator[None]:
     """Networks whose sizes no test gives are small, and held-out rows are looked at four times in a training of so many
-    steps, not ten, as each look takes as long as two steps."""
+    steps, not ten, as each look takes as long as two steps; members of an average take a fifth of their steps."""
     by_name = importlib.import_module("pushforward.recipes.by_name")
     loop = importlib.import_module("pushforward.training.loop")
-    usual = loop.validation_interval
+    cross_fitting = importlib.import_module("pushforward.tables.selection.cross_fitting")
+    usual, trained = loop.validation_interval, cross_fitting.member_options
 
     def seldom(schedule: Any, *sizes: Any) -> int:
         given = 0 if isinstance(schedule, loop.OpenEnded) else schedule.steps or 0
         return max(usual(schedule, *sizes), -(-given // 4))
+
+    def briefly(*sizes: Any) -> Any:
+        found = trained(*sizes)
+        return replace(found, steps=min(found.steps, 120))
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("nsf", "maf"):
             patch.setitem(by_name.FLOWS, name, partial(by_name.FLOWS[name], layers=2, hidden=(32,)))
         patch.setattr(by_name, "WIDTH", 32)
         patch.setattr(loop, "validation_interval", seldom)
+        patch.setattr(cross_fitting, "member_options", briefly)
         yield
+
+
+@pytest.fixture
+def whole_climbs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test of what a search finds at the end of as many steps as it has by default."""
+    monkeypatch.setattr("pushforward.diagnostics.peaks.climb.__defaults__", (200, math.inf))
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import gzip
 import importlib
 import importlib.util
 import io
-import math
 import os
 import pkgutil
 import re
@@ -58,9 +57,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_fits: None)
     monkeypatch.setattr("pushforward.tables.schema.relations.formula._gain", lambda *_: 0.0)  # no remainder is likelier
     monkeypatch.setattr("pushforward.tables.selection.kinds.ROWS_EACH", 40)  # mixtures of 8 at most
     monkeypatch.setattr("pushforward.tables.selection.one_mixture.MOST", 4)
-    monkeypatch.setattr("pushforward.posterior.family.SEARCHED", 1)
     monkeypatch.setattr("pushforward.diagnostics.peaks.peaks_from.__defaults__", (40,))
-    monkeypatch.setattr("pushforward.diagnostics.peaks.climb.__defaults__", (60, math.inf))
     monkeypatch.setattr(
         "pushforward.tables.selection.cross_fitting.member_options", lambda *_: MemberOptions(steps=20, every=10)
     )

@@ -63,6 +63,7 @@ def test_a_narrow_flow_is_not_trusted():
     assert "too heavy" in importance(normal(0, 0.3), normal(0, 1).log_prob, starts=0).verdict
 
 
+@pytest.mark.usefixtures("whole_climbs")
 def test_a_missed_mode_is_seen_although_the_weights_look_fine():
     result = importance(normal(0, 1), mixture)
     assert result.khat < 0.7
@@ -72,6 +73,7 @@ def test_a_missed_mode_is_seen_although_the_weights_look_fine():
     assert "a mode or a tail is missed" in result.verdict
 
 
+@pytest.mark.usefixtures("whole_climbs")
 def test_mass_in_tails_without_a_peak_is_missed():
     """The draws of N(0, 1) reach to 4.6 or so; beyond are 14 % of a Cauchy's mass, and k-hat knows nothing of them."""
     cauchy = torch.distributions.StudentT(1.0)

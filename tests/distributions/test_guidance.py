@@ -78,7 +78,9 @@ def test_denoised_draws_are_posterior_means():
 def test_noise_on_levels_bounds_the_log_probability():
     """Averages of the bound's exponential over the noise are probabilities of images, which sum to 1."""
     torch.manual_seed(0)
-    model = randomize(pf.pixels(pf.tarflow((1, 1, 2), patch=1, noise=1.0, width=8), levels=3), scale=0.2).double()
+    model = randomize(
+        pf.pixels(pf.tarflow((1, 1, 2), patch=1, noise=1.0, blocks=2, layers=1, width=8), levels=3), scale=0.2
+    ).double()
     images = torch.cartesian_prod(torch.arange(3), torch.arange(3)).view(9, 1, 1, 2)
     with torch.no_grad():
         many = model.log_prob(images.expand(10_000, 9, 1, 1, 2))

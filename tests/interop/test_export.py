@@ -19,7 +19,7 @@ from pushforward.interop.export import PLAINER, exported
 from pushforward.testing import randomize
 
 FLOWS: dict[str, Callable[[], Any]] = {
-    "realnvp": lambda: pf.realnvp(3, layers=2, hidden=(8,), context=2),
+    "realnvp": lambda: pf.realnvp(3, layers=1, hidden=(8,), context=2),
     "nsf": lambda: pf.nsf(3, layers=1, hidden=(8,), bins=4),
     "coupling splines": lambda: pf.nsf(3, layers=1, hidden=(8,), bins=4, coupling=True),
 }
@@ -49,30 +49,29 @@ def expected(flow: Any, method: str, given: tuple[Tensor, ...]) -> Tensor:
         return flow(*given) if method == "log_prob" else flow.transform.inverse(*given)[0]
 
 
-@pytest.mark.parametrize(("name", "method"), [("realnvp", "log_prob"), ("realnvp", "sample")])
-def test_pytorch_runs_it_for_any_number_of_rows(name: str, method: str, tmp_path: Path) -> None:
-    flow = made(name)
-    assert pf.export(flow, tmp_path / "model.pt2", method=method, compile=False) == tmp_path / "model.pt2"
+def test_pytorch_runs_it_for_any_number_of_rows(tmp_path: Path) -> None:
+    flow = made("realnvp")
+    assert pf.export(flow, tmp_path / "model.pt2", method="sample", compile=False) == tmp_path / "model.pt2"
     run = torch.export.load(tmp_path / "model.pt2").module()
     for rows in (2, 40):
         given = inputs(flow, rows)
-        torch.testing.assert_close(run(*given), expected(flow, method, given), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(run(*given), expected(flow, "sample", given), atol=1e-5, rtol=1e-5)
 
 
 def test_it_runs_where_this_library_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flow = made("nsf").train()
+    flow = made("realnvp").train()
     pf.export(flow, tmp_path / "model.pt2", compile=False)
     assert flow.training
     assert next(flow.parameters()).requires_grad
-    (x,) = inputs(flow, 4)
-    true = expected(flow, "log_prob", (x,))
+    batches = [inputs(flow, rows) for rows in (2, 40)]
+    true = [expected(flow, "log_prob", given) for given in batches]
     with monkeypatch.context() as without:
         for name in [name for name in sys.modules if name.partition(".")[0] == "pushforward"]:
             without.setitem(sys.modules, name, None)  # to import it is an error
         with pytest.raises(ImportError):
             importlib.import_module("pushforward.interop.export")
         run = torch.export.load(tmp_path / "model.pt2").module()
-        torch.testing.assert_close(run(x), true, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close([run(*given) for given in batches], true, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.filterwarnings(HARMLESS)

@@ -33,7 +33,7 @@ def exact(y: Tensor) -> MultivariateNormal:
 
 @pytest.fixture(scope="module")
 def fitted():
-    return pf.fit_target(log_density, 2, contexts=contexts, layers=2, steps=100, progress=False)
+    return pf.fit_target(log_density, 2, contexts=contexts, layers=2, steps=20, progress=False)
 
 
 def test_one_flow_holds_the_posterior_of_every_context(fitted):

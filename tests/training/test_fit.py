@@ -170,7 +170,7 @@ def test_unseen_rows_are_likelier_under_averaged_weights(monkeypatch):
         for share in (newest, lambda run: 1.0):  # 1: the current weights
             monkeypatch.setattr(loop.Training, "_newest", share)
             torch.manual_seed(seed)
-            flow = pf.nsf(6, layers=1, hidden=(64, 64))
+            flow = pf.maf(6, layers=2, hidden=(64, 64))
             pf.fit(flow, train, validation=held_out, steps=400, lr=1e-2, batch_size=64, patience=5)
             with torch.no_grad():
                 found.append(float(flow.log_prob(unseen).mean()))
