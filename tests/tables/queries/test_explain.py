@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,11 @@ N = 900
 
 
 @pytest.fixture(scope="module")
-def small_fits() -> None:
+def small_fits() -> Iterator[None]:
     """Of networks as they come: how often an odd row is found hangs on how well the usual ones are learnt."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pushforward.tables.guide.WIDTH", 128)
+        yield
 
 
 def people(seed: int) -> pl.DataFrame:

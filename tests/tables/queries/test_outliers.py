@@ -188,8 +188,8 @@ def test_auto_takes_a_mixture_where_held_out_rows_are_likelier_under_it() -> Non
 def test_auto_takes_an_average_of_small_flows_where_the_flow_overfits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushforward.tables.selection.small_tables.FEW_ROWS", 100)
     rng = np.random.default_rng(2)
-    a, b, c = rng.normal(size=(3, 300))
-    frame = pl.DataFrame({"a": a, "b": a**2 + 0.3 * b, "c": np.exp(c + 0.5 * a), "group": rng.choice(["u", "v"], 300)})
+    a, b, c = rng.normal(size=(3, 160))
+    frame = pl.DataFrame({"a": a, "b": a**2 + 0.3 * b, "c": np.exp(c + 0.5 * a), "group": rng.choice(["u", "v"], 160)})
     model = pf.TableDensity(queries=False).fit(frame)
     names = list(model.summary_["candidates"])
     assert names[1].startswith("average of ")
