@@ -17,7 +17,7 @@ import pushforward.saving.checkpoint
 import pushforward.tables.density  # noqa: F401
 from pushforward.cli import app as cli
 from pushforward.models import base  # noqa: F401
-from pushforward.tables.streaming import score_large
+from pushforward.tables.queries import score_files
 
 
 def started(arguments: list[str], **environment: str) -> int:
@@ -40,7 +40,7 @@ def finished(*children: int) -> None:
 
 
 def main(model: str, folder: Path) -> None:
-    score_large.SIZE = 100
+    score_files.SIZE = 100
 
     def arguments(name: str) -> list[str]:
         log = f"{folder}/{name}.log"

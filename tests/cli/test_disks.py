@@ -15,7 +15,7 @@ import pytest
 
 import pushforward as pf
 from pushforward.cli import app as cli
-from pushforward.tables.streaming import score_large
+from pushforward.tables.queries import score_files
 from pushforward.training.batches import Batches
 
 FIT = ["--columns", "size,price", "--flow", "realnvp", "--layers", "2", "--steps", "60", "--no-queries"]
@@ -95,7 +95,7 @@ def test_scores_on_a_full_disk_are_not_half_written(disk, workshop, capsys, outp
 
 
 def test_parts_made_before_the_disk_was_full_are_used_when_there_is_room(disk, workshop, capsys, monkeypatch, run):
-    monkeypatch.setattr(score_large, "SIZE", 100)
+    monkeypatch.setattr(score_files, "SIZE", 100)
     rows = disk.parent / "rows"
     rows.mkdir()
     pl.read_csv(workshop / "table.csv").write_parquet(rows / "a.parquet")

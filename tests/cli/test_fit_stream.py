@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.tables.streaming import shuffled_rows, survey
+from pushforward.tables import long_tables
 from pushforward.training.batches import StreamBatches
 
 QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "60", "--lr", "0.02"]
@@ -18,9 +18,8 @@ QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "60", "-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder ``rows`` of 4,000 rows in two files, sorted by size."""
-    monkeypatch.setattr(survey, "CHUNK", 100)
-    monkeypatch.setattr(shuffled_rows, "CHUNK", 100)
-    monkeypatch.setattr(shuffled_rows, "BUFFER_CELLS", 5000)
+    monkeypatch.setattr(long_tables, "CHUNK", 100)
+    monkeypatch.setattr(long_tables, "BUFFER_CELLS", 5000)
     rng = np.random.default_rng(0)
     size = np.sort(rng.gamma(3.0, 1.0, 4000))
     price = np.exp(np.log(size) + 0.3 * rng.normal(size=4000))

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from pushforward.cli import app as cli
 from pushforward.tables.io import csv_rows, parquet
-from pushforward.tables.streaming import score_large
+from pushforward.tables.queries import score_files
 
 ROWS = 1000
 
@@ -23,7 +23,7 @@ ROWS = 1000
 @pytest.fixture
 def folder(tmp_path: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder ``rows`` of three files with row groups of 130 rows, and the same rows as ``rows.csv``."""
-    monkeypatch.setattr(score_large, "SIZE", 180)
+    monkeypatch.setattr(score_files, "SIZE", 180)
     table = pl.read_csv(workshop / "table.csv").sample(ROWS, with_replacement=True, seed=5)
     (tmp_path / "rows" / "later").mkdir(parents=True)
     for i, name in enumerate(("a.parquet", "b.parquet", "later/c.parquet")):
@@ -125,11 +125,11 @@ def test_a_fault_is_named_by_file_and_the_parts_before_it_are_kept(folder, works
 def test_parts_of_another_run_are_not_taken_for_this_one(folder, workshop, run, monkeypatch):
     arguments = ["score", workshop / "given", folder / "rows", "-o", folder / "s.parquet"]
     monkeypatch.setattr(
-        "pushforward.tables.streaming.score_large._finish", lambda *_: (_ for _ in ()).throw(OSError("full"))
+        "pushforward.tables.queries.score_files._finish", lambda *_: (_ for _ in ()).throw(OSError("full"))
     )
     run(*arguments, code=1)
     monkeypatch.undo()
-    monkeypatch.setattr(score_large, "SIZE", 180)
+    monkeypatch.setattr(score_files, "SIZE", 180)
     summary = run(*arguments, "--seed", "7")
     assert any("held the parts of another run" in note for note in summary["notes"])
     expected = run("score", workshop / "given", folder / "rows.csv", "-o", folder / "t.parquet", "--seed", "7")
@@ -139,11 +139,11 @@ def test_parts_of_another_run_are_not_taken_for_this_one(folder, workshop, run, 
 def test_a_damaged_part_is_made_again(folder, workshop, run, whole, monkeypatch):
     arguments = ["score", workshop / "given", folder / "rows", "-o", folder / "s.parquet"]
     monkeypatch.setattr(
-        "pushforward.tables.streaming.score_large._finish", lambda *_: (_ for _ in ()).throw(OSError("full"))
+        "pushforward.tables.queries.score_files._finish", lambda *_: (_ for _ in ()).throw(OSError("full"))
     )
     run(*arguments, code=1)
     monkeypatch.undo()
-    monkeypatch.setattr(score_large, "SIZE", 180)
+    monkeypatch.setattr(score_files, "SIZE", 180)
     part = folder / "s.parquet.parts" / "part-00002.parquet"
     part.write_bytes(part.read_bytes()[:-20])
     summary = run(*arguments)

@@ -19,7 +19,7 @@ from pushforward.diagnostics.averages import mean_and_error, quantiles
 from pushforward.diagnostics.linear_gaussian import LinearGaussian
 from pushforward.errors import InputError
 from pushforward.models.console import Console
-from pushforward.tables.latents import first_transforms
+from pushforward.tables.schema.preprocessing import first_transforms
 
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 30, "lr": 0.02}
 BRIEF: dict[str, Any] = {**QUICK, "steps": 5, "queries": False}

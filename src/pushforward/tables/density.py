@@ -25,13 +25,12 @@ from ..models.console import Console
 from ..models.train import Rows
 from ..report.evidence import Evidence, Page
 from ..report.write import write
-from .calibration import calibrated
 from .engines import RayTable, SparkTable
 from .fit import Learned, fit_table
 from .io.frames import CODED, from_frame, is_path, to_frame
 from .io.read import read_any
 from .io.table import WEIGHTS, Piece, Table, one_each
-from .latents import latents
+from .measure import calibrated
 from .model import TableModel
 from .options import TableOptions
 from .queries.drift import Drift, drift, drift_file
@@ -43,10 +42,12 @@ from .queries.predict import PredictionKind, predict, predict_file, probabilitie
 from .queries.probability import ask, probability, said_of
 from .queries.query import Query, completed
 from .queries.sample import draw, impute, impute_file, sample_file
-from .queries.score import Scoring, follow, score_file
+from .queries.score import Scoring, follow
+from .queries.score_files import score_file
 from .queries.where import Where
 from .schema.kinds.base import Kind
 from .schema.moments import clock_array
+from .schema.preprocessing import latents
 from .splits import fingerprint
 from .update import update_table
 
@@ -269,8 +270,9 @@ class TableDensity(TableModel):
         self.notes_ = console.notes
         if fitted is not None:
             learned, facts = fitted
-            self._hold(learned.whole if learned else self._whole(), {**facts, "frame": read.kind, "command": command})
-            self.facts |= calibrated(self, learned) if learned else {}
+            whole = (learned.guided or learned.fitted.density) if learned else self._whole()
+            self._hold(whole, {**facts, "frame": read.kind, "command": command})
+            self.facts |= calibrated(self, learned.rows, learned.fitted) if learned else {}
         return self
 
     def score_samples(self, table: Any, given: Sequence[str] = (), errors: bool = False) -> Any:
@@ -601,6 +603,6 @@ class TableDensity(TableModel):
         encoded = self.schema.encode(self._read(table)[0], SOURCE)
         if encoded.notes:
             raise InputError(encoded.notes[0])
-        x = encoded.x
-        points, slopes = latents(self, self.schema.seen(x), samples=self.samples, seed=self.seed)
-        return points.numpy(), (slopes + self.schema.log_of_unseen(x)).numpy()
+        x, schema = encoded.x, self.schema
+        points, slopes = latents(self.density, schema, schema.seen(x), samples=self.samples, seed=self.seed)
+        return points.numpy(), (slopes + schema.log_of_unseen(x)).numpy()

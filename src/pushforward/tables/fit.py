@@ -44,7 +44,7 @@ from .model import TableModel, flow_in_words
 from .options import TableOptions
 from .prepare import choose_columns, prepare, prepare_large, sums_of_others
 from .schema.cells import Cells
-from .schema.learner import said_of
+from .schema.learner import Learner, said_of
 from .schema.relations.known_in_part import KnownInPart, stated
 from .selection.candidate import OVERFITTING, Fitted, Task
 from .selection.choice import choose
@@ -79,11 +79,6 @@ class Learned:
     guide: dict[str, Any] = field(default_factory=dict)
     fill: GuideFill | None = None
 
-    @property
-    def whole(self) -> Density:
-        """The density that is saved."""
-        return self.guided or self.fitted.density
-
 
 def fit_table(
     table: Table,
@@ -102,7 +97,7 @@ def fit_table(
     console.note(*table.notes)
     path = str(table.path)
     if earlier is None:
-        in_part = stated(table.frame, options.limits, options.censored, options.noise, path)
+        in_part = stated(table.frame, options, path)
         whole, asked, known = _joined(table, in_part), bool(options.columns), None
         options = choose_columns(whole, options)
         if in_total := sums_of_others(whole.frame.select(options.columns)):
@@ -113,15 +108,16 @@ def fit_table(
         earlier.refuse_more()
         options = options_as_fitted(earlier, options)
         known.check(whole.frame, path)
+    learner = Learner(options, path, in_part, asked)
     if source is None:
-        rows = prepare(whole, options, console, asked=asked, schema=known, in_part=in_part)
+        rows = prepare(whole, learner, console, known)
     elif in_part:
         names = [each.name for each in in_part]
         raise InputError(f"{path}: is read in pieces, which limits, censored and noise do not go with: {names}")
     elif known is not None:
         raise InputError(f"{path}: is read in pieces, but a fitted model is trained further only on whole tables")
     else:
-        rows = prepare_large(source, options, console, asked=asked)
+        rows = prepare_large(source, learner, console)
     return fit_rows(table, rows, options, console, earlier, started)
 
 
@@ -264,7 +260,7 @@ def _with_labels(task: Task, learnt: Callable[[Task], Learned]) -> Learned:
         return modelled
     place = task.options.training.checkpoint
     training = replace(task.options.training, checkpoint=place and place.with_name(place.name + ".labels"))
-    options, rows = replace(task.options, training=training), task.rows.following()
+    options, rows = replace(task.options, training=training), task.rows.encoded_by(task.rows.schema.following())
     computed = learnt(replace(task, rows=rows, options=options, mixture=None))
     gain = _unseen(modelled) - _unseen(computed)
     both = ~gain.isnan()
@@ -324,7 +320,7 @@ def _chosen(task: Task) -> Fitted:
 def _learn_with_holes(task: Task) -> Learned:
     """Trains the guide on the observed values, and the flow on rows that the guide fills."""
     if task.earlier is None and len(task.rows.schema.fields) > 1:
-        task = replace(task, rows=task.rows.ignoring())
+        task = replace(task, rows=task.rows.encoded_by(task.rows.schema.ignoring()))
     guide, facts = _guide_first(task.within(GUIDE_FIRST))
     fill = GuideFill(guide, task.rows.schema)
     fitted = _chosen(replace(task, fill=fill).within(1.0))

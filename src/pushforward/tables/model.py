@@ -67,19 +67,6 @@ class TableModel(FittedDensity):
             decimal=self.facts.get("decimal", ""),
         )
 
-    def usual(self, score: str = "log_density") -> tuple[np.ndarray, np.ndarray] | None:
-        """Scores of rows by densities that did not see them, sorted, and their weights, 1 on average; None for a model
-        of an earlier version, which has its held-out rows instead.
-
-        Args:
-            score: ``log_density``, or ``log_tails``: the sum of the log tail probabilities of cells given the others.
-        """
-        unseen = self.facts.get("unseen" if score == "log_density" else "unseen_by_guide")
-        if unseen is None:
-            return None
-        scores = np.asarray(unseen[score], dtype=float)
-        return scores, np.ones(len(scores)) if unseen["weights"] is None else np.asarray(unseen["weights"])
-
     def read_file(self, data: Location) -> Table:
         return read_table(data, self.read_options)
 

@@ -15,15 +15,14 @@ from ..models.console import Console
 from ..models.train import Rows
 from .io.parquet import ParquetRows
 from .io.table import Table
+from .long_tables import LongTable, ShuffledRows, survey
 from .options import TableOptions
 from .schema.decide import learn_schema
+from .schema.learner import Learner
 from .schema.numbers import is_text, n_rows, refuse_text, require_columns, row_weights, usable_rows
-from .schema.relations.known_in_part import KnownInPart
 from .schema.relations.stated_formula import stated_formulas
 from .schema.schema import Schema
 from .splits import MOST_HELD_OUT, TableSplits, divide, refuse_few_rows
-from .streaming.shuffled_rows import ShuffledRows
-from .streaming.survey import HashedSplits, survey
 
 
 def choose_columns(table: Table, options: TableOptions) -> TableOptions:
@@ -99,23 +98,10 @@ def _refuse_stray(named: Mapping[str, Sequence[str]], chosen: Sequence[str], fra
             raise InputError(f"{stray[0]!r} is not among the {what}, {listed(known)}", argument)
 
 
-def prepare(
-    table: Table,
-    options: TableOptions,
-    console: Console,
-    *,
-    asked: bool = False,
-    schema: Schema | None = None,
-    in_part: Sequence[KnownInPart] = (),
-) -> TableSplits:
-    """Rows and schema for a fit, with all the columns to model in the options.
-
-    Args:
-        asked: Whether the user named these columns, so that none of them may be left out.
-        schema: The schema of an earlier fit; None to learn it from the rows.
-        in_part: Columns that said what rows know of others, whose cells now say it themselves.
-    """
-    source = str(table.path)
+def prepare(table: Table, learner: Learner, console: Console, schema: Schema | None = None) -> TableSplits:
+    """Rows and schema for a fit: that of an earlier one, or what is learnt from the rows, with all the columns to model
+    in the options."""
+    options, source = learner.said, learner.source
     weights = [] if options.weights is None else [options.weights]
     wanted = [*options.columns, *options.given, *weights]
     usable = usable_rows(table.frame, wanted) if options.drop_missing else np.ones(table.frame.height, bool)
@@ -130,7 +116,7 @@ def prepare(
         raise InputError(f"{source}: column {options.weights!r}: all weights are 0, so no row counts")
     # supports, grids and categories from all rows, so that every row can be encoded; all else from the training rows
     known = frame if counted.all() else frame.filter(counted)
-    fresh, schema = schema is None, schema or learn_schema(known, options, source, in_part=in_part, asked=asked)
+    fresh, schema = schema is None, schema or learn_schema(known, learner)
     encoded = schema.encode(frame, source)
     if encoded.strange[torch.from_numpy(counted)].any():
         raise InputError(encoded.notes[0])
@@ -140,11 +126,12 @@ def prepare(
     return shaped(splits, options, console, source) if fresh else splits
 
 
-def prepare_large(source: ParquetRows, options: TableOptions, console: Console, *, asked: bool = False) -> TableSplits:
+def prepare_large(source: ParquetRows, learner: Learner, console: Console) -> TableSplits:
     """The same for files larger than memory: reads all rows once, for the schema, a sample and the held-out rows."""
-    name, seed, weights = str(source.path), options.training.seed, options.weights
-    splits = HashedSplits(source.rows, seed, min(options.validation, MOST_HELD_OUT / source.rows))
-    found = survey(source, splits, [*options.columns, *options.given], options.drop_missing, options.strict, weights)
+    options, name = learner.said, learner.source
+    share = min(options.validation, MOST_HELD_OUT / source.rows)
+    table = LongTable(source, options.training.seed, share, options.drop_missing, options.weights)
+    found = survey(table, [*options.columns, *options.given], options.strict)
     if found.unusable:
         console.note(f"{name}: left out: {n_rows(found.unusable)} with missing or infinite values")
     refuse_few_rows(source.rows - found.unusable, name)
@@ -153,11 +140,11 @@ def prepare_large(source: ParquetRows, options: TableOptions, console: Console, 
         raise InputError(f"{name}: has too few rows to be read in pieces")
     frame = pl.concat(parts, how="vertical_relaxed")
     everything = pl.concat([frame, found.witnesses], how="vertical_relaxed")
-    schema = learn_schema(everything, options, name, asked=asked)
+    schema = learn_schema(everything, learner)
     encoded = schema.encode(frame, name)
-    rows = Rows(encoded.x, encoded.context, weights_of(frame, weights, name))
+    rows = Rows(encoded.x, encoded.context, weights_of(frame, options.weights, name))
     train, val, test = np.split(np.arange(frame.height), np.cumsum([part.height for part in parts[:2]]))
-    stream = ShuffledRows(source, schema, splits, found.kept, seed, options.drop_missing, weights, found.weight)
+    stream = ShuffledRows(table, schema, found)
     divided = TableSplits(schema, rows, (train, val, test), np.asarray(found.test_numbers), False, stream)
     return shaped(divided, options, console, name)
 

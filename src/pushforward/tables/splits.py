@@ -16,9 +16,9 @@ from ..errors import InputError
 from ..models.train import Rows
 from ..numerics.hashed import row_keys
 from .io.table import Table
+from .long_tables import ShuffledRows
 from .schema.cells import Cells
 from .schema.schema import Schema
-from .streaming.shuffled_rows import ShuffledRows
 
 MIN_ROWS = 10
 HELD_OUT = 0.1  # of the rows for early stopping, and as many again for the reported figures
@@ -80,18 +80,10 @@ class TableSplits:
         """The rows to train on."""
         return self.train if self.stream is None else self.stream
 
-    def ignoring(self) -> TableSplits:
-        """The rows without the columns that flag values missing at random; see :meth:`Schema.ignoring`."""
-        return self._seen_by(self.schema.ignoring(), self.schema.ignore(self.rows.x))
-
-    def following(self) -> TableSplits:
-        """The rows without modelled labels that others tell; see :meth:`Schema.following`."""
-        schema = self.schema.following()
-        return self._seen_by(schema, self.rows.x[:, [self.schema.features.index(name) for name in schema.features]])
-
-    def _seen_by(self, schema: Schema, x: Tensor) -> TableSplits:
-        stream = None if self.stream is None else self.stream.encoded_by(schema)
-        return replace(self, schema=schema, rows=replace(self.rows, x=x), stream=stream)
+    def encoded_by(self, schema: Schema) -> TableSplits:
+        """The rows under a schema with fewer features: :meth:`Schema.ignoring`, or :meth:`Schema.following`."""
+        rows = replace(self.rows, x=schema.rows_of(self.schema, self.rows.x))
+        return replace(self, schema=schema, rows=rows, stream=self.stream and self.stream.encoded_by(schema))
 
 
 def divide(table: Table, seed: int, share: float = HELD_OUT) -> tuple[pl.DataFrame, Split]:

@@ -40,6 +40,7 @@ from .queries.sample import draw
 from .schema.columns import Column
 from .schema.decide import learn_schema
 from .schema.kinds.numeric import Numeric
+from .schema.learner import Learner
 from .schema.numbers import missing, n_rows
 from .schema.relations.labels import Threshold
 from .schema.schema import Schema
@@ -93,7 +94,7 @@ def update_table(
     known = old.known + old.waits + frame.height
     grown = old.grows and known >= GROWN * old.fitted
     anew = grown or schema is None or bool(notes)
-    alone = known >= GROWN * old.known and moved.p_value > LEVEL and grown and schema is model.schema and old.may_stay
+    alone = grown and moved.p_value > LEVEL and old.may_stay(schema, known)
     again = grown or (anew and old.complete)
     relearnt = schema is None or (again and not alone and "said" in model.facts and not in_part)
     if schema is None or relearnt:
@@ -179,12 +180,13 @@ class _Old:
         """How many rows draws stand for: those that are not saved."""
         return 0 if self.complete else max(self.known - self.count, 1)
 
-    @property
-    def may_stay(self) -> bool:
-        """Whether the density may stay as it is, averaged with one of new rows: if no row of its own is there."""
-        schema = self.model.schema
-        simple = len(schema.fields) > 1 and not schema.told_labels and not schema.missingness.occurs
-        return not self.count and "average" in self.model.facts["summary"] and simple
+    def may_stay(self, schema: Schema | None, known: int) -> bool:
+        """Whether the density may stay as it is, averaged with one of new rows: if these are as many as its own, of
+        which none is there, and all are encoded alike."""
+        own = self.model.schema
+        simple = len(own.fields) > 1 and not own.told_labels and not own.missingness.occurs
+        average = "average" in self.model.facts["summary"] and schema is own
+        return simple and average and not self.count and known >= GROWN * self.known
 
     @property
     def recognised(self) -> TableModel:
@@ -204,9 +206,8 @@ class _Old:
         bounded = [(c.name, c.kind) for c in known if c.name in options.bounds and c.name in rows and _can(c, rows)]
         bounds = {name: kind.bounds for name, kind in bounded if isinstance(kind, Numeric) and kind.bounds is not None}
         readings = {c.name: c.reading for c in known if c.reading.dtype == "Marked" or c.reading.lenient}
-        return learn_schema(
-            both, replace(options, columns=columns, bounds=bounds, strict=False), source, readings=readings
-        )
+        said = replace(options, columns=columns, bounds=bounds, strict=False)
+        return learn_schema(both, Learner(said, source, readings=readings))
 
     def _drawn(self, n: int) -> pl.DataFrame:
         """Draws of the model; given what held-out rows are, if it is conditioned on columns."""

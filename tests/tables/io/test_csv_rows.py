@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +12,7 @@ from pushforward.errors import InputError
 from pushforward.tables.io.csv_rows import CsvRows
 from pushforward.tables.io.format import ReadOptions
 from pushforward.tables.io.place import SourceOptions, located
-from pushforward.tables.io.read import read_any, read_table
+from pushforward.tables.io.read import local_file, read_any, read_table
 from pushforward.tables.io.table import Table
 
 SEMICOLONS = {
@@ -248,3 +249,10 @@ def test_zeros_before_codes_are_kept_where_these_are_names_and_else_said_to_be_l
     assert table.frame.rows() == [("01067", 0), ("10115", 20)]
     assert not table.notes
     assert not read_table(path).notes
+
+
+def test_local_copies_of_a_packed_file_are_the_same_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a\n1\n2\n"))
+    places = [located(tmp_path / "t.csv.gz") for _ in range(2)]  # as a stopped run that goes on reads it twice
+    first, again = (CsvRows(place, local_file(place), ReadOptions()).identity() for place in places)
+    assert first == again

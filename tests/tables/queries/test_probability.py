@@ -19,6 +19,7 @@ from pushforward.tables.options import TableOptions
 from pushforward.tables.queries.probability import Share
 from pushforward.tables.queries.where import Where
 from pushforward.tables.schema.decide import learn_schema
+from pushforward.tables.schema.learner import Learner
 from pushforward.tables.schema.schema import Schema
 
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 1, "hidden": (24,), "steps": 80, "lr": 0.02}
@@ -509,7 +510,7 @@ def test_what_follows_from_others_is_asked_for_as_its_values_are_read() -> None:
     rng = np.random.default_rng(0)
     x, yes, code = rng.normal(size=300), rng.random(300) < 0.3, rng.choice(["9", "10", "11"], 300)
     table = pl.DataFrame({"x": x, "yes": yes, "code": code, "twice": 2 * x, "also": yes, "same": code})
-    schema = learn_schema(table, TableOptions(columns=table.columns, categories=["code", "same"]), "table")
+    schema = learn_schema(table, Learner(TableOptions(columns=table.columns, categories=["code", "same"]), "table"))
     assert {*schema.follow_names} == {"also", "twice", "same"}
     model: Any = SimpleNamespace(schema=schema, called="model")
     for asked in (True, "True", "1", 1.0):
@@ -521,7 +522,9 @@ def test_what_follows_from_others_is_asked_for_as_its_values_are_read() -> None:
 def test_durations_are_asked_for_in_sql() -> None:
     spans = (3600 * np.random.default_rng(0).gamma(3, size=200)).round()
     table = pl.DataFrame({"took": [dt.timedelta(seconds=each) for each in spans]})
-    model: Any = SimpleNamespace(schema=learn_schema(table, TableOptions(columns=["took"]), "table"), called="model")
+    model: Any = SimpleNamespace(
+        schema=learn_schema(table, Learner(TableOptions(columns=["took"]), "table")), called="model"
+    )
     found = Where.of(model, "took BETWEEN INTERVAL '1 hour' AND INTERVAL '3 hours'")
     asked = Where.of(model, {"took": (dt.timedelta(hours=1), dt.timedelta(hours=3))})
     assert found.rest == ()

@@ -22,6 +22,7 @@ from pushforward.tables.io.parquet import ParquetRows
 from pushforward.tables.options import TableOptions
 from pushforward.tables.prepare import prepare_large
 from pushforward.tables.schema.cells import Cells
+from pushforward.tables.schema.learner import Learner
 from pushforward.tables.schema.moments import find_form
 from pushforward.tables.schema.numbers import row_weights
 from pushforward.tables.schema.schema import Schema
@@ -349,9 +350,9 @@ def test_rows_of_a_stream_are_encoded_without_what_tells_of_holes_at_random(tmp_
     path = tmp_path / "t.parquet"
     frame.write_parquet(path, row_group_size=ROWS)
     options = TableOptions(columns=["a", "b"], training=TrainingOptions())
-    rows = prepare_large(ParquetRows(path, [path]), options, Console(quiet=True))
+    rows = prepare_large(ParquetRows(path, [path]), Learner(options, str(path), asked=False), Console(quiet=True))
     assert rows.schema.names == ["a", "b"]
-    fewer = rows.ignoring()
+    fewer = rows.encoded_by(rows.schema.ignoring())
     assert rows.stream is not None
     assert fewer.stream is not None
     (before, _), (after, _) = (next(each.stream.read(0, 0)) for each in (rows, fewer) if each.stream is not None)

@@ -9,6 +9,7 @@ import polars as pl
 
 from pushforward.tables.options import TableOptions
 from pushforward.tables.schema.decide import learn_schema
+from pushforward.tables.schema.learner import Learner
 from pushforward.tables.schema.schema import Schema
 from pushforward.tables.schema.widening import widened
 
@@ -27,7 +28,7 @@ OLD = rows(400, 0)
 
 
 def learnt(**said) -> Schema:
-    return learn_schema(OLD, TableOptions(columns=OLD.columns, **said), "old")
+    return learn_schema(OLD, Learner(TableOptions(columns=OLD.columns, **said), "old"))
 
 
 def taking(schema: Schema, new: pl.DataFrame) -> tuple[Schema | None, list[str]]:
@@ -67,7 +68,7 @@ def test_impossible_and_missing_values_get_a_place():
 def test_text_that_is_no_number_in_the_unit_of_a_column_is_missing():
     cells = [f"{size:.2f} kg" for size in OLD["size"]]
     old = OLD.with_columns(size=pl.Series(cells))
-    schema, new = learn_schema(old, TableOptions(columns=old.columns), "old"), old.head(50)
+    schema, new = learn_schema(old, Learner(TableOptions(columns=old.columns), "old")), old.head(50)
     found, notes = widened(schema, new.with_columns(size=pl.Series(["2500 g", *cells[1:50]])), lambda: old, old.height)
     assert next(c for c in found.fields if c.name == "size").holes.share == 1 / 450
     assert len(notes) == 1
@@ -96,7 +97,7 @@ def test_orders_near_relations_and_weekdays_are_given_up_where_new_rows_break_th
     })  # fmt: skip
     worked = ~table["weekday"].is_in(["Sat", "Sun"])
     old, new = table.filter(worked)[:300], table.filter(worked)[300:]
-    schema = learn_schema(old, TableOptions(columns=old.columns), "old")
+    schema = learn_schema(old, Learner(TableOptions(columns=old.columns), "old"))
     schema = schema.with_near(schema.encode(old, "old").x, (), {})
     assert schema.orders
     assert schema.near
@@ -112,7 +113,7 @@ def test_orders_near_relations_and_weekdays_are_given_up_where_new_rows_break_th
 
 def test_names_that_are_expected_wait_until_they_are_common_unless_rows_are_saved():
     names = pl.DataFrame({"who": [f"p{k}" for k in range(60)] * 2 + [f"q{k}" for k in range(9)], "x": range(129)})
-    schema = learn_schema(names, TableOptions(columns=names.columns, categories=("who",)), "old")
+    schema = learn_schema(names, Learner(TableOptions(columns=names.columns, categories=("who",)), "old"))
     some = pl.DataFrame({"who": ["p1"] * 97 + ["new"] * 3, "x": range(100)})
     assert widened(schema, some, lambda: names, 129) == (schema, [])
     assert int(schema.unplaced(schema.encode(some, "new").x).sum()) == 3

@@ -15,6 +15,7 @@ from pushforward.models.options import TrainingOptions
 from pushforward.tables.io.read import read_any
 from pushforward.tables.options import TableOptions
 from pushforward.tables.prepare import prepare
+from pushforward.tables.schema.learner import Learner
 from pushforward.tables.selection.categories import RATE, categories_first, release, side_by_side
 from pushforward.tables.selection.members import MemberOptions, Points, folds, others
 from pushforward.tables.selection.one_flow import untrained
@@ -36,7 +37,7 @@ def small_fits() -> None:
 
 def split(table: pl.DataFrame) -> TableSplits:
     options = TableOptions(columns=table.columns)
-    return prepare(read_any(table), options, Console(quiet=True))
+    return prepare(read_any(table), Learner(options, "table", asked=False), Console(quiet=True))
 
 
 def fresh(rows: TableSplits):

@@ -98,6 +98,7 @@ class AnyOrder(Density):
         self.first: Any = nn.ModuleList(Identity(event_dim=0) if f is None else f for f in first or ())
         self.precision = Precision()  # numbers are rounded after standardisation
         self.net, self.context_features, self.far = net, context, far
+        self._bound = TAILS if far is None else KNOWN  # where the logarithmic scale of known numbers begins
         self.event_shape = torch.Size((len(self.classes),))
         self.normal = NormalConditionals(len(self.classes)) if normal else None
         ends = [0, *itertools.accumulate(size or 2 for size in self.classes)]
@@ -106,11 +107,6 @@ class AnyOrder(Density):
         self.register_buffer("entry", torch.tensor(entry), persistent=False)
         self.register_buffer("loc", torch.zeros(2, len(self.classes)))  # the mean, and its rounding residual in float32
         self.register_buffer("scale", torch.ones(len(self.classes)))
-
-    @property
-    def _bound(self) -> float:
-        """Where the logarithmic scale of known numbers begins."""
-        return TAILS if self.far is None else KNOWN
 
     @property
     def conditionals(self) -> Conditionals:

@@ -16,7 +16,7 @@ from ...errors import InputError, listed
 from .csv_dialect import COMMAS, LIKE, DecimalMarks, Dialect, cells, decimal_marks, example, open_text, sniffed
 from .format import Format, ReadOptions, refusing_damage
 from .place import Location
-from .table import Piece, Table
+from .table import Piece, RowsInPieces, Table
 
 MISSING = ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "NaT", "?"]
 BLANKS = r"^\s*(?:--?|[\x{2013}\x{2014}]|\.{1,3}|\*|[Nn]one|[Nn]\.[Aa]\.|#DIV/0!|#NUM!)\s*$"  # missing numbers
@@ -76,12 +76,12 @@ class Counts(NamedTuple):
         return 2 * self.like_number >= self.filled - self.blanks > 0
 
 
-class CsvRows:
+class CsvRows(RowsInPieces):
     """The rows of one CSV file, which the user calls a path. A first pass over all of them counts them and decides what
     each column holds; every later read starts at the top of the file."""
 
     def __init__(self, path: Location, file: Path, options: ReadOptions) -> None:
-        self.path, self.file = path, file
+        self.path, self.file, self.files = path, file, [file]
         with refusing_damage(path, "read as CSV"):
             self.dialect = sniffed(file)
             self.columns = self.dialect.names
@@ -121,10 +121,6 @@ class CsvRows:
         """All rows."""
         with refusing_damage(self.path, "read as CSV"):
             return self.typed.collect(engine="streaming")
-
-    def identity(self) -> list[tuple[str, int, int]]:
-        status = self.file.stat()
-        return [(str(self.file.resolve()), status.st_size, status.st_mtime_ns)]
 
     def read(self, start: int, stop: int, columns: Sequence[str] | None = None) -> Iterator[Piece]:
         present = [name for name in self.columns if columns is None or name in columns]

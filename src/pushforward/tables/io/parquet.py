@@ -18,7 +18,7 @@ from ...errors import InputError
 from .format import Format, ReadOptions, refusing_damage
 from .frames import refuse_repeated, with_missing
 from .place import Location, Source
-from .table import Piece, Table
+from .table import Piece, RowsInPieces, Table
 
 PIECE = 50_000  # rows decoded at once: half of what is scored before it is written
 LARGE = 10_000_000  # cells from which a file is better read in pieces
@@ -37,15 +37,13 @@ class Group:
     start: int
 
 
-class ParquetRows:
+class ParquetRows(RowsInPieces):
     """The rows of Parquet files, in the order of the files.
 
     Args:
         path: What the user called them, for messages; if it is a :class:`Source`, messages name it instead of the file.
         files: The files; all must have the columns that are read, whose order is that of the first.
     """
-
-    notes: tuple[str, ...] = ()
 
     def __init__(self, path: Location, files: Sequence[Path]) -> None:
         self.path, self.files, self.rows = path, list(files), 0
@@ -62,11 +60,6 @@ class ParquetRows:
             raise InputError(f"{path}: has column names but no rows")
         with _reading(self.files[0]) as parquet:
             self.columns = list(parquet.schema_arrow.names)
-
-    def identity(self) -> list[tuple[str, int, int]]:
-        if isinstance(self.path, Source):  # its local file is new each time
-            return [(str(self.path), file.stat().st_size, 0) for file in self.files]
-        return [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
 
     def read(self, start: int, stop: int, columns: Sequence[str] | None = None) -> Iterator[Piece]:
         for group in self.groups:
@@ -86,9 +79,9 @@ class ParquetRows:
                 low, high = max(start - row, 0), min(stop - row, batch.num_rows)
                 if low < high:
                     frame = sound_frame(batch.slice(low, high - low), group.file)
-                    frame = frame.select(sorted(frame.columns, key=lambda name: places.get(name, len(places))))
+                    order = sorted(frame.columns, key=lambda name: places.get(name, len(places)))
                     called = str(self.path if isinstance(self.path, Source) else group.file)
-                    yield Piece(frame, called, group.first + row + low)
+                    yield Piece(frame.select(order), called, group.first + row + low)
                 row += batch.num_rows
                 if row >= stop:
                     return

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,21 +27,26 @@ class Piece:
     first: int = 0
 
 
-class RowsInPieces(Protocol):
-    """The rows of a table in files, numbered from 0, of which a few are in memory at a time."""
+class RowsInPieces(ABC):
+    """The rows of a table in files, numbered from 0, of which a few are in memory at a time; messages call them by
+    their path."""
 
     path: Location
+    files: list[Path]
     rows: int
     columns: list[str]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
+    @abstractmethod
     def read(self, start: int, stop: int, columns: Sequence[str] | None = None) -> Iterator[Piece]:
         """Rows ``start`` to ``stop`` (exclusive) in pieces, with those of the named columns that are present."""
-        ...
 
     def identity(self) -> list[tuple[str, int, int]]:
-        """Name, bytes and modification time of every file."""
-        ...
+        """Name, bytes and modification time of every file; of a local copy, which is new each time, not the last."""
+        states = [(file, file.stat()) for file in self.files]
+        if isinstance(self.path, Source):
+            return [(str(self.path), state.st_size, 0) for _, state in states]
+        return [(str(file.resolve()), state.st_size, state.st_mtime_ns) for file, state in states]
 
 
 def one_each(weights: Any, rows: int) -> np.ndarray:

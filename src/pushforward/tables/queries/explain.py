@@ -147,7 +147,7 @@ def blame(model: TableModel, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
     gains = _gains(model, whole, rest).t()
     gain, top = gains.max(1)
     blamed = torch.zeros_like(gains, dtype=torch.bool).scatter(1, top[:, None], True)
-    usual, weight = unseen_tails(model)
+    usual, weight = unseen(model, "log_tails")
     least = usual[np.searchsorted(weight.cumsum(), ODD * weight.sum())] if len(usual) else -math.inf
     odd = (rest.clamp_min(LEAST).sum(2).amax(0) < least).nonzero()[:, 0]
     for some in odd.split(TOGETHER // STARTS) if len(odd) else ():
@@ -158,15 +158,16 @@ def blame(model: TableModel, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
     return blamed, gains, gain
 
 
-def unseen_tails(model: TableModel) -> tuple[np.ndarray, np.ndarray]:
-    """The sums of log tail probabilities of rows that the model did not see, sorted, and their weights: those of the
-    fit, or, of a model of an earlier version, of its held-out rows."""
-    return model.usual("log_tails") or alike(log_tails(model, model.saved_held_out().rows).sum(1))
-
-
-def alike(scores: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of rows of equal weight, sorted, and these weights."""
-    return scores.sort().values.numpy(), np.ones(len(scores))
+def unseen(model: TableModel, score: str) -> tuple[np.ndarray, np.ndarray]:
+    """``log_density``, or ``log_tails``, the sums of log tail probabilities, of rows that a model did not see, sorted,
+    and their weights, 1 on average: those of the fit, or of a model of an earlier version, of its held-out rows."""
+    told = model.facts.get("unseen" if score == "log_density" else "unseen_by_guide")
+    if told is None:
+        held, by_guide = model.saved_held_out().rows, score == "log_tails"
+        found = log_tails(model, held).sum(1) if by_guide else marginal(model, held, model.samples, model.seed).value
+        told = {score: found.sort().values, "weights": None}
+    scores = np.asarray(told[score], dtype=float)
+    return scores, np.ones(len(scores)) if told["weights"] is None else np.asarray(told["weights"])
 
 
 def _gains(model: TableModel, before: Tensor, after: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from ..io.place import Location
 from ..io.table import Piece
 from ..io.write import check_output, write_table
 from ..model import TableModel
-from .explain import alike, explain, log_tails, unseen_tails
-from .query import Query, marginal
+from .explain import explain, log_tails, unseen
+from .query import Query
 
 LEVEL = 0.05
 STEADY = 3  # unseen rows within the level, from which the share of fresh ones that is flagged varies by half or less
@@ -28,7 +28,7 @@ def outliers(
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     r"""Every row's conformal p-value, most unusual first, with the cell to blame if it is at most ``level``.
 
-    With n rows that the model did not see (:mod:`~pushforward.tables.calibration`), k of which are at least as odd as
+    With n rows that the model did not see (:mod:`~pushforward.tables.measure`), k of which are at least as odd as
     the row, its p-value is :math:`(1 + k) / (1 + n)`: a share of ``level`` of ordinary rows is flagged, however good or
     bad the model is. A row is as odd as the product of its cells' tail probabilities is small (:mod:`.explain`);
     without a guide, or where those that it did not see are too few for the level, and fewer than those that the density
@@ -43,16 +43,11 @@ def outliers(
         raise InputError("expected a probability between 0 and 1, such as 0.05", "level", level)
     query = Query.of(model, Piece(frame, source))
     value = query.answer(model).value
-    score, usual, weight = value, np.empty(0), np.empty(0)
+    score, (usual, weight) = value, unseen(model, "log_density")
     if model.guided is not None:
-        usual, weight = unseen_tails(model)
-    fewer = len(usual) < len((model.usual() or ((),))[0])
-    if (len(usual) + 1) * level >= (STEADY if fewer else 1):
-        score = log_tails(model, query.rows).sum(1).where(~value.isneginf(), -math.inf)
-    else:
-        usual, weight = model.usual() or alike(
-            marginal(model, model.saved_held_out().rows, model.samples, model.seed).value
-        )
+        by_guide = unseen(model, "log_tails")
+        if (len(by_guide[0]) + 1) * level >= (STEADY if len(by_guide[0]) < len(usual) else 1):
+            score, (usual, weight) = log_tails(model, query.rows).sum(1).where(~value.isneginf(), -math.inf), by_guide
     if (len(usual) + 1) * level < 1:
         raise InputError(
             f"the model {model.called} has {len(usual)} rows that it did not see, which allow no p-value below "

@@ -5,24 +5,21 @@ Any decision that a user might have wanted otherwise is noted, with the option t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
 from ...errors import InputError
-from ..options import TableOptions
 from .columns import Column
 from .kinds.named import MOST, Category
-from .learner import Decisions, Learner, days_of
+from .learner import Learner, days_of
 from .missingness import flags_of, random_holes
 from .numbers import refuse_gaps
-from .reading import Reading
 from .relations.base import Dependencies, Dependency, Rows, inputs_of, modelled
 from .relations.dates import Weeks, date_parts, weeks
 from .relations.formula import determined
-from .relations.known_in_part import KnownInPart
 from .relations.labels import Threshold, labels
 from .relations.look_up import Codes, codes_of, implied_categories, implies, looked_up, looked_up_together
 from .relations.order import Exclusive, Order, find_exclusive, find_orders
@@ -35,37 +32,19 @@ FOLLOWS = " follows from others ({}), so together they have no density; leave on
 KEPT = "in every row, and kept so in samples; a row that breaks it is unlikely, but not impossible"
 
 
-def learn_schema(
-    frame: pl.DataFrame,
-    said: TableOptions,
-    source: str,
-    *,
-    in_part: Sequence[KnownInPart] = (),
-    asked: bool = True,
-    readings: Mapping[str, Reading] | None = None,
-) -> Schema:
-    """The schema of a table's rows.
-
-    Args:
-        frame: The rows.
-        said: What the user says of columns, with the names of all that are to be modelled.
-        source: The file's name, for error messages.
-        in_part: Columns that said what rows know of others, whose cells now say it themselves.
-        asked: Whether the user named the columns, so that row counters and identifiers are not left out.
-        readings: How the cells of columns are read of which that is known.
-    """
-    decisions = Decisions(source, said.strict)
+def learn_schema(frame: pl.DataFrame, learner: Learner) -> Schema:
+    """The schema of a table's rows."""
+    said, source = learner.said, learner.source
     if said.strict:
         refuse_gaps(frame, [*said.columns, *said.given], source)
-    days = days_of([frame[name] for name in [*said.columns, *said.given]])
-    learner = Learner(decisions, said, asked, {each.name for each in in_part}, days, readings or {})
+    learner.days = days_of([frame[name] for name in [*said.columns, *said.given]])
     found = [found for name in said.columns if (found := learner.learn(frame[name])) is not None]
     columns = [column for column in found if isinstance(column, Column)]
     constants = [relation for relation in found if isinstance(relation, Dependency)]
     if not columns:
-        raise InputError("; ".join([f"{source}: no column is left to model", *decisions.notes()]))
-    for each in in_part:
-        decisions.add(f"{each}", "as stated", "")
+        raise InputError("; ".join([f"{source}: no column is left to model", *learner.notes]))
+    for each in learner.in_part:
+        learner.note(f"{each}", "as stated", "")
     columns, follow, split = _divided(_named(columns, learner), learner)
     learner.encoded = Dependencies(follow, columns).completed(learner.encoded, learner.encoded)
     columns = _with_holes(columns, learner)
@@ -75,25 +54,25 @@ def learn_schema(
     return Schema(
         (*columns, *flags_of(columns)),
         tuple(learnt for name in said.given if (learnt := learner.learn_given(frame[name])) is not None),
-        (*follow, *split, *orders, *in_part),
+        (*follow, *split, *orders, *learner.in_part),
         tuple(name for name in said.columns if name in kept),
-        decisions.notes(),
+        learner.notes,
     )
 
 
 def _divided(columns: list[Column], learner: Learner) -> tuple[list[Column], list[Dependency], list[Weeks]]:
     """The columns that are modelled, those that follow from them, and dates that are divided into weeks and weekdays,
     which are encoded anew."""
-    values, said, decisions = learner.encoded, learner.said, learner.decisions
-    formulas = stated_formulas(said.formulas, columns, decisions.source)
+    values, said = learner.encoded, learner.said
+    formulas = stated_formulas(said.formulas, columns, learner.source)
     free = {*said.unrelated, *formulas, *(name for formula in formulas.values() for name in formula.inputs)}
     told = holding(formulas, columns, values)
-    follow = [] if said.relations == "none" else _found(modelled(columns, told), values, free, decisions.strict)
+    follow = [] if said.relations == "none" else _found(modelled(columns, told), values, free, said.strict)
     columns, follow, split = weeks(_modelled(columns, [*told, *follow]), [*told, *follow], values)
     for each in split:
-        decisions.add(f"{each}", "kept so in samples; a row that breaks it has density 0", "")
+        learner.note(f"{each}", "kept so in samples; a row that breaks it has density 0", "")
     for relation in follow:
-        decisions.add(
+        learner.note(
             relation.column.name,
             f"{relation}: computed so in samples; a row that breaks it has density 0",
             "as stated" if relation in told else "`columns=` leaves it out",
@@ -125,14 +104,14 @@ def _found(columns: Sequence[Column], values: Rows, free: Collection[str], stric
 
 def _orders(columns: Sequence[Column], follow: Sequence[Dependency], learner: Learner) -> list[Order | Exclusive]:
     """The orders of columns, stated and found, and flags that exclude each other."""
-    said, decisions, seeks = learner.said, learner.decisions, learner.said.relations != "none"
+    said, seeks = learner.said, learner.said.relations != "none"
     free = [column for column in columns if seeks and column.name not in said.unrelated]
     found: list[Order | Exclusive] = [*find_exclusive(free, learner.encoded)]
-    found += find_orders(columns, follow, learner.encoded, decisions.source, said.order, found=seeks)
+    found += find_orders(columns, follow, learner.encoded, learner.source, said.order, found=seeks)
     orders = [each for each in found if each.stated or not {*each.names} & {*said.unrelated}]
     for order in orders:
         if not order.stated:
-            decisions.add(f"{order}", KEPT, "")
+            learner.note(f"{order}", KEPT, "")
     return orders
 
 
@@ -144,7 +123,7 @@ def _named(columns: list[Column], learner: Learner) -> list[Column]:
     named = _numbers_that_are_names(may_be, values)
     for name, other in named.items():
         what = f"numbers that are names, as {other!r} follows from them"
-        learner.decisions.add(name, what, "`numbers=` makes them numbers")
+        learner.note(name, what, "`numbers=` makes them numbers")
     for place, column in enumerate(columns):
         if column.name in named:
             numbers = pl.Series(values[column.name], nan_to_null=True)
@@ -191,5 +170,5 @@ def _with_holes(columns: list[Column], learner: Learner) -> list[Column]:
     columns = [replace(c, holes=replace(c.holes, share=shares[c.name])) for c in columns]
     at_random = random_holes(columns, values)
     for name in sorted(at_random):
-        learner.decisions.add(name, AT_RANDOM, "")
+        learner.note(name, AT_RANDOM, "")
     return [replace(c, holes=replace(c.holes, at_random=c.name in at_random)) for c in columns]

@@ -29,6 +29,7 @@ from .partial_cells import holds_intervals, parsed, recorded, typical_of
 from .reading import Reading, stored_type
 from .relations.base import Constant, Dependency
 from .relations.formula import Determined
+from .relations.known_in_part import KnownInPart
 from .schema import Schema
 
 # from the most special to the most general
@@ -37,27 +38,6 @@ MOST_UNIQUE = 0.5  # share of distinct values among the rows above which text co
 SPOILT = 0.05  # share of non-numeric cells in a numeric column
 PANDAS = re.compile(r"__index_level_\d+__")  # a column of a file that pandas wrote
 LARGEST = 1e30  # flows compute in float32, whose numbers end at 3e38; squares of differences must fit in float64
-
-
-@dataclass
-class Decisions:
-    """The decisions about columns: for every reason, the columns; ``strict`` refuses instead."""
-
-    source: str
-    strict: bool = False
-    found: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-
-    def add(self, name: str, what: str, option: str, refusal: str = "") -> None:
-        """Notes a decision; with ``strict``, refuses the column with the message ``refusal`` if there is one."""
-        if self.strict and refusal:
-            raise InputError(f"{self.source}: column {name!r}{refusal}")
-        self.found.setdefault((what, option), []).append(name)
-
-    def notes(self) -> tuple[str, ...]:
-        """One sentence per reason."""
-        return tuple(
-            f"{listed(names)}: {what}{f' ({option})' if option else ''}" for (what, option), names in self.found.items()
-        )
 
 
 def kind_of(values: pl.Series, hints: Hints, kinds: Sequence[type[Kind]] = KINDS) -> Kind:
@@ -88,20 +68,43 @@ def said_of(schema: Schema) -> dict[str, Any]:
 
 @dataclass
 class Learner:
-    """Learns one column after another; ``encoded`` holds what it read, by name."""
+    """Learns one column after another; ``encoded`` holds what it read, by name, and ``decided`` for every reason the
+    columns.
 
-    decisions: Decisions
+    Args:
+        said: What the user says of columns, with the names of all that are to be modelled.
+        source: The file's name, for error messages.
+        in_part: Columns that said what rows know of others, whose cells now say it themselves.
+        asked: Whether the user named the columns, so that row counters and identifiers are not left out.
+        readings: How the cells of columns are read of which that is known.
+    """
+
     said: TableOptions
+    source: str
+    in_part: Sequence[KnownInPart] = ()
     asked: bool = True
-    in_part: Collection[str] = ()
-    days: Collection[str] = ()
     readings: Mapping[str, Reading] = field(default_factory=dict)
+    days: Collection[str] = ()  # whose cells are midnights of a time zone
     encoded: dict[str, Numbers] = field(default_factory=dict)
+    decided: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def note(self, name: str, what: str, option: str, refusal: str = "") -> None:
+        """Notes a decision; ``strict`` refuses the column with the message ``refusal`` if there is one."""
+        if self.said.strict and refusal:
+            raise InputError(f"{self.source}: column {name!r}{refusal}")
+        self.decided.setdefault((what, option), []).append(name)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One sentence per reason."""
+        told = self.decided.items()
+        return tuple(f"{listed(names)}: {what}{f' ({option})' if option else ''}" for (what, option), names in told)
 
     def learn(self, column: pl.Series) -> Column | Dependency | None:
         """The description of a column: modelled, computed, or None if it is left out."""
         name, there = column.name, column.filter(pl.Series(~missing(column), dtype=pl.Boolean))
-        if (column.dtype.is_nested() and name not in self.in_part) or column.dtype in (pl.Binary, pl.Object):
+        nested = column.dtype.is_nested() and not self._in_part(column)
+        if nested or column.dtype in (pl.Binary, pl.Object):
             self._leave(name, "holds lists or other nested values")
             return None
         if not len(there) or (PANDAS.fullmatch(name) and not self.asked):
@@ -123,16 +126,12 @@ class Learner:
         if self._numbers_rows(name, values) or self._is_too_wide(name, values, hints, there.n_unique()):
             return None
         if reading.dtype == "" and column.dtype.is_float() and bool(column.is_infinite().any()):
-            self.decisions.add(
-                name, "infinite values are treated as missing", "`drop_missing=True` leaves such rows out"
-            )
+            self.note(name, "infinite values are treated as missing", "`drop_missing=True` leaves such rows out")
         if reading.dtype == "" and _are_days(x := present(values)):
-            self.decisions.add(
-                name, f"numbers such as {x[0]:.0f} are not read as dates", "written as 2020-03-04 they are"
-            )
+            self.note(name, f"numbers such as {x[0]:.0f} are not read as dates", "written as 2020-03-04 they are")
         if (row := _far_mark(numbers_of(values), reading.moment)) is not None:
             what = f"{column[row]} is far from all other values, and is taken for one"
-            self.decisions.add(name, what, "if it marks missing cells, empty them")
+            self.note(name, what, "if it marks missing cells, empty them")
         kind = kind_of(values, hints)
         return self._made(column, kind, reading.naming(kind.labels), values)
 
@@ -158,9 +157,12 @@ class Learner:
         scale = () if known.classes else (float(numbers.mean()), float(numbers.std()))
         return ContextColumn(known, *scale)
 
+    def _in_part(self, column: pl.Series) -> bool:
+        return any(each.name == column.name for each in self.in_part)
+
     def _reading(self, column: pl.Series, there: pl.Series) -> Reading:
         """How a column's cells are read: as dates, truth values, numbers, numbers with marks, or names."""
-        if column.name in self.in_part:
+        if column.dtype.is_nested() and self._in_part(column):
             return Reading(dtype="Part")
         if column.name in self.readings:
             return self.readings[column.name]
@@ -185,7 +187,7 @@ class Learner:
     def _note_form(self, name: str, found: Form) -> None:
         """Notes what might have been read otherwise."""
         if found.slip is not None:
-            self.decisions.add(
+            self.note(
                 name,
                 f"dates or times; {found.slip!r} and the like are missing values",
                 "`categories=` treats it as names",
@@ -193,7 +195,7 @@ class Learner:
             )
         if found.ambiguous is not None:
             first = "month" if found.form.replace("-", "").startswith("%m") else "day"
-            self.decisions.add(
+            self.note(
                 name,
                 f"dates such as {found.ambiguous!r} are read with the {first} first",
                 "written as 2020-03-04 they cannot be misread",
@@ -220,7 +222,7 @@ class Learner:
         what = what if odd.any() else "text; write it as a number"
         bare = column.filter(pl.Series(~np.isnan(plain) & (marks.sign == "%")))
         per_cent = f", in per cent without % as well, as in {bare[0]!r}" if len(bare) else ""
-        self.decisions.add(
+        self.note(
             column.name,
             f"numbers that are written as text{f', in {marks.unit}' if marks.unit else per_cent}{shown}",
             "`categories=` treats it as names",
@@ -232,7 +234,7 @@ class Learner:
         name = column.name
         return Hints(
             name=name,
-            source=self.decisions.source,
+            source=self.source,
             bounds=self.said.bounds.get(name),
             period=self.said.circular.get(name),
             named=name in self.said.categories,
@@ -256,7 +258,7 @@ class Learner:
         """A column of numbers of which some rows know only a part."""
         if is_text(column) and column.dtype != pl.Struct:
             shown = column.filter(pl.Series(np.isnan(numbers_of(values)))).drop_nulls()
-            self.decisions.add(
+            self.note(
                 column.name,
                 f"{shown[0]!r} and the like are intervals, which have a probability",
                 "`categories=` treats it as names",
@@ -276,9 +278,7 @@ class Learner:
         if isinstance(kind, type):
             found = kind.fits(column, replace(self._hints(column, Reading()), scale=True))
             if found is None:
-                raise InputError(
-                    f"{self.decisions.source}: column {name!r} is not of the kind {kind.__name__}", "kinds"
-                )
+                raise InputError(f"{self.source}: column {name!r} is not of the kind {kind.__name__}", "kinds")
             kind = found
         return self._made(column, kind, Reading(dtype="String"), column)
 
@@ -287,9 +287,9 @@ class Learner:
         kind = Category.of(values, single=single)
         count = len(kind.values) - 1 + kind.grouped
         if kind.grouped and count <= MOST:
-            self.decisions.add(column.name, "values of a single row, and those of none, share the category (other)", "")
+            self.note(column.name, "values of a single row, and those of none, share the category (other)", "")
         elif kind.grouped:
-            self.decisions.add(
+            self.note(
                 column.name,
                 f"more than {MOST} different values: the rarest share the category (other)",
                 f"{option} leaves it out",
@@ -299,7 +299,7 @@ class Learner:
         return self._made(column, kind, reading.naming(kind.labels), values)
 
     def _constant(self, column: pl.Series) -> Dependency:
-        self.decisions.add(
+        self.note(
             column.name,
             "constant, and written so in samples; a row with another value has density 0",
             "`columns=` leaves it out",
@@ -317,7 +317,7 @@ class Learner:
         if reading.dtype != "String" or name in self.said.categories or not is_text(column):
             return False
         if name in self.said.numbers:
-            raise InputError(f"{self.decisions.source}: holds {there[0]!r}, which is not a number", "numbers", name)
+            raise InputError(f"{self.source}: holds {there[0]!r}, which is not a number", "numbers", name)
         if there.n_unique() <= MOST_UNIQUE * len(column) or self.asked:
             return False
         self._leave(
@@ -330,14 +330,14 @@ class Learner:
 
     def _numbers_rows(self, name: str, values: pl.Series) -> bool:
         """Whether a column is left out, since it holds row numbers, in any order: those of at least half of a table."""
-        if self.asked or self.decisions.strict or len(values) < 10 or values.null_count():
+        if self.asked or self.said.strict or len(values) < 10 or values.null_count():
             return False
         ordered = np.sort(numbers_of(values))
         gaps, most = np.diff(ordered), len(ordered) * (1 if len(ordered) < 100 else 2)
         dense = 0 <= ordered[0] <= gaps.max() and ordered[-1] <= most
         if not dense or (gaps < 1).any() or (ordered % 1).any():
             return False
-        self.decisions.add(name, "left out: it numbers the rows", "`columns=` models it")
+        self.note(name, "left out: it numbers the rows", "`columns=` models it")
         return True
 
     def _is_too_wide(self, name: str, values: pl.Series, hints: Hints, different: int) -> bool:
@@ -349,7 +349,7 @@ class Learner:
             return False
         what = f"runs from {x.min():g} to {x.max():g}, outside what single precision holds"
         if self.asked:
-            raise InputError(f"{self.decisions.source}: column {name!r} {what}; change its units")
+            raise InputError(f"{self.source}: column {name!r} {what}; change its units")
         self._leave(name, what, f" {what}; change its units")
         return True
 
@@ -359,7 +359,7 @@ class Learner:
 
     def _leave(self, name: str, why: str, refusal: str = "") -> None:
         """Leaves a column out."""
-        self.decisions.add(name, f"left out: {why}", "", refusal or f" {why}; leave it out with `columns=`")
+        self.note(name, f"left out: {why}", "", refusal or f" {why}; leave it out with `columns=`")
 
 
 def _are_days(x: Numbers) -> bool:

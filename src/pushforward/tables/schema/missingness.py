@@ -164,12 +164,6 @@ class Missingness:
             total = total + log_p.masked_fill(x[..., at].isnan(), 0.0)
         return total
 
-    @property
-    def telling(self) -> list[int]:
-        """All columns except the flags of numbers missing at random, which say nothing about the row."""
-        idle = [flag for j, flag in self.flags.items() if self.columns[j].holes.at_random]
-        return [j for j in range(len(self.columns)) if j not in idle]
-
 
 def random_holes(columns: Sequence[Column], values: Mapping[str, np.ndarray]) -> set[str]:
     """The modelled columns whose holes are independent of everything else in the table's encoded rows."""

@@ -230,13 +230,14 @@ class Schema(Saved):
 
     def ignoring(self) -> Schema:
         """The schema without the flags of values missing at random, which are integrated out."""
-        columns = [self.columns[j] for j in self.missingness.telling]
+        idle = [flag for j, flag in self.missingness.flags.items() if self.columns[j].holes.at_random]
+        columns = [column for j, column in enumerate(self.columns) if j not in idle]
         return replace(self, columns=tuple(c.ignoring() if c.holes.at_random else c for c in columns))
 
-    def ignore(self, x: Tensor) -> Tensor:
-        """Encoded rows ``(n, features)`` as encoded by the schema that :meth:`ignoring` returns."""
-        x = x[:, self.missingness.telling]
-        for j, column in enumerate(self.ignoring().columns):
+    def rows_of(self, other: Schema, x: Tensor) -> Tensor:
+        """Rows ``(n, features)`` that a schema with more features has encoded, as this one encodes them."""
+        x = x[:, [other.features.index(name) for name in self.features]]
+        for j, column in enumerate(self.columns):
             if column.holes.ignored and column.classes:
                 x[:, j].masked_fill_(x[:, j] == column.classes, math.nan)
         return x

@@ -6,13 +6,13 @@ They are not modelled: the density is that of the number itself, and a row has t
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from ....errors import InputError
+from ...options import ColumnOptions
 from ..numbers import as_numbers, is_text, require_columns
 from ..partial_cells import cells
 from .base import Relation
@@ -153,25 +153,20 @@ class Measured(KnownInPart):
         return f"{self.name!r} was measured with the errors {self.error!r}; the density is that of true values"
 
 
-def stated(
-    frame: pl.DataFrame,
-    limits: Mapping[str, Sequence[str]],
-    censored: Mapping[str, str],
-    noise: Mapping[str, str],
-    source: str,
-) -> tuple[KnownInPart, ...]:
+def stated(frame: pl.DataFrame, said: ColumnOptions, source: str) -> tuple[KnownInPart, ...]:
     """What the user says of columns."""
     for argument, named in (
-        ("limits", [name for ends in limits.values() for name in ends]),
-        ("censored", [*censored, *censored.values()]),
-        ("noise", [*noise, *noise.values()]),
+        ("limits", [name for ends in said.limits.values() for name in ends]),
+        ("censored", [*said.censored, *said.censored.values()]),
+        ("noise", [*said.noise, *said.noise.values()]),
     ):
         require_columns(frame, named, source, argument)
-    found: list[KnownInPart] = [Limits(name, *ends) for name, ends in limits.items()]
-    found += [Censored.of(frame, name, flag, source) for name, flag in censored.items()]
-    found += [Measured(name, error) for name, error in noise.items()]
+    found: list[KnownInPart] = [Limits(name, *ends) for name, ends in said.limits.items()]
+    found += [Censored.of(frame, name, flag, source) for name, flag in said.censored.items()]
+    found += [Measured(name, error) for name, error in said.noise.items()]
     names = [name for each in found for name in (each.name, *each.aside)]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{twice!r} is named twice", "limits" if limits else "censored" if censored else "noise")
+        argument = "limits" if said.limits else "censored" if said.censored else "noise"
+        raise InputError(f"{twice!r} is named twice", argument)
     return tuple(found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
@@ -10,19 +12,17 @@ import torch
 from schemas import schema_of
 
 from pushforward.errors import InputError
+from pushforward.tables import long_tables
 from pushforward.tables.io.read import open_parquet
-from pushforward.tables.streaming import shuffled_rows, survey
+from pushforward.tables.long_tables import LongTable, ShuffledRows, survey
 
 ROWS = 3000
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr(survey, "CHUNK", 50)
-    monkeypatch.setattr(shuffled_rows, "CHUNK", 50)
-    monkeypatch.setattr(shuffled_rows, "BUFFER_CELLS", 1500)
-    monkeypatch.setattr(shuffled_rows, "EMITTED", 120)
-    monkeypatch.setattr(survey, "SAMPLE", 600)
+    for name, value in {"CHUNK": 50, "BUFFER_CELLS": 1500, "EMITTED": 120, "SAMPLE": 600}.items():
+        monkeypatch.setattr(long_tables, name, value)
 
 
 def write(folder, table, rows_per_group=170):
@@ -39,11 +39,11 @@ def table(**columns):
 
 
 def surveyed(source, drop_missing=False, seed=3, strict=False):
-    division = survey.HashedSplits(source.rows, seed, 0.1)
-    found = survey.survey(source, division, ["place", "b", "k"], drop_missing, strict)
+    long = LongTable(source, seed, 0.1, drop_missing)
+    found = survey(long, ["place", "b", "k"], strict)
     everything = pl.concat([found.sample, found.val, found.test, found.witnesses])
     schema = schema_of(everything, columns=["place", "b"], given=["k"])
-    return found, schema, shuffled_rows.ShuffledRows(source, schema, division, found.kept, seed, drop_missing)
+    return found, schema, ShuffledRows(long, schema, found)
 
 
 def places(stream, epoch=0, start=0):
@@ -74,9 +74,9 @@ def test_contexts_stay_with_their_rows(tmp_path):
 
 def test_weights_stay_with_their_rows(tmp_path):
     source = write(tmp_path, table(w=np.arange(ROWS) % 3))
-    found = survey.survey(source, division := survey.HashedSplits(source.rows, 3, 0.1), ["place"], weights="w")
-    schema = schema_of(found.sample, columns=["place"])
-    stream = shuffled_rows.ShuffledRows(source, schema, division, found.kept, 3, weights="w", weight=found.weight)
+    long = LongTable(source, 3, 0.1, weights="w")
+    found = survey(long, ["place"])
+    stream = ShuffledRows(long, schema_of(found.sample, columns=["place"]), found)
     x, context, weights = zip(*stream.read(0, 700), strict=True)
     assert set(context) == {None}
     assert torch.allclose(torch.cat(weights), torch.cat(x)[:, 0].floor() % 3 / stream.mean)
@@ -87,7 +87,7 @@ def test_weights_stay_with_their_rows(tmp_path):
     for wrong, message in ((-1.0, "row 8: -1 is negative"), (None, "row 8: a missing value")):
         weights = [1.0] * 7 + [wrong] + [1.0] * (ROWS - 8)
         with pytest.raises(InputError, match=message):
-            survey.survey(write(tmp_path, table(w=weights)), division, ["place"], weights="w")
+            survey(replace(long, source=write(tmp_path, table(w=weights))), ["place"])
 
 
 @pytest.mark.parametrize("start", [1, 120, 499, 500, 1234, 2390])
@@ -100,7 +100,7 @@ def test_a_sorted_table_is_mixed(tmp_path):
     _, _, stream = surveyed(write(tmp_path, table()))
     batch = places(stream)[:100]
     assert batch.max() - batch.min() > ROWS / 2
-    assert len(set((batch // 170).tolist())) >= shuffled_rows.LANES
+    assert len(set((batch // 170).tolist())) >= long_tables.LANES
 
 
 def test_missing_rows_are_left_out_or_named_with_file_and_row(tmp_path):

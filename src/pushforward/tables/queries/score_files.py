@@ -1,11 +1,13 @@
-"""Scores of tables larger than memory, by all processes of torchrun, in pieces from which a stopped run goes on."""
+"""Scores of files: of one that is larger than memory by all processes of torchrun, in pieces from which a stopped run
+goes on."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,46 +16,98 @@ import polars as pl
 from tqdm import tqdm
 
 from ...errors import InputError
-from ...models.console import Console
+from ...models.console import Console, aligned
 from ...saving.bundle import read_config
 from ...saving.files import remove_directory, write_file
 from ...training.distributed import join
 from ..io.formats import IN_PIECES
-from ..io.place import is_many
-from ..io.read import local_file
+from ..io.place import Location, is_many
+from ..io.read import local_file, open_large
 from ..io.table import Piece, RowsInPieces
-from ..io.write import check_output, write_table
+from ..io.write import check_output, delivered, write_table
 from ..model import TableModel
 from ..schema.numbers import n_rows, require_columns
+from .score import Scoring, note_columns, refuse_scores_name, score_table
 from .score_figures import ScoreFigures, score_figures
 
-Score = Callable[[Piece], pl.DataFrame]
 SIZE = 100_000  # rows in a piece
 PLAN = "plan.json"
 
 
-def score_large(
+def score_file(
     model: TableModel,
-    source: RowsInPieces,
-    output: Path,
+    data: Location,
+    output: Location,
     console: Console,
-    score: Score,
-    asked: dict[str, Any],
-) -> ScoreFigures | None:
-    """Scores a long table, each process its share; the first one returns the figures.
+    *,
+    keep: Sequence[str] = (),
+    samples: int | None = None,
+    seed: int = 0,
+    drop_missing: bool = False,
+    explain_below: float | None = None,
+    given: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Scores a table; returns a summary."""
+    scoring = Scoring(model, samples or model.samples, seed, drop_missing, explain_below, given)
+    with delivered(output, numbered=True) as path:
+        if path.suffix:
+            check_output(path)
+        refuse_scores_name(keep)
+        large = open_large(data, model.read_options)
+        if large is not None:
+            found = score_large(scoring, large, path, console, keep)  # only by the first process of torchrun
+            return {} if found is None else _conclude(scoring, found, large.path.name, str(output), console)
+        check_output(path)
+        table = model.read_file(data).held_out()
+        require_columns(table.frame, keep, str(table.path), "keep")
+        scores = score_table(scoring, table, console)
+        write_table(scores.select(*table.frame.select(keep), pl.all()), path)
+        return _conclude(scoring, score_figures(scores.lazy()), table.path.name, str(output), console)
 
-    Args:
-        output: A file, or a folder (a name without an ending) in which the pieces are left.
-        asked: Everything besides the model and the rows that affects the scores, to recognise the pieces of this run.
-    """
+
+def _conclude(scoring: Scoring, figures: ScoreFigures, name: str, output: str, console: Console) -> dict[str, Any]:
+    """Reports the results and where they were saved; returns the summary."""
+    summary = figures.summary(scoring.samples if scoring.model.schema.has_cells else None)
+    summary["percentiles_among"] = scoring.model.others
+    console.say(*_describe(summary, figures.worst, name), f"saved {output}")
+    return {**summary, "output": output}
+
+
+def _describe(summary: dict[str, Any], worst: pl.DataFrame, name: str) -> list[str]:
+    """The summary and the least likely rows, in human-readable form."""
+    mean, se = summary["log_likelihood"], summary["standard_error"]
+    spread = "" if math.isnan(se) else f" ± {se:.4f}"
+    lines = [
+        f"{name}: {summary['scored']:,} rows",
+        f"log-density: median {summary['median']:.4f}, mean {mean:.4f}{spread} nats",
+        f"{summary['below_1_percent']:.1%} of the rows are below the first percentile of "
+        f"{summary['percentiles_among']}",
+    ]
+    if summary["cell_samples"]:
+        lines.append(
+            f"each row's cell is averaged over {summary['cell_samples']} points (standard_error says how well)"
+        )
+    if summary["impossible"]:
+        lines.append(f"log_density is -inf, as the model has no density there, in {n_rows(summary['impossible'])}")
+    shown = [c for c in ("row", "log_density", "percentile", "unlikely_because", "would_fit") if c in worst.columns]
+    return [*lines, "", "the least likely rows", *aligned([shown, *worst.select(shown).rows()]), ""]
+
+
+def score_large(
+    scoring: Scoring, source: RowsInPieces, output: Path, console: Console, keep: Sequence[str]
+) -> ScoreFigures | None:
+    """Scores a long table, each process its share; the first one returns the figures. The output is a file, or a folder
+    (a name without an ending) in which the pieces are left."""
+    model = scoring.model
+    note_columns(model, source.columns, str(source.path), console)
     _check_output(output, source)
-    keep = asked["keep"]
     follow = [name for name in model.schema.follow_names if name in source.columns]
     columns = list(dict.fromkeys([*model.schema.names, *follow, *model.schema.given_names, *keep]))
     first = next(source.read(0, 1, columns), Piece(pl.DataFrame(), str(source.path), 0))
     model.schema.check(first.frame, first.source)
     require_columns(first.frame, keep, first.source, "keep")
-    world = join(model.device)
+    world, asked = join(model.device), {name: getattr(scoring, name) for name in ("samples", "seed", "explain_below")}
+    asked |= {"keep": list(keep), "given": list(scoring.given)}  # what else affects the scores
     identity = {"model": read_config(Path(model.called)).get("sha256"), "files": source.identity(), **asked}
     pieces = ScorePieces(output, source.rows, identity)
     if world.rank == 0 and pieces.start():
@@ -63,8 +117,10 @@ def score_large(
     todo = pieces.missing(share)
     if len(todo) < len(share):
         console.note(f"{pieces.folder}: {len(share) - len(todo)} of {len(share)} parts are there already")
+    total = sum(map(pieces.height, todo))
+    bar = tqdm(total=total, unit="row", unit_scale=True, disable=None if console.talks else True)
     try:
-        _write(pieces, todo, _rows_of(source, columns, todo), console, score, keep)
+        _write(pieces, _rows_of(source, columns, todo), scoring, keep, bar)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the parts so far are in {pieces.folder}; the same command goes on") from None
     world.wait()
@@ -88,20 +144,15 @@ def _check_output(output: Path, source: RowsInPieces) -> None:
 
 
 def _write(
-    pieces: ScorePieces,
-    todo: list[int],
-    rows: Iterator[tuple[int, Piece]],
-    console: Console,
-    score: Score,
-    keep: Sequence[str],
+    pieces: ScorePieces, rows: Iterator[tuple[int, Piece]], scoring: Scoring, keep: Sequence[str], bar: Any
 ) -> None:
     """Scores the rows and writes each piece once it is complete."""
-    total = sum(map(pieces.height, todo))
-    with tqdm(total=total, unit="row", unit_scale=True, disable=None if console.talks else True) as bar:
+    with bar:
         for piece, parts in itertools.groupby(rows, lambda pair: pair[0]):
             scores = []
             for _, part in parts:
-                scores.append(score(part).select(*part.frame.select(keep), pl.all()))
+                scoring.model.schema.check(part.frame, part.source)
+                scores.append(scoring.piece(part).select(*part.frame.select(keep), pl.all()))
                 bar.update(part.frame.height)
             write_table(pl.concat(scores), pieces.file(piece))
 

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pushforward.tables.streaming import score_figures as module
-from pushforward.tables.streaming.score_figures import score_figures
+from pushforward.tables.queries import score_figures as module
+from pushforward.tables.queries.score_figures import score_figures
 
 
 def figures(values: np.ndarray) -> module.ScoreFigures:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.tables.calibration import apart
+from pushforward.tables.measure import apart
+from pushforward.tables.queries.explain import unseen
 
 
 def table(rows: int, seed: int) -> pl.DataFrame:
@@ -35,7 +36,7 @@ def shares(model: pf.TableDensity) -> tuple[float, float]:
 
 
 def test_every_row_of_a_small_table_is_scored_by_densities_that_did_not_see_it(few: pf.TableDensity) -> None:
-    scores, weights = few.usual()
+    scores, weights = unseen(few, "log_density")
     assert len(scores) == 84
     assert (weights == 1).all()
     assert few.outliers(FRESH, level=0.02)["p_value"].min() == pytest.approx(1 / 85)
@@ -77,7 +78,7 @@ def test_samples_are_apart_if_chance_hardly_moves_them_as_far() -> None:
 
 def test_a_flow_that_overfits_is_judged_by_its_held_out_rows() -> None:
     model = pf.TableDensity("nsf", layers=2, hidden=(96, 96), steps=300, lr=5e-3, queries=False).fit(table(600, 1))
-    assert len(model.usual()[0]) == 120
+    assert len(unseen(model, "log_density")[0]) == 120
     below, flagged = shares(model)
     assert below < 0.05
     assert 0.01 < flagged < 0.11
@@ -88,20 +89,21 @@ def test_a_mixture_that_is_fitted_to_validation_rows_was_judged_by_them_before()
     rows, fresh = (pl.DataFrame(rng.normal(size=(n, 3)) + 6 * rng.integers(0, 3, (n, 1))) for n in (4000, 3000))
     model = pf.TableDensity(steps=20, queries=False).fit(rows)
     assert model.summary_["flow"] == "gmm"
-    assert len(model.usual()[0]) == 800
+    assert len(unseen(model, "log_density")[0]) == 800
     assert model.outliers(fresh)["outlier"].mean() == pytest.approx(0.05, abs=0.03)
 
 
 def test_weights_count_among_unseen_rows() -> None:
     rows, weight = table(120, 2), np.where(np.arange(120) < 60, 3.0, 1.0)
     model = pf.TableDensity("gmm", columns=["size", "price"], queries=False).fit(rows, sample_weight=weight)
-    assert set(np.round(model.usual()[1] / model.usual()[1].min(), 6)) == {1.0, 3.0}
+    weights = unseen(model, "log_density")[1]
+    assert set(np.round(weights / weights.min(), 6)) == {1.0, 3.0}
 
 
 def test_a_model_without_such_rows_has_its_held_out_ones(few: pf.TableDensity, tmp_path: Path) -> None:
     few.save(tmp_path / "model")
     old = pf.TableDensity.load(tmp_path / "model")
-    unseen: Any = old.facts.pop("unseen")
-    assert len(unseen["log_density"]) == 84
-    assert old.usual() is None
+    told: Any = old.facts.pop("unseen")
+    assert len(told["log_density"]) == 84
+    assert len(unseen(old, "log_density")[0]) == 8
     assert old.outliers(FRESH, level=0.2)["p_value"].min() == pytest.approx(1 / 9)  # 8 of 84 rows

@@ -1,1 +1,0 @@
-"""Tables larger than memory: fitted from shuffled rows, scored piece by piece."""
