@@ -10,13 +10,13 @@ says what was taken.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..numerics.threads import least_times
 from ..numerics.torch_internals import has_onednn, onednn_product
 
 LARGE = 1 << 20  # multiplications from which on a product counts as such
@@ -74,17 +74,5 @@ def _faster() -> Engine:
     weight, h = torch.ones(UNITS, UNITS), torch.ones(UNITS, EVENTS)
     products = [(a, b, torch.empty(len(a), b.shape[1])) for a, b in ((weight, h), (h, h.t()), (weight.t(), h))]
     calls = [lambda a=a, b=b, out=out, by=by: by.mm(a, b, out=out) for by in (BLAS, ONEDNN) for a, b, out in products]
-    times = _times(calls)  # type: ignore[arg-type]
+    times = least_times(calls, REPEATS)  # type: ignore[arg-type]
     return ONEDNN if sum(times[3:]) < CLEARLY * sum(times[:3]) else BLAS
-
-
-def _times(calls: list[Callable[[], Any]]) -> list[float]:
-    """The least time of each call in seconds; they take turns, so that disturbances hit all alike."""
-    best = [float("inf")] * len(calls)
-    with torch.inference_mode(False), torch.no_grad():
-        for _ in range(REPEATS):
-            for k, call in enumerate(calls):
-                start = time.perf_counter()
-                call()
-                best[k] = min(best[k], time.perf_counter() - start)
-    return best

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from ..distributions.base import Density
 from ..interop.compiled import Compiled, load_compiled
 from ..interop.export import example, export
+from ..numerics.threads import least_times
 from ..saving.checkpoint import load, save
 from ..saving.files import NotSaved
 
@@ -79,19 +80,11 @@ def faster_up_to(compiled: Compiled) -> int:
     for size in SIZES:
         x, *context = example(compiled.density, "log_prob", size)
         given = x.double(), *context  # rows of tables are doubles, which machine code of floats refuses
-        (slow, expected), (fast, found) = (_timed(each, given) for each in (compiled.density, compiled))
+        both = [partial(each.log_prob, *given) for each in (compiled.density, compiled)]
+        with torch.no_grad():
+            expected, found = (log_prob() for log_prob in both)
+        slow, fast = least_times(both, REPEATS)
         if fast >= slow or not torch.allclose(found, expected, rtol=CLOSE, atol=CLOSE):
             break
         most = size
     return most
-
-
-def _timed(density: Density | Compiled, given: tuple[torch.Tensor, ...]) -> tuple[float, torch.Tensor]:
-    """The least time of a log-density in seconds, and the log-density."""
-    times = []
-    with torch.no_grad():
-        for _ in range(REPEATS):
-            start = time.perf_counter()
-            found = density.log_prob(*given)
-            times.append(time.perf_counter() - start)
-    return min(times), found
