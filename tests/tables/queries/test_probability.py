@@ -539,8 +539,8 @@ def test_dates_that_are_text_have_an_order_only_where_it_is_that_of_time() -> No
         {name: [day.strftime(form) for day in days] for name, form in (("a", "%d.%m.%Y"), ("b", "%Y-%m-%d"))}
     )
     model = pf.TableDensity("maf", steps=5, layers=1, queries=False, relations="none").fit(frame)
-    for text in ("a > '01.06.2021'", "b > '2021-06-01' AND NOT '01.06.2021' >= a"):
-        with pytest.raises(InputError) as caught:
+    for text in ("a > '01.06.2021'", "b > '2021-06-01' AND NOT '01.06.2021' >= a", "EXTRACT(month FROM a) = 5"):
+        with pytest.raises(InputError, match=r"DATE\(") as caught:
             model.probability(text)
         assert caught.value.argument == "where"
     asked = ("DATE(a, '%d.%m.%Y') > DATE '2021-06-01'", "a = '01.06.2021' OR b > '2021-06-01'")

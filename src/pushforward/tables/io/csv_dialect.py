@@ -195,15 +195,13 @@ def _lead(start: list[str]) -> int:
     rows have as many; directly above the names, only if there are three or more, and no number among them."""
     if start and re.match(r'"?sep=.', start[0]):  # as Excel is told
         return 1
-    first = next((j for j, line in enumerate(start) if line.strip() and not line.startswith("#")), 0)
-    blank = next((j for j, line in enumerate(start) if not line.strip()), -1)
     for lead in range(len(start) - 1, 0, -1):
         above, below = start[:lead], [line for line in start[lead:] if line.strip()]
         rows = {mark: [*cells(below, mark)] for mark in SEPARATORS}
         alike = [mark for mark, each in rows.items() if len(each) > 1 and {1} != {*map(len, each)} == {len(each[0])}]
         titles = [[*cells(above, mark)] for mark in alike]  # which are lines: quotes may go over several
         if titles and all(len(lines) == lead and all(map(is_title, lines)) for lines in titles):
-            apart = lead in (first, first - 1, blank + 1)  # the names may have a mark of comments
+            apart = start[lead - 1].strip()[:1] in ("", "#")  # by a blank line or a comment
             if apart or all(are_names(rows[mark][0]) for mark in alike):
                 return lead
     return 0

@@ -167,8 +167,9 @@ def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | 
     except pl.exceptions.PolarsError as error:
         if (plain := _plain(frame)) is not frame:
             return judged(plain, expression, argument, text)
-        mend = "; write a date as DATE '2024-01-31', and text that is one as DATE(name, '%d.%m.%Y')"
-        said = str(error).splitlines()[0].split(" (")[0] + mend * ("temporal" in str(error))
+        mend = "; write a date as DATE '2024-01-31', and text that is one as DATE(name, '%d.%m.%Y'), or TIMESTAMP(...)"
+        told = any(what in str(error) for what in ("temporal", "dtype `str`"))
+        said = str(error).splitlines()[0].split(" (")[0] + mend * told
         raise InputError(said, argument, text) from None
     if found.dtype != pl.Boolean or len(found) != frame.height or not found[: len(some)].equals(some):
         raise InputError("expected a condition that holds or not in each row, as in price > 5000", argument, text)
