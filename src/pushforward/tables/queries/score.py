@@ -19,7 +19,7 @@ from ..io.table import Piece, Table
 from ..model import TableModel
 from ..schema.numbers import n_rows
 from .explain import explain, explained_columns
-from .query import Query
+from .query import Query, contradictions
 
 SCORES = (
     *("row", "log_density", "percentile", "standard_error"),
@@ -153,10 +153,9 @@ def _note_values(scoring: Scoring, query: Query, columns: Sequence[str], source:
         console.note(f"{source}: {listed(impossible)}: not among the training values, so log_density is -inf there")
     if possible:
         console.note(f"{source}: {listed(possible)}: not among the training values, so it has what rare ones leave")
-    for relation, broken in zip(schema.dependencies, [] if query.broken is None else query.broken, strict=False):
-        if broken.any():
-            where = f"{source}: row {broken.argmax() + 1} and {int(broken.sum()) - 1:,} more break this"
-            console.note(f"{where}: {relation}; log_density is -inf there")
+    if query.broken is not None:
+        said = contradictions(scoring.model, query.broken, source)
+        console.note(*(f"{each}; log_density is -inf there" for each in said))
 
 
 def follow(

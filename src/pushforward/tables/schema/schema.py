@@ -411,7 +411,7 @@ class Schema(Saved):
         x, (low, high) = self.missingness.emptied(x.detach().double().cpu()), self._reach
         odd = ((x < low) | (x > high)).any(-1)
         if self.follow_names:
-            values = self._values(x.flatten(0, -2).numpy())
+            values = self.dated(self.snap(x.flatten(0, -2)))  # as they are written, so that few values are those
             odd |= torch.from_numpy(self.dependencies.far(values)).view(odd.shape)
         return odd
 

@@ -284,3 +284,17 @@ def test_heaps_of_a_column_take_nothing_from_around_them():
     x = schema.encode(sums, "t").x + 0.01
     drawn = schema.decode(x)
     assert (drawn["net"] + drawn["tax"] - drawn["total"]).abs().max() < 1e-9
+
+
+def test_what_follows_and_has_few_values_may_be_drawn_as_one_that_no_row_had_or_not_at_all():
+    rng = np.random.default_rng(0)
+    start, stay = rng.integers(19_000, 19_700, 300), 1 + rng.poisson(2.2, 300)
+    frame = pl.DataFrame({"start": start, "end": start + stay, "stay": stay, "x": rng.normal(size=300)})
+    frame = frame.with_columns(pl.col("start", "end").cast(pl.Int32).cast(pl.Date))
+    new = frame.with_columns(pl.col("end").dt.offset_by("9d"), pl.col("stay") + 9)
+    schema = schema_of(frame)
+    x = schema.encode(new, "t").x
+    assert schema.decode(x).equals(new.select(schema.order))
+    assert not schema.far(x + 0.2).any()  # as draws are, before they are written
+    schema = schema_of(frame.filter(pl.col("stay") < 5))  # each in so many rows that no others are possible
+    assert schema.far(schema.encode(new, "t").x).all()

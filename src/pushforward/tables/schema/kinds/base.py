@@ -165,8 +165,9 @@ class Kind(Saved, ABC):
         return numbers
 
     def limits(self, spreads: float) -> tuple[float, float]:
-        """The ends of what may be drawn: so many spreads beyond the training rows, within the bounds."""
-        return -np.inf, np.inf
+        """The ends of what may be drawn: so many spreads beyond the training rows, within the bounds; of codes, those
+        that stand for values."""
+        return (0.0 if self.classes else -np.inf), np.inf
 
     def amounts(self, codes: NDArray[Any]) -> Numbers:
         """Encoded values as amounts: numbers as they are, codes as the numbers that are their names, if they are."""

@@ -99,6 +99,11 @@ class FewValues(Named):
         odd = (codes < 0) & ((numbers >= 0) | (seen.min() < 0))  # an amount that is never negative stays so
         return np.where(odd, np.abs(numbers[:, None] - seen).argmin(1), codes)
 
+    def write(self, numbers: Numbers) -> pl.Series:
+        written = super().write(numbers)
+        odd = np.flatnonzero(numbers % 1 > 0) if self.unseen else ()  # what follows may be none that a row had
+        return written.scatter(odd, [f"{x:.15g}" for x in self.amounts(numbers[odd])]) if len(odd) else written
+
     def shown(self, number: float) -> str:
         unseen = self.unseen and is_unseen(number)
         return f"{self.amounts(np.array([number]))[0]:.6g}" if unseen else super().shown(number)
