@@ -42,6 +42,28 @@ def test_every_row_of_a_small_table_is_scored_by_densities_that_did_not_see_it(f
     assert few.outliers(FRESH, level=0.02)["p_value"].min() == pytest.approx(1 / 85)
 
 
+def shared(rows: pl.DataFrame) -> pl.DataFrame:
+    """The table with a column so narrow that its densities are near 1000."""
+    return rows.with_columns(share=np.random.default_rng(0).uniform(0, 1e-3, rows.height))
+
+
+@pytest.fixture(scope="module")
+def several() -> pf.TableDensity:
+    return pf.TableDensity("gmm", steps=20).fit(shared(table(300, 3)))
+
+
+def test_p_values_stand_beside_all_rows_of_an_average_where_its_guide_left_out_few(several: pf.TableDensity) -> None:
+    assert len(unseen(several, "log_tails")[0]) == 60
+    found = several.outliers(shared(FRESH))  # three of these would be within the level
+    assert found["p_value"].min() == pytest.approx(1 / 301)
+    assert found["outlier"].mean() == pytest.approx(0.05, abs=0.03)
+    assert several.outliers(shared(FRESH), level=0.2)["p_value"].min() == pytest.approx(1 / 61)
+
+
+def test_rows_that_lack_a_column_are_not_judged_by_the_densities_of_others(several: pf.TableDensity) -> None:
+    assert several.outliers(FRESH)["outlier"].mean() < 0.1
+
+
 def test_the_least_percentile_is_that_of_the_row_itself(few: pf.TableDensity) -> None:
     found = few.percentile(np.array([-np.inf, -1e6, 1e6]))
     np.testing.assert_allclose(found, [0.0, 100 / 85, 100.0])

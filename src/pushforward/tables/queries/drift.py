@@ -288,11 +288,7 @@ def _least_likely(pooled: Pooled, numbers: np.ndarray) -> pl.DataFrame:
     whole = np.flatnonzero(~model.schema.missingness.unknown(rows.x).any(1).numpy())
     worst = whole[np.argsort(value[whole], kind="stable")[:SHOWN]]
     why = explain(model, rows[worst], np.arange(len(worst)), seed=model.seed)
-    scores = {
-        "row": numbers[worst] + 1,
-        "log_density": value[worst],
-        "percentile": model.percentile(value[worst]),
-    }
+    scores = {"row": numbers[worst] + 1, "log_density": value[worst], "percentile": model.percentile(value[worst])}
     return pl.DataFrame(scores).hstack(why.select("unlikely_because", "would_fit", "also_unlikely", "gain"))
 
 

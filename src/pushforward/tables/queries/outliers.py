@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
+from torch import Tensor
 
 from ...errors import InputError
 from ...models.console import Console, aligned
@@ -18,7 +19,7 @@ from .explain import explain, log_tails, unseen
 from .query import Query
 
 LEVEL = 0.05
-STEADY = 3  # unseen rows within the level, from which the share of fresh ones that is flagged varies by half or less
+STEADY = 10  # unseen rows within the level, from which the share of fresh ones that is flagged varies by a third
 SHOWN = 5
 SEEN = "the model was fitted to most of these rows, which may look more usual than fresh ones do"
 
@@ -30,9 +31,10 @@ def outliers(
 
     With n rows that the model did not see (:mod:`~pushforward.tables.measure`), k of which are at least as odd as
     the row, its p-value is :math:`(1 + k) / (1 + n)`: a share of ``level`` of ordinary rows is flagged, however good or
-    bad the model is. A row is as odd as the product of its cells' tail probabilities is small (:mod:`.explain`);
-    without a guide, or where those that it did not see are too few for the level, and fewer than those that the density
-    did not see, as its log-density is low.
+    bad the model is, up to a relative error of :math:`1 / \sqrt{n \cdot \text{level}}`. A row is as odd as the product
+    of its cells' tail probabilities is small (:mod:`.explain`). Without a guide, or where its unseen rows are few for
+    the level, and fewer than those of the density, it is as odd as its log-density is low; unless it lacks a value that
+    every training row has, as densities of fewer values do not compare.
 
     Returns:
         ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit``,
@@ -43,31 +45,35 @@ def outliers(
         raise InputError("expected a probability between 0 and 1, such as 0.05", "level", level)
     query = Query.of(model, Piece(frame, source))
     value = query.answer(model).value
-    score, (usual, weight) = value, unseen(model, "log_density")
-    if model.guided is not None:
-        by_guide = unseen(model, "log_tails")
-        if (len(by_guide[0]) + 1) * level >= (STEADY if len(by_guide[0]) < len(usual) else 1):
-            score, (usual, weight) = log_tails(model, query.rows).sum(1).where(~value.isneginf(), -math.inf), by_guide
-    if (len(usual) + 1) * level < 1:
+    tails, usual = None if model.guided is None else unseen(model, "log_tails"), unseen(model, "log_density")
+    if tails and len(tails[0]) < min(len(usual[0]), STEADY / level - 1):
+        by_tails = model.schema.lacking(query.rows.x).any(1)
+    else:
+        by_tails, usual = torch.full((len(value),), tails is not None), tails or usual
+    if (len(usual[0]) + 1) * level < 1:
         raise InputError(
-            f"the model {model.called} has {len(usual)} rows that it did not see, which allow no p-value below "
-            f"{1 / (len(usual) + 1):.2g}; fit more rows, or ask for a higher level",
+            f"the model {model.called} has {len(usual[0])} rows that it did not see, which allow no p-value below "
+            f"{1 / (len(usual[0]) + 1):.2g}; fit more rows, or ask for a higher level",
             "level",
             level,
         )
-    less = np.concatenate([[0.0], weight.cumsum()])[np.searchsorted(usual, score.numpy(), side="right")]
-    p_value = np.where(value.isnan().numpy(), np.nan, (1 + less) / (1 + weight.sum()))
-    why = explain(model, query.rows, np.flatnonzero(p_value <= level), seed=model.seed)
-    found = pl.DataFrame(
-        {
-            "row": np.arange(1, len(value) + 1),
-            "log_density": value.numpy(),
-            "p_value": p_value,
-            "outlier": p_value <= level,
-        }
-    ).hstack(why.select("unlikely_because", "would_fit", "also_unlikely", "gain"))
+    score = value.clone()
+    if by_tails.any():
+        own = log_tails(model, query.rows[by_tails]).sum(1)
+        score[by_tails] = own.where(score[by_tails].isfinite(), score[by_tails])
+    p_value = np.where(by_tails, _p_values(score, *(tails or usual)), _p_values(score, *usual))
+    odd = p_value <= level
+    why = explain(model, query.rows, np.flatnonzero(odd), seed=model.seed)
+    scores = {"row": np.arange(1, len(value) + 1), "log_density": value.numpy(), "p_value": p_value, "outlier": odd}
+    found = pl.DataFrame(scores).hstack(why.select("unlikely_because", "would_fit", "also_unlikely", "gain"))
     seen = (f"{source}: {SEEN}",) if model.was_fitted_to(query.rows) else ()
     return found[np.lexsort((score.numpy(), p_value))], (*query.notes, *seen)  # NaN last
+
+
+def _p_values(score: Tensor, usual: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Conformal p-values beside sorted scores of usual rows, with their weights; NaN where a score is."""
+    less = np.concatenate([[0.0], weight.cumsum()])[np.searchsorted(usual, score.numpy(), side="right")]
+    return np.where(score.isnan(), np.nan, (1 + less) / (1 + weight.sum()))
 
 
 def outliers_file(

@@ -366,8 +366,12 @@ class Schema(Saved):
 
     def unheard_of(self, x: Tensor) -> list[str]:
         """Which columns of encoded rows have missing values although no training row does, in the same words."""
-        gone = zip(self.columns, unknown(x).sum(0).tolist(), strict=True)
-        return _counted({column.name: count for column, count in gone if not column.holes.share})
+        gone = self.lacking(x).sum(0).tolist()
+        return _counted({column.name: count for column, count in zip(self.columns, gone, strict=True)})
+
+    def lacking(self, x: Tensor) -> Tensor:
+        """Which entries of encoded rows ``(n, features)`` are missing although no training row misses them."""
+        return unknown(x) & torch.tensor([not column.holes.share for column in self.columns])
 
     def broken(self, rows: Encoded) -> np.ndarray:
         """Which rows violate each dependency, ``(dependencies, n)``."""
