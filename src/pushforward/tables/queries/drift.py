@@ -228,12 +228,10 @@ def _first_change(found: Drift, group: str, key: Any) -> str:
     first = key[0] if group == "categories" else key if group == "new names" else found.columns[0]
     own = found.measures.filter(pl.col("column") == first).row(0, named=True)
     moved = found.measures.filter((pl.col("p_value") <= LEVEL) & (pl.col("column") != first))["column"]
-    if group in ("columns", "categories", "new names") or (
-        group in ("given others", "rows") and own["p_value"] <= LEVEL
-    ):
-        return f"{first!r} moved most ({own['change']})" + (
-            f", beside {listed(map(repr, moved), 3)}" if len(moved) else ""
-        )
+    by_itself = own["p_value"] <= LEVEL and group in ("given others", "rows")
+    if by_itself or group in ("columns", "categories", "new names"):
+        beside = f", beside {listed(map(repr, moved), 3)}" if len(moved) else ""
+        return f"{first!r} moved most ({own['change']}){beside}"
     if group == "missing":
         _, _, old, new = found.missing.row(0)
         return f"{key!r} is missing in {new:.1%} of the rows, which was {old:.1%}"

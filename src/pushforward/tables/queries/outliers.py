@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 from torch import Tensor
 
 from ...errors import InputError
@@ -47,16 +46,14 @@ def outliers(
     value = query.answer(model).value
     tails, usual = None if model.guided is None else unseen(model, "log_tails"), unseen(model, "log_density")
     if tails and len(tails[0]) < min(len(usual[0]), STEADY / level - 1):
-        by_tails = model.schema.lacking(query.rows.x).any(1)
+        by_tails = model.schema.lacking(query.rows.x).any(1).numpy()
     else:
-        by_tails, usual = torch.full((len(value),), tails is not None), tails or usual
-    if (len(usual[0]) + 1) * level < 1:
-        raise InputError(
-            f"the model {model.called} has {len(usual[0])} rows that it did not see, which allow no p-value below "
-            f"{1 / (len(usual[0]) + 1):.2g}; fit more rows, or ask for a higher level",
-            "level",
-            level,
+        by_tails, usual = np.full(len(value), tails is not None), tails or usual
+    if ((n := len(usual[0])) + 1) * level < 1:
+        few = (
+            f"the model {model.called} has {n} rows that it did not see, which allow no p-value below {1 / (n + 1):.2g}"
         )
+        raise InputError(f"{few}; fit more rows, or ask for a higher level", "level", level)
     score = value.clone()
     if by_tails.any():
         own = log_tails(model, query.rows[by_tails]).sum(1)

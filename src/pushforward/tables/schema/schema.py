@@ -366,8 +366,7 @@ class Schema(Saved):
 
     def unheard_of(self, x: Tensor) -> list[str]:
         """Which columns of encoded rows have missing values although no training row does, in the same words."""
-        gone = self.lacking(x).sum(0).tolist()
-        return _counted({column.name: count for column, count in zip(self.columns, gone, strict=True)})
+        return _counted(dict(zip(self.features, self.lacking(x).sum(0).tolist(), strict=True)))
 
     def lacking(self, x: Tensor) -> Tensor:
         """Which entries of encoded rows ``(n, features)`` are missing although no training row misses them."""
