@@ -298,3 +298,13 @@ def test_what_follows_and_has_few_values_may_be_drawn_as_one_that_no_row_had_or_
     assert not schema.far(x + 0.2).any()  # as draws are, before they are written
     schema = schema_of(frame.filter(pl.col("stay") < 5))  # each in so many rows that no others are possible
     assert schema.far(schema.encode(new, "t").x).all()
+
+
+def test_seconds_are_a_sixtieth_of_minutes_however_few_these_were():
+    rng = np.random.default_rng(0)
+    start, minutes = 60 * rng.integers(0, 400_000, 300), 5 + rng.poisson(30, 300)
+    frame = pl.DataFrame({"start": start, "end": start + 60 * minutes, "minutes": minutes, "x": rng.normal(size=300)})
+    schema = schema_of(frame)
+    assert schema.follow_names == ["minutes"]
+    long = frame.with_columns(pl.col("end") + 60 * 1000, pl.col("minutes") + 1000)
+    assert not schema.broken(schema.encode(long, "t")).any()

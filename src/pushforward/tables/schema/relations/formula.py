@@ -341,7 +341,8 @@ def _totals(own: Determined, y: Numbers, others: Mapping[str, Numbers]) -> Itera
     chosen = np.linalg.lstsq(z[:, order], target, rcond=None)[0] * x.std() / design[:, order].std(0)
     names = tuple([*others][j] for j in order)
     for digits in (3, 6, 9, 17):
-        short = [float(f"{w:.{digits}g}") for w in chosen]
+        either = [float(f"{w:.{digits}g}") for w in chosen], [1 / float(f"{1 / w:.{digits}g}") for w in chosen]
+        short = min(either, key=lambda weights: np.ptp(x - design[:, order] @ weights))  # as 1/60, of minutes
         rest = x - design[:, order] @ short
         terms = tuple((w, ((name, 1.0),)) for w, name in zip(short, names, strict=True))
         relation = replace(own, inputs=names, close=Dependency.close)
