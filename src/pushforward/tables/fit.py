@@ -9,12 +9,11 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 from torch import Tensor
 
@@ -45,7 +44,7 @@ from .options import TableOptions
 from .prepare import choose_columns, prepare, prepare_large, sums_of_others
 from .schema.cells import Cells
 from .schema.learner import Learner, said_of
-from .schema.relations.known_in_part import KnownInPart, stated
+from .schema.relations.known_in_part import joined, stated
 from .selection.candidate import OVERFITTING, Fitted, Task
 from .selection.choice import choose
 from .selection.cross_fitting import JUDGED
@@ -96,15 +95,15 @@ def fit_table(
     started = time.monotonic()
     console.note(*table.notes)
     path = str(table.path)
+    in_part = stated(table.frame, options, path) if earlier is None else earlier.schema.in_part
+    whole = table.mapped(lambda frame: joined(frame, in_part, path)) if in_part else table
     if earlier is None:
-        in_part = stated(table.frame, options, path)
-        whole, asked, known = _joined(table, in_part), bool(options.columns), None
+        asked, known = bool(options.columns), None
         options = choose_columns(whole, options)
         if in_total := sums_of_others(whole.frame.select(options.columns)):
             console.note(f"{path}: the last row is the sum of the others in {listed(in_total)}; leave it out")
     else:
-        in_part, asked, known = earlier.schema.in_part, True, earlier.schema
-        whole = _joined(table, in_part)
+        asked, known = True, earlier.schema
         earlier.refuse_more()
         options = options_as_fitted(earlier, options)
         known.check(whole.frame, path)
@@ -163,18 +162,6 @@ def _measured(
     if learned.guide:
         console.say(describe_guide(summary["guide"]))
     return {**facts, "summary": summary, "gaussian": gaussian.to_json()}
-
-
-def _joined(table: Table, in_part: Sequence[KnownInPart]) -> Table:
-    """The table with that in the cells of these columns."""
-
-    def joined(frame: pl.DataFrame) -> pl.DataFrame:
-        for each in in_part:
-            frame = each.joined(frame, str(table.path))
-        return frame
-
-    splits = {name: joined(frame) for name, frame in table.splits.items()}
-    return replace(table, frame=joined(table.frame), splits=splits)
 
 
 def options_as_fitted(model: TableModel, options: TableOptions) -> TableOptions:

@@ -169,9 +169,8 @@ def weights_of(frame: pl.DataFrame, name: str | None, source: str) -> Tensor | N
 
 def _complete(table: Table, wanted: Sequence[str], console: Console) -> Table:
     """The table without rows that have missing values."""
-    parts = table.splits or {"train": table.frame}
-    whole = {name: frame.filter(usable_rows(frame, wanted)) for name, frame in parts.items()}
-    dropped = sum(frame.height - whole[name].height for name, frame in parts.items())
-    if dropped:
-        console.note(f"{table.path}: left out: {n_rows(dropped)} with missing or infinite values")
-    return replace(table, frame=whole["train"], splits=whole if table.splits else {})
+    whole = table.mapped(lambda frame: frame.filter(usable_rows(frame, wanted)))
+    before, after = (sum(part.height for part in each.splits.values() or [each.frame]) for each in (table, whole))
+    if before > after:
+        console.note(f"{table.path}: left out: {n_rows(before - after)} with missing or infinite values")
+    return whole

@@ -48,8 +48,7 @@ def read_table(place: str | os.PathLike[str] | Source, options: ReadOptions | No
         with refusing_damage(path, f"read as {path.suffix.lower()[1:]}"):
             table = one.read(path, options.at(source))
         refuse_empty(table.frame, str(path))
-    splits = {name: with_missing(frame) for name, frame in table.splits.items()}
-    return replace(table, path=source, frame=with_missing(table.frame), splits=splits)
+    return replace(table, path=source).mapped(with_missing)
 
 
 def read_any(table: Any, name: str = "table", *, stream: bool = False, codes: Sequence[str] = ()) -> Table:

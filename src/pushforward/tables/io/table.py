@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,11 @@ class Table:
     def words(self) -> list[str]:
         """Where it came from, as shell words."""
         return self.path.words if isinstance(self.path, Source) else [str(self.path)]
+
+    def mapped(self, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Table:
+        """The same with a change of its rows."""
+        splits = {name: change(part) for name, part in self.splits.items()}
+        return replace(self, frame=change(self.frame), splits=splits)
 
     def held_out(self) -> Table:
         """The test rows of a file with its own splits; otherwise the whole table."""

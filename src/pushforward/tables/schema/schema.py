@@ -28,7 +28,7 @@ from .relations.base import Dependencies, Dependency, Relation
 from .relations.composition import Composition, compositions
 from .relations.dates import Weeks
 from .relations.formula import Formula, Near, near
-from .relations.known_in_part import KnownInPart
+from .relations.known_in_part import KnownInPart, joined
 from .relations.labels import Threshold
 from .relations.order import Exclusive, Order, in_order
 from .saved import Saved
@@ -319,9 +319,7 @@ class Schema(Saved):
 
     def joined(self, frame: pl.DataFrame, source: str) -> pl.DataFrame:
         """The table with what its rows know of numbers in their own cells, not in further columns."""
-        for each in self.in_part:
-            frame = each.joined(frame, source)
-        return frame
+        return joined(frame, self.in_part, source) if self.in_part else frame
 
     def values_of(self, context: Tensor | None) -> list[tuple[Column, Tensor]]:
         """The given columns and their values ``(n,)``, from the features of a context."""

@@ -6,6 +6,7 @@ They are not modelled: the density is that of the number itself, and a row has t
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,6 +152,13 @@ class Measured(KnownInPart):
 
     def __str__(self) -> str:
         return f"{self.name!r} was measured with the errors {self.error!r}; the density is that of true values"
+
+
+def joined(frame: pl.DataFrame, in_part: Sequence[KnownInPart], source: str) -> pl.DataFrame:
+    """The table with what its rows know of numbers in their own cells, not in further columns."""
+    for each in in_part:
+        frame = each.joined(frame, source)
+    return frame
 
 
 def stated(frame: pl.DataFrame, said: ColumnOptions, source: str) -> tuple[KnownInPart, ...]:
