@@ -182,6 +182,19 @@ def test_huge_values_do_not_make_all_others_alike():
     assert found.share < 0.01
 
 
+def test_holes_in_columns_whose_difference_is_never_negative_do_not_end_a_fit():
+    """Numbers drawn for both are of any two rows, so that their difference may be."""
+    rng = np.random.default_rng(0)
+    first = rng.normal(15, 8, 600)
+    table = pl.DataFrame({"first": first, "second": first + rng.exponential(0.5, 600)})
+    said = {"second": Formula(((1.0, (("first", 1.0),)),))}
+    holed = table.with_row_index().with_columns(pl.when(pl.col("index") >= 90).then(pl.all())).drop("index")
+    for frame, found in (table, 1), (holed, 0):
+        schema = schema_of(frame)
+        assert len(schema.with_near(schema.encode(frame, "t").x, (), said).near) == found
+    assert np.isfinite(pf.TableDensity(**{**QUICK, "steps": 2}).fit(holed).score_samples(table)).all()
+
+
 def independent(rng: np.random.Generator) -> pl.DataFrame:
     """A few independent columns of several kinds."""
     n = int(rng.choice([60, 150, 500]))

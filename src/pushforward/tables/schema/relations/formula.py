@@ -463,11 +463,10 @@ def _near(column: Column, formula: Formula, values: Rows, known: Columns, stated
     lost = ~there & ~np.isnan([y, *_amounts(formula.inputs, values, known).values()]).any(0)
     if there.sum() < 2 or (lost.any() and not stated) or np.ptp(rest[there]) == 0 == step:  # a point has no density
         return None
-    kind = _kind(column, rest[there])
-    if not _reaches(kind, column.kind, y[there], rest[there]):
+    kind, holed = _kind(column, rest[there]), any(known[name].holes.share for name in (column.name, *formula.inputs))
+    if not _reaches(kind, column.kind, y[there], rest[there], holed):
         return None
-    slack = _rounding(y[there], step)
-    return Near(column.name, formula, kind, float(np.mean(np.abs(rest[there]) <= slack)), stated)
+    return Near(column.name, formula, kind, float(np.mean(np.abs(rest[there]) <= _rounding(y[there], step))), stated)
 
 
 def _rest(column: Column, formula: Formula, values: Rows, known: Columns) -> Numbers:
@@ -485,10 +484,11 @@ def _kind(column: Column, x: Numbers) -> Numeric:
     return numbers_kind(pl.Series(x), hints).shaped(x, np.ones(len(x)))
 
 
-def _reaches(kind: Numeric, own: Kind, y: Numbers, rest: Numbers) -> bool:
-    """Whether the remainder's first map has a place for the cells of the column's values."""
+def _reaches(kind: Numeric, own: Kind, y: Numbers, rest: Numbers, holed: bool) -> bool:
+    """Whether the remainder's first map has a place for the cells of the column's values, and for draws in holes."""
     ends = [rest[y == value][:, None] + [low, low + 0.999 * width] for value, low, width in own.atoms]
-    ends.append(rest[:, None] + own.step * np.array([-0.499, 0.499]))
+    far = holed * (np.ptp(y) + np.ptp(y - rest))  # of any value and any of the formula
+    ends.append(rest[:, None] + (0.499 * own.step + far) * np.array([-1, 1]))
     return all(bool(kind.first_map()(torch.from_numpy(end))[0].isfinite().all()) for end in ends)
 
 
