@@ -212,13 +212,7 @@ class TableDensity(TableModel):
         return self.fit_read(read, console, command, further=more is not None, options=options)
 
     def fit_read(
-        self,
-        read: Table,
-        console: Console,
-        command: str,
-        *,
-        further: bool = False,
-        options: TableOptions | None = None,
+        self, read: Table, console: Console, command: str, *, further: bool = False, options: TableOptions | None = None
     ) -> Self:
         """Fits a table that was read, or trains further on it, and records the command; the shell's entry point.
 

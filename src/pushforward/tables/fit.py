@@ -28,14 +28,7 @@ from ..models.console import Console
 from ..models.options import device_named
 from ..numerics import threads
 from ..numerics.partly_known import partly_known
-from .guide import (
-    FEW_STEPS_RATE,
-    LEARNING_RATE,
-    GuideFill,
-    build_guide,
-    measure_guide,
-    train_guide,
-)
+from .guide import FEW_STEPS_RATE, LEARNING_RATE, GuideFill, build_guide, measure_guide, train_guide
 from .io.parquet import ParquetRows
 from .io.table import Table
 from .measure import drawn_beside_held_out, facts_of, measured

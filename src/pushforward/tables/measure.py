@@ -48,10 +48,7 @@ DRAWN = 1_000  # draws, and held-out rows beside them
 TRAINING = 20_000  # rows beside these
 SEEN = 2_000  # training rows that are scored, to tell overfitting
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
-MOST, MOST_HOLED = (
-    10_000,
-    1_000,
-)  # rows whose densities are kept; of those with unknown cells, whose marginals take draws
+MOST, MOST_HOLED = 10_000, 1_000  # rows whose densities are kept; of those whose marginals take draws
 
 
 def measured(
@@ -71,12 +68,7 @@ def measured(
     }
 
 
-def facts_of(
-    table: Table,
-    rows: TableSplits,
-    history: list[dict[str, Any]],
-    options: TableOptions,
-) -> dict[str, Any]:
+def facts_of(table: Table, rows: TableSplits, history: list[dict[str, Any]], options: TableOptions) -> dict[str, Any]:
     """What is saved with a density, apart from its calibration."""
     learnt = np.concatenate(rows.split[:2])
     return {

@@ -148,13 +148,7 @@ class TableModel(FittedDensity):
     def detailed(self) -> list[str]:
         summary = self.facts["summary"]
         target = [*aligned(describe_target(summary["target"]), indent=""), ""] if "target" in summary else []
-        return [
-            *target,
-            *self.schema.described,
-            *self.schema.notes,
-            "",
-            *describe_held_out(summary["held_out"]),
-        ]
+        return [*target, *self.schema.described, *self.schema.notes, "", *describe_held_out(summary["held_out"])]
 
     def figures(self) -> dict[str, str]:
         held = self.facts["summary"]["held_out"]

@@ -21,17 +21,7 @@ from .format import Format, ReadOptions, refusing_damage
 from .formats import ending_of, format_of
 from .frames import from_frame, is_path, refuse_empty, with_missing
 from .parquet import ParquetRows
-from .place import (
-    PACKED,
-    STANDARD,
-    Location,
-    Source,
-    is_many,
-    located,
-    naming,
-    refuse_many_processes,
-    refuse_no_file,
-)
+from .place import PACKED, STANDARD, Location, Source, is_many, located, naming, refuse_many_processes, refuse_no_file
 from .table import RowsInPieces, Table
 
 LARGE = 50_000_000  # cells from which a table is fitted in pieces: in memory it would take some 2 GiB
