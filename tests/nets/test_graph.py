@@ -32,8 +32,8 @@ def test_zeros_of_the_jacobian_are_the_graphs(share: float, residual: bool | str
     assert torch.equal(jacobian > 0, graph | torch.eye(10, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("recipe", [pf.maf, pf.nsf])
-def test_a_linear_gaussian_model_of_ten_nodes_is_learnt_along_its_graph(recipe) -> None:
+@pytest.mark.parametrize(("recipe", "steps"), [(pf.maf, 150), (pf.nsf, 50)])
+def test_a_linear_gaussian_model_of_ten_nodes_is_learnt_along_its_graph(recipe, steps: int) -> None:
     torch.manual_seed(0)
     graph = random_graph(10, 0.3, seed=3)
     weights = 0.5 * graph * torch.randn(10, 10, dtype=torch.float64)
@@ -41,7 +41,7 @@ def test_a_linear_gaussian_model_of_ten_nodes_is_learnt_along_its_graph(recipe) 
     noise = torch.randn(4000, 10, dtype=torch.float64)
     x = noise @ mixing.mT
     flow = recipe(10, layers=2, hidden=(64,), adjacency=graph).double()
-    pf.fit(flow, x[:3000], steps=150, batch_size=500, lr=1e-2, progress=False)
+    pf.fit(flow, x[:3000], steps=steps, batch_size=500, lr=1e-2, progress=False)
     exact = torch.distributions.Normal(0.0, 1.0).log_prob(noise[3000:]).sum(-1).mean()  # det(I - W) = 1
     assert float(flow.log_prob(x[3000:]).detach().mean()) > float(exact) - 0.6
     jacobian = sum(torch.autograd.functional.jacobian(lambda v: flow.transform(v)[0], row).abs() for row in x[:30])

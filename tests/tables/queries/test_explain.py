@@ -42,7 +42,7 @@ def people(seed: int) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def model() -> pf.TableDensity:
-    return pf.TableDensity("maf", layers=2, hidden=(32,), steps=250, lr=0.02, random_state=0).fit(people(0))
+    return pf.TableDensity("maf", layers=1, hidden=(32,), steps=150, lr=0.02, random_state=0).fit(people(0))
 
 
 def test_planted_ages_and_tenfold_earnings_are_found_and_blamed(model: pf.TableDensity) -> None:

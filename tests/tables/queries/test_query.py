@@ -21,7 +21,7 @@ from pushforward.cli import app as cli
 from pushforward.errors import InputError
 from pushforward.tables.guide import FAR
 
-QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 200, "lr": 0.02}
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 120, "lr": 0.02}
 
 
 def table(rows: int = 1500, seed: int = 0) -> pl.DataFrame:

@@ -42,7 +42,7 @@ def rows(n: int, seed: int) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def model() -> pf.TableDensity:
-    return pf.TableDensity("maf", layers=2, hidden=(16,), steps=100, **SAID).fit(rows(700, 0))
+    return pf.TableDensity("maf", layers=1, hidden=(16,), steps=100, **SAID).fit(rows(700, 0))
 
 
 @pytest.fixture(scope="module")
