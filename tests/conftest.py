@@ -120,7 +120,7 @@ def _few_trees() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def small_fits() -> Iterator[None]:
     """Networks whose sizes no test gives are small, and held-out rows are looked at four times in a training of so many
-    steps, not ten, as each look takes as long as two steps; members of an average take a fifth of their steps."""
+    steps, not ten, as each look takes as long as two steps; members of an average take an eighth of their steps."""
     by_name = importlib.import_module("pushforward.recipes.by_name")
     loop = importlib.import_module("pushforward.training.loop")
     cross_fitting = importlib.import_module("pushforward.tables.selection.cross_fitting")
@@ -132,7 +132,7 @@ def small_fits() -> Iterator[None]:
 
     def briefly(*sizes: Any) -> Any:
         found = trained(*sizes)
-        return replace(found, steps=min(found.steps, 120))
+        return replace(found, steps=min(found.steps, 80))
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("nsf", "maf"):
