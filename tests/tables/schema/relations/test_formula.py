@@ -321,3 +321,15 @@ def test_seconds_are_a_sixtieth_of_minutes_however_few_these_were():
     assert schema.follow_names == ["minutes"]
     long = frame.with_columns(pl.col("end") + 60 * 1000, pl.col("minutes") + 1000)
     assert not schema.broken(schema.encode(long, "t")).any()
+
+
+def test_what_a_copy_tells_is_not_rounded_to_the_heaps_of_the_column():
+    rng = np.random.default_rng(0)
+    paid = np.where(rng.random(400) < 0.5, rng.choice([10.0, 20.0, 50.0], 400), np.exp(3 + rng.normal(size=400)))
+    gone = pl.Series(rng.random(400) < 0.1)
+    frame = pl.DataFrame({"paid": pl.Series(paid).set(gone, None), "copy": paid, "x": rng.normal(size=400)})
+    schema, near = schema_of(frame), np.array([10.002, 20.002, 50.002])
+    assert schema.follow_names == ["copy"]
+    rows = schema.encode(pl.DataFrame({"paid": [None] * 3, "copy": near, "x": [0.0] * 3}), "t")
+    assert not schema.broken(rows).any()
+    np.testing.assert_allclose(rows.x[:, 0], near)

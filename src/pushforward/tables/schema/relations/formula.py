@@ -233,8 +233,7 @@ def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -
             continue
         able = left[: left.index(column)] if earlier else left
         others = [other for other in able if other is not column and other.name in scales]
-        own = _narrow(column, column.kind) if isinstance(column.kind, Spikes) else column
-        exact = _exact(own, others, scales) if others else ()
+        exact = _exact(_exactly(column) if column.kind.atoms else column, others, scales) if others else ()
         relation = next((each for each in exact if each.holds(values, known)), None)
         if relation is not None:
             relations.append(relation)
@@ -243,8 +242,10 @@ def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -
     return relations
 
 
-def _narrow(column: Column, kind: Spikes) -> Column:
+def _exactly(column: Column) -> Column:
     """The column whose heaps take nothing from around them: what follows is no draw of its own."""
+    if not isinstance(kind := column.kind, Spikes):
+        return column
     width = Dependency.close * (kind.maximum - kind.minimum)
     return replace(column, kind=replace(kind, atoms=tuple((value, -0.5 * width, width) for value, *_ in kind.atoms)))
 
@@ -515,7 +516,7 @@ def _encoded(column: Column, x: Numbers) -> Numbers:
 
 def _possible(column: Column, amounts: Numbers) -> Numbers:
     """The same; NaN for those that it cannot hold, or that no training row had."""
-    x, kind = _encoded(column, amounts), column.kind
+    x, kind = _encoded(_exactly(column), amounts), column.kind
     return np.where(kind.can(x if column.classes else amounts) & (kind.circle is None), x, np.nan)
 
 
