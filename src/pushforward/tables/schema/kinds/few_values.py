@@ -101,7 +101,7 @@ class FewValues(Named):
 
     def write(self, numbers: Numbers) -> pl.Series:
         written = super().write(numbers)
-        odd = np.flatnonzero(numbers % 1 > 0) if self.unseen else ()  # what follows may be none that a row had
+        odd = np.flatnonzero(is_unseen(numbers)) if self.unseen else ()  # what follows may be none that a row had
         return written.scatter(odd, [f"{x:.15g}" for x in self.amounts(numbers[odd])]) if len(odd) else written
 
     def shown(self, number: float) -> str:
@@ -155,8 +155,10 @@ def unseen_shares(numbers: Sequence[float], counts: np.ndarray) -> tuple[float, 
 
 
 def is_unseen(codes: Any) -> Any:
-    """Whether codes stand for numbers that no training row had; takes a number or an array."""
-    return codes % 1 > 0
+    """Whether codes stand for numbers that no training row had, by the fractions that such have; takes a number or an
+    array."""
+    part = codes % 1
+    return (part < 0.5) & (part % 0.25 > 0.2 / (1 + FARTHEST)) & (part % 0.25 <= 0.125)
 
 
 def _steps(part: Tensor) -> tuple[Tensor, Tensor]:
