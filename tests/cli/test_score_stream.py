@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
@@ -134,6 +135,29 @@ def test_parts_of_another_run_are_not_taken_for_this_one(folder, workshop, run, 
     assert any("held the parts of another run" in note for note in summary["notes"])
     expected = run("score", workshop / "given", folder / "rows.csv", "-o", folder / "t.parquet", "--seed", "7")
     assert summary["log_likelihood"] == pytest.approx(expected["log_likelihood"], rel=1e-5)
+
+
+@pytest.mark.parametrize("change", ["a cell", "rows with gaps"])
+def test_parts_of_a_packed_file_are_made_again_where_it_or_what_is_asked_changed(
+    folder, workshop, run, monkeypatch, change
+):
+    monkeypatch.setattr(csv_rows, "LARGE", 0)
+    lines = (folder / "rows.csv").read_text().splitlines()
+    lines[7] = ",".join(cell if k else "" for k, cell in enumerate(lines[7].split(",")))
+    (folder / "t.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    arguments = ["score", workshop / "plain", folder / "t.csv.gz", "-o", folder / "s.parquet"]
+    with monkeypatch.context() as within:
+        within.setattr(score_files, "_finish", full)
+        run(*arguments, code=1)
+    if change == "a cell":
+        lines[3] = lines[3].replace("1", "2").replace("3", "4")
+        (folder / "t.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    else:
+        arguments.append("--drop-missing")
+    run(*arguments)
+    (folder / "t.csv").write_text("\n".join(lines))
+    run("score", workshop / "plain", folder / "t.csv", "-o", folder / "t.parquet", *arguments[5:])
+    assert pl.read_parquet(folder / "s.parquet").equals(pl.read_parquet(folder / "t.parquet"))
 
 
 def test_a_damaged_part_is_made_again(folder, workshop, run, whole, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,12 +42,12 @@ class RowsInPieces(ABC):
     def read(self, start: int, stop: int, columns: Sequence[str] | None = None) -> Iterator[Piece]:
         """Rows ``start`` to ``stop`` (exclusive) in pieces, with those of the named columns that are present."""
 
-    def identity(self) -> list[tuple[str, int, int]]:
-        """Name, bytes and modification time of every file; of a local copy, which is new each time, not the last."""
-        states = [(file, file.stat()) for file in self.files]
+    def identity(self) -> list[tuple[str | int, ...]]:
+        """Name, bytes and modification time of every file; of a copy, new each time, what was asked and a checksum."""
         if isinstance(self.path, Source):
-            return [(str(self.path), state.st_size, 0) for _, state in states]
-        return [(str(file.resolve()), state.st_size, state.st_mtime_ns) for file, state in states]
+            return [(" ".join(self.path.words), zlib.crc32(np.memmap(file, mode="r").data)) for file in self.files]
+        states = [(str(file.resolve()), file.stat()) for file in self.files]
+        return [(name, state.st_size, state.st_mtime_ns) for name, state in states]
 
 
 def one_each(weights: Any, rows: int) -> np.ndarray:

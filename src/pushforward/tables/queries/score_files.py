@@ -106,10 +106,9 @@ def score_large(
     first = next(source.read(0, 1, columns), Piece(pl.DataFrame(), str(source.path), 0))
     model.schema.check(first.frame, first.source)
     require_columns(first.frame, keep, first.source, "keep")
-    world, asked = join(model.device), {name: getattr(scoring, name) for name in ("samples", "seed", "explain_below")}
-    asked |= {"keep": list(keep), "given": list(scoring.given)}  # what else affects the scores
-    identity = {"model": read_config(Path(model.called)).get("sha256"), "files": source.identity(), **asked}
-    pieces = ScorePieces(output, source.rows, identity)
+    files = {"model": read_config(Path(model.called)).get("sha256"), "files": source.identity(), "keep": list(keep)}
+    asked = {name: getattr(scoring, name) for name in ("samples", "seed", "drop_missing", "explain_below", "given")}
+    world, pieces = join(model.device), ScorePieces(output, source.rows, {**files, **asked})
     if world.rank == 0 and pieces.start():
         console.note(f"{pieces.folder}: held the parts of another run, which were removed")
     world.wait()
