@@ -130,6 +130,19 @@ def test_titles_directly_above_three_names_are_left_out(tmp_path: Path, above: s
     assert "above the column names" in table.notes[0]
 
 
+@pytest.mark.parametrize("text", ["I came; I saw; I won\nI sat; I ate; I slept", "Action|Comedy|War\nWar|Drama|Drama"])
+def test_text_under_a_single_name_is_no_title_above_names(tmp_path: Path, text: str) -> None:
+    assert values(read(tmp_path, f"a\n{text}\n")) == text.split("\n")
+    assert values(read(tmp_path, "a,\n1,\n\n3,\n4,\n")) == [1, 3, 4]
+    assert values(read(tmp_path, "a b\nx,y,c 1\nz,y,d 2\n", "t.txt")) == ["x,y,c", "z,y,d"]
+
+
+def test_lines_may_be_longer_than_a_cell(tmp_path: Path) -> None:
+    names, row = ",".join(f"x{j}" for j in range(2000)), ",".join(["0" * 70] * 2000)
+    for above in ("", "Report\n\n"):
+        assert read(tmp_path, f"{above}{names}\n{row}\n{row}\n").frame.shape == (2, 2000)
+
+
 def test_a_blank_line_is_no_title_in_quotes_and_above_the_names_is_none_of_the_rows(tmp_path: Path) -> None:
     assert read(tmp_path, '"a\n\nb",c\n1,2\n3,4\n').frame.columns == ["a\n\nb", "c"]
     assert read(tmp_path, "Report\n\na,b\n1,2\n,\n3,4\n").frame.rows() == [(1, 2), (None, None), (3, 4)]

@@ -60,6 +60,7 @@ def test_milliseconds_may_stand_behind_a_comma_and_scores_of_games_are_no_times(
     assert found.slip is None
     assert write_moments(read_moments(text, found.dtype, found.form), found.dtype, found.form).equals(text)
     assert find_form(pl.Series([f"{k % 13}:{k % 11}" for k in range(ROWS)])) is None
+    assert read_moments(pl.Series(["2:1"]), "Time", "%H:%M").to_list() == [7260.0]  # of models that took them for such
 
 
 def test_a_time_that_the_clock_skips_is_an_hour_later() -> None:

@@ -192,18 +192,22 @@ def _is_western(path: Path) -> bool:
 
 def _lead(start: list[str]) -> int:
     """How many of the first lines are titles or comments: of a single cell, or of one that is filled, where all further
-    rows have as many; directly above the names, only if there are three or more, and no number among them."""
+    rows have as many; directly above the names, only if there are three or more, and no row below is like them."""
     if start and re.match(r'"?sep=.', start[0]):  # as Excel is told
         return 1
-    for lead in range(len(start) - 1, 0, -1):
-        above, below = start[:lead], [line for line in start[lead:] if line.strip()]
-        rows = {mark: [*cells(below, mark)] for mark in SEPARATORS}
-        alike = [mark for mark, each in rows.items() if len(each) > 1 and {1} != {*map(len, each)} == {len(each[0])}]
-        titles = [[*cells(above, mark)] for mark in alike]  # which are lines: quotes may go over several
-        if titles and all(len(lines) == lead and all(map(is_title, lines)) for lines in titles):
-            apart = start[lead - 1].strip()[:1] in ("", "#")  # by a blank line or a comment
-            if apart or all(are_names(rows[mark][0]) for mark in alike):
-                return lead
+    marks = [mark for mark in SEPARATORS if mark in "".join(start)]
+    with contextlib.suppress(csv.Error):  # a line that has not the mark may be longer than a cell can be
+        most = len(start) * any(is_title(next(cells(start, mark))) for mark in marks)
+        for lead in range(most - 1, 0, -1):
+            above, below = start[:lead], [line for line in start[lead:] if line.strip()]
+            rows = ((mark, [*cells(below, mark)]) for mark in marks)
+            even = ((mark, each) for mark, each in rows if len(each) > 1 == len({*map(len, each)}))
+            alike = {mark: each for mark, each in even if not all(map(is_title, each))}
+            titles = [[*cells(above, mark)] for mark in alike]  # which are lines: quotes may go over several
+            if titles and all(len(lines) == lead and all(map(is_title, lines)) for lines in titles):
+                apart = start[lead - 1].strip()[:1] in ("", "#")  # by a blank line or a comment
+                if apart or all(sum(map(are_names, each)) == are_names(each[0]) == 1 for each in alike.values()):
+                    return lead
     return 0
 
 
@@ -213,8 +217,8 @@ def is_title(row: Sequence[str | None]) -> bool:
 
 
 def are_names(row: Sequence[str | None]) -> bool:
-    """Whether three cells or more are all filled, and not with numbers."""
-    return len(row) > 2 and all(cell and not is_number(cell) for cell in row)
+    """Whether three cells or more are all filled, and not with numbers, be it ones with a decimal comma."""
+    return len(row) > 2 and all(cell and not is_number(cell.replace(",", ".")) for cell in row)
 
 
 def _below(path: Path, encoding: str, separator: str) -> list[str]:

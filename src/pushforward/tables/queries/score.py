@@ -153,9 +153,8 @@ def _note_values(scoring: Scoring, query: Query, columns: Sequence[str], source:
         console.note(f"{source}: {listed(impossible)}: not among the training values, so log_density is -inf there")
     if possible:
         console.note(f"{source}: {listed(possible)}: not among the training values, so it has what rare ones leave")
-    if query.broken is not None:
-        said = contradictions(scoring.model, query.broken, source)
-        console.note(*(f"{each}; log_density is -inf there" for each in said))
+    for said in [] if query.broken is None else contradictions(scoring.model, query.broken, source):
+        console.note(f"{said}; log_density is -inf there")
 
 
 def follow(

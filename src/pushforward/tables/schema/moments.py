@@ -24,6 +24,7 @@ SLASHES = ("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d-%m-%Y", "%m-%d-%Y
 UTC = ("Z", " UTC", " GMT")
 ISO = tuple(f"%Y-%m-%d{between}{clock}{zone}" for clock in CLOCKS for between in "T " for zone in (*UTC, "%:z"))
 ALIKE = r"^\s*(?:\pL{3,9}\s)?\d.*[-/.: ].*(?:\d|Z|UTC|GMT|[AaPp][Mm])\s*$"  # what moments look like
+SCORE = r"^\s*\d+:\d(?:\D|$)"  # of a game: minutes have two digits
 FORMS = {
     "Date": (*PLAIN, *SLASHES, "%d.%m.%y", *NAMED, MONTH),
     "Datetime": (
@@ -60,7 +61,7 @@ class Form:
 def find_form(column: pl.Series) -> Form | None:
     """How the dates or times of a text column are written; None if it holds something else."""
     there = column.drop_nulls()
-    if not len(there) or there.str.contains(ALIKE).mean() < 1 - SLIPS:  # type: ignore[operator]
+    if not len(there) or (there.str.contains(ALIKE) & ~there.str.contains(SCORE)).mean() < 1 - SLIPS:  # type: ignore[operator]
         return None
     found = min(_candidates(there), key=lambda candidate: candidate[2].null_count(), default=None)
     if found is None or (found[1] == MONTH and _are_seasons(there)):
@@ -172,9 +173,6 @@ def _parsed(column: pl.Series, dtype: str, form: str, zone: str | None = None) -
     read = column.str.strptime(kind, form.replace("%-", "%"), strict=False)
     if isinstance(read.dtype, pl.Datetime):
         read = in_utc(read, None if form.endswith(UTC) else zone)
-    if dtype == "Time":
-        known = column.str.contains(r"^\s*\d+:\d\d(?:\D|$)")  # others are scores of games
-        return read.set(~known.fill_null(False), None)
     if "%y" in form:
         return read.set(~column.str.contains(r"\D\d\d(?:\s|$)").fill_null(False), None)  # which versions have not
     return read.set((read.dt.year() < 1000).fill_null(False), None) if "%Y" in form else read

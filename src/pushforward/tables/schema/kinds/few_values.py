@@ -155,9 +155,8 @@ def unseen_shares(numbers: Sequence[float], counts: np.ndarray) -> tuple[float, 
 
 
 def is_unseen(codes: Any) -> Any:
-    """Whether codes stand for numbers that no training row had, by the fractions that such have; takes a number or an
-    array."""
-    part = codes % 1
+    """Whether codes stand for numbers that no training row had; takes a number or an array."""
+    part = codes % 1  # by the fractions that such have
     return (part < 0.5) & (part % 0.25 > 0.2 / (1 + FARTHEST)) & (part % 0.25 <= 0.125)
 
 
