@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch.distributed as dist
 
+import pushforward as pf
 from pushforward.cli import app as cli
 from pushforward.tables.io import csv_rows, parquet
 from pushforward.tables.queries import score_files
@@ -173,6 +174,24 @@ def test_a_damaged_part_is_made_again(folder, workshop, run, whole, monkeypatch)
     summary = run(*arguments)
     assert any("5 of 6 parts are there already" in note for note in summary["notes"])
     close(pl.read_parquet(folder / "s.parquet"), whole[0])
+
+
+def test_numbers_known_in_part_are_read_in_pieces_as_they_are_in_one(tmp_path, run, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, width = rng.normal(size=(2, 200))
+    columns = {"a": x + rng.normal(size=200), "x": x, "flag": rng.random(200) < 0.3, "low": x, "high": x + width**2}
+    pl.DataFrame(columns).write_csv(tmp_path / "t.csv")
+    model = pf.TableDensity(
+        "maf", layers=1, hidden=(8,), steps=5, censored={"x": "flag"}, limits={"y": ("low", "high")}
+    )
+    model.fit(tmp_path / "t.csv").save(tmp_path / "model")
+    arguments = ["score", tmp_path / "model", tmp_path / "t.csv", "-o", tmp_path / "s.parquet", "--keep", "flag"]
+    run(*arguments)
+    expected = pl.read_parquet(tmp_path / "s.parquet")
+    monkeypatch.setattr(csv_rows, "LARGE", 0)
+    run(*arguments)
+    close(pl.read_parquet(tmp_path / "s.parquet"), expected)
+    assert "has the columns" in run(*arguments, "--given", "nothing", code=2)["error"]
 
 
 REFUSED = {

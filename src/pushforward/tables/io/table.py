@@ -29,8 +29,7 @@ class Piece:
 
 
 class RowsInPieces(ABC):
-    """The rows of a table in files, numbered from 0, of which a few are in memory at a time; messages call them by
-    their path."""
+    """The rows of a table in files, numbered from 0, a few of which are in memory at a time; messages say the path."""
 
     path: Location
     files: list[Path]

@@ -99,10 +99,11 @@ def score_large(
     """Scores a long table, each process its share; the first one returns the figures. The output is a file, or a folder
     (a name without an ending) in which the pieces are left."""
     model = scoring.model
+    scoring.check(source.columns)
     note_columns(model, source.columns, str(source.path), console)
     _check_output(output, source)
-    follow = [name for name in model.schema.follow_names if name in source.columns]
-    columns = list(dict.fromkeys([*model.schema.names, *follow, *model.schema.given_names, *keep]))
+    unused = {*model.schema.extra_names(source.columns)}.difference(keep)
+    columns = [name for name in source.columns if name not in unused]
     first = next(source.read(0, 1, columns), Piece(pl.DataFrame(), str(source.path), 0))
     model.schema.check(first.frame, first.source)
     require_columns(first.frame, keep, first.source, "keep")
