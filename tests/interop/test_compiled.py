@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -43,14 +44,17 @@ def check(fast: compiled.Compiled, flow: Any, rows: int) -> None:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     flow = made(lambda: pf.maf(3, layers=1, hidden=(8,), context=2))
-    return flow, pf.export(flow, tmp_path_factory.mktemp("compiled") / "m.pt2", gradients=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* compiles it wrongly")
+        return flow, pf.export(flow, tmp_path_factory.mktemp("compiled") / "m.pt2", gradients=True)
 
 
 @pytest.mark.compiler
 def test_the_answers_are_the_flows_own(exported: tuple[Any, Path]) -> None:
     flow, path = exported
     fast = pf.load_compiled(path)
-    assert fast.methods == ("log_prob", "sample", "gradient")
+    loops = {"sample"} if torch.__version__ < (2, 14) else set()  # those of 2.15 are compiled for as many rows
+    assert {"log_prob", "gradient"} | loops <= {*fast.methods}
     for rows in (0, *BATCHES):
         check(fast, flow, rows)
     x, context = inputs(flow, 8)
@@ -112,6 +116,17 @@ def test_without_a_compiler_the_program_is_kept(monkeypatch: pytest.MonkeyPatch,
     torch.testing.assert_close(torch.export.load(path).module()(x), flow(x), atol=1e-5, rtol=1e-5)
     with pytest.raises(ValueError, match="machine code"):
         pf.load_compiled(path)
+
+
+def test_machine_code_that_answers_otherwise_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(compiled, "ahead_of_time", lambda program, path: Path(path).write_bytes(b""))
+    monkeypatch.setattr(compiled, "machine_code", lambda path: lambda *given: [torch.zeros(3, 3)])
+    flow = made(lambda: pf.realnvp(3, layers=2, hidden=(8,)))
+    with pytest.warns(UserWarning, match="no machine code for log_prob, sample"):
+        path = pf.export(flow, tmp_path / "m.pt2")
+    fast = pf.load_compiled(path)
+    assert fast.methods == ()
+    check(fast, flow, 7)
 
 
 def test_derivatives_of_what_goes_in_steps_are_refused(tmp_path: Path) -> None:

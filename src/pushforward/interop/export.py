@@ -127,7 +127,7 @@ def export(
         programs = {first: program} | {name: _program(density, name)[2] for name in others}
         failure = add_compiled(path, density, programs) if compile else None
     if failure:
-        warnings.warn(f"{path} holds no machine code: {failure}", stacklevel=2)
+        warnings.warn(f"{path} holds {failure}", stacklevel=2)
     return path
 
 
