@@ -64,6 +64,15 @@ def test_rows_that_lack_a_column_are_not_judged_by_the_densities_of_others(sever
     assert several.outliers(FRESH)["outlier"].mean() < 0.1
 
 
+def test_rows_with_holes_are_not_judged_by_the_densities_of_whole_ones() -> None:
+    at_random = pl.when(pl.int_range(pl.len()).hash(0) % 5 > 0).then("share")
+    rows, fresh = (shared(each).with_columns(share=at_random) for each in (table(300, 3), FRESH))
+    found = pf.TableDensity("gmm", steps=20).fit(rows).outliers(fresh).sort("row")
+    holed = fresh["share"].is_null()
+    assert found["outlier"].filter(holed).mean() < 0.1
+    assert found["outlier"].filter(~holed).mean() > 0.01
+
+
 def test_the_least_percentile_is_that_of_the_row_itself(few: pf.TableDensity) -> None:
     found = few.percentile(np.array([-np.inf, -1e6, 1e6]))
     np.testing.assert_allclose(found, [0.0, 100 / 85, 100.0])

@@ -32,8 +32,8 @@ def outliers(
     the row, its p-value is :math:`(1 + k) / (1 + n)`: a share of ``level`` of ordinary rows is flagged, however good or
     bad the model is, up to a relative error of :math:`1 / \sqrt{n \cdot \text{level}}`. A row is as odd as the product
     of its cells' tail probabilities is small (:mod:`.explain`). Without a guide, or where its unseen rows are few for
-    the level, and fewer than those of the density, it is as odd as its log-density is low; unless it lacks a value that
-    every training row has, as densities of fewer values do not compare.
+    the level, and fewer than those of the density, it is as odd as its log-density is low. As densities of fewer values
+    do not compare, neither rows that lack what every training row has are judged so, nor tables that lack numbers.
 
     Returns:
         ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit``,
@@ -45,15 +45,14 @@ def outliers(
     query = Query.of(model, Piece(frame, source))
     value = query.answer(model).value
     tails, usual = None if model.guided is None else unseen(model, "log_tails"), unseen(model, "log_density")
-    if tails and len(tails[0]) < min(len(usual[0]), STEADY / level - 1):
+    steady = 1 if model.schema.missingness.occurs else STEADY
+    if tails and len(tails[0]) < min(len(usual[0]), steady / level - 1):
         by_tails = model.schema.lacking(query.rows.x).any(1).numpy()
     else:
         by_tails, usual = np.full(len(value), tails is not None), tails or usual
     if ((n := len(usual[0])) + 1) * level < 1:
-        few = (
-            f"the model {model.called} has {n} rows that it did not see, which allow no p-value below {1 / (n + 1):.2g}"
-        )
-        raise InputError(f"{few}; fit more rows, or ask for a higher level", "level", level)
+        few = f"has {n} rows that it did not see, which allow no p-value below {1 / (n + 1):.2g}"
+        raise InputError(f"the model {model.called} {few}; fit more rows, or ask for a higher level", "level", level)
     score = value.clone()
     if by_tails.any():
         own = log_tails(model, query.rows[by_tails]).sum(1)
