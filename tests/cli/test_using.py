@@ -65,13 +65,17 @@ def test_percentiles_are_those_of_the_training_rows(tmp_path: Path, workshop: Pa
     assert scores.sort("log_density")["percentile"].is_sorted()
 
 
-def test_scores_and_outliers_are_drawn_by_the_seed_of_the_fit(tmp_path: Path, workshop: Path, run: Run) -> None:
+def test_scores_outliers_and_reports_are_drawn_by_the_seed_of_the_fit(
+    tmp_path: Path, workshop: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = workshop / "table.csv"
     run("fit", table, "-o", tmp_path / "m", "--seed", 3, "--columns", "size,count", *BRIEF)
     run("score", tmp_path / "m", table, "-o", tmp_path / "s.parquet")
     run("outliers", tmp_path / "m", table, "-o", tmp_path / "o.parquet")
     found = pl.read_parquet(tmp_path / "o.parquet").sort("row")["log_density"]
     assert found.equals(pl.read_parquet(tmp_path / "s.parquet")["log_density"])
+    monkeypatch.setattr("pushforward.report.write.write", lambda *_, seed, **__: {"seed": seed})
+    assert run("report", tmp_path / "m", "-o", tmp_path / "r.html")["seed"] == 3
 
 
 def test_columns_are_found_by_name(tmp_path: Path, workshop: Path, run: Run) -> None:

@@ -23,7 +23,7 @@ def report(
     title: str | None = None,
     against: Annotated[list[Path] | None, Parameter(negative="")] = None,
     drop_missing: DropMissing = False,
-    seed: Seed = 0,
+    seed: Seed | None = None,
     printing: PrintOptions = PrintOptions(),
 ) -> None:
     """Write what was learnt, and how well, as one HTML file to share.
@@ -41,9 +41,9 @@ def report(
     ours = opened(model)
     rows = None if data is None else ours.read_file(located(data, source))
     rivals = [type(ours).load(path) for path in against or []]
-    console.result(
-        write(ours, rows, output, console, seed=seed, drop_missing=drop_missing, title=title, against=rivals)
-    )
+    seed = ours.seed if seed is None else seed
+    found = write(ours, rows, output, console, seed=seed, drop_missing=drop_missing, title=title, against=rivals)
+    console.result(found)
 
 
 def compare(
