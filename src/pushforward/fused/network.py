@@ -128,8 +128,7 @@ class Network:
         if pattern.whole and not self.masked:
             return by.product(parts[0], self.reads[k][0].t(), out=None)
         found = self.weights[k] if self.masked else torch.zeros_like(weight)
-        places = self.blocks[k] if self.masked else blocks(pattern, found)
-        for part, read, block in zip(parts, self.reads[k], places, strict=True):
+        for part, read, block in zip(parts, self.reads[k], blocks(pattern, found), strict=True):
             by.mm(part, read.t(), out=block)
         return found * self.masks[k] if self.masked else found
 
