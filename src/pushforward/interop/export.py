@@ -23,7 +23,7 @@ from ..tables.model import TableModel
 from ..tables.schema.kinds.named import Named
 from ..transforms.continuous import Continuous
 from ..transforms.seam import plain
-from .compiled import add_compiled
+from .compiled import add_compiled, more_rows
 from .table_graph import TableGraph
 
 METHODS = ("log_prob", "sample")
@@ -378,7 +378,7 @@ PLAINER: dict[Any, Any] = {
 
 def _compare(module: Exported | TableGraph, inputs: tuple[Tensor, ...], run: Callable[..., Tensor]) -> None:
     """Runs the written file on a different number of rows, and compares the result with the density."""
-    given = tuple(value.repeat(3, *[1] * (value.dim() - 1))[: 2 * BATCH + 1] for value in inputs)
+    given = more_rows(inputs)
     with torch.no_grad(), plain():
         ours, theirs = module(*given), run(*given).to(inputs[0].device)
     if not torch.allclose(ours, theirs.to(ours.dtype), atol=CLOSE, rtol=CLOSE):
