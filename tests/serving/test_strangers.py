@@ -298,6 +298,20 @@ def test_jobs_of_clients_that_hung_up_are_left_out_or_stopped() -> None:
     assert time.monotonic() - started < 20  # the one that has begun takes 30 s
 
 
+def test_a_client_that_hung_up_keeps_its_places_among_long_requests_for_a_second() -> None:
+    async def asked_of(jobs: Jobs) -> tuple[list[Any], Any, Any]:
+        left: Any = [jobs.run(HangsUp("127.0.0.3"), time.sleep, 0.01 * k) for k in range(30, 30 + JOBS // 2)]  # type: ignore[arg-type]
+        hung_up = await asyncio.gather(*left, return_exceptions=True)
+        again: Any = jobs.run(Stays("127.0.0.3"), abs, -1)  # type: ignore[arg-type]
+        refused, another = (await asyncio.gather(again, return_exceptions=True))[0], await jobs.run(Stays(), abs, -1)  # type: ignore[arg-type]
+        await asyncio.sleep(1.1)
+        return [*hung_up, refused], another, await jobs.run(Stays("127.0.0.3"), abs, -2)  # type: ignore[arg-type]
+
+    refused, another, later = asyncio.run(asked_of(Jobs()))
+    assert [each.status for each in refused] == JOBS // 2 * [499] + [429]
+    assert (another, later) == (1, 2)
+
+
 def test_what_clients_sent_that_hung_up_is_not_kept_until_its_turn() -> None:
     async def asked_of(jobs: Jobs, over: threading.Event) -> Any:
         first = asyncio.ensure_future(jobs.run(Stays(), over.wait, 60))  # type: ignore[arg-type]

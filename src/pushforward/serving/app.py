@@ -214,8 +214,9 @@ class Server:
 
     async def _read(self, path: str, request: Request) -> tuple[Any, Any]:
         """A request and its rows: a list of JSON rows, none if it has none, or a frame sent as Arrow."""
-        kind, body, query = self.requests[path], await body_of(request, self.limits), request.query_params
+        kind, body = self.requests[path], await body_of(request, self.limits)
         if kind.of_rows and media_type(request) in CONTENTS[1:]:
+            query = request.query_params
             several = {"given": query.getlist("given")} if "given" in query else {}
             asked = VERBS[path].model_validate({**query, **several}, strict=False)  # as text
             rows: Any = check_frame(await self.jobs.run(request, arrow_frame, body, self.limits.max_rows), self.cells)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import itertools
 import threading
@@ -48,7 +49,7 @@ class Batcher:
         self.work, self.seen = work, seen
         self.shares = Shares(WAITING // 2, "rows", WAITING)
         self.waiting: list[_Ask] = []
-        self.crowded = False
+        self.crowd = 0  # how many requests waited last
         self.thread = ThreadPoolExecutor(1, "scores")
         self.batches: asyncio.Task[None] | None = None
 
@@ -78,10 +79,10 @@ class Batcher:
                     (one.answer.set_exception if isinstance(answer, Exception) else one.answer.set_result)(answer)
 
     async def _settle(self) -> None:
-        """If the last batch held several requests, waits until no more of them arrive."""
+        """If the last batch held several requests, waits until as many are there, or no more of them arrive."""
         stop = time.monotonic() + GATHER
         before = -1
-        while self.crowded and len(self.waiting) != before and time.monotonic() < stop:
+        while before < len(self.waiting) < self.crowd and time.monotonic() < stop:
             before = len(self.waiting)
             await asyncio.sleep(PAUSE)
 
@@ -96,7 +97,7 @@ class Batcher:
             fits = not batch or (one.key == batch[0].key and rows + len(one.rows) <= MOST)
             (batch if fits else left).append(one)
             rows += len(one.rows) if fits else 0
-        self.waiting, self.crowded = left, len(batch) + len(left) > 1
+        self.waiting, self.crowd = left, len(batch) + len(left)
         return batch
 
     def _answers(self, batch: Sequence[_Ask]) -> list[Any]:
@@ -122,17 +123,20 @@ class Jobs:
         self.at: tuple[list[Any], int] = [], 0  # what the job that is running took, and its thread
 
     async def run(self, request: Request, job: Callable[..., T], *arguments: Any) -> T:
-        """Runs a job and returns its result; a job whose client hangs up is left out, or stopped.
+        """Runs a job and returns its result; a job whose client hangs up is left out, or stopped, and keeps its place
+        among its client's for a second.
 
         The body of the request has to be read before.
         """
         taken = list(arguments)  # and the mark of the job
-        with self.shares.hold(client_of(request)):
+        with contextlib.ExitStack() as place:
+            place.enter_context(self.shares.hold(client_of(request)))
             result = asyncio.wrap_future(self.thread.submit(self._do, taken, job))
             gone: asyncio.Future[None] = asyncio.ensure_future(_hung_up(request))
             try:
                 await asyncio.wait((result, gone), return_when=asyncio.FIRST_COMPLETED)
                 if not result.done():
+                    asyncio.get_running_loop().call_later(1.0, place.pop_all().close)
                     raise Refused(499, "the client hung up")
                 return result.result()
             finally:
