@@ -9,7 +9,8 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from cyclopts import CycloptsError
 
@@ -21,23 +22,8 @@ from .options import app, command_line
 from .showing import compare, info, report, serve
 from .using import ask, drift, impute, outliers, predict, sample, score
 
-COMMANDS: tuple[Callable[..., None], ...] = (
-    demo,
-    fit,
-    score,
-    outliers,
-    drift,
-    ask,
-    predict,
-    update,
-    sample,
-    impute,
-    report,
-    compare,
-    info,
-    serve,
-)
-for place, command in enumerate(COMMANDS):
+commands: Any = (demo, fit, score, outliers, drift, ask, predict, update, sample, impute, report, compare, info, serve)
+for place, command in enumerate(commands):
     app.command(command, sort_key=place)
 
 

@@ -11,18 +11,7 @@ from cyclopts import Parameter
 from ..errors import InputError
 from ..models.typed import Flag, Given, Givens, Names
 from ..tables.io.place import STANDARD, SourceOptions, located
-from .options import (
-    Count,
-    Device,
-    DropMissing,
-    Model,
-    Output,
-    PrintOptions,
-    Samples,
-    Seed,
-    SpreadsheetSafe,
-    opened,
-)
+from .options import Count, Device, DropMissing, Model, Output, PrintOptions, Samples, Seed, SpreadsheetSafe, opened
 
 
 def score(

@@ -12,19 +12,7 @@ import torch
 
 from .. import __version__, plot
 from ..diagnostics.averages import overfits, rules_out
-from .blocks import (
-    Blocks,
-    Code,
-    Details,
-    Fact,
-    Facts,
-    Figure,
-    Finding,
-    Findings,
-    Heading,
-    Listing,
-    section,
-)
+from .blocks import Blocks, Code, Details, Fact, Facts, Figure, Finding, Findings, Heading, Listing, section
 from .evidence import Evidence, Lead, Mean
 from .svg import to_svg
 from .words import count, factor, is_number, number, percent, plain, plus_minus, seconds, whole

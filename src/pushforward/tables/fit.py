@@ -34,7 +34,7 @@ from .io.table import Table
 from .measure import drawn_beside_held_out, facts_of, measured
 from .model import TableModel, flow_in_words
 from .options import TableOptions
-from .prepare import choose_columns, prepare, prepare_large, sums_of_others
+from .prepare import choose_columns, prepare, prepare_large, why_no_row
 from .schema.cells import Cells
 from .schema.learner import Learner, said_of
 from .schema.relations.known_in_part import joined, stated
@@ -93,8 +93,8 @@ def fit_table(
     if earlier is None:
         asked, known = bool(options.columns), None
         options = choose_columns(whole, options)
-        if in_total := sums_of_others(whole.frame.select(options.columns)):
-            console.note(f"{path}: the last row is the sum of the others in {listed(in_total)}; leave it out")
+        if source is None and (why := why_no_row(whole.frame.select(options.columns))):
+            console.note(f"{path}: the last row {why}; leave it out if it is no row of the table")
     else:
         asked, known = True, earlier.schema
         earlier.refuse_more()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 import torch
 from torch import Tensor
 
@@ -23,6 +25,8 @@ from .schema.numbers import is_text, n_rows, refuse_text, require_columns, row_w
 from .schema.relations.stated_formula import stated_formulas
 from .schema.schema import Schema
 from .splits import MOST_HELD_OUT, TableSplits, divide, refuse_few_rows
+
+TOTAL = r"(?i)\s*(grand |sub-?)?(total|sum|average|mean|median)s?\s*:?\s*$"  # names of rows that are made of others
 
 
 def choose_columns(table: Table, options: TableOptions) -> TableOptions:
@@ -65,13 +69,34 @@ def choose_columns(table: Table, options: TableOptions) -> TableOptions:
     return replace(options, columns=chosen)
 
 
-def sums_of_others(frame: pl.DataFrame) -> list[str]:
-    """The columns of numbers whose last cell is the sum of all others, if they are at least half of these columns."""
-    numbers = frame.select(pl.selectors.numeric().cast(pl.Float64).fill_null(0.0))
-    x = numbers.to_numpy()
-    same = (np.isclose(x[-1:], x[:-1].sum(0)) & (x[-1:] != 0)).any(0)
-    names = [name for name, one in zip(numbers.columns, same, strict=True) if one]
-    return names if 2 * len(names) >= x.shape[1] else []
+def why_no_row(frame: pl.DataFrame) -> str:
+    """Why the last row of a table seems to stand below its rows, and to be none of them; empty if it does not."""
+    last, above = frame[-1:], frame[:-1]
+    return "" if not len(above) else _in_total(last, above) or _alone(last, above) or _called_total(last, above)
+
+
+def _in_total(last: pl.DataFrame, above: pl.DataFrame) -> str:
+    """It is the sum of the others in at least half of the columns of numbers."""
+    x, rest = (rows.select(cs.numeric().cast(pl.Float64).fill_null(0.0)) for rows in (last, above))
+    same = (np.isclose(x, sums := rest.sum()) & (sums.to_numpy() != 0)).ravel()
+    names = [name for name, one in zip(x.columns, same, strict=True) if one]
+    return f"is the sum of the others in {listed(names)}" if names and 2 * len(names) >= x.width else ""
+
+
+def _alone(last: pl.DataFrame, above: pl.DataFrame) -> str:
+    """It has a single cell, as a source has that separators follow, and all others have more."""
+    filled, others = (rows.select(pl.sum_horizontal(pl.all().is_not_null())) for rows in (last, above))
+    there = [cell for cell in last.row(0) if cell is not None]
+    return f"has a single cell, {there[0]!r}" if filled.item() == 1 and (others > 1).to_series().all() else ""
+
+
+def _called_total(last: pl.DataFrame, above: pl.DataFrame) -> str:
+    """It has the name of a sum or an average, which no other row has."""
+    for name in last.select(cs.string()).columns:
+        cell = last[name].item() or ""
+        if re.match(TOTAL, cell) and cell not in above[name]:
+            return f"is {cell!r} in {name!r}"
+    return ""
 
 
 def _related(options: TableOptions) -> list[str]:

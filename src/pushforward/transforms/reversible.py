@@ -83,11 +83,8 @@ def autocast_of(x: Tensor) -> dict[str, Any]:
     kind = x.device.type
     if not torch.amp.is_autocast_available(kind):
         return {"device_type": "cpu", "enabled": False}
-    return {
-        "device_type": kind,
-        "dtype": torch.get_autocast_dtype(kind),
-        "enabled": torch.is_autocast_enabled(kind),
-    }
+    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    return {"device_type": kind, "dtype": dtype, "enabled": enabled}
 
 
 def _rerun(transform: Transform, z: Tensor, context: Tensor | None, entered: Tensor | None):

@@ -269,3 +269,12 @@ def test_local_copies_of_a_packed_file_are_the_same_rows(tmp_path: Path) -> None
     places = [located(tmp_path / "t.csv.gz") for _ in range(2)]  # as a stopped run that goes on reads it twice
     first, again = (CsvRows(place, local_file(place), ReadOptions()).identity() for place in places)
     assert first == again
+
+
+def test_codes_of_two_letters_of_which_na_is_none_are_said(tmp_path: Path) -> None:
+    rows = "country,state,word\nNA,NA,NA\nDE,NY,yes\nZA,,no\n"
+    read_at_fit = ReadOptions(codes=())
+    (note,) = read(tmp_path, rows, options=read_at_fit).notes
+    assert note.startswith("t.csv: country, state: NA is a missing value")
+    assert not read(tmp_path, rows.replace("NA", ""), options=read_at_fit).notes
+    assert not read(tmp_path, rows).notes  # scores say nothing again

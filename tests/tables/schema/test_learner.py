@@ -8,7 +8,7 @@ from schemas import schema_of
 
 import pushforward as pf
 from pushforward.tables.options import TableOptions
-from pushforward.tables.prepare import sums_of_others
+from pushforward.tables.prepare import why_no_row
 from pushforward.tables.schema.learner import said_of
 from pushforward.tables.schema.relations.stated_formula import parsed
 
@@ -51,11 +51,25 @@ def test_what_a_person_would_not_take_for_a_value_is_said() -> None:
     assert [note.split(":")[0] for note in notes] == ["x", "n", "day", "__index_level_0__"]
 
 
-def test_the_last_row_is_said_to_be_a_sum_of_the_others() -> None:
-    frame = pl.DataFrame({"a": np.arange(20.0), "b": np.arange(20) % 7, "c": ["x"] * 20})
-    assert not sums_of_others(frame)
-    total = frame.select(pl.col("a", "b").sum(), c=pl.lit("Total"))
-    assert sums_of_others(pl.concat([frame, total])) == ["a", "b"]
+def test_a_last_row_that_seems_to_stand_below_the_table_is_said_to() -> None:
+    frame = pl.DataFrame({"a": np.arange(20.0), "b": np.arange(20) % 7, "c": ["x", "y"] * 10})
+    assert not why_no_row(frame)
+    assert not why_no_row(frame[:1])
+    total = frame.select(pl.col("a", "b").sum(), c=pl.lit("x"))
+    below = [(None, None, "Source: the harbour"), (9.0, 3, "Average")]
+    source, mean = (pl.DataFrame([row], schema=frame.schema, orient="row") for row in below)
+    assert why_no_row(pl.concat([frame, total])) == "is the sum of the others in a, b"
+    assert why_no_row(pl.concat([frame, source])) == "has a single cell, 'Source: the harbour'"
+    assert why_no_row(pl.concat([frame, mean])) == "is 'Average' in 'c'"
+    assert not why_no_row(pl.concat([frame, mean, mean]))  # the name of several rows
+    assert not why_no_row(pl.concat([frame, source, source]))
+
+
+def test_names_that_differ_in_capitals_and_blanks_are_said_to() -> None:
+    names = pl.DataFrame({"answer": ["Agree", "agree", "Agree ", "no", "No way"] * 20, "x": np.arange(100.0) ** 2})
+    (note,) = schema_of(names).notes
+    assert "'Agree', 'Agree ', 'agree' are 3 names" in note
+    assert not schema_of(names.with_columns(pl.col("answer").str.strip_chars().str.to_lowercase())).notes
 
 
 def test_stated_formulas_are_said_again() -> None:

@@ -113,6 +113,9 @@ class CsvRows(RowsInPieces):
         if hole := example(text, [name for name in holes if name not in as_text], BLANKS):
             what = f"{hole[1]!r} and the like are missing values; `categories=` keeps them as names"
             self.notes = (*self.notes, f"{file.name}: {listed(holes)}: {what}")
+        if options.codes is not None and (codes := self._with_na(counts)):
+            what = "NA is a missing value, also among codes of two letters; write Namibia's in another way"
+            self.notes = (*self.notes, f"{file.name}: {listed(codes)}: {what}")
         self.typed = text.select(
             pl.col(name) if name in as_text else _cast(name, counts[name].type) for name in self.columns
         )
@@ -135,6 +138,14 @@ class CsvRows(RowsInPieces):
         """Which rows are the line of names, as where files were joined."""
         same = (pl.col(name).str.strip_chars() == name for name in self.columns)
         return pl.all_horizontal(*same, len(self.columns) > 1).fill_null(False)
+
+    def _with_na(self, counts: dict[str, Counts]) -> list[str]:
+        """The columns of codes of two letters, as those of countries, of which some missing ones are written NA."""
+        holed = [name for name, count in counts.items() if count.type == pl.String and 0 < count.filled < self.rows]
+        raw = _scanned(self.file, self.dialect, [mark for mark in MISSING if mark != "NA"]).select(holed)
+        among_codes = (pl.all() == "NA").any() & pl.all().str.contains("^[A-Z]{2}$").all()
+        codes = raw.select(among_codes).collect(engine="streaming")
+        return [name for name in holed if codes[name].item()]
 
     def _refuse_unnamed(self, text: pl.LazyFrame) -> None:
         """Refuses values in columns without a name, as separators at the end of each line make."""
@@ -171,13 +182,13 @@ class CsvRows(RowsInPieces):
         return empty if blank >= empty else 0  # others hold separators: rows without a value
 
 
-def _scanned(file: Path, dialect: Dialect) -> pl.LazyFrame:
+def _scanned(file: Path, dialect: Dialect, missing: list[str] = MISSING) -> pl.LazyFrame:
     """The rows of a file, all cells as text."""
     options: dict[str, Any] = {
         "separator": "," if dialect.separator == " " else dialect.separator,
         "has_header": not dialect.headless,
         "infer_schema": False,
-        "null_values": MISSING,
+        "null_values": missing,
         "with_column_names": lambda _: dialect.header,
     }
     return pl.scan_csv(file if dialect.plain else _rewritten(file, dialect), **options)

@@ -296,6 +296,9 @@ class Learner:
                 f" holds {count} different values, and a category may have {MOST}; leave it out with {option}, or "
                 "group them",
             )
+        if alike := _written_alike(kind.values):
+            what = f"{listed(map(repr, alike))} are {len(alike)} names"
+            self.note(column.name, what, "write them alike if they are one")
         return self._made(column, kind, reading.naming(kind.labels), values)
 
     def _constant(self, column: pl.Series) -> Dependency:
@@ -360,6 +363,13 @@ class Learner:
     def _leave(self, name: str, why: str, refusal: str = "") -> None:
         """Leaves a column out."""
         self.note(name, f"left out: {why}", "", refusal or f" {why}; leave it out with `columns=`")
+
+
+def _written_alike(names: Sequence[str]) -> list[str]:
+    """The first names that differ in capitals and blanks alone."""
+    plain = [" ".join(name.split()).casefold() for name in names]
+    first = next((one for one in plain if plain.count(one) > 1), None)
+    return [name for name, one in zip(names, plain, strict=True) if one == first]
 
 
 def _are_days(x: Numbers) -> bool:
