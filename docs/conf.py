@@ -12,7 +12,7 @@ author = "The pushforward developers"
 copyright = "2026, The pushforward developers"
 version = release = __version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "dated"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "dated", "contents"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "pushforward"
