@@ -41,9 +41,8 @@ def demo(
             at most 50 seconds for the density and as much for its guide, which answers questions.
         flow: Which flow to fit to the table [default: nsf]; see `pushforward fit --help`.
     """
-    jobs = [
-        name for name, asked in (("posterior", posterior), ("images", images), ("simulations", simulations)) if asked
-    ]
+    kinds = {"posterior": posterior, "images": images, "simulations": simulations}
+    jobs = [name for name, asked in kinds.items() if asked]
     if not jobs:
         from .demo import table
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
-import polars.selectors as cs
 import torch
 from torch import Tensor
 
@@ -77,7 +76,7 @@ def why_no_row(frame: pl.DataFrame) -> str:
 
 def _in_total(last: pl.DataFrame, above: pl.DataFrame) -> str:
     """It is the sum of the others in at least half of the columns of numbers."""
-    x, rest = (rows.select(cs.numeric().cast(pl.Float64).fill_null(0.0)) for rows in (last, above))
+    x, rest = (rows.select(pl.selectors.numeric().cast(pl.Float64).fill_null(0.0)) for rows in (last, above))
     same = (np.isclose(x, sums := rest.sum()) & (sums.to_numpy() != 0)).ravel()
     names = [name for name, one in zip(x.columns, same, strict=True) if one]
     return f"is the sum of the others in {listed(names)}" if names and 2 * len(names) >= x.width else ""
@@ -92,7 +91,7 @@ def _alone(last: pl.DataFrame, above: pl.DataFrame) -> str:
 
 def _called_total(last: pl.DataFrame, above: pl.DataFrame) -> str:
     """It has the name of a sum or an average, which no other row has."""
-    for name in last.select(cs.string()).columns:
+    for name in last.select(pl.selectors.string()).columns:
         cell = last[name].item() or ""
         if re.match(TOTAL, cell) and cell not in above[name]:
             return f"is {cell!r} in {name!r}"

@@ -12,6 +12,7 @@ import polars.selectors as cs
 
 from ...errors import InputError
 from ...images.formats import is_images
+from ...tables.io.database import quoted_word
 from ...tables.io.place import Location
 from ..options import PrintOptions, opened
 from .steps import Steps
@@ -90,19 +91,15 @@ def questions(frame: pl.DataFrame) -> Iterator[tuple[str, str | None]]:
     if not numbers.width:
         return
     asked, *others = sorted(numbers.columns, key=lambda name: -numbers[name].n_unique())
-    where = f"{_quoted(asked)} > {_rounded(numbers[asked].quantile(0.8), 2)}"
+    where = f"{quoted_word(asked)} > {_rounded(numbers[asked].quantile(0.8), 2)}"
     yield where, None
     if names := frame.select(cs.string()).columns:
         common = str(frame[names[0]].drop_nulls().mode().sort()[0]).replace("'", "''")
-        yield where, f"{_quoted(names[0])} = '{common}'"
+        yield where, f"{quoted_word(names[0])} = '{common}'"
     if others:
         along = max(others, key=lambda name: abs(numbers.select(pl.corr(asked, name)).item() or 0))
         low, high = (_rounded(numbers[along].quantile(share), 3) for share in (0.5, 0.9))
-        yield where, f"{_quoted(along)} BETWEEN {low} AND {high}"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+        yield where, f"{quoted_word(along)} BETWEEN {low} AND {high}"
 
 
 def _rounded(value: float | None, digits: int) -> str:

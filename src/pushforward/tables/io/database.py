@@ -65,7 +65,7 @@ def fetch(source: Source, folder: Path) -> Path:
 def _with_all_digits(query: str, names: list[str], texts: list[str]) -> str:
     """A query of SQLite whose numbers beside text are written by SQLite; its driver writes seven digits of them."""
     cast = "CASE typeof({0}) WHEN 'real' THEN CAST({0} AS TEXT) ELSE {0} END AS {0}"
-    columns = ", ".join((cast if name in texts else "{0}").format(_quoted_word(name)) for name in names)
+    columns = ", ".join((cast if name in texts else "{0}").format(quoted_word(name)) for name in names)
     return f"SELECT {columns} FROM ({query})"
 
 
@@ -197,10 +197,10 @@ def _tables(source: Source, connection: Any) -> list[str]:
 
 def _quoted(name: str) -> str:
     """A name quoted for SQL; ``schema.table`` in two parts."""
-    return ".".join(map(_quoted_word, name.split(".")))
+    return ".".join(map(quoted_word, name.split(".")))
 
 
-def _quoted_word(name: str) -> str:
+def quoted_word(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
