@@ -67,20 +67,8 @@ def update_table(
         What was learnt, if anything was, and the facts that are saved with it; None on all but the first process of
         torchrun.
     """
-    started = time.monotonic()
-    source = str(new.path)
-    frame = model.schema.joined(pl.concat(new.splits.values()) if new.splits else new.frame, source)
-    model.schema.check(frame, source)
-    if "validation_rows" not in model.facts["summary"]:
-        raise InputError(f"{source}: the model {model.called} was fitted to a density, not to rows")
-    options = options_as_fitted(model, options)
-    if options.drop_missing:
-        frame = frame.filter(pl.Series(model.schema.usable(frame)))
-    if frame.height < FEWEST:
-        raise InputError(f"{source}: has {frame.height} rows, and an update needs at least {FEWEST}")
-    *_, strange = model.schema.context(frame, source)
-    if strange:
-        raise InputError(strange[0])
+    started, source, options = time.monotonic(), str(new.path), options_as_fitted(model, options)
+    frame = _new_rows(model, new, options, source)
     table = replace(new, frame=frame, splits={})
     old, summary = _Old(model), model.facts["summary"]
     moved = drift(old.recognised, table, Console(quiet=True))
@@ -137,6 +125,22 @@ def update_table(
     if kept is not None:
         facts |= {"kept": saved(encoded[kept], np.arange(len(kept))), "keep": old.keep}
     return learned, facts
+
+
+def _new_rows(model: TableModel, new: Table, options: TableOptions, source: str) -> pl.DataFrame:
+    """The rows of a table that can be learnt; refuses a table that lacks some columns, or has too few rows."""
+    frame = model.schema.joined(pl.concat(new.splits.values()) if new.splits else new.frame, source)
+    model.schema.check(frame, source)
+    if "validation_rows" not in model.facts["summary"]:
+        raise InputError(f"{source}: the model {model.called} was fitted to a density, not to rows")
+    if options.drop_missing:
+        frame = frame.filter(pl.Series(model.schema.usable(frame)))
+    if frame.height < FEWEST:
+        raise InputError(f"{source}: has {frame.height} rows, and an update needs at least {FEWEST}")
+    *_, strange = model.schema.context(frame, source)
+    if strange:
+        raise InputError(strange[0])
+    return frame
 
 
 def _as_it_was(model: TableModel, options: TableOptions, anew: bool, steps: int) -> TableOptions:
