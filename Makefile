@@ -1,7 +1,8 @@
 # Every target sets itself up: a virtual environment in .venv, the install with the extras it needs, then the job.
 #
 #   make demo               from a real table to a density, samples and a report; DATA=my.csv for your own table
-#   make test               the contract without the fast room, then the whole test suite, on all processors
+#   make test               the tests that take a second at most, on all processors
+#   make test-slow          those that take longer: whole fits, simulations, pages, processes
 #   make test-plain         the contract without the fast room: with its folder deleted
 #   make lint | docs
 #   make wheel              the wheel, of less than 1 MiB, and the source distribution, in dist/; a look at what is in them
@@ -16,19 +17,20 @@ PYTEST ?=
 DATA ?=
 BIN := .venv/bin
 
-.PHONY: demo test test-plain suite lint docs bench gpu wheel clean
+.PHONY: demo test test-slow test-plain lint docs bench gpu wheel clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/demo.stamp
 	$(BIN)/pushforward demo $(if $(DATA),"$(DATA)")
 
-test: test-plain suite
-
 # A process for every processor, eight at most; neighbouring tests stay together, so that few fits are made twice.
 PARALLEL := -n logical --maxprocesses 8 --dist worksteal
-suite test-plain: export PYTHONDONTWRITEBYTECODE =# else every process that a test starts would compile the package anew
-suite: .venv/dev.stamp
+test test-slow test-plain: export PYTHONDONTWRITEBYTECODE =# else every process that a test starts would compile the package anew
+test: .venv/dev.stamp
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
+
+test-slow: .venv/dev.stamp
+	$(BIN)/python -m pytest $(PARALLEL) -m slow $(PYTEST)
 
 # The formulas alone: a copy of the package in which fused/ does not exist, in double precision, the stricter number type.
 # Only what asks for the fast room is run: a transform on its own never does, nor what a compiler traces.
@@ -52,7 +54,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/all.py $(if $(QUICK),--quick) $(if $(JOBS),--jobs)
 
 gpu: .venv/dev.stamp .venv/bench.stamp
-	$(BIN)/python -m pytest --device cuda tests/contracts/test_devices.py tests/contracts/test_contract.py
+	$(BIN)/python -m pytest --device cuda -m "not compiler" tests/contracts/test_devices.py tests/contracts/test_contract.py
 	$(BIN)/python benchmarks/all.py --gpu
 
 # What makes and checks a wheel needs neither the package nor what it is built on, and has an environment of its own.

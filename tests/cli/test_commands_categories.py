@@ -99,6 +99,7 @@ def test_a_name_can_be_to_blame(tmp_path: Path, model: Path, run: Run) -> None:
     assert (scores["unlikely_because"][9], scores["would_fit"][9]) == ("district", "7")
 
 
+@pytest.mark.slow
 def test_the_report_speaks_of_names(tmp_path: Path, model: Path, run: Run) -> None:
     result = run("report", model, model.parent / "flats.csv", "-o", tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text()
@@ -109,6 +110,7 @@ def test_the_report_speaks_of_names(tmp_path: Path, model: Path, run: Run) -> No
     run("report", model, "-o", tmp_path / "without.html")
 
 
+@pytest.mark.slow
 def test_models_that_know_other_names_are_not_compared(tmp_path: Path, model: Path, run: Run) -> None:
     table = flats().filter(pl.col("town") != "Köln")
     table.write_csv(tmp_path / "t.csv")
@@ -136,6 +138,7 @@ def test_missing_names_are_dropped_by_choice(tmp_path: Path, run: Run) -> None:
     assert pl.read_csv(tmp_path / "s.csv")["log_density"].null_count() == 10
 
 
+@pytest.mark.slow
 def test_names_are_learnt_in_pieces_too(tmp_path: Path, model: Path, run: Run) -> None:
     flats().write_parquet(tmp_path / "t.parquet")
     fit = ("fit", tmp_path / "t.parquet", "--stream", "--categories", "district", *QUICK)

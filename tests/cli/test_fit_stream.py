@@ -31,6 +31,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_stream_is_learnt_as_well_as_a_table(folder, run):
     options = ["--given", "colour", "--no-queries", *QUICK]
     piecewise = run("fit", folder / "rows", "-o", folder / "m", "--stream", *options)
@@ -46,6 +47,7 @@ def test_a_stream_is_learnt_as_well_as_a_table(folder, run):
     run("report", folder / "m", "-o", folder / "r.html")
 
 
+@pytest.mark.slow
 def test_rows_of_a_stream_count_as_their_weights_say(folder, run):
     for file in (folder / "rows").iterdir():
         table = pl.read_parquet(file)
@@ -63,6 +65,7 @@ def test_rows_of_a_stream_count_as_their_weights_say(folder, run):
     run("fit", folder / "rows", "-o", folder / "o", "--stream", *options, code=2)
 
 
+@pytest.mark.slow
 def test_a_killed_stream_goes_on_bit_for_bit(folder, run, monkeypatch):
     steps = ["--steps", "60", "--checkpoint-every", "20", "--no-queries"]
     options = ["--columns", "size,price", *QUICK[:-4], "--lr", "0.01", *steps, "--resume", "--batch-size", "130"]

@@ -34,6 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_target_becomes_a_model_that_every_command_knows(here: Path, run: Run) -> None:
     target = ("--target", "my_posterior:log_density", "--dim", "2", "--support", "positive:1,real:1")
     summary = run("fit", *target, "-o", "model", *QUICK)

@@ -55,6 +55,7 @@ def test_an_archive_whose_paths_lead_outside_holds_no_table(tmp_path: Path, work
     )
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough(workshop: Path) -> None:
     command = [sys.executable, "-m", "pushforward", "sample", workshop / "plain", "-n", "20000", "-o", "-"]
     unbuffered = {**os.environ, "PYTHONUNBUFFERED": "1"}

@@ -22,6 +22,7 @@ from pushforward.tables.io.write import write_table
 Run = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_scores_through_pipes_in_a_process_of_its_own(workshop: Path, tmp_path: Path, run: Run) -> None:
     """Whose locale has no signs beyond ASCII."""
     run("score", workshop / "plain", workshop / "table.csv", "-o", tmp_path / "s.csv", "--keep", "colour,size")
@@ -51,6 +52,7 @@ def test_samples_to_a_new_table(workshop: Path, tmp_path: Path, run: Run) -> Non
     assert read_table(tmp_path / "t.xlsx").frame.height == 7
 
 
+@pytest.mark.slow
 def test_the_whole_job_on_a_database_and_a_sheet(workshop: Path, tmp_path: Path, run: Run) -> None:
     table = pl.read_csv(workshop / "table.csv")
     for name in ("shop.sqlite", "shop.duckdb"):

@@ -237,6 +237,7 @@ def test_what_cannot_be_scored_is_refused_in_one_sentence(folder, workshop, run,
     assert "\n" not in error
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (hasattr(os, "fork") and dist.is_gloo_available()), reason="needs fork and gloo")
 def test_kill_9_loses_no_finished_part_and_two_processes_share_the_rows(folder, workshop):
     command = [sys.executable, Path(__file__).with_name("stream_faults.py"), workshop / "given", folder]

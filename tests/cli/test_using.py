@@ -22,6 +22,7 @@ from pushforward.tables.splits import held_out_order
 Run = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_fit_reports_the_flow_beside_a_gaussian_and_is_the_same_again(tmp_path: Path, workshop: Path, run: Run) -> None:
     summary = run("fit", workshop / "table.csv", "-o", tmp_path / "m", "--columns", "size,price,count", *QUICK[:-1])
     held = summary["held_out"]
@@ -56,6 +57,7 @@ def test_scores_are_log_densities_in_the_data_s_units(tmp_path: Path, workshop: 
     )
 
 
+@pytest.mark.slow
 def test_percentiles_are_those_of_the_training_rows(tmp_path: Path, workshop: Path, run: Run) -> None:
     summary = run("score", workshop / "plain", workshop / "table.csv", "-o", tmp_path / "s.csv")
     scores = pl.read_csv(tmp_path / "s.csv")
@@ -149,6 +151,7 @@ def test_compare_refuses_other_columns(tmp_path: Path, workshop: Path, run: Run)
     assert "price" in error
 
 
+@pytest.mark.slow
 def test_report_with_and_without_the_data(tmp_path: Path, workshop: Path, run: Run) -> None:
     result = run("report", workshop / "given", workshop / "table.csv", "-o", tmp_path / "a.html")
     assert result["rows"] == 60
@@ -159,6 +162,7 @@ def test_report_with_and_without_the_data(tmp_path: Path, workshop: Path, run: R
         assert "pushforward fit" in text
 
 
+@pytest.mark.slow
 def test_a_report_against_another_model_is_their_comparison(tmp_path: Path, workshop: Path, run: Run) -> None:
     models, data = (workshop / "given", workshop / "plain"), workshop / "table.csv"
     compared = run("compare", *models, data)
@@ -231,6 +235,7 @@ def test_what_is_never_negative_is_not_drawn_negative(tmp_path: Path, run: Run) 
     assert drawn["count"].min() == 0
 
 
+@pytest.mark.slow
 def test_training_is_resumed_where_a_state_exists(tmp_path: Path, workshop: Path, run: Run) -> None:
     arguments = ("fit", workshop / "table.csv", "--columns", "size,price,count", *QUICK)
     run(*arguments, "-o", tmp_path / "m", "--checkpoint-every", 20, "--resume")
@@ -241,6 +246,7 @@ def test_training_is_resumed_where_a_state_exists(tmp_path: Path, workshop: Path
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_flow_matching_from_the_shell(tmp_path: Path, workshop: Path, run: Run) -> None:
     """Matching learns nearly the density that likelihood does, and its report does not call the loss a likelihood."""
     flow = ["--flow", "ffjord", "--hidden", "32,32", "--columns", "size,price", "--lr", "0.01", "--steps", "100"]
@@ -277,6 +283,7 @@ def test_an_objective_that_does_not_fit_is_refused(
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.slow
 def test_wide_tables_get_wide_layers(tmp_path: Path, run: Run) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "t.npy", rng.normal(size=(60, 150)))
@@ -296,6 +303,7 @@ def test_help_waits_for_no_library() -> None:
 SHORT = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--lr", "0.01", "--steps"]
 
 
+@pytest.mark.slow
 def test_fit_says_how_the_training_ended(
     tmp_path: Path, workshop: Path, capsys: pytest.CaptureFixture[str], run: Run
 ) -> None:
@@ -309,6 +317,7 @@ def test_fit_says_how_the_training_ended(
     assert summary["verdict"] in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("states", [[], ["--checkpoint-every", "10"]])
 def test_resume_trains_a_finished_model_further(tmp_path: Path, workshop: Path, run: Run, states: list[str]) -> None:
     command = ("fit", workshop / "table.csv", "-o", tmp_path / "m", "--columns", "size,price", *SHORT[:-1])
@@ -337,6 +346,7 @@ def test_an_average_is_not_said_to_be_trained_further(tmp_path: Path, workshop: 
     assert "is trained further" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_resume_goes_on_with_a_training_that_was_broken_off_after_the_model(
     tmp_path: Path, workshop: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

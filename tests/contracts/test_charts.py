@@ -100,6 +100,7 @@ def test_importance_weights_find_the_volume(name):
     assert abs(float(weights.mean()) - volume) < 4 * error + 1e-4 * volume
 
 
+@pytest.mark.slow
 def test_two_dimensions_integrate_to_one():
     inner = pf.nsf(2, layers=1, hidden=(8,))
     flow = pf.constrain(inner.behind(T.Diagonal(2)), T.Polytope(*TRIANGLE)).double()

@@ -568,6 +568,7 @@ def test_density_is_one_graph(name: str) -> None:
     assert torch.allclose(compiled(x, context), flow(x, context), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPORTED)
 def test_density_exports(name: str) -> None:
     flow, x = ONE_PASS[name]()

@@ -49,6 +49,7 @@ EVERY: dict[str, tuple[Callable[[], Density], Callable[[], Tensor]]] = {
     "ffjord": (_fixed_steps, lambda: normal(7, 5)),  # adaptive steps look at errors: the solver waits at every step
     "pixels": (_pixels, lambda: (normal(7, 1, 4, 4) * 2).round().clamp(0, 3)),
 }
+LONG = ("anyorder", "flow over a base", "tarflow reversible")
 SOLVED = ("bnaf", "planar", "residual", "sylvester")  # an inverse by steps until all rows are done looks at them
 LOOKS = {
     "average sample",  # how many draws each member makes is drawn first: one look for each member
@@ -105,7 +106,9 @@ def jobs(model: Density, room: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("room", ["fused", "plain"])
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in EVERY]
+)
 def test_nothing_leaves_the_device(name: str, room: str) -> None:
     """The first call of either direction, which may build masks once and for all, is not watched."""
     make, data = EVERY[name]

@@ -33,6 +33,10 @@ from pushforward.tables.selection.members import MemberOptions
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 LEARNT = ("own_transform.md", "reverse_kl.md", "outliers.md", "scientist.md", "synthetic.md")  # assert what was learnt
+QUICK = (
+    *("autoregressive.md", "continuous.md", "design.md", "lecture.md", "limits.md", "own_transform.md", "parts.md"),
+    *("prediction.md", "promise.md", "saved_models.md", "tested.md", "training.md", "which_flow.md"),
+)
 BLOCK = re.compile(r"^```(?:\{code-cell\} )?(python|pycon|sh)\n(.*?)^```$", re.M | re.S)
 
 
@@ -115,7 +119,11 @@ def run_doctest(block: str, names: dict[str, object], page: Path) -> None:
     assert runner.failures == 0, out.getvalue()
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [p if p.name in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in PAGES if blocks(p)],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
 def test_page(page: Path, workplace: Path) -> None:
     if "kernelspec:" in page.read_text() and os.environ.get("PUSHFORWARD_SITE"):
         pytest.skip("a notebook, which `make docs` has run")
@@ -182,6 +190,7 @@ def modules() -> list[str]:
     return sorted(module.name for module in found if not module.name.startswith(optional))
 
 
+@pytest.mark.slow
 def test_doctests_of_the_source() -> None:
     failures = {}
     for name in modules():

@@ -119,6 +119,7 @@ CELL = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @FUZZ
 @given(rows=st.lists(st.lists(CELL, min_size=1, max_size=4), min_size=1, max_size=6), mark=st.sampled_from(",;\t"))
 def test_odd_cells_in_text_of_several_encodings(tmp_path, rows, mark):

@@ -116,6 +116,7 @@ def test_importing_the_package_does_not_import_torch() -> None:
     assert python(code) == "[]"
 
 
+@pytest.mark.slow
 def test_importing_everything_changes_nothing_global_and_does_not_import_the_compiler() -> None:
     code = """
 import random, sys, warnings

@@ -99,7 +99,7 @@ def test_angles(features: int) -> None:
     torch.testing.assert_close(ends, ends[:1].expand(3), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("frequencies", [0, 8])
+@pytest.mark.parametrize("frequencies", [0, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_continuous_flow_that_has_learnt_a_toy(frequencies: int) -> None:
     torch.manual_seed(0)
     flow = pf.ffjord(2, hidden=(24, 24), frequencies=frequencies)

@@ -66,6 +66,7 @@ def test_jax_values_gradients_and_curvatures_are_those_of_pytorch():
         from_jax(3)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_jax_a_flow_is_fitted_to_a_posterior():
     jax = pytest.importorskip("jax", reason="jax is not installed")
     from pushforward.interop.jax import from_jax
@@ -75,6 +76,7 @@ def test_jax_a_flow_is_fitted_to_a_posterior():
     check(pf.fit_target(target, 1, **FIT).draws(2000, exact=True))
 
 
+@pytest.mark.slow
 def test_pyro_a_model_with_a_bounded_site():
     pyro = pytest.importorskip("pyro", reason="pyro-ppl is not installed")
     from pyro import distributions as dist

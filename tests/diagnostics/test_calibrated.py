@@ -111,6 +111,7 @@ def test_numbers_and_pictures():
     assert plot.ranks(found.ranks, K, 3.0).axes
 
 
+@pytest.mark.slow
 def test_a_classifier_finds_what_the_ranks_of_all_contexts_hide():
     pytest.importorskip("sklearn")
     x, context, generator = simulated(0, 400, 1)

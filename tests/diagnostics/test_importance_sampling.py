@@ -27,6 +27,7 @@ def importance(flow, target, n=2000, **options):
     return pf.diagnostics.importance(flow, target, n, generator=torch.Generator().manual_seed(0), **options)
 
 
+@pytest.mark.slow
 def test_a_perfect_flow_is_trusted_and_knows_log_z():
     result = importance(normal(1, 2), lambda x: normal(1, 2).log_prob(x) + 1.5)
     assert result.trusted

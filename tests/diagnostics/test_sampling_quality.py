@@ -22,6 +22,7 @@ def _all_trees(monkeypatch):
     monkeypatch.setattr(module, "TREES", 100)
 
 
+@pytest.mark.slow
 def test_honest_draws_cannot_be_told_apart_and_are_no_copies():
     quality = sampling_quality(TRAIN, HELD_OUT, HONEST)
     assert abs(quality.told_apart - 0.5) < 0.06
@@ -57,6 +58,7 @@ def test_whole_numbers_with_few_values_are_not_taken_for_copies():
     assert quality.sentences()[-1].endswith("draws are not copies")
 
 
+@pytest.mark.slow
 def test_frames_may_have_texts_and_missing_cells():
     def frame(n, seed, shift=0.0):
         rng = np.random.default_rng(seed)
@@ -90,6 +92,7 @@ def test_bad_rows_are_named():
         sampling_quality(TRAIN[0], HELD_OUT, HONEST)
 
 
+@pytest.mark.slow
 def test_few_rows_are_too_few_for_a_verdict() -> None:
     rng = np.random.default_rng(0)
     train, real, fake = (rng.normal(size=(rows, 2)) for rows in (200, 28, 28))

@@ -35,6 +35,7 @@ def second() -> torch.Tensor:
     return torch.arange(240) >= 100
 
 
+@pytest.mark.slow
 def test_p_values_of_unchanged_samples_are_uniform(second):
     generator = torch.Generator().manual_seed(0)
     found = [two_samples(of(torch.randn(240, 3, generator=generator).double()), second, r).p_value for r in range(80)]

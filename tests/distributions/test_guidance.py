@@ -75,6 +75,7 @@ def test_denoised_draws_are_posterior_means():
     torch.testing.assert_close(drawn(model, None, denoise=True), noisy / 1.25)
 
 
+@pytest.mark.slow
 def test_noise_on_levels_bounds_the_log_probability():
     """Averages of the bound's exponential over the noise are probabilities of images, which sum to 1."""
     torch.manual_seed(0)

@@ -98,6 +98,7 @@ def test_it_starts_at_the_frequencies() -> None:
     assert p.tolist() == pytest.approx([7.5 / 11.5 * 7.5 / 11, 0.5 / 11.5 * 3.5 / 11])
 
 
+@pytest.mark.slow
 def test_fitted_it_finds_the_dependence() -> None:
     generator = torch.Generator().manual_seed(0)
     a = torch.randint(3, (2000, 1), generator=generator)

@@ -4,6 +4,7 @@ import gc
 import importlib.util
 import threading
 
+import pytest
 import torch
 from flows import flow_of
 
@@ -77,6 +78,7 @@ def test_threads_share_it_and_its_bound():
     assert POOL.nbytes <= POOL.limit
 
 
+@pytest.mark.slow
 def test_a_graph_that_nobody_walks_gives_its_memory_to_the_collector():
     pf.free_memory()
     flow, x = flow_of("masked"), torch.randn(50, 5).double()

@@ -28,7 +28,7 @@ def model_of(name: str) -> pf.ImageDensity:
     return pf.ImageDensity("tarflow" if noisy else name, **QUICK, **noisy).fit(IMAGES)
 
 
-@pytest.fixture(scope="module", params=["pixelcnn", "realnvp", "noisy"])
+@pytest.fixture(scope="module", params=["pixelcnn", "realnvp", pytest.param("noisy", marks=pytest.mark.slow)])
 def fitted(request: pytest.FixtureRequest) -> pf.ImageDensity:
     return model_of(request.param)
 

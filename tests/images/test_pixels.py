@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 import pushforward as pf
@@ -11,6 +12,7 @@ from pushforward.images.pixels import PixelDensity
 from pushforward.testing import randomize
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_draws_of_the_noise_approach_the_probability_from_below() -> None:
     torch.manual_seed(0)

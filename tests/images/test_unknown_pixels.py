@@ -53,6 +53,7 @@ def test_particles_follow_the_conditional(shape: tuple[int, int, int], places: l
     assert (float(count.mean()) > 63.99) == come_last
 
 
+@pytest.mark.slow
 def test_particles_read_the_context_and_leave_whole_images_alone() -> None:
     torch.manual_seed(0)
     model = randomize(pf.pixelcnn((1, 2, 2), levels=4, hidden=6, layers=1, context=2), scale=1.5)
@@ -100,6 +101,7 @@ def test_chains_follow_the_conditional_of_a_flow(missing: str, small_flow: pf.Fl
     assert (shares(found, every[some]) - truth[some] / truth[some].sum()).abs().max() < 0.025
 
 
+@pytest.mark.slow
 def test_chains_follow_the_conditional_of_gaussian_images_with_noise() -> None:
     r"""With y ~ N(0, Sigma), a known number of many levels says that y_j ~ N(v(x_j), sigma²); what is drawn for an
     unknown one is without the noise, :math:`\mathbb{E}[x \mid y] = y - \sigma^2\, \Sigma^{-1} y`."""

@@ -50,7 +50,9 @@ def test_densities_are_in_the_units_of_the_data() -> None:
     assert model.sample(4000).mean() == pytest.approx(100, abs=4)
 
 
-@pytest.mark.parametrize("wish", [{"flow": "auto"}, {"flow": "gmm"}, {"members": 2}])
+@pytest.mark.parametrize(
+    "wish", [pytest.param({"flow": "auto"}, marks=pytest.mark.slow), {"flow": "gmm"}, {"members": 2}]
+)
 def test_averages_are_estimators_like_any_other(wish: dict[str, object]) -> None:
     model = pf.FlowDensity(**{**QUICK, **wish}).fit(X[:150])
     assert model.score_samples(X).shape == (len(X),)
@@ -81,6 +83,7 @@ def test_the_seed_fixes_everything() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_pipelines_grid_searches_and_cloning() -> None:
     pipeline = make_pipeline(StandardScaler(), PCA(2), pf.FlowDensity(**QUICK)).fit(X)
     assert pipeline.score_samples(X).shape == (300,)
@@ -104,6 +107,7 @@ def test_joblib_keeps_the_fitted_estimator(tmp_path: Path) -> None:
     assert np.array_equal(pf.load(tmp_path / "m")(torch.tensor(X)).detach().numpy(), model.score_samples(X))
 
 
+@pytest.mark.slow
 def test_conditional_densities_follow_their_condition() -> None:
     x = RNG.normal(size=(600, 2))
     y = 10 + 3 * x[:, 0] + 0.5 * RNG.normal(size=600)
@@ -144,6 +148,7 @@ def test_wrong_use_is_refused_with_a_sentence(attempt, sentence: str) -> None:
         attempt()
 
 
+@pytest.mark.slow
 def test_without_scikit_learn_the_rest_works() -> None:
     code = """
 import sys; sys.modules["sklearn"] = None
@@ -170,6 +175,7 @@ def table_with_text(rows: int = 300) -> pd.DataFrame:
     return pd.DataFrame({"kind": kind, "x": rng.normal(size=rows) + 5 * (kind == "high")})
 
 
+@pytest.mark.slow
 def test_frames_with_text_are_tables() -> None:
     frame = table_with_text()
     model = pf.FlowDensity(**{**QUICK, "steps": 100}).fit(frame)
@@ -197,6 +203,7 @@ def test_targets_given_frames_with_text() -> None:
     assert other.sample(arrow[:10], n=3).shape == (3, 10)
 
 
+@pytest.mark.slow
 def test_weights_of_rows() -> None:
     x = np.concatenate([RNG.normal(size=200), 10 + RNG.normal(size=100)])[:, None]
     weights = np.where(x[:, 0] > 5, 4.0, 1.0)

@@ -74,6 +74,7 @@ def test_it_runs_where_this_library_is_not(tmp_path: Path, monkeypatch: pytest.M
         torch.testing.assert_close([run(*given) for given in batches], true, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(HARMLESS)
 @pytest.mark.parametrize(("name", "method"), [("realnvp", "log_prob"), ("coupling splines", "sample")])
 def test_onnxruntime_runs_it_for_any_number_of_rows(name: str, method: str, tmp_path: Path) -> None:
@@ -115,12 +116,14 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rows_are_exported_in_operators_that_other_libraries_have(dtype: torch.dtype) -> None:
     program = exported(made("nsf").to(dtype))
     assert not {node.target for node in program.graph.nodes} & PLAINER.keys()
 
 
+@pytest.mark.slow
 def test_a_table_is_exported_by_its_density(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     table = {"x": rng.normal(size=80), "y": rng.gamma(3.0, size=80)}

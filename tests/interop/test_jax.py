@@ -29,7 +29,9 @@ DENSITIES = {
 }
 
 
-@pytest.mark.parametrize("name", DENSITIES)
+@pytest.mark.parametrize(
+    "name", [name if name == "realnvp" else pytest.param(name, marks=pytest.mark.slow) for name in DENSITIES]
+)
 def test_values_and_gradients_are_those_of_pytorch(name: str) -> None:
     torch.manual_seed(0)
     density = randomize(DENSITIES[name](), scale=0.5)
@@ -60,6 +62,7 @@ def test_double_precision_is_kept() -> None:
         )
 
 
+@pytest.mark.slow
 def test_threads_may_call_at_once() -> None:
     flow, x = randomize(pf.realnvp(3, **SIZES)), torch.randn(20, 3)
     with ThreadPoolExecutor(4) as pool:
@@ -67,6 +70,7 @@ def test_threads_may_call_at_once() -> None:
     np.testing.assert_allclose(np.array(values), flow.log_prob(x).detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_has_no_counterpart_is_named() -> None:
     with pytest.raises(ValueError, match="many steps"):
         to_jax(pf.iaf(2, **SIZES))

@@ -56,7 +56,7 @@ def test_the_share_that_is_called_odd_is_the_contamination(detector: pf.FlowOutl
     assert (detector.predict(usual(300, seed=0)) == -1).mean() == pytest.approx(0.1, abs=0.01)
 
 
-@pytest.mark.parametrize("flow", ["gmm", "auto"])
+@pytest.mark.parametrize("flow", ["gmm", pytest.param("auto", marks=pytest.mark.slow)])
 def test_of_fresh_rows_a_share_of_the_contamination_is_called_odd(flow: str) -> None:
     rng = np.random.default_rng(0)
     rows, fresh = rng.normal(size=(200, 5)), rng.normal(size=(3000, 5))
@@ -67,7 +67,7 @@ def test_of_fresh_rows_a_share_of_the_contamination_is_called_odd(flow: str) -> 
     assert (found.decision_scores_ < found.offset_).mean() == 0.05
 
 
-@pytest.mark.parametrize("load", [load_breast_cancer, load_wine, load_iris])
+@pytest.mark.parametrize("load", [pytest.param(load_breast_cancer, marks=pytest.mark.slow), load_wine, load_iris])
 def test_of_the_other_half_of_a_table_few_rows_are_called_odd(load: Callable[[], Any]) -> None:
     X, shares = load().data[:, :10], []
     for seed in range(3):
@@ -77,6 +77,7 @@ def test_of_the_other_half_of_a_table_few_rows_are_called_odd(load: Callable[[],
     assert np.mean(shares) == pytest.approx(0.05, abs=0.025 + 2 * np.sqrt(0.05 * 0.95 / (3 * len(other))))
 
 
+@pytest.mark.slow
 def test_classes_that_the_fit_did_not_see_are_told_better_than_by_neighbours_alone() -> None:
     ours, theirs = [], []
     for load, kind in ((load_wine, 0), (load_wine, 1), (load_wine, 2), (load_breast_cancer, 0), (load_digits, 8)):

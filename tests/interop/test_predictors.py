@@ -123,6 +123,7 @@ def test_a_score_takes_one_value_of_y_for_each_row(regressor, classifier) -> Non
                 model.score_samples(FRESH[:4], wrong)
 
 
+@pytest.mark.slow
 def test_columns_of_x_may_be_called_like_those_of_y() -> None:
     given, y = X[:60][["x", "kind"]].rename(columns={"x": "y1"}), np.column_stack([Y, 3 - Y**2])[:60]
     schema = pf.ConditionalFlowDensity("gmm").fit(given, y).table_.schema
@@ -149,6 +150,7 @@ def test_clones_and_pickles(regressor: pf.FlowRegressor, classifier: pf.FlowClas
         assert clone(model).get_params() == model.get_params()
 
 
+@pytest.mark.slow
 def test_pipelines_searches_and_transformed_targets() -> None:
     numbers, positive = X[["x"]].to_numpy(), np.exp(0.3 * Y)
     pipeline = make_pipeline(StandardScaler(), pf.FlowRegressor("gmm"))
@@ -176,6 +178,7 @@ def test_what_shapes_no_classifier_is_refused() -> None:
             pf.FlowClassifier("nsf", steps=1, **shape).fit(X[["x"]].to_numpy(), Y > 0)
 
 
+@pytest.mark.slow
 def test_a_conditional_density_predicts_its_mean() -> None:
     options = {"flow": "maf", "layers": 1, "hidden": (32,), "steps": 150, "lr": 0.02}
     numbers = X[["x"]].to_numpy()

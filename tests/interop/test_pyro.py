@@ -45,6 +45,7 @@ def test_a_conditional_flow_is_a_batch_of_distributions():
     torch.testing.assert_close(trace.trace.nodes["x"]["log_prob"], flow.log_prob(x, context))
 
 
+@pytest.mark.slow
 def test_a_flow_guide_finds_a_posterior_on_its_support():
     """Gamma prior, Poisson counts: the posterior of the rate is a Gamma, and log Z is known through the ELBO."""
     from pushforward.interop.pyro import FlowGuide

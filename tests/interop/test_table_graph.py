@@ -66,6 +66,7 @@ def run(path: Path, frame: pl.DataFrame) -> Any:
     return session.run(["log_density"], {column.name: fed(column) for column in frame})[0]
 
 
+@pytest.mark.slow
 def test_rows_that_no_fit_saw_have_the_same_log_densities(tmp_path: Path) -> None:
     model = pf.TableDensity("maf", given=["age", "shape"], **SIZES).fit(rows(400, 0))
     path, new = pf.export(model, tmp_path / "table.onnx"), rows(200, 1)

@@ -110,6 +110,7 @@ def test_sets_have_no_order(name):
     torch.testing.assert_close(encoder(items[:, [3, 0, 4, 1, 2]]), encoder(items))
 
 
+@pytest.mark.slow
 def test_a_fit_learns_the_encoder():
     generator = torch.Generator().manual_seed(0)
     sizes = torch.randint(2, 6, (600,), generator=generator)

@@ -32,7 +32,7 @@ def test_zeros_of_the_jacobian_are_the_graphs(share: float, residual: bool | str
     assert torch.equal(jacobian > 0, graph | torch.eye(10, dtype=torch.bool))
 
 
-@pytest.mark.parametrize(("recipe", "steps"), [(pf.maf, 150), (pf.nsf, 50)])
+@pytest.mark.parametrize(("recipe", "steps"), [(pf.maf, 150), pytest.param(pf.nsf, 50, marks=pytest.mark.slow)])
 def test_a_linear_gaussian_model_of_ten_nodes_is_learnt_along_its_graph(recipe, steps: int) -> None:
     torch.manual_seed(0)
     graph = random_graph(10, 0.3, seed=3)

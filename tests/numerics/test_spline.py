@@ -61,6 +61,7 @@ def test_nan_stays_in_its_own_point():
     torch.testing.assert_close(dirty[mask], clean[mask], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**31),

@@ -66,7 +66,7 @@ def test_preprocessing_comes_before_the_lines():
     assert pf.FlowMatching(flow)(torch.full((64, 2), 5.0)).item() < 1e-4
 
 
-@pytest.mark.parametrize("coupling", ["independent", "optimal"])
+@pytest.mark.parametrize("coupling", ["independent", pytest.param("optimal", marks=pytest.mark.slow)])
 def test_matching_learns_a_density_with_a_context(coupling):
     pytest.importorskip("scipy", reason="optimal coupling needs SciPy")
     torch.manual_seed(0)
@@ -132,6 +132,7 @@ def test_the_gradient_of_the_prices_is_that_of_their_integrals():
     assert torch.autograd.gradcheck(loss, tuple(flow.parameters()), eps=1e-5, atol=1e-6, rtol=1e-5, fast_mode=True)
 
 
+@pytest.mark.slow
 def test_a_price_makes_the_trained_field_slower_and_flatter():
     spent = []
     for price in (0.0, 1.0):

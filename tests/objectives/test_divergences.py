@@ -141,6 +141,7 @@ def test_pieces_give_the_same_gradient():
     torch.testing.assert_close(*gradients)
 
 
+@pytest.mark.slow
 def test_training_finds_a_gaussian_and_its_normalising_constant():
     torch.manual_seed(0)
     flow = pf.realnvp(2, layers=2, hidden=(8,))

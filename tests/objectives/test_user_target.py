@@ -185,6 +185,7 @@ def test_reverse_kl_by_hand_says_that_the_target_lies_elsewhere(loc, scale, mess
         pf.ReverseKL(pf.realnvp(2, layers=2, hidden=(8,)), target)
 
 
+@pytest.mark.slow
 def test_a_training_that_gives_up_leaves_the_flow():
     calls = []
 

@@ -13,6 +13,7 @@ import pushforward as pf
 from pushforward.testing import targets
 
 
+@pytest.mark.slow
 def test_a_posterior_is_fitted_in_its_own_space():
     gamma = Gamma(torch.tensor([3.0, 8.0]).double(), torch.tensor([1.0, 2.0]).double(), validate_args=False)
     blocks = [(constraints.positive, 2)]
@@ -24,12 +25,14 @@ def test_a_posterior_is_fitted_in_its_own_space():
     torch.testing.assert_close(found.resample(5000).mean(0), gamma.mean, rtol=0.05, atol=0)
 
 
+@pytest.mark.slow
 def test_log_z_of_the_banana():
     fitted = pf.fit_target(targets.banana, 2, layers=4, steps=150, batch_size=128, progress=False)
     assert abs(fitted.importance.log_z) < 4 * fitted.importance.log_z_se
     assert fitted.importance.log_z_se < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("whole_climbs")
 def test_a_mode_that_is_missed_is_seen():
     """The start at one of two modes far apart ends there: the weights alone look fine, and the verdict does not."""

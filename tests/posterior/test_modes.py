@@ -85,6 +85,7 @@ def test_moves_leave_their_density_alone(kernel):
     assert float(point.x.var()) == pytest.approx(0.4, abs=0.04)
 
 
+@pytest.mark.slow
 def test_a_flow_over_all_modes():
     fitted = pf.fit_target(FOUR, 3, modes="search", steps=60, layers=2, hidden=(8,), draws=4000, progress=False)
     assert fitted.importance.trusted
@@ -98,6 +99,7 @@ def test_a_flow_over_all_modes():
     assert float(far) == pytest.approx(0.1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_modes_of_constrained_rows_that_are_no_gaussians(tmp_path):
     def log_density(x):  # exp(x) has two bent modes, in the free coordinate
         y = x.log()
@@ -116,6 +118,7 @@ def test_modes_of_constrained_rows_that_are_no_gaussians(tmp_path):
     torch.testing.assert_close(pf.load(tmp_path / "flow").log_prob(x), fitted.flow.log_prob(x))
 
 
+@pytest.mark.slow
 def test_one_mode_is_fitted_as_ever():
     fitted = pf.fit_target(targets.banana, 2, modes="search", steps=1, layers=2, hidden=(8,), draws=200, progress=False)
     assert fitted.modes is None
@@ -137,6 +140,7 @@ def test_annealed_draws_weigh_what_their_end_does():
     torch.testing.assert_close(end, torch.full((2,), 1 / (2 / s**2 - 1)).double(), atol=0.05, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_fab_learns_a_mode_that_reverse_kl_would_leave(kernel):
     target = gaussians([[-2.5], [2.5]], [0.5, 0.5], [0.7, 0.3])
@@ -179,6 +183,7 @@ def test_bad_arguments(make, message):
         make(pf.realnvp(2, layers=1))
 
 
+@pytest.mark.slow
 def test_modes_that_share_a_peak_keep_their_weights():
     """A narrow mode on the shoulder of a wide one: two Gaussians stand for the one peak that climbs end at."""
     target = gaussians([[0.0, 0.0], [1.5, 0.0], [30.0, 0.0]], [0.6, 1.7, 1.0], [0.4, 0.3, 0.3])

@@ -153,6 +153,7 @@ def test_networks_are_residual_where_their_widths_allow_it(hidden, expected):
         pf.nsf(3, residual="wide")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coupling", [False, True])
 def test_columns_that_nearly_follow_from_others_are_learnt_early(coupling: bool) -> None:
     """A tumour's radius, perimeter and area, and the same of its worst cells: 100 steps, 200 rows held out."""

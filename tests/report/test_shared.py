@@ -115,7 +115,16 @@ def _assert_no_gaps(html: str, numbers: dict) -> None:
     assert len(html) < 3_000_000
 
 
-@pytest.mark.parametrize(("features", "rows"), [(1, 20), (2, 20), (1, 300), (30, 400), (40, 20)])
+@pytest.mark.parametrize(
+    ("features", "rows"),
+    [
+        (1, 20),
+        (2, 20),
+        (1, 300),
+        pytest.param(30, 400, marks=pytest.mark.slow),
+        pytest.param(40, 20, marks=pytest.mark.slow),
+    ],
+)
 def test_any_number_of_columns_and_few_rows(tmp_path, features: int, rows: int) -> None:
     x = curved(rows, features, seed=3)
     flow = flow_for(x) if features < 40 else pf.realnvp(features, layers=2, hidden=(16,))

@@ -71,6 +71,7 @@ def test_a_loaded_model_has_the_same_density_bit_for_bit(tmp_path):
         assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_the_same_density_bit_for_bit(tmp_path):
     flow, x = random_flow(), torch.linspace(-2, 2, 30).view(10, 3)
     pf.save(flow, tmp_path / "model")

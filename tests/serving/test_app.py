@@ -322,6 +322,7 @@ def send(url: str, head: str, parts: Any) -> tuple[int, bytes]:
         return answer.status, answer.read()
 
 
+@pytest.mark.slow
 def test_a_gigabyte_is_refused_and_takes_no_memory_and_long_jobs_stand_aside(fitted: Path) -> None:
     million = bytes(2**20)
     with process(str(fitted)) as (url, server), ThreadPoolExecutor(1) as pool:

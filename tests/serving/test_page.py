@@ -47,6 +47,7 @@ def drawn(page: Any) -> list[list[str]]:
     return [[cell.text for cell in line.find_elements("tag name", "td")] for line in lines]
 
 
+@pytest.mark.slow
 def test_it_scores_the_row_and_says_nothing_on_the_console(page: Any) -> None:
     assert page.title == "model: pushforward"
     first = text(page, "score")
@@ -125,6 +126,7 @@ def test_it_explains_a_row_and_says_what_is_wrong(page: Any) -> None:
     page.get_log("browser")  # the refusal of 'soon', as the browser reports it
 
 
+@pytest.mark.slow
 def test_every_control_has_a_name_and_the_page_fits_a_phone(page: Any) -> None:
     nameless = """return [...document.querySelectorAll('input,select,button,svg')].filter((one) =>
         !one.getAttribute('aria-label') && !one.textContent && !(one.labels && one.labels.length)).length"""

@@ -312,6 +312,7 @@ def test_a_client_that_hung_up_keeps_its_places_among_long_requests_for_a_second
     assert (another, later) == (1, 2)
 
 
+@pytest.mark.slow
 def test_what_clients_sent_that_hung_up_is_not_kept_until_its_turn() -> None:
     async def asked_of(jobs: Jobs, over: threading.Event) -> Any:
         first = asyncio.ensure_future(jobs.run(Stays(), over.wait, 60))  # type: ignore[arg-type]
@@ -330,6 +331,7 @@ def test_what_clients_sent_that_hung_up_is_not_kept_until_its_turn() -> None:
     assert asyncio.run(asked_of(Jobs(), threading.Event())) == (None, True)
 
 
+@pytest.mark.slow
 def test_it_ends_when_it_is_told_and_answers_first(fitted: Path) -> None:
     with process(str(fitted)) as (url, running), ThreadPoolExecutor(1) as pool:
         host, port = url.removeprefix("http://").split(":")
@@ -423,7 +425,7 @@ def test_connections_that_would_be_another_protocol_keep_no_place(strict: tuple[
     assert asked(strict, body=question)[0] == 200
 
 
-@pytest.mark.parametrize("row", ["{}", "[]", '{"x":1}', '{"group":"nobody"}'])
+@pytest.mark.parametrize("row", ["{}", "[]", '{"x":1}', pytest.param('{"group":"nobody"}', marks=pytest.mark.slow)])
 def test_rows_by_the_million_are_refused_at_once_and_take_no_memory(
     server: tuple[str, int], question: Any, row: str
 ) -> None:

@@ -164,6 +164,7 @@ def test_explanations_name_the_column_to_blame(fitted: pf.TableDensity):
     assert said["gain"][0] == said["gain_price"][0] > 1
 
 
+@pytest.mark.slow
 def test_comparisons_and_reports(tmp_path: Path, fitted: pf.TableDensity):
     other = pf.TableDensity(**{**QUICK, "steps": 1}).fit(TABLE)
     found = fitted.compare(other, TABLE)
@@ -208,6 +209,7 @@ def test_what_is_saved_is_plain_json(tmp_path: Path, fitted: pf.TableDensity):
     assert "TableDensity" in extra["command"]
 
 
+@pytest.mark.slow
 def test_a_weight_counts_in_the_density_and_is_the_same_by_the_shell(tmp_path: Path):
     weights = np.where(TABLE["colour"] == "red", 3.0, 1.0)
     model = pf.TableDensity(**QUICK, queries=False).fit(TABLE, sample_weight=weights)
@@ -321,6 +323,7 @@ def test_the_summary_begins_with_how_the_training_ended(tmp_path: Path, fitted: 
     assert summary["training"]["verdict"]["text"] in (tmp_path / "r.html").read_text()[:60_000]
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_further_with_the_same_rows_and_never_gets_worse(tmp_path: Path):
     model = pf.TableDensity(**QUICK | {"steps": 20}, given=["colour"]).fit(TABLE)
     before = model.summary_["training"]

@@ -30,6 +30,7 @@ def fitted() -> pf.TableDensity:
     return pf.TableDensity("maf", steps=90, lr=1e-2, random_state=0, relations="none", keep=50).fit(rows(400, 0))
 
 
+@pytest.mark.slow
 def test_old_rows_are_kept_and_new_ones_learnt(fitted):
     new, fresh = (rows(2 * n, seed).filter(pl.col("kind") == "b").head(n) for n, seed in ((390, 1), (1000, 3)))
     model, old = copy.deepcopy(fitted), rows(1000, 2)
@@ -47,6 +48,7 @@ def test_old_rows_are_kept_and_new_ones_learnt(fitted):
     assert model.summary_["training_rows"] + model.summary_["validation_rows"] <= 1000
 
 
+@pytest.mark.slow
 def test_an_update_with_more_of_the_same_does_no_harm(fitted):
     model, test = copy.deepcopy(fitted), rows(1000, 5)
     before = model.score(test)
@@ -69,6 +71,7 @@ def test_saved_rows_stay_as_many_and_become_new_in_proportion(fitted):
     assert int((kept[:, 0] > 25).sum()) == 25
 
 
+@pytest.mark.slow
 def test_what_is_new_is_taken_in_with_a_note(fitted):
     new = rows(200, 10).with_columns(
         kind=pl.when(pl.int_range(200) < 60).then(pl.lit("c")).otherwise("kind"),
@@ -85,6 +88,7 @@ def test_what_is_new_is_taken_in_with_a_note(fitted):
     assert set(keys_of(model.saved_rows("kept"))) < set(model.facts["learnt"])
 
 
+@pytest.mark.slow
 def test_what_an_average_knew_of_real_rows_is_kept_where_draws_are_learnt_anew():
     diabetes = load_diabetes(as_frame=True)
     table = pl.from_pandas(diabetes.data[["bmi", "bp", "s4", "s5"]]).with_columns(
@@ -99,6 +103,7 @@ def test_what_an_average_knew_of_real_rows_is_kept_where_draws_are_learnt_anew()
     assert model.score(test) > before - 0.06  # with one draw in the place of a row it lost 0.13
 
 
+@pytest.mark.slow
 def test_an_average_and_a_conditional_model_are_updated():
     few, fresh = rows(120, 11), rows(1000, 17)
     model = pf.TableDensity("maf", members=2, steps=20, queries=False, keep=1000).fit(few)
@@ -123,6 +128,7 @@ def test_an_average_and_a_conditional_model_are_updated():
         given.update(rows(60, 13).with_columns(kind=pl.Series(["a", "a", "c"] + ["a"] * 57)))
 
 
+@pytest.mark.slow
 def test_what_was_said_at_the_fit_holds_when_all_rows_are_described_again():
     table = rows(250, 20).with_columns(share=1 / (1 + (-pl.col("size")).exp()), twice=2 * pl.col("size"))
     table = table.with_columns(paid=pl.format("${}", pl.col("share").round(2)))
@@ -162,6 +168,7 @@ def test_another_table_is_refused(fitted):
     assert "updates" not in model.facts
 
 
+@pytest.mark.slow
 def test_the_shell_updates_a_saved_model(fitted, tmp_path, capsys):
     fitted.save(tmp_path / "model")
     rows(100, 15).write_csv(tmp_path / "new.csv")
@@ -179,7 +186,8 @@ def test_the_shell_updates_a_saved_model(fitted, tmp_path, capsys):
     assert "new.csv" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["table", "0.2/t-mixture"])  # which does not say how its fit ended, or took no steps
+# which does not say how its fit ended, or took no steps
+@pytest.mark.parametrize("name", ["table", pytest.param("0.2/t-mixture", marks=pytest.mark.slow)])
 def test_models_of_earlier_versions_are_updated(name):
     model = pf.TableDensity.load(Path(__file__).parents[1] / "golden" / name)
     held = model.saved_held_out().rows
@@ -196,6 +204,7 @@ def lab(n: int, seed: int, shift: float = 0.0) -> pl.DataFrame:
     return pl.DataFrame({"age": age, "amount": told, "time": 5 + rng.exponential(size=n).round(3), "event": 1.0 * seen})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [0, 2_000])
 def test_cells_known_in_part_are_learnt_too(keep):
     model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=40, lr=1e-2, queries=False, keep=keep,
@@ -227,6 +236,7 @@ def test_labels_are_found_again_among_draws_beside_new_ones():
     assert "top" in model.schema.dependencies.known["band"].labels
 
 
+@pytest.mark.slow
 def test_rows_that_are_held_out_stay_so_when_all_rows_are_fitted_again():
     model = pf.TableDensity("gmm", queries=False, keep=1000).fit(rows(100, 11)).update(rows(100, 12))
     assert model.facts["updates"][-1]["grown"]

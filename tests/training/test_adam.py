@@ -42,6 +42,7 @@ def test_a_skipped_step_changes_nothing() -> None:
     assert bool(optimizer.state[p]["exp_avg"].isfinite().all())
 
 
+@pytest.mark.slow
 def test_a_fit_imports_no_compiler() -> None:
     fit = "pf.fit(pf.maf(2, layers=1, hidden=(8,)), torch.randn(64, 2), steps=2, progress=False)"
     code = f"import sys, torch, pushforward as pf; {fit}; print(sys.modules.keys() & {{'torch._dynamo', 'sympy'}})"

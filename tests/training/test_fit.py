@@ -161,6 +161,7 @@ def test_epochs_are_passes_through_the_rows():
     assert result.history[-1]["epoch"] == 3
 
 
+@pytest.mark.slow
 def test_unseen_rows_are_likelier_under_averaged_weights(monkeypatch):
     table = torch.tensor(load_breast_cancer().data[:, :6], dtype=torch.float32)
     train, held_out, unseen = ((table - table.mean(0)) / table.std(0)).split([120, 180, 269])

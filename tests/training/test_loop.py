@@ -241,6 +241,7 @@ def test_metrics_that_cannot_be_written_are_given_up(tmp_path):
     assert result.steps == 10
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the script forks")
 def test_kill_9_at_any_moment_leaves_a_state_and_a_model(tmp_path):
     command = [sys.executable, Path(__file__).with_name("killed.py"), tmp_path, "4"]

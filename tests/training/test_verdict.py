@@ -105,6 +105,7 @@ def test_by_default_a_run_ends_when_it_has_converged():
     assert result.history[-1]["lr"] < 0.1 * max(line["lr"] for line in result.history)
 
 
+@pytest.mark.slow
 def test_a_few_rows_and_a_large_flow_overfit_and_the_run_says_from_where():
     torch.manual_seed(0)
     result = pf.fit(pf.nsf(2, layers=2, hidden=(64, 64)), rows(40), lr=1e-2, validation=rows(100, seed=2))
@@ -123,6 +124,7 @@ def test_a_limit_ends_a_run_that_would_go_on_with_a_rate_of_zero(monkeypatch):
     assert result.history[-1]["lr"] < 0.2e-3
 
 
+@pytest.mark.slow
 def test_a_resumed_open_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
     straight, resumed = small_flow(), small_flow()
     expected = pf.fit(straight, rows(), lr=1e-2)

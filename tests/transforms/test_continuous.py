@@ -88,6 +88,7 @@ def test_logdet_is_that_of_the_jacobian(kind, hidden, steps, context):
     assert float((jacobian.det().log() - logdet[1]).detach()) == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", [0, 2])
 def test_ffjord_of_waves_keeps_every_promise_of_a_flow(context):
     torch.manual_seed(0)
@@ -98,6 +99,7 @@ def test_ffjord_of_waves_keeps_every_promise_of_a_flow(context):
         pf.ffjord(2, frequencies=-1)
 
 
+@pytest.mark.slow
 def test_residual_and_convolutional_fields_are_flows():
     for module, x in (
         (ResidualField(3, context=2), normal(4, 3)),
@@ -272,13 +274,13 @@ def outputs(transform, x, c, t1, t0, probes=None):
 @pytest.mark.parametrize(
     ("options", "end"),
     [
-        (TIGHT, "rows"),
+        pytest.param(TIGHT, "rows", marks=pytest.mark.slow),
         ({"steps": 2}, "number"),
         ({"steps": 2, "solver": "rk4"}, "rows"),
         ({"steps": 1, "trace": "exact"}, "number"),
         ({"steps": 2, "solver": "midpoint", "trace": "exact", "checkpoint": False}, "rows"),
         ({"steps": 1, "trace": "hutchinson"}, "rows"),
-        ({"steps": 12, "gradient": "adjoint"}, "number"),
+        pytest.param({"steps": 12, "gradient": "adjoint"}, "number", marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -418,6 +420,7 @@ def test_float32_is_as_accurate_as_float64_where_the_steps_adapt():
     assert error32.mean() < 1.1 * error.mean() + 1e-5
 
 
+@pytest.mark.slow
 def test_torchdiffeq_agrees_on_a_dozen_fields():
     torchdiffeq = pytest.importorskip("torchdiffeq", reason="torchdiffeq, the oracle, is not installed")
     for seed in range(12):

@@ -18,6 +18,7 @@ def test_the_log_determinant_of_glow_is_that_of_autodiff(shape):
     assert check_flow(flow, x).logdet_error < 1e-10
 
 
+@pytest.mark.slow
 def test_24_steps_are_inverted_in_float32_and_the_check_reports_it():
     flow = randomize(pf.glow((1, 8, 8), levels=3, steps=8, hidden=16), scale=0.2)
     x = torch.rand(6, 1, 8, 8)

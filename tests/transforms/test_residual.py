@@ -53,6 +53,7 @@ def test_the_product_is_the_jacobian() -> None:
     torch.testing.assert_close(at.left(v), v @ want)
 
 
+@pytest.mark.slow
 def test_the_estimate_and_its_gradient_are_unbiased() -> None:
     torch.manual_seed(0)
     net = wild(3)

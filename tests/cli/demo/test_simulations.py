@@ -22,6 +22,7 @@ def test_exact_answers_are_those_of_the_simulations() -> None:
         assert counted == pytest.approx(simulations.exactly(where), abs=4 * (0.25 / alike.height) ** 0.5)
 
 
+@pytest.mark.slow
 def test_the_whole_job(tmp_path: Path, run: Callable[..., Any]) -> None:
     result = run("demo", "--simulations", "-o", tmp_path / "demo", "--budget", "4s")
     assert [each["where"] for each in result["ask"]] == list(simulations.QUESTIONS)

@@ -19,6 +19,7 @@ from pushforward.tables.io.place import SourceOptions, located
 Run = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_the_whole_job_whatever_files_are_called(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = pl.Series("name", [f"n{row}" for row in range(600)])

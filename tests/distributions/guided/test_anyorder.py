@@ -137,6 +137,7 @@ def test_codes_that_are_none_have_no_probability() -> None:
     assert model()(x).isfinite().tolist() == [False, False, False, True, True, True, True]
 
 
+@pytest.mark.slow
 def test_it_learns_from_rows_with_holes(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     code = (torch.rand(4000, generator=generator) < 0.3).float()

@@ -63,6 +63,7 @@ def truth(joint: Mixed, row: Tensor, of: int | None = None) -> Tensor:
     return log_p.logsumexp(0) if of is None else (log_p.softmax(0) * x[:, of].tanh()).sum()
 
 
+@pytest.mark.slow
 def test_marginals_are_those_of_the_joint_within_their_errors() -> None:
     density, x = model(), with_holes(48)
     answer = density.marginal(x)

@@ -135,6 +135,7 @@ def test_classes_names_and_hostile_text(tmp_path: Path) -> None:
     assert set(numbers["classes"]) == {"a", HOSTILE}
 
 
+@pytest.mark.slow
 def test_the_findings_follow_the_numbers(tmp_path: Path) -> None:
     base = {"images": 9, "bits_per_dim": 1.0, "independent_bits_per_dim": 2.0}
     base |= {"bits_per_dim_standard_error": 0.1, "independent_bits_per_dim_standard_error": 0.1}

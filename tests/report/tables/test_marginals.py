@@ -44,6 +44,7 @@ def rows(n: int, seed: int) -> pl.DataFrame:
     return pl.DataFrame({"size": rng.normal(size=n), "kind": rng.choice(["a", "b"], n), "weight": rng.normal(size=n)})
 
 
+@pytest.mark.slow
 def test_new_rows_are_compared_with_those_held_out_at_the_fit(tmp_path) -> None:
     old, page = rows(400, 0), tmp_path / "report.html"
     model = pf.TableDensity("maf", steps=5, queries=False).fit(old)

@@ -285,6 +285,7 @@ def test_no_error_tells_the_password(address: str, tmp_path: Path, capsys: pytes
         assert file.is_dir() or b"hunter2" not in file.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_whole_job_on_a_server_keeps_its_password(
     server: str, execute: Ask, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -110,7 +110,10 @@ def test_few_numbers_have_quantiles_and_names_have_none() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"members": 2}, {"flow": "gmm", "steps": None, "layers": None, "hidden": None}],
+    [
+        pytest.param({"members": 2}, marks=pytest.mark.slow),
+        {"flow": "gmm", "steps": None, "layers": None, "hidden": None},
+    ],
     ids=["flows", "mixtures"],
 )
 def test_averages_agree_with_draws_and_with_their_own_density(options: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ def model() -> pf.TableDensity:
     return pf.TableDensity("maf", steps=60, random_state=0, relations="none").fit(rows(1000, 0))
 
 
+@pytest.mark.slow
 def test_false_alarms_are_as_rare_as_promised_on_rows_never_seen(model, monkeypatch):
     monkeypatch.setattr("pushforward.diagnostics.two_samples.DIVISIONS", 199)  # as exact a level as with 999
     monkeypatch.setattr("pushforward.tables.queries.drift._least_likely", lambda *_: pl.DataFrame())
@@ -66,6 +67,7 @@ def test_a_shift_is_seen_and_its_column_named(model, what):
     assert found.measures.height == 4
 
 
+@pytest.mark.slow
 def test_what_moves_by_itself_comes_before_what_follows_it(monkeypatch):
     diamonds = pl.from_pandas(pytest.importorskip("plotnine.data").diamonds)
     frame = diamonds["carat", "depth", "table", "price"].sample(9000, seed=0, shuffle=True)
@@ -85,6 +87,7 @@ def test_what_moves_by_itself_comes_before_what_follows_it(monkeypatch):
     assert np.mean(right) >= 0.9
 
 
+@pytest.mark.slow
 def test_the_column_without_which_nothing_has_changed_comes_first(monkeypatch):
     diamonds = pl.from_pandas(pytest.importorskip("plotnine.data").diamonds)
     frame = diamonds["carat", "depth", "table", "x", "y", "z"].sample(5100, seed=0, shuffle=True)
@@ -146,6 +149,7 @@ def test_names_that_one_row_has_are_as_new_there_as_in_new_rows(often: float, n:
     assert 0.1 < np.mean(model.percentile(model.score_samples(fresh)) <= 20) < 0.3
 
 
+@pytest.mark.slow
 def test_windows_by_date(model):
     fresh = rows(600, 80)
     days = pl.Series([datetime.date(2024, 1 + row // 200, 1 + row % 28) for row in range(600)])
@@ -184,6 +188,7 @@ def test_given_columns_and_relations_are_compared(tmp_path):
     assert "relation" in broken.verdict
 
 
+@pytest.mark.slow
 def test_the_shell_prints_the_verdict_and_json(model, tmp_path, capsys):
     model.save(tmp_path / "model")
     rows(300, 81).with_columns(pl.col("noise") + 1).write_csv(tmp_path / "new.csv")

@@ -45,6 +45,7 @@ def model() -> pf.TableDensity:
     return pf.TableDensity("maf", layers=1, hidden=(32,), steps=150, lr=0.02, random_state=0).fit(people(0))
 
 
+@pytest.mark.slow
 def test_planted_ages_and_tenfold_earnings_are_found_and_blamed(model: pf.TableDensity) -> None:
     rows = people(1).filter(pl.col("earnings") > 9000).head(20)
     for name, planted in (
@@ -65,6 +66,7 @@ def houses() -> pl.DataFrame:
     return housing.select("sales", "volume", "median").drop_nulls().sample(fraction=1, shuffle=True, seed=0)
 
 
+@pytest.mark.slow
 def test_a_broken_relation_is_blamed_on_the_column_that_breaks_it(houses: pl.DataFrame) -> None:
     rows, fresh = houses[:600], houses[600:1200]
     model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=150, lr=0.02, random_state=0).fit(rows)
@@ -77,6 +79,7 @@ def test_a_broken_relation_is_blamed_on_the_column_that_breaks_it(houses: pl.Dat
         assert (found["would_fit"].cast(pl.Float64) / true[name]).is_between(0.5, 2).mean() > 0.7  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_of_few_rows_gains_are_as_rare_as_fresh_rows_have_them(houses: pl.DataFrame) -> None:
     rows, fresh = houses[:150], houses[600:1400]
     model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=150, lr=0.02, random_state=0).fit(rows)
@@ -90,6 +93,7 @@ def test_of_few_rows_gains_are_as_rare_as_fresh_rows_have_them(houses: pl.DataFr
     assert (raw.argmax(1) == gains.argmax(1)).all()
 
 
+@pytest.mark.slow
 def test_several_wrong_cells_are_blamed_together_and_one_alone() -> None:
     """Real stones that the model did not see; in some of the table's own, one, two or three sizes are 0."""
     table = pl.from_pandas(pytest.importorskip("plotnine.data").diamonds).select(cs.numeric())
@@ -119,6 +123,7 @@ def test_several_wrong_cells_are_blamed_together_and_one_alone() -> None:
     assert fits == pytest.approx({"x": own["y"][pair], "z": 0.62 * own["y"][pair]}, rel=0.15)
 
 
+@pytest.mark.slow
 def test_of_ordinary_rows_a_share_of_the_level_is_flagged(model: pf.TableDensity) -> None:
     assert model.outliers(people(2))["outlier"].mean() == pytest.approx(0.05, abs=0.05)
 

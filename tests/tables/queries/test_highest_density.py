@@ -50,6 +50,7 @@ def test_regions_hold_their_level_on_rows_not_seen(given: str | None, level: flo
     assert region.threshold.shape == (1 if given is None else 300,)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_by_few_rows")
 def test_a_region_is_where_the_density_is_high() -> None:
     normal = pl.DataFrame(dict(zip("xy", np.random.default_rng(0).normal(size=(2, 1000)), strict=True)))
@@ -66,6 +67,7 @@ def test_a_region_is_where_the_density_is_high() -> None:
     assert part.volume == pytest.approx(2 * float(away), rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_by_few_rows")
 def test_regions_given_names_hold_their_level_too(model: pf.TableDensity) -> None:
     rows = FRESH.filter(pl.col("place") == "near")
@@ -102,6 +104,7 @@ def test_two_places_are_two_parts(model: pf.TableDensity) -> None:
     assert given.volume < region.volume
 
 
+@pytest.mark.slow
 def test_few_held_out_rows_are_said() -> None:
     small = pf.TableDensity("gmm").fit(table(60, 0).drop_nulls().drop("place"))
     region = small.region("x", level=0.99)
@@ -125,6 +128,7 @@ def test_bad_arguments_are_refused(model: pf.TableDensity, mixture: pf.TableDens
         assert error.value.argument == argument
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_by_few_rows")
 @pytest.mark.parametrize("at_random", [True, False])
 def test_volumes_are_of_values_however_often_they_are_missing(at_random: bool) -> None:

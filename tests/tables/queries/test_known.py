@@ -88,6 +88,7 @@ def test_rows_of_which_nothing_is_known_are_drawn(model: pf.TableDensity) -> Non
     assert model.sample(2, given=pl.DataFrame({"bill": [None] * 3})).height == 6
 
 
+@pytest.mark.slow
 def test_what_cannot_be_touches_its_own_rows(model: pf.TableDensity, tmp_path: Path) -> None:
     rows = TABLE.head(5).select(
         pl.Series("bill", [20.0, -5.0, 30.0, 25.0, 40.0]),

@@ -162,6 +162,7 @@ def test_fresh_rows_pass_also_beside_few_held_out_rows() -> None:
     assert min(sum(fresh), sum(whole)) >= 37  # about 34 and 24 without the error
 
 
+@pytest.mark.slow
 def test_auto_takes_a_mixture_where_held_out_rows_are_likelier_under_it() -> None:
     rng = np.random.default_rng(0)
     which = rng.integers(0, 4, 4000)
@@ -185,6 +186,7 @@ def test_auto_takes_a_mixture_where_held_out_rows_are_likelier_under_it() -> Non
     assert "candidates" not in again.summary_
 
 
+@pytest.mark.slow
 def test_auto_takes_an_average_of_small_flows_where_the_flow_overfits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushforward.tables.selection.small_tables.FEW_ROWS", 100)
     rng = np.random.default_rng(2)
@@ -198,6 +200,7 @@ def test_auto_takes_an_average_of_small_flows_where_the_flow_overfits(monkeypatc
     assert "candidates" not in pf.TableDensity(flow="nsf", steps=2, queries=False).fit(frame).summary_
 
 
+@pytest.mark.slow
 def test_a_mixture_beside_categories_is_saved_and_trained_further(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     group = rng.integers(0, 3, 4000)
@@ -212,6 +215,7 @@ def test_a_mixture_beside_categories_is_saved_and_trained_further(tmp_path: Path
     assert loaded.fit(frame, more=1.0).score(frame) > before - 0.05
 
 
+@pytest.mark.slow
 def test_few_rows_are_judged_by_the_densities_that_did_not_see_each() -> None:
     rng = np.random.default_rng(5)
     rows, fresh = (pl.DataFrame(rng.normal(size=(n, 2)), schema=["a", "b"]) for n in (90, 2000))

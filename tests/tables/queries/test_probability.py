@@ -126,6 +126,7 @@ def test_of_categories_alone_all_shares_are_exact() -> None:
     assert model.probability("second <> 'd'") + each["d"][0] == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_what_holds_and_what_does_not_sum_to_one_and_chains_agree(model: pf.TableDensity) -> None:
     assert model.probability("x > 1") + model.probability("x <= 1") == pytest.approx(1.0, abs=1e-6)
     assert model.probability("x > 1", {"kind": "a"}) + model.probability("NOT (x > 1)", {"kind": "a"}) == pytest.approx(
@@ -150,6 +151,7 @@ def test_rare_regions_have_small_relative_errors(model: pf.TableDensity) -> None
     assert error < 0.2 * value
 
 
+@pytest.mark.slow
 def test_conditions_given_values_ranges_and_frames(model: pf.TableDensity, drawn: pl.DataFrame) -> None:
     some = drawn.filter(pl.col("x").is_between(0, 1))
     truth, around = share(some, "kind = 'b'")
@@ -171,6 +173,7 @@ def test_conditions_given_values_ranges_and_frames(model: pf.TableDensity, drawn
     assert np.isnan(model.probability("y > 1", given=pl.DataFrame({"kind": ["never seen"]})))[0]
 
 
+@pytest.mark.slow
 def test_several_conditions_are_answered_as_each_alone(model: pf.TableDensity) -> None:
     asked = [{"age": (30, 40)}, {"age": (30, 40), "x": (0, 1)}, "age IS NULL", "x > 2 OR y < -1", {"kind": "a"}]
     values, errors = model.probability(asked, errors=True)
@@ -187,6 +190,7 @@ def test_several_conditions_are_answered_as_each_alone(model: pf.TableDensity) -
         assert error.value.argument == "where"
 
 
+@pytest.mark.slow
 def test_a_half_open_range_beside_a_closed_one_keeps_its_answer(model: pf.TableDensity) -> None:
     asked: list[Any] = [{"x": (0, None)}, {"x": (-1, 1)}, "x < -1 OR x > 1"]
     found, errors = model.probability(asked, given={"y": 1.0}, errors=True)
@@ -194,6 +198,7 @@ def test_a_half_open_range_beside_a_closed_one_keeps_its_answer(model: pf.TableD
     assert (np.abs(found - each[:, 0]) <= 4 * np.hypot(errors, each[:, 1]) + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_what_is_not_rare_is_as_certain_as_many_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even with a guide that has learnt nothing, whose weights vary."""
     monkeypatch.setattr("pushforward.tables.fit.train_guide", lambda *_, **__: {})
@@ -246,6 +251,7 @@ def test_what_no_row_can_be_is_refused(model: pf.TableDensity, given: str) -> No
         assert error.value.argument == "given"
 
 
+@pytest.mark.slow
 def test_names_that_are_missing_at_random_are_so_in_their_share() -> None:
     holes = np.random.default_rng(2).random(len(TABLE)) < 0.2
     frame = TABLE.select("x", kind=pl.when(pl.Series(~holes)).then("kind"))
@@ -257,6 +263,7 @@ def test_names_that_are_missing_at_random_are_so_in_their_share() -> None:
     assert error < 0.0025
 
 
+@pytest.mark.slow
 def test_where_a_share_is_exact_so_is_that_of_all_others() -> None:
     holes = pl.Series(np.random.default_rng(2).random(len(TABLE)) < 0.2)
     model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=30).fit(TABLE.select(x=pl.when(~holes).then("x")))
@@ -289,6 +296,7 @@ def test_draws_stay_in_ranges(model: pf.TableDensity, drawn: pl.DataFrame) -> No
     assert each["kind"].to_list() == ["a"] * 5 + ["b"] * 5
 
 
+@pytest.mark.slow
 def test_quantiles(model: pf.TableDensity, drawn: pl.DataFrame) -> None:
     q = [0.1, 0.5, 0.9]
     values, errors = model.quantile("y", q, errors=True)
@@ -305,6 +313,7 @@ def test_quantiles(model: pf.TableDensity, drawn: pl.DataFrame) -> None:
     assert abs(middle - np.datetime64("2024-05-30")) < np.timedelta64(25, "D")
 
 
+@pytest.mark.slow
 def test_predictions(model: pf.TableDensity) -> None:
     test = table(100, seed=1)
     mean, median = (model.predict(test, "y", kind) for kind in ("mean", "median"))
@@ -320,6 +329,7 @@ def test_predictions(model: pf.TableDensity) -> None:
     assert np.abs(model.predict(test[:50], "y", "mode") - test["x"][:50].to_numpy()).mean() < 0.6
 
 
+@pytest.mark.slow
 def test_intervals_hold_their_level_on_rows_not_seen(model: pf.TableDensity) -> None:
     test = table(300, seed=2)
     for rows, level in ((test, 0.5), (test, 0.9), (test.select("kind"), 0.9)):
@@ -450,6 +460,7 @@ def test_what_no_first_draw_tells_is_asked_of_more(model: pf.TableDensity) -> No
     assert abs(value - (rare["kind"] == "b").mean()) < 4 * np.hypot(error, 0.5 / len(rare) ** 0.5)
 
 
+@pytest.mark.slow
 def test_draws_far_from_the_training_rows_count_as_little_as_they_are_drawn(
     model: pf.TableDensity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -462,6 +473,7 @@ def test_draws_far_from_the_training_rows_count_as_little_as_they_are_drawn(
     assert model.probability("x > 1 AND y > x") <= value
 
 
+@pytest.mark.slow
 def test_a_question_of_many_rows_is_judged_once_among_their_common_draws(
     model: pf.TableDensity, monkeypatch: pytest.MonkeyPatch
 ) -> None:

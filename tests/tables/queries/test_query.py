@@ -183,6 +183,7 @@ def test_a_value_given_the_others_does_not_depend_on_the_holes_of_other_rows(mod
     np.testing.assert_allclose(*(model.score_samples(each, given=given)[1:] for each in (rows, beside)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_class_given_missing_numbers_does_not_depend_on_the_points_that_stand_for_these() -> None:
     data = load_wine(as_frame=True)
     rows = pl.from_pandas(data.data[["alcohol", "flavanoids", "color_intensity", "hue", "proline"]])
@@ -209,6 +210,7 @@ def test_a_damaged_model_is_refused(model: pf.TableDensity, tmp_path: Path) -> N
             pf.TableDensity.load(tmp_path / "damaged")
 
 
+@pytest.mark.slow
 def test_it_is_saved_and_can_be_left_out(model: pf.TableDensity, tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     again = pf.TableDensity.load(tmp_path / "model")
@@ -324,6 +326,7 @@ def test_holes_at_random_are_integrated_out(holed_model: pf.TableDensity) -> Non
     np.testing.assert_allclose(imputed["twice"], test["twice"])
 
 
+@pytest.mark.slow
 def test_what_no_row_had_in_a_given_column_touches_its_own_rows_alone() -> None:
     model = pf.TableDensity(**{**QUICK, "steps": 60}, columns=["y"], given=["group", "x"], queries=False).fit(TABLE)
     rows = TABLE[:3].with_columns(group=pl.Series(["a", "z", "b"]), x=pl.Series([0.0, 0.0, None]))

@@ -23,6 +23,7 @@ def test_zeros_with_a_narrow_cell_on_their_bound_are_drawn() -> None:
         assert (drawn[name] == 0).mean() == pytest.approx((rows[name] == 0).mean(), abs=0.08)
 
 
+@pytest.mark.slow
 def test_rows_are_not_drawn_again_for_what_a_missing_number_might_have_been() -> None:
     size, known = np.exp(4 * RNG.normal(size=300)), RNG.random(300) > 0.3
     debt = size * RNG.uniform(0.5, 1.5, 300)
@@ -33,6 +34,7 @@ def test_rows_are_not_drawn_again_for_what_a_missing_number_might_have_been() ->
     assert model.sample(2000)["rate"].is_null().mean() == pytest.approx(0.3, abs=0.05)
 
 
+@pytest.mark.slow
 def test_rows_in_a_range_that_is_not_rare_are_draws_of_the_density() -> None:
     diamonds = pl.from_pandas(pytest.importorskip("plotnine.data").diamonds).select("carat", "cut", "depth", "price")
     model = pf.TableDensity("gmm", queries=False, random_state=0).fit(diamonds.sample(1000, seed=0))

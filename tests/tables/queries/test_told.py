@@ -49,6 +49,7 @@ def holed(rows: pl.DataFrame, *names: str) -> pl.DataFrame:
     return rows.with_columns(pl.lit(None, rows[name].dtype).alias(name) for name in names)
 
 
+@pytest.mark.slow
 def test_missing_parts_of_a_known_total_add_up_to_it(model: pf.TableDensity) -> None:
     rows = accounts(1).head(300)
     filled = model.impute(holed(rows, "x", "y", "food", "rent", "town"))
@@ -106,6 +107,7 @@ def test_of_rows_a_total_may_stand_beside_the_range_of_another(model: pf.TableDe
     assert drawn["x"].tail(5).is_between(0, 1).all()
 
 
+@pytest.mark.slow
 def test_probabilities_and_quantiles_given_a_total_are_those_of_draws(
     model: pf.TableDensity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +134,7 @@ def test_probabilities_and_quantiles_given_a_total_are_those_of_draws(
     assert np.array_equal(model.predict(totals[::-1], "x"), found[::-1], equal_nan=True)  # whatever its place
 
 
+@pytest.mark.slow
 def test_what_follows_is_answered_through_what_it_follows_from(
     model: pf.TableDensity, monkeypatch: pytest.MonkeyPatch
 ) -> None:

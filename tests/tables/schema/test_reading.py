@@ -276,6 +276,7 @@ def test_missing_cells_are_integrated_out_of_a_known_density() -> None:
     assert (error[:2] > 0).all()
 
 
+@pytest.mark.slow
 def test_whether_a_cell_is_missing_is_part_of_the_probability_where_it_tells_something() -> None:
     k = RNG.choice(["u", "v", None], ROWS, p=[0.4, 0.4, 0.2])
     holed = (RNG.random(ROWS) < np.where(k == "u", 0.5, 0.05)) | ((k == None) & (RNG.random(ROWS) < 0.8))  # noqa: E711
@@ -320,6 +321,7 @@ def test_holes_at_random_cost_complete_rows_nothing_and_are_integrated_out() -> 
     assert total == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.slow
 def test_what_tells_of_holes_at_random_is_no_column_where_a_guide_fills_them() -> None:
     c, told = np.random.default_rng(4).normal(size=(2, ROWS))
     told[(c > 0) & (np.random.default_rng(5).random(ROWS) < 0.6)] = np.nan  # c tells of them
@@ -361,6 +363,7 @@ def test_rows_of_a_stream_are_encoded_without_what_tells_of_holes_at_random(tmp_
     assert torch.equal(fewer.val.x.nan_to_num(), rows.val.x[:, :2].nan_to_num())
 
 
+@pytest.mark.slow
 def test_a_table_with_a_hole_in_every_row_is_fitted_and_scored() -> None:
     odd = np.arange(ROWS) % 2 == 1
     frame = pl.DataFrame({"a": np.where(odd, np.nan, A), "b": np.where(odd, A, np.nan)}).fill_nan(None)
@@ -470,6 +473,7 @@ def test_given_values_are_returned_as_the_table_has_them() -> None:
     assert drawn["t"].dt.hour().to_list() == [3, 3]
 
 
+@pytest.mark.slow
 def test_files_to_compare_by_are_read_as_the_one_that_was_fitted(tmp_path: Path) -> None:
     rows = pl.DataFrame({"code": ["007", "012", "A9"] * 60, "x": RNG.normal(size=180)})
     model = pf.TableDensity("gmm", queries=False).fit(rows)

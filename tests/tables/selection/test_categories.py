@@ -84,6 +84,7 @@ def test_every_weight_can_be_trained_further(length: dict[str, float]) -> None:
     assert model.fit(TABLE[:600], more=0.1).summary_["training"]["steps"] > 0
 
 
+@pytest.mark.slow
 def test_all_shares_of_few_rows_take_as_many_steps_as_suit_them_together() -> None:
     """Alone, each stops where its few rows happen to be likeliest; the one that sees all rows has no say."""
     random = np.random.default_rng(1)
@@ -101,6 +102,7 @@ def test_all_shares_of_few_rows_take_as_many_steps_as_suit_them_together() -> No
     assert (drawn[:, 1:] == 1).all(1).float().mean() < 0.05  # 0.18 if each flag came by itself
 
 
+@pytest.mark.slow
 def test_columns_that_nothing_tells_do_not_keep_others_from_being_learnt() -> None:
     """Which few rows lack a value is learnt by heart, in steps in which one column is learnt from another."""
     random = np.random.default_rng(0)

@@ -47,6 +47,7 @@ def fitted() -> CrossFitted:
     return fit(rows(150), members=3, **NSF)
 
 
+@pytest.mark.slow
 def test_integrates_to_one(fitted: CrossFitted) -> None:
     grid = torch.linspace(-9, 12, 500)
     with torch.no_grad():
@@ -67,6 +68,7 @@ def test_the_average_is_the_likeliest_on_rows_that_fits_did_not_see(fitted: Cros
     assert sum(fitted.weights.values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_seed_fixes_the_result(fitted: CrossFitted) -> None:
     again, other = fit(rows(150), members=3, **NSF), fit(rows(150), members=3, seed=1, **NSF)
     x = rows(20, seed=2)
@@ -74,6 +76,7 @@ def test_the_seed_fixes_the_result(fitted: CrossFitted) -> None:
     assert not torch.equal(other.density.log_prob(x), fitted.density.log_prob(x))
 
 
+@pytest.mark.slow
 def test_flows_alone_and_mixtures_alone() -> None:
     flows, mixtures = fit(rows(90), flow="nsf", members=3, **NSF), fit(rows(90), flow="gmm", members=3)
     assert len(flows.density.members) == 3
@@ -134,6 +137,7 @@ def test_weights_of_rows_count() -> None:
     assert kept.density.log_prob(x[:100]).mean() > kept.density.log_prob(x[:100] + 5).mean() + 5
 
 
+@pytest.mark.slow
 def test_names_stand_for_averages() -> None:
     maf = fit(rows(80), flow="maf", members=2, layers=1, hidden=(8,), training={"steps": 20, "every": 10})
     assert [len(maf.density.members), list(maf.weights)] == [2, ["flow"]]
@@ -167,6 +171,7 @@ def test_a_column_that_is_constant_but_for_noise_has_a_finite_map() -> None:
     assert logdet.isfinite().all()
 
 
+@pytest.mark.slow
 def test_rows_of_many_columns_take_what_few_rows_can_tell() -> None:
     x = torch.randn(60, 200, generator=torch.Generator().manual_seed(0))
     judged = fit(x, members=2)
@@ -184,6 +189,7 @@ def test_a_gaussian_of_many_given_columns_is_not_shrunk_where_one_of_them_tells_
     assert judged.log_likelihood["mixture of 1"] > 1.0  # 1.57 at best; -0.74 if it were shrunk
 
 
+@pytest.mark.slow
 def test_flows_of_a_number_that_nearly_follows_are_trained_again_and_others_are_not() -> None:
     x = torch.from_numpy(StandardScaler().fit_transform(load_breast_cancer().data)).float()
     y, given, parts = x[:, [2]], x[:, [0, 1, 5]], folds(400, 2, 0)  # the perimeter; radius, texture and compactness
@@ -206,6 +212,7 @@ def test_flows_of_a_number_that_nearly_follows_are_trained_again_and_others_are_
     assert max(unrelated.steps) <= options.steps < max(longer.steps)
 
 
+@pytest.mark.slow
 def test_an_average_too_wide_for_real_rows_is_drawn_nearer_to_its_median_and_another_is_not() -> None:
     columns = ["mean area", "mean radius", "mean texture", "mean smoothness"]
     rows = load_breast_cancer(as_frame=True).data[columns].sample(frac=1, random_state=0)

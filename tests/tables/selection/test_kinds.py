@@ -27,6 +27,7 @@ def countries(n: int, seed: int, told: float) -> Points:
     return Points.of(x, torch.cat([one_hot(country, 60), one_hot(measure, 2)], 1).float())
 
 
+@pytest.mark.slow
 def test_rows_that_the_fit_did_not_see_are_likelier(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, fresh = countries(180, 0, told=0.0), countries(900, 1, told=0.0)
     found = cross_fit(rows, QUICK)
@@ -36,6 +37,7 @@ def test_rows_that_the_fit_did_not_see_are_likelier(monkeypatch: pytest.MonkeyPa
     assert (likelier[0] - likelier[1]).mean() > 0.2
 
 
+@pytest.mark.slow
 def test_names_of_few_rows_that_tell_are_read() -> None:
     found = cross_fit(countries(240, 0, told=2.0), QUICK)
     assert sum(weight for name, weight in found.weights.items() if name.endswith("reading less")) < 0.1
@@ -69,6 +71,7 @@ def test_what_many_rows_have_is_read_or_the_commonest(often: tuple[int, ...], re
         assert torch.equal(found.whole(context), found.rows.context)
 
 
+@pytest.mark.slow
 def test_it_is_saved(tmp_path) -> None:
     rng = np.random.default_rng(0)
     names, x = [f"name {k}" for k in rng.integers(50, size=150)], rng.normal(size=(150, 2))

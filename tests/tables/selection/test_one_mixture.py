@@ -40,6 +40,7 @@ def drawn(seed: int, components: int, spread: float, features: int = 5) -> tuple
     return x, logsumexp(np.log(weight)[:, None] + parts, axis=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "components", "spread", "length"),
     [(1, 5, 2.5, {"steps": 5}), (2, 8, 1.5, {"budget": 0.5})],

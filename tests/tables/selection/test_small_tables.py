@@ -43,6 +43,7 @@ def test_auto_averages_few_rows_and_is_ahead_of_the_gaussian(fitted: pf.TableDen
     assert fitted.summary_["verdict"] in fitted.notes_  # that time was over
 
 
+@pytest.mark.slow
 def test_every_verb_works(fitted: pf.TableDensity, tmp_path: Path) -> None:
     scores = fitted.score_samples(TABLE)
     fitted.save(tmp_path / "model")
@@ -89,6 +90,7 @@ def test_numbers_that_are_names_are_encoded_as_the_numbers_that_they_are() -> No
     assert points[:, pig == 4601, 0].max() < points[:, pig == 4823, 0].min()
 
 
+@pytest.mark.slow
 def test_members_of_a_named_flow_are_reproducible_by_seed() -> None:
     first, again = (pf.TableDensity(**QUICK).fit(TABLE) for _ in range(2))
     other = pf.TableDensity(**QUICK, random_state=1).fit(TABLE)
@@ -123,6 +125,7 @@ def test_a_number_that_nearly_follows_is_judged_on_the_scale_of_its_fits() -> No
     assert (model.percentile(model.score_samples(rows[200:])) <= 10).mean() == pytest.approx(0.1, abs=0.06)
 
 
+@pytest.mark.slow
 def test_numbers_with_holes_depend_on_each_other_as_those_of_whole_rows() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=100)
@@ -134,6 +137,7 @@ def test_numbers_with_holes_depend_on_each_other_as_those_of_whole_rows() -> Non
         assert drawn.drop_nulls(name).select(pl.corr("x", name)).item() > 0.95
 
 
+@pytest.mark.slow
 def test_the_shell_takes_members(tmp_path: Path) -> None:
     TABLE.write_csv(tmp_path / "t.csv")
     line = f"fit {tmp_path}/t.csv -o {tmp_path}/m --flow maf --members 2 --steps 20 --layers 1 --hidden 8,8 --quiet"

@@ -26,6 +26,7 @@ def model() -> pf.TableDensity:
     return pf.TableDensity(columns=["z"], given=["x", "y", "kind"], queries=False).fit(TABLE)
 
 
+@pytest.mark.slow
 def test_trees_get_the_weight_that_they_earn(model: pf.TableDensity) -> None:
     average = model.summary_["average"]
     logs = dict(average["log_likelihood"])
@@ -36,6 +37,7 @@ def test_trees_get_the_weight_that_they_earn(model: pf.TableDensity) -> None:
     assert model.score(FRESH) == pytest.approx(together - np.log(TABLE["z"].std()), abs=0.6)
 
 
+@pytest.mark.slow
 def test_its_density_integrates_to_one_and_draws_stay_near(model: pf.TableDensity) -> None:
     grid = np.linspace(-20, 30, 3001)
     same = pl.concat([FRESH[:1]] * len(grid)).with_columns(z=grid)
@@ -46,6 +48,7 @@ def test_its_density_integrates_to_one_and_draws_stay_near(model: pf.TableDensit
     assert drawn.max() < high + (high - low)
 
 
+@pytest.mark.slow
 def test_it_is_saved_without_a_pickle_and_explained(model: pf.TableDensity, tmp_path) -> None:
     model.save(tmp_path / "m")
     again = pf.TableDensity.load(tmp_path / "m")
@@ -54,14 +57,19 @@ def test_it_is_saved_without_a_pickle_and_explained(model: pf.TableDensity, tmp_
     assert model.explain(odd)["unlikely_because"].to_list() == ["z"] * 5
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_the_other_rows(model: pf.TableDensity) -> None:
     together = model.score_samples(FRESH)
     np.testing.assert_allclose(model.score_samples(FRESH[7:9]), together[7:9], atol=1e-4)
 
 
-def test_without_given_columns_or_with_several_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("columns", "given", "trees"), [(["z"], ["x"], True), (["z"], [], False), (["z", "y"], ["x"], False)]
+)
+def test_trees_are_for_one_number_given_others(
+    columns: list[str], given: list[str], trees: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     short = MemberOptions(steps=20, every=10)
     monkeypatch.setattr("pushforward.tables.selection.cross_fitting.member_options", lambda *_: short)
-    for options in ({"columns": ["z"]}, {"columns": ["z", "y"], "given": ["x"]}):
-        found = pf.TableDensity(**options, queries=False).fit(TABLE[:24])
-        assert not any("trees" in name for name in found.summary_["average"]["weights"])
+    found = pf.TableDensity(columns=columns, given=given, queries=False).fit(TABLE[:24])
+    assert any("trees" in name for name in found.summary_["average"]["weights"]) == trees

@@ -119,6 +119,7 @@ def test_kinds_saved_without_tails_have_none() -> None:
     assert float(old.inverse(torch.tensor(12.0))[0]) > 10 * float(kind.first_map().inverse(torch.tensor(12.0))[0])
 
 
+@pytest.mark.slow
 def test_draws_of_a_table_with_heavy_columns_stay_near_its_rows() -> None:
     rng = np.random.default_rng(1)
     size = rng.normal(size=60)

@@ -133,6 +133,7 @@ def gems(n: int = 1500) -> pl.DataFrame:
     return pl.DataFrame({"weight": weight, "depth": depth, "long": long, "wide": wide, "high": high})
 
 
+@pytest.mark.slow
 def test_of_columns_that_follow_from_each_other_the_heaped_one_stays():
     frame = gems()
     schema = schema_of(frame)
@@ -226,6 +227,7 @@ def test_cells_of_whole_numbers_around_what_is_nearly_equal_and_never_less_do_no
     assert np.isfinite(model.score_samples(frame)).all()
 
 
+@pytest.mark.slow
 def test_nothing_is_found_among_independent_columns():
     rng = np.random.default_rng(2)
     for _ in range(12):
@@ -247,6 +249,7 @@ def meat() -> pl.DataFrame:
     return table.select(pl.col("date").cast(pl.Date), "beef", "turkey").drop_nulls()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "found"), [(1, False), (2, True)])
 def test_a_season_is_found_where_rows_not_seen_are_likelier_for_it(seed, found):
     """Half of the rows may be too few for it to tell more than a mixture knows by the date itself."""

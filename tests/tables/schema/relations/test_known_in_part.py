@@ -50,6 +50,16 @@ def drawn(model) -> pl.DataFrame:
     return model.sample(4000, random_state=1)
 
 
+def test_a_time_that_was_cut_short_has_the_probability_of_all_later_ones():
+    rng = np.random.default_rng(0)
+    time, cut = rng.exponential(5, 300), rng.exponential(8, 300)
+    table = pl.DataFrame({"time": np.minimum(time, cut), "status": (time <= cut).astype(int)})
+    model = pf.TableDensity("gmm", queries=False, censored=SAID["censored"]).fit(table)
+    later = np.exp(model.score_samples(pl.DataFrame({"time": [4.0], "status": [0]})))
+    assert later == pytest.approx(np.exp(-4 / 5), abs=0.1)
+
+
+@pytest.mark.slow
 def test_columns_that_say_what_is_known_are_not_modelled(model):
     assert sorted(model.schema.names) == ["dose", "flux", "lead", "time"]
     shares = {column.name: column.holes.in_part for column in model.schema.columns}
@@ -58,6 +68,7 @@ def test_columns_that_say_what_is_known_are_not_modelled(model):
     assert 0.1 < shares["lead"] < 0.3
 
 
+@pytest.mark.slow
 def test_draws_are_rows_of_the_table_with_true_values(model, drawn):
     assert set(drawn.columns) == set(rows(10, 0).columns)
     assert abs((drawn["lead"] == "<0.1").mean() - stats.norm.cdf(np.log(0.1), -1.5, 1)) < 0.04
@@ -70,6 +81,7 @@ def test_draws_are_rows_of_the_table_with_true_values(model, drawn):
     assert np.isfinite(model.score_samples(drawn[:50])).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "probability"),
     [
@@ -88,6 +100,7 @@ def test_intervals_have_a_probability_and_measurements_a_density(model, row, pro
     assert abs(np.exp(model.score_samples(frame)[0]) - probability) < 0.05
 
 
+@pytest.mark.slow
 def test_imputed_cells_lie_within_what_was_known(model):
     table = rows(60, 5)
     filled = model.impute(table, random_state=0)
@@ -103,6 +116,7 @@ def test_imputed_cells_lie_within_what_was_known(model):
     assert filled["flux"].std() < table["flux"].std()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"flow": "maf", "layers": 1, "hidden": (16,), "steps": 60, "lr": 0.02}, {"flow": "gmm"}]
 )
@@ -125,6 +139,7 @@ def test_times_given_other_columns_are_those_of_events(options):
     assert abs(evidence.ranks.tests["time"].shift) < 0.5
 
 
+@pytest.mark.slow
 def test_sets_hold_their_share_of_true_values_though_those_of_held_out_rows_are_known_in_part(model):
     rng = np.random.default_rng(4)
     truth = pl.DataFrame({"time": rng.exponential(5, 400), "status": 1, "flux": rng.normal(0, 1, 400), "flux_err": 0.0})
@@ -134,6 +149,7 @@ def test_sets_hold_their_share_of_true_values_though_those_of_held_out_rows_are_
         assert 0.5 < model.region([name], level=0.7).holds(truth).mean() < 0.9
 
 
+@pytest.mark.slow
 def test_a_measurement_without_a_finite_error_says_nothing_and_flags_may_be_truth_values(model):
     table = rows(3, 8)
     known = model.score_samples(table.with_columns(flux=pl.lit(None, pl.Float64)))
@@ -146,6 +162,7 @@ def test_a_measurement_without_a_finite_error_says_nothing_and_flags_may_be_trut
         model.score_samples(table.with_columns(status=pl.lit("dead")))
 
 
+@pytest.mark.slow
 def test_what_is_known_of_a_number_is_heeded_where_nothing_else_is_given(model):
     assert len(model.predict(rows(2, 9), "flux")) == 2  # whose own values are not read, nor what is known of them
     np.testing.assert_allclose(*(model.score_samples(rows(2, 9).drop("flux", *more)) for more in ([], ["flux_err"])))
@@ -166,6 +183,7 @@ def test_what_is_known_of_a_number_is_heeded_where_nothing_else_is_given(model):
     np.testing.assert_allclose(below, shares[0] / shares[1], atol=0.15)
 
 
+@pytest.mark.slow
 def test_saved_models_read_them_alike(model, tmp_path, capsys):
     model.save(tmp_path / "model")
     again = pf.TableDensity.load(tmp_path / "model")

@@ -63,6 +63,7 @@ def test_rows_with_other_labels_are_impossible(model):
         assert np.isneginf(model.score_samples(wrong)).all()
 
 
+@pytest.mark.slow
 def test_labels_that_some_rows_lack_follow_and_stay_when_rows_are_added():
     holed = [votes(300, seed).with_columns(pl.when(pl.int_range(300) % 9 > 0).then("grade")) for seed in (4, 5, 6)]
     for model in (pf.TableDensity(**QUICK).fit(holed[0]), pf.TableDensity(**QUICK).fit(votes(300)).update(holed[1])):
@@ -175,6 +176,7 @@ def columns_of(rng: np.random.Generator, n: int) -> pl.DataFrame:
     return pl.DataFrame({f"c{j}": kinds[k] for j, k in enumerate(rng.permutation(len(kinds))[:5])})
 
 
+@pytest.mark.slow
 def test_nothing_is_found_among_independent_columns():
     for seed in range(30):
         rng = np.random.default_rng(seed)

@@ -302,6 +302,7 @@ def test_groups_too_many_for_names_do_not_replace_what_is_known_of_their_members
     assert schema.names == ["person", "treated", "a"]
 
 
+@pytest.mark.slow
 def test_draws_scores_fillings_and_saved_models_keep_what_follows(tmp_path: Path) -> None:
     for frame, name in ((SCHOOLS, "gender"), (BIRTHS, "low"), (claims(1500, seed=0).drop("state"), "rate")):
         model = pf.TableDensity("maf", layers=1, hidden=(8,), steps=10).fit(frame)

@@ -99,6 +99,7 @@ def pigs(n: int = 400, seed: int = 0) -> pl.DataFrame:
     return pl.DataFrame({"pig": [f"p{i}" for i in pig], "start": start[pig], "weight": weight})
 
 
+@pytest.mark.slow
 def test_an_order_of_a_number_that_a_name_implies_is_kept_in_draws(tmp_path):
     model = pf.TableDensity(**QUICK).fit(pigs())
     assert model.schema.follow_names == ["start"]
@@ -125,6 +126,7 @@ def smokers(n: int, seed: int = 0) -> pl.DataFrame:
     return pl.DataFrame({**flags, "male": rng.random(n) < 0.5, "asked": told, "age": rng.normal(50 - 5 * kind, 9)})
 
 
+@pytest.mark.slow
 def test_flags_that_exclude_each_other_are_found_said_and_drawn_so(tmp_path):
     model = pf.TableDensity(**QUICK).fit(smokers(400))
     found = {*model.schema.orders}
