@@ -208,6 +208,18 @@ def test_an_engine_goes_along_with_an_update(model: pf.TableDensity, table: pl.D
     assert "violet" in pl.DataFrame(engine.predict(new[:2].to_arrow(), "colour", "proba")).columns
 
 
+def test_numbers_between_limits_are_scored_and_drawn() -> None:
+    x, width = np.random.default_rng(0).normal(size=(2, 120))
+    table = pl.DataFrame({"x": x, "low": x + width, "high": x + width + (np.arange(120) % 2)})
+    model = pf.TableDensity("maf", layers=1, hidden=(8,), steps=5, limits={"y": ("low", "high")}).fit(table)
+    engine, expected = Here(model), model.score_samples(table)
+    np.testing.assert_allclose(pl.DataFrame(engine.score(table.to_arrow()))["log_density"], expected, atol=1e-5)
+    filled = pl.DataFrame(engine.impute(table.to_arrow()))
+    assert filled.columns == table.columns
+    assert filled["low"].equals(filled["high"].alias("low"))
+    assert pl.DataFrame(engine.impute(table.select("x").to_arrow())).columns == table.columns
+
+
 def test_what_is_not_fitted_has_no_engine() -> None:
     with pytest.raises(InputError, match="is not fitted yet"):
         pf.TableDensity().for_spark()

@@ -80,7 +80,8 @@ class DistributedTable:
         Scoring(self.model, given=tuple(given)).check(columns.names)
 
         def scores(model: TableModel, frame: pl.DataFrame) -> pl.DataFrame:
-            return Scoring(model, given=tuple(given)).piece(Piece(frame, "table"))
+            scoring = Scoring(model, given=tuple(given))
+            return scoring.scores(scoring.query(Piece(frame, "table")))
 
         return self._answered(data, scores, "score")
 
@@ -96,14 +97,14 @@ class DistributedTable:
         own = self.model.seed if random_state is None else random_state
         drawn = _plain(self.model.schema.decode(torch.zeros(1, len(self.model.schema.columns), dtype=torch.float64)))
         kept = [drawn.field(field.name) if _needs_fractions(field, drawn) else field for field in columns]
-        absent = [name for name in self.model.schema.names if name not in columns.names]
+        absent = {*drawn.names} - {*columns.names, *self.model.schema.follow_names}
 
         def work(model: TableModel, rows: pa.Table) -> pa.Table:
             frame = from_frame(rows)[0]
             batch = int(frame.hash_rows(seed=own % 2**32).sum()) % 2**31  # so that equal rows of two batches differ
             return impute(model, frame, 1, batch)[0].to_arrow()
 
-        return self._map(data, work, pa.schema([*kept, *(drawn.field(name) for name in absent)]))
+        return self._map(data, work, pa.schema([*kept, *(field for field in drawn if field.name in absent)]))
 
     def predict(self, data: Any, column: str, kind: PredictionKind = "mean", level: float = 0.9) -> Any:
         """The rows with what :meth:`~pushforward.TableDensity.predict` says of a column appended, under its name or
@@ -179,8 +180,9 @@ class DistributedTable:
     def _row(self, columns: pa.Schema) -> pl.DataFrame:
         """A held-out row as a table with these columns has it: what the model cannot read of it is refused here, up
         front, and not in a worker."""
-        held, schema = self.model.saved_held_out().rows[:1], self.model.schema
-        return schema.frame(held.x, held.context).select(n for n in columns.names if n in schema.table_names)
+        held = self.model.saved_held_out().rows[:1]
+        row = self.model.schema.frame(held.x, held.context)
+        return row.select(name for name in columns.names if name in row.columns)
 
     def _columns(self, data: Any) -> pa.Schema:
         """The columns of rows on the engine."""
