@@ -88,3 +88,14 @@ def test_systemd(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", str(tmp_path / "pushforward.service")], capture_output=True, text=True
     )
     assert (checked.returncode, "pushforward.service" in checked.stderr) == (0, False), checked.stderr
+
+
+def test_the_container_runs_the_wheel_as_nobody() -> None:
+    """And writes nothing: what is run is of the first stage, and the page starts it read-only."""
+    build, image = (DEPLOY / "Dockerfile").read_text().split("\nFROM ", 2)[1:]
+    assert "COPY dist/*.whl" in build
+    words = [line.split()[0] for line in image.splitlines() if line and not line.startswith(" ")]
+    assert "RUN" not in words
+    assert words.index("USER") < words.index("ENTRYPOINT")
+    assert "USER nobody\n" in image
+    assert "docker run --read-only" in (DEPLOY.parent / "proxies.md").read_text()
