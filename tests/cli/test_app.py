@@ -176,6 +176,10 @@ MODEL_CASES = {
         "seed",
     ),
     "kept twice": ("score {model} {}/odd.csv -o {}/s.csv --keep size,size", "'size' is named twice"),
+    "kept twice beside predictions": (
+        "predict {model} {}/odd.csv size -o {}/s.csv --keep size,size",
+        "'size' is named twice",
+    ),
     "another table": ("update {model} {}/t.csv -o {}/m", "has no column 'size'"),
     "drift of another table": ("drift {model} {}/t.csv", "has no column 'size'"),
     "cold": ("sample {model} -n 5 -o {}/s.csv --given colour=red --temperature 0", "--temperature 0"),

@@ -40,6 +40,9 @@ def test_formulas_in_categories_and_on_standard_output(
     assert (tmp_path / "t.csv").read_text() == "k\n'=a\nb\n"
     write_table(rows, located("-", writing=True, spreadsheet_safe=True))
     assert capfdbinary.readouterr().out == b"k\n'=a\nb\n"
+    with pytest.warns(UserWarning, match="spreadsheet_safe=True"):
+        write_table(rows, located("-", writing=True))
+    assert capfdbinary.readouterr().out == b"k\n=a\nb\n"
 
 
 def test_formats_that_no_spreadsheet_runs_need_no_guard(tmp_path: Path) -> None:

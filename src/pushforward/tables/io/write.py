@@ -127,7 +127,7 @@ def _send(frames: Iterable[pl.DataFrame], place: Source) -> None:
         write_rows(frames, place)
         return
     for number, frame in enumerate(frames):
-        rows = _with_apostrophes(frame.lazy()).collect() if place.spreadsheet_safe else frame
+        rows = _guarded(frame.lazy(), place).collect()
         left = memoryview(rows.write_csv(include_header=number == 0).encode())
         while left:  # an unbuffered stream may take a part, after which it says that it was closed
             left = left[sys.stdout.buffer.write(left) :]

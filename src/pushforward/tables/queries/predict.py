@@ -26,7 +26,7 @@ from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.moments import clock_array
-from ..schema.numbers import require_columns
+from ..schema.numbers import refuse_twice, require_columns
 from .column_distribution import ColumnDistribution, WeightedColumn, has_one_column, only_column
 from .known import Known, check_shared
 from .probability import UNANSWERED, as_known, log_masses, of_density
@@ -233,6 +233,7 @@ def predict_file(
     table = model.read_file(data).held_out()
     frame = table.frame
     require_columns(frame, keep, str(data), "keep")
+    refuse_twice(keep, "keep")
     found, notes = predict(model, frame, column, kind, level, seed)
     console.note(*table.notes, *notes)
     kept = frame.select(keep)

@@ -20,6 +20,12 @@ def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, argu
         )
 
 
+def refuse_twice(names: Sequence[str], argument: str) -> None:
+    """Refuses a column that an argument names twice."""
+    if twice := [name for name in names if list(names).count(name) > 1]:
+        raise InputError(f"{twice[0]!r} is named twice", argument)
+
+
 def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
     """Refuses text, dates and the like in columns that are numeric in the model."""
     for column in (frame[name] for name in names if is_text(frame[name])):

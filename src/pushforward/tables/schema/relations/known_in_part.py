@@ -14,7 +14,7 @@ import polars as pl
 
 from ....errors import InputError
 from ...options import ColumnOptions
-from ..numbers import as_numbers, is_text, require_columns
+from ..numbers import as_numbers, is_text, refuse_twice, require_columns
 from ..partial_cells import cells
 from .base import Relation
 
@@ -173,8 +173,5 @@ def stated(frame: pl.DataFrame, said: ColumnOptions, source: str) -> tuple[Known
     found += [Censored.of(frame, name, flag, source) for name, flag in said.censored.items()]
     found += [Measured(name, error) for name, error in said.noise.items()]
     names = [name for each in found for name in (each.name, *each.aside)]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        argument = "limits" if said.limits else "censored" if said.censored else "noise"
-        raise InputError(f"{twice!r} is named twice", argument)
+    refuse_twice(names, "limits" if said.limits else "censored" if said.censored else "noise")
     return tuple(found)
