@@ -119,7 +119,7 @@ def test_a_fault_is_named_by_file_and_the_parts_before_it_are_kept(folder, works
     pq.write_table(table.to_arrow(), path, row_group_size=130)
     arguments = ["score", workshop / "given", folder / "rows", "-o", folder / "s.parquet"]
     assert f"{path}: column 'size' holds text" in run(*arguments, code=2)["error"]
-    assert len(list((folder / "s.parquet.parts").glob("part-*"))) == 1
+    assert len(list((folder / "s.parquet.parts").glob("part-*.parquet"))) == 1
     path.write_bytes(right)
     assert run(*arguments)["scored"] == ROWS
 
@@ -189,9 +189,37 @@ def test_numbers_known_in_part_are_read_in_pieces_as_they_are_in_one(tmp_path, r
     run(*arguments)
     expected = pl.read_parquet(tmp_path / "s.parquet")
     monkeypatch.setattr(csv_rows, "LARGE", 0)
-    run(*arguments)
+    assert not any("lacks" in note for note in run(*arguments)["notes"])
     close(pl.read_parquet(tmp_path / "s.parquet"), expected)
     assert "has the columns" in run(*arguments, "--given", "nothing", code=2)["error"]
+
+
+def test_what_no_training_row_had_is_said_of_pieces_as_of_the_whole(folder, run, monkeypatch):
+    table = pl.read_csv(folder / "rows.csv").select("size", "colour", twice=2 * pl.col("size"))
+    model, row = pf.TableDensity("maf", layers=1, hidden=(8,), steps=5), pl.int_range(ROWS)
+    model.fit(table).save(folder / "model")
+    odd = table.with_columns(
+        colour=pl.when(~row.is_in([300, 700])).then("colour").otherwise(pl.lit("pink")),
+        size=pl.when(row != 500).then("size"),
+        twice=pl.when(row == 500).then(None).when(row % 400 == 50).then(0.0).otherwise("twice"),
+    )
+    monkeypatch.setattr("pushforward.tables.io.csv_rows.PIECE", 64)
+    arguments = ["score", folder / "model", folder / "odd.csv", "-o", folder / "s.parquet"]
+    for rows in (odd.drop("colour"), odd):
+        rows.write_csv(folder / "odd.csv")
+        expected = run(*arguments)["notes"]
+        assert len(expected) == 3
+        scores = pl.read_parquet(folder / "s.parquet")
+        with monkeypatch.context() as within:
+            within.setattr(csv_rows, "LARGE", 0)
+            with monkeypatch.context() as stopped:
+                stopped.setattr(score_files, "_finish", full)
+                run(*arguments, code=1)
+            found = run(*arguments)["notes"]
+        assert sum("6 of 6 parts are there already" in note for note in found) == 1
+        assert {*found} > {*expected}
+        close(pl.read_parquet(folder / "s.parquet").select(scores.columns), scores)
+    assert any("row 301 (and 1 more row like it) has a 'colour'" in note for note in expected)
 
 
 REFUSED = {
@@ -252,6 +280,6 @@ def test_the_shell_says_what_a_stopped_run_leaves(folder, workshop, capsys, monk
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pushforward.tables.queries.score.Scoring.piece", stop)
+    monkeypatch.setattr("pushforward.tables.queries.score.Scoring.scores", stop)
     assert cli.main(["score", str(workshop / "plain"), str(folder / "rows"), "-o", str(folder / "s.csv")]) == 1
     assert f"the parts so far are in {folder}/s.csv.parts; the same command goes on" in capsys.readouterr().err

@@ -95,7 +95,7 @@ def test_rows_with_gaps_keep_their_place(tmp_path: Path, workshop: Path, run: Ru
     arguments = ("score", workshop / "plain", tmp_path / "t.csv", "-o", tmp_path / "s.csv")
     integrated = run(*arguments)
     assert integrated["scored"] == 600
-    assert "'size' in 1 row: missing there but in no training row, so it is integrated out" in str(integrated["notes"])
+    assert "row 3 lacks 'size', as no training row does, so it is integrated out" in str(integrated["notes"])
     assert run(*arguments, "--drop-missing")["scored"] == 599
     scores = pl.read_csv(tmp_path / "s.csv")
     assert scores["log_density"].is_null().arg_true().to_list() == [2]

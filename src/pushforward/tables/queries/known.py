@@ -17,8 +17,9 @@ from ...numerics.partly_known import partly_known, unknown
 from ..io.frames import from_frame
 from ..io.values import series
 from ..model import TableModel
+from ..schema.numbers import more
 from ..schema.schema import Encoded
-from .query import completed, condition_on, contradictions, encode_partly
+from .query import completed, condition_on, encode_partly
 from .region import Region
 from .told import Told
 from .where import Where
@@ -255,4 +256,9 @@ def _is_column(value: Any) -> bool:
 def _broken(model: TableModel, rows: Encoded) -> tuple[torch.Tensor, tuple[str, ...]]:
     """Which rows contradict a relation between columns, ``(n,)``, and what is said of them."""
     broken = model.schema.broken(rows)
-    return torch.from_numpy(broken.any(0)), tuple(contradictions(model, broken, "given"))
+    said = [
+        f"given: row {int(odd.argmax()) + 1}{more(int(odd.sum()))} contradicts this: {relation}"
+        for relation, odd in zip(model.schema.dependencies, broken, strict=True)
+        if odd.any()
+    ]
+    return torch.from_numpy(broken.any(0)), tuple(said)

@@ -30,7 +30,7 @@ from ..io.table import Piece
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.kinds.few_values import is_unseen
-from ..schema.numbers import missing, more
+from ..schema.numbers import missing
 from ..schema.schema import Encoded
 from .told import Told
 from .where import Where
@@ -287,15 +287,6 @@ def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: in
     gone = schema.missingness.found(rows.x)  # except what sums imply
     x = rows.x.masked_fill(schema.features_of(absent) & gone, torch.nan)
     return dataclasses.replace(rows, x=x, notes=(*rows.notes, *unread))
-
-
-def contradictions(model: TableModel, broken: np.ndarray, source: str) -> list[str]:
-    """What is said of rows that violate relations between columns, ``(relations, n)``, a sentence for each relation."""
-    return [
-        f"{source}: row {int(odd.argmax()) + 1}{more(int(odd.sum()))} contradicts this: {relation}"
-        for relation, odd in zip(model.schema.dependencies, broken, strict=True)
-        if odd.any()
-    ]
 
 
 def condition_on(

@@ -219,7 +219,7 @@ def impute_file(
     there = [name for name in model.schema.names if name in table.frame.columns]
     before, after = table.frame, filled.head(table.frame.height)  # rows without an answer keep their holes
     cells = sum(before[name].null_count() - after[name].null_count() for name in there)
-    absent = [name for name in model.schema.names if name not in there]
+    absent = model.schema.lacks(before.columns)
     write_table(filled, output)
     console.say(f"{cells:,} missing cells of {table.frame.height:,} rows, drawn {draws} time{'s' if draws > 1 else ''}")
     if absent:

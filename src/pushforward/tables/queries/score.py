@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Any, TextIO
 
 import numpy as np
 import polars as pl
+import torch
+from torch import Tensor
 
 from ...errors import InputError, in_shell, listed
 from ...models.console import Console
@@ -17,14 +20,16 @@ from ..io.frames import from_frame
 from ..io.json_rows import EXPECTED, parsed
 from ..io.table import Piece, Table
 from ..model import TableModel
-from ..schema.numbers import n_rows
-from .explain import explain, explained_columns
-from .query import Query, contradictions
+from ..schema.numbers import more, refuse_twice
+from .explain import explain
+from .query import Query
 
 SCORES = (
     *("row", "log_density", "percentile", "standard_error"),
     *("unlikely_because", "would_fit", "also_unlikely", "gain"),
 )
+
+Noticed = dict[str, tuple[str, int]]  # what rows have, where the first of them is, and how many there are
 
 
 @dataclass(frozen=True)
@@ -47,22 +52,12 @@ class Scoring:
     explain_below: float | None = None
     given: Sequence[str] = ()
 
-    @property
-    def columns(self) -> dict[str, Any]:
-        """Names and types of the scores."""
-        schema = self.model.schema
-        errors = schema.has_cells or self.model.guided is not None  # averages over cells, or over draws of a guide
-        names = ["log_density", "percentile", *(["standard_error"] if errors else [])]
-        explained = {} if self.explain_below is None else explained_columns(schema)
-        return {**dict.fromkeys(names, pl.Float64), **explained}
-
     def check(self, columns: Sequence[str]) -> None:
         """Refuses rows with these columns if the model cannot score them."""
         model, given, schema = self.model, self.given, self.model.schema
         if not given:
             return
-        if twice := [name for name in given if list(given).count(name) > 1]:
-            raise InputError(f"{twice[0]!r} is named twice", "given")
+        refuse_twice(given, "given")
         absent = [name for name in given if name not in columns]
         if strange := [name for name in absent if name not in schema.table_names]:
             raise InputError(f"the model {model.called} has the columns {listed(schema.names)}", "given", strange[0])
@@ -74,13 +69,30 @@ class Scoring:
             among = f" given {listed(schema.given_names)}" if schema.given else ""
             model.guide_for(f"answers only for all columns{among}")
 
-    def piece(self, piece: Piece) -> pl.DataFrame:
-        """The scores of some rows, in their order; null where a row has none."""
-        return self.scores(self.query(piece))
-
     def query(self, piece: Piece) -> Query:
         """What is asked about some rows."""
         return Query.of(self.model, piece, self.given, self.drop_missing)
+
+    def noticed(self, query: Query, piece: Piece) -> Noticed:
+        """What rows have that no training row had, and which relations between columns they contradict."""
+        assert query.encoded is not None
+        schema, x, known, odd = self.model.schema, query.encoded.x, ~query.encoded.strange, dict[str, Tensor]()
+        if not schema.lacks(piece.frame.columns):
+            for name, gaps in zip(schema.features, schema.lacking(x).T, strict=True):
+                odd[f"lacks {name!r}, as no training row does, so it is integrated out"] = gaps
+            for name, impossible, possible in schema.unseen(x):
+                what = f"has a {name!r} that is not among the training values, so"
+                odd |= {
+                    f"{what} log_density is -inf there": impossible,
+                    f"{what} it has what rare ones leave": possible,
+                }
+        for relation, broken in zip(schema.dependencies, [] if query.broken is None else query.broken, strict=True):
+            odd[f"contradicts this: {relation}; log_density is -inf there"] = torch.from_numpy(broken)
+        return {
+            what: (f"{piece.source}: row {piece.first + int(rows.byte().argmax()) + 1}", int(rows.sum()))
+            for what, rows in ((what, rows & known) for what, rows in odd.items())
+            if rows.any()
+        }
 
     def figures(self, query: Query) -> dict[str, np.ndarray]:
         """The log-density of every row, its percentile and its standard error; NaN where it has none."""
@@ -92,7 +104,9 @@ class Scoring:
     def scores(self, query: Query) -> pl.DataFrame:
         """The same with explanations, null where a row has none."""
         found = self.figures(query)
-        scores = pl.DataFrame({name: found[name] for name in self.columns if name in found}, nan_to_null=True)
+        if not self.model.schema.has_cells and self.model.guided is None:
+            del found["standard_error"]  # 0: there is no average over cells, or over draws of a guide
+        scores = pl.DataFrame(found, nan_to_null=True)
         if self.explain_below is None:
             return scores
         chosen = np.flatnonzero(found["percentile"] <= self.explain_below)
@@ -101,60 +115,41 @@ class Scoring:
 
 def refuse_scores_name(keep: Sequence[str]) -> None:
     """Refuses to keep columns with the names of score columns, or one column twice."""
-    twice = [name for name in dict.fromkeys(keep) if list(keep).count(name) > 1]
-    if twice:
-        raise InputError(f"{twice[0]!r} is named twice", "keep")
-    taken = [name for name in keep if name in SCORES or name.startswith("gain_")]
-    if taken:
+    refuse_twice(keep, "keep")
+    if taken := [name for name in keep if name in SCORES or name.startswith("gain_")]:
         raise InputError("the scores have a column of that name; rename the table's", "keep", taken[0])
 
 
 def score_table(scoring: Scoring, table: Table, console: Console) -> pl.DataFrame:
     """One row of scores per row of the table, in its order, with notes on what the model cannot use or read."""
-    model, frame, source = scoring.model, table.frame, str(table.path)
+    piece = Piece(table.frame, str(table.path))
     console.note(*table.notes)
-    scoring.check(frame.columns)
-    if model.guided is None:
-        model.schema.check(frame, source)
-    note_columns(model, frame.columns, source, console)
-    query = scoring.query(Piece(frame, source))
-    scores = scoring.scores(query)
-    unscored = scores["log_density"].null_count()
-    if unscored == frame.height:
-        raise InputError(f"{source}: no row has a value in every column of the model")
-    if unscored:
-        console.note(
-            f"{source}: no score for {n_rows(unscored)}: values are missing or infinite, or given as in no training row"
-        )
-    _note_values(scoring, query, frame.columns, source, console)
-    return scores
+    scoring.check(piece.frame.columns)
+    query = scoring.query(piece)
+    note_columns(scoring.model, piece.frame.columns, piece.source, console)
+    console.note(*query.notes, *in_words(scoring.noticed(query, piece)))
+    return scoring.scores(query)
 
 
 def note_columns(model: TableModel, columns: Sequence[str], source: str, console: Console) -> None:
     """Says which columns of a table the model does not use, and which it lacks."""
-    extra = model.schema.extra_names(columns)
-    if extra:
+    if extra := model.schema.extra_names(columns):
         console.note(f"{source}: the model does not use {listed(extra)}")
-    absent = [name for name in model.schema.names if name not in columns]
-    if absent:
+    if absent := model.schema.lacks(columns):
         console.note(f"{source}: lacks {listed(absent)}: log_density is that of the columns that are there")
 
 
-def _note_values(scoring: Scoring, query: Query, columns: Sequence[str], source: str, console: Console) -> None:
-    """Says which values no training row had, and which rows violate a relation between columns."""
-    assert query.encoded is not None
-    schema, x = scoring.model.schema, query.encoded.x[~query.encoded.strange]
-    console.note(*query.notes)
-    whole = set(schema.names) <= set(columns)
-    if gaps := schema.unheard_of(x) if whole and not scoring.drop_missing else []:
-        console.note(f"{source}: {listed(gaps)}: missing there but in no training row, so it is integrated out")
-    impossible, possible = schema.unseen(x) if whole else ([], [])
-    if impossible:
-        console.note(f"{source}: {listed(impossible)}: not among the training values, so log_density is -inf there")
-    if possible:
-        console.note(f"{source}: {listed(possible)}: not among the training values, so it has what rare ones leave")
-    for said in [] if query.broken is None else contradictions(scoring.model, query.broken, source):
-        console.note(f"{said}; log_density is -inf there")
+def together(found: Iterable[Noticed]) -> Noticed:
+    """What pieces of a table have, with the place where it is first."""
+    whole: Noticed = {}
+    for what, (where, count) in itertools.chain.from_iterable(each.items() for each in found):
+        first, before = whole.get(what, (where, 0))
+        whole[what] = first, before + count
+    return whole
+
+
+def in_words(found: Noticed) -> list[str]:
+    return [f"{where}{more(count)} {what}" for what, (where, count) in found.items()]
 
 
 def follow(

@@ -82,7 +82,7 @@ def _median(scores: pl.LazyFrame, counts: dict[str, int]) -> float:
     values = scores.select(pl.col("log_density").alias("x")).filter(pl.col("x").is_not_null())
     ranks = {(counts["scored"] - 1) // 2, counts["scored"] // 2}
     found = [_ranked(values, rank - counts["impossible"], counts["finite"]) for rank in ranks]
-    return found[0] if len(set(found)) == 1 else math.fsum(found) / 2
+    return found[0] if len(set(found)) == 1 else sum(found) / 2  # NaN of none
 
 
 def _ranked(values: pl.LazyFrame, rank: int, inside: int) -> float:

@@ -27,7 +27,7 @@ from ..io.table import Piece, RowsInPieces
 from ..io.write import check_output, delivered, write_table
 from ..model import TableModel
 from ..schema.numbers import n_rows, require_columns
-from .score import Scoring, note_columns, refuse_scores_name, score_table
+from .score import Scoring, in_words, note_columns, refuse_scores_name, score_table, together
 from .score_figures import ScoreFigures, score_figures
 
 SIZE = 100_000  # rows in a piece
@@ -61,8 +61,20 @@ def score_file(
         table = model.read_file(data).held_out()
         require_columns(table.frame, keep, str(table.path), "keep")
         scores = score_table(scoring, table, console)
+        figures = _figures(scores.lazy(), table.path, console)
         write_table(scores.select(*table.frame.select(keep), pl.all()), path)
-        return _conclude(scoring, score_figures(scores.lazy()), table.path.name, str(output), console)
+        return _conclude(scoring, figures, table.path.name, str(output), console)
+
+
+def _figures(scores: pl.LazyFrame, source: Location, console: Console) -> ScoreFigures:
+    """What scores amount to, if there are any; says how many rows have none."""
+    figures = score_figures(scores)
+    if not figures.scored:
+        raise InputError(f"{source}: no row has a value in every column of the model")
+    if missing := figures.rows - figures.scored:
+        what = f"{n_rows(missing)} with missing or infinite values, or given what no training row had"
+        console.note(f"{source}: no score for {what}")
+    return figures
 
 
 def _conclude(scoring: Scoring, figures: ScoreFigures, name: str, output: str, console: Console) -> dict[str, Any]:
@@ -105,8 +117,8 @@ def score_large(
     unused = {*model.schema.extra_names(source.columns)}.difference(keep)
     columns = [name for name in source.columns if name not in unused]
     first = next(source.read(0, 1, columns), Piece(pl.DataFrame(), str(source.path), 0))
-    model.schema.check(first.frame, first.source)
     require_columns(first.frame, keep, first.source, "keep")
+    scoring.query(first)  # which refuses, before any work, what the model cannot score
     files = {"model": read_config(Path(model.called)).get("sha256"), "files": source.identity(), "keep": list(keep)}
     asked = {name: getattr(scoring, name) for name in ("samples", "seed", "drop_missing", "explain_below", "given")}
     world, pieces = join(model.device), ScorePieces(output, source.rows, {**files, **asked})
@@ -137,7 +149,7 @@ def _check_output(output: Path, source: RowsInPieces) -> None:
         raise InputError(f"{output}: the folder {output.parent} does not exist; create it first")
     elif output.exists() and not output.is_dir():
         raise InputError(f"{output}: is a file; without an ending the scores are a folder; choose another name")
-    elif output.is_dir() and any(not (e.match("part-*.parquet") or e.name == PLAN) for e in output.iterdir()):
+    elif output.is_dir() and any(not (e.match("part-*") or e.name == PLAN) for e in output.iterdir()):
         raise InputError(f"{output}: is a folder with other files in it; choose another name, or remove it")
     if is_many(source.path) and (folder in (place, *place.parents) or place.match(str(folder))):
         raise InputError(f"{output}: lies in {source.path}, which is read; write the scores elsewhere")
@@ -149,11 +161,13 @@ def _write(
     """Scores the rows and writes each piece once it is complete."""
     with bar:
         for piece, parts in itertools.groupby(rows, lambda pair: pair[0]):
-            scores = []
+            scores, noticed = [], []
             for _, part in parts:
-                scoring.model.schema.check(part.frame, part.source)
-                scores.append(scoring.piece(part).select(*part.frame.select(keep), pl.all()))
+                query = scoring.query(part)
+                scores.append(scoring.scores(query).select(*part.frame.select(keep), pl.all()))
+                noticed.append(scoring.noticed(query, part))
                 bar.update(part.frame.height)
+            write_file(pieces.aside(piece), json.dumps(together(noticed)).encode())
             write_table(pl.concat(scores), pieces.file(piece))
 
 
@@ -161,13 +175,8 @@ def _finish(pieces: ScorePieces, source: RowsInPieces, console: Console) -> Scor
     """Computes the figures of all pieces; then moves the output into place."""
     if todo := pieces.missing(range(pieces.count)):
         raise InputError(f"{pieces.folder}: part {todo[0]} is missing; all processes have to see the same folder")
-    figures = score_figures(pieces.scores())
-    if not figures.scored:
-        raise InputError(f"{source.path}: no row has a value in every column of the model")
-    if figures.scored < figures.rows:
-        missing = figures.rows - figures.scored
-        what = f"{n_rows(missing)} with missing or infinite values, or given what no training row had"
-        console.note(f"{source.path}: no score for {what}")
+    figures = _figures(pieces.scores(), source.path, console)
+    console.note(*in_words(together(json.loads(pieces.aside(k).read_bytes()) for k in range(pieces.count))))
     pieces.finish()
     return figures
 
@@ -178,6 +187,7 @@ def _rows_of(source: RowsInPieces, columns: list[str], pieces: list[int]) -> Ite
         chosen = [piece for _, piece in run]
         row = chosen[0] * SIZE
         for part in source.read(row, min((chosen[-1] + 1) * SIZE, source.rows), columns):
+            require_columns(part.frame, columns, part.source)
             done = 0
             while done < part.frame.height:
                 take = min(SIZE - row % SIZE, part.frame.height - done)
@@ -209,6 +219,9 @@ class ScorePieces:
     def file(self, piece: int) -> Path:
         return self.folder / f"part-{piece:05d}.parquet"
 
+    def aside(self, piece: int) -> Path:  # what is to be said of its rows
+        return self.file(piece).with_suffix(".json")
+
     def scores(self) -> pl.LazyFrame:
         """The scores of all rows, in order."""
         return pl.scan_parquet([self.file(piece) for piece in range(self.count)])
@@ -236,7 +249,8 @@ class ScorePieces:
 
     def _sound(self, piece: int) -> bool:
         try:
-            return pl.scan_parquet(self.file(piece)).select(pl.len()).collect().item() == self.height(piece)
+            rows = pl.scan_parquet(self.file(piece)).select(pl.len()).collect().item()
+            return rows == self.height(piece) and self.aside(piece).is_file()
         except (OSError, pl.exceptions.PolarsError):
             return False
 
@@ -249,4 +263,5 @@ class ScorePieces:
         if self.output.exists():
             remove_directory(self.output)
         self.folder.rename(self.output)
-        (self.output / PLAN).unlink()
+        for aside in self.output.glob("*.json"):
+            aside.unlink()

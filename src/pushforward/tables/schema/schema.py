@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,7 @@ from .columns import Column, ContextColumn
 from .kinds.base import Numbers
 from .kinds.few_values import is_unseen
 from .missingness import Missingness
-from .numbers import n_rows, refuse_text, require_columns, usable_rows
+from .numbers import refuse_text, require_columns, usable_rows
 from .partial_cells import typical_of
 from .relations.base import Dependencies, Dependency, Relation
 from .relations.composition import Composition, compositions
@@ -286,6 +286,11 @@ class Schema(Saved):
         aside = [name for each in self.in_part for name in each.aside]
         return [name for name in columns if name not in [*self.table_names, *aside]]
 
+    def lacks(self, columns: Collection[str]) -> list[str]:
+        """The modelled columns of which a table with these columns says nothing."""
+        told = [each.name for each in self.in_part if {*each.columns} <= {*columns}]
+        return [name for name in self.names if name not in columns and name not in told]
+
     def usable(self, frame: pl.DataFrame) -> np.ndarray:
         """Which rows have a value in every column of the model that the table has."""
         return usable_rows(self.joined(frame, "table"), [name for name in self._needed if name in frame.columns])
@@ -344,15 +349,12 @@ class Schema(Saved):
                 notes.append(given.column.strange_in(frame[given.name], odd, source, first))
         return torch.cat(parts, 1).float(), strange, tuple(notes)
 
-    def unseen(self, x: Tensor) -> tuple[list[str], list[str]]:
-        """In which columns of encoded rows values are impossible, and in which merely none that a training row had, in
-        words: ``'cut' in 3 rows``."""
-        impossible, possible = {}, {}
-        for column, codes in ((self.columns[j], x[:, j]) for j in self._named):
-            new, unseen = int((codes < 0).sum()), int(is_unseen(codes).sum())
-            impossible[column.name] = 0 if column.kind.stands_in else new
-            possible[column.name] = unseen + new - impossible[column.name]
-        return _counted(impossible), _counted(possible)
+    def unseen(self, x: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """The named columns with which encoded rows have an impossible value there, and which merely one that no
+        training row had, ``(n,)`` each."""
+        for j in self._named:
+            new, possible = x[:, j] < 0, bool(self.columns[j].kind.stands_in)
+            yield self.features[j], new & (not possible), is_unseen(x[:, j]) | new & possible
 
     def as_new(self, x: Tensor) -> Tensor:
         """Encoded rows of those that the columns were learnt from, as further rows would be encoded."""
@@ -361,10 +363,6 @@ class Schema(Saved):
     def unplaced(self, x: Tensor) -> Tensor:
         """Which encoded rows have a value without a class, ``(n,)``."""
         return (x[:, self._named] < 0).any(1)
-
-    def unheard_of(self, x: Tensor) -> list[str]:
-        """Which columns of encoded rows have missing values although no training row does, in the same words."""
-        return _counted(dict(zip(self.features, self.lacking(x).sum(0).tolist(), strict=True)))
 
     def lacking(self, x: Tensor) -> Tensor:
         """Which entries of encoded rows ``(n, features)`` are missing although no training row misses them."""
@@ -502,7 +500,3 @@ class Schema(Saved):
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Schema:
         return super().from_json(upgraded(values))
-
-
-def _counted(rows: Mapping[str, int]) -> list[str]:
-    return [f"{name!r} in {n_rows(count)}" for name, count in rows.items() if count]
