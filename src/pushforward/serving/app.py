@@ -21,7 +21,9 @@ from starlette.types import Receive, Scope, Send
 from .. import __version__
 from ..errors import in_request, in_shell, spelled
 from ..tables.density import TableDensity
+from ..tables.io.table import Piece
 from ..tables.model import flow_in_words
+from ..tables.queries.score import Scoring
 from .batching import MOST, Batcher, Jobs
 from .columns import RowType, json_rows
 from .guard import ARROW, CONTENTS, Guard, client_of, media_type
@@ -30,7 +32,7 @@ from .metrics import ROWS, Metrics
 from .openapi import document
 from .options import ServeOptions
 from .refusals import HEADERS, JSON, Refused, check_frame, json_answer, refusal_of
-from .verbs import VERBS, DriftRequest, Score, Verb, query_of, score_fields, scores
+from .verbs import VERBS, DriftRequest, Score, Verb, score_fields, scores
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 LONG = 1 << 16  # bodies from this many bytes on are not parsed on the event loop
@@ -174,7 +176,8 @@ class Server:
 
     def _why(self, rows: Any, given: Sequence[str]) -> list[str]:
         """Why rows have no score."""
-        return [spelled(note, in_request) for note in query_of(self.model, self._frame(rows), given).notes]
+        query = Scoring(self.model, given=given).query(Piece(self._frame(rows), "rows"))
+        return [spelled(note, in_request) for note in query.notes]
 
     def _frame(self, rows: Any) -> pl.DataFrame:
         return self.cells.frame(rows) if isinstance(rows, list) else rows

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..tables.density import TableDensity
 from ..tables.io.table import Piece
-from ..tables.queries.query import Query
 from ..tables.queries.score import Scoring
 from .columns import RowType
 
@@ -192,16 +191,11 @@ class Score(NamedTuple):
     standard_error: float
 
 
-def query_of(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> Query:
-    """What a request asks about rows."""
-    return Query.of(model, Piece(rows, "rows"), given)
-
-
 def scores(model: TableDensity, rows: pl.DataFrame, given: Sequence[str]) -> list[Score]:
     """The score of every row."""
     scoring = Scoring(model, given=given)
     scoring.check(rows.columns)
-    found = scoring.figures(query_of(model, rows, given))
+    found = scoring.figures(scoring.query(Piece(rows, "rows")))
     columns = ([None if math.isnan(each) else each for each in found[name].tolist()] for name in Score._fields)
     return [Score(*row) for row in zip(*columns, strict=True)]
 
