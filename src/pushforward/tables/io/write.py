@@ -102,14 +102,10 @@ def _formula_columns(rows: pl.LazyFrame) -> list[str]:
 
 def _with_apostrophes(rows: pl.LazyFrame) -> pl.LazyFrame:
     """The rows with an apostrophe before such texts and names, by which spreadsheets know text."""
-    kept = rows.with_columns(
-        pl.when(_runs(name))
-        .then("'" + pl.col(name).cast(pl.String))
-        .otherwise(pl.col(name).cast(pl.String))
-        .alias(name)
-        for name in _texts(rows)
-    )
-    return kept.rename({name: f"'{name}" for name in rows.collect_schema() if name[:1] in tuple("=+-@\t\r")})
+    names = _texts(rows)
+    rows = rows.with_columns(pl.col(name).cast(pl.String) for name in names)
+    rows = rows.with_columns(pl.when(_runs(k)).then("'" + pl.col(k)).otherwise(k).alias(k) for k in names)
+    return rows.rename({name: f"'{name}" for name in rows.collect_schema() if name[:1] in tuple("=+-@\t\r")})
 
 
 def _texts(rows: pl.LazyFrame) -> list[str]:
