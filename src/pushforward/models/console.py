@@ -62,6 +62,6 @@ def aligned(rows: Iterable[Sequence[Any]], indent: str = "  ") -> list[str]:
 
 
 def _short(value: Any) -> str:
-    if value is None:
+    if value is None or value != value:  # NaN
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
