@@ -60,6 +60,11 @@ def test_a_missing_factor_is_what_the_product_leaves():
         np.testing.assert_allclose(relation.solved("x", formula({"x": x}), {"x": np.full(2, np.nan)}), x)
 
 
+def test_a_difference_of_what_is_infinite_is_undefined_without_a_word():
+    ratios = Formula(((1.0, (("a", 1.0), ("x", -1.0))), (-1.0, (("b", 1.0), ("x", -1.0)))))
+    np.testing.assert_equal(ratios({"a": np.ones(2), "b": np.full(2, 3.0), "x": np.array([0.0, 2.0])}), [np.nan, -1.0])
+
+
 def test_a_sum_of_what_is_there_counts_missing_cells_as_nothing(tmp_path):
     rng = np.random.default_rng(0)
     parts = {name: pl.Series([None if rng.random() < 0.1 else v for v in rng.poisson(2, 400)]) for name in "abc"}

@@ -72,8 +72,8 @@ class Formula(Saved):
         """m of columns of numbers; NaN where it is not defined."""
         with np.errstate(all="ignore"):
             terms = [w * np.prod([_power(amounts[name], p) for name, p in factors], 0) for w, factors in self.terms]
-        terms += [a * np.cos(2 * np.pi / period * (amounts[name] - at)) for a, name, period, at in self.waves]
-        total = np.sum(terms, 0) + self.offset
+            terms += [a * np.cos(2 * np.pi / period * (amounts[name] - at)) for a, name, period, at in self.waves]
+            total = np.sum(terms, 0) + self.offset
         return np.where(np.isfinite(total), total, np.nan)
 
     def __str__(self) -> str:
