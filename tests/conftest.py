@@ -63,6 +63,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["PUSHFORWARD_TEST_DEVICE"] = config.getoption("--device")
+    if any("::" in arg for arg in config.args):  # a test that is named is run, slow or not
+        config.option.markexpr = config.option.markexpr.replace("not compiler and not slow", "")
     gc.set_threshold(10_000, 20, 20)  # half a million objects live as long as the tests: seldom searched for garbage
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):  # a process that runs tests
         importlib.import_module("torch").set_num_threads(1)
