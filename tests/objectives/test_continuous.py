@@ -111,8 +111,12 @@ def test_regularised_likelihood_adds_the_energies():
     free = pf.RegularisedLikelihood(flow, kinetic=0, jacobian=0)(x)
     torch.testing.assert_close(free, pf.ForwardKL(flow)(x), rtol=1e-6, atol=1e-6)
     priced = pf.RegularisedLikelihood(flow, kinetic=1, jacobian=0)(x)
+    torch.manual_seed(1)
+    flat = pf.RegularisedLikelihood(flow, kinetic=0, jacobian=1)(x)
+    torch.manual_seed(1)  # the same directions of the Jacobian
     solution = flow.transform.solve(x, energies=True)
     torch.testing.assert_close(priced - free, solution.kinetic.mean())
+    torch.testing.assert_close(flat - free, solution.jacobian.mean())
     # The shortest way from x to z takes |x - z|^2 of kinetic energy, and every way at least that.
     assert (solution.kinetic >= (solution.z - x).square().sum(1) * (1 - 1e-6)).all()
     assert (solution.jacobian > 0).all()

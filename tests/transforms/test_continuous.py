@@ -115,6 +115,7 @@ def test_residual_and_convolutional_fields_are_flows():
         m = x[0].numel()
         assert float((jacobian.reshape(m, m).det().log() - logdet[0]).detach()) == pytest.approx(0, abs=1e-6)
         assert (z - x).abs().max() > 1e-2
+        assert (transform(x, c + 1)[0] - z).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("solver", ["bosh3", "dopri5", "tsit5"])
