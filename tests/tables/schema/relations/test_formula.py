@@ -341,3 +341,18 @@ def test_what_a_copy_tells_is_not_rounded_to_the_heaps_of_the_column():
     rows = schema.encode(pl.DataFrame({"paid": [None] * 3, "copy": near, "x": [0.0] * 3}), "t")
     assert not schema.broken(rows).any()
     np.testing.assert_allclose(rows.x[:, 0], near)
+
+
+@pytest.mark.parametrize(
+    "formula", [lambda x: 2 * x + 1, lambda x: x + 0.5, lambda x: x // 2, lambda x: np.floor(x / 2 + 0.5), abs]
+)
+def test_what_lies_between_two_values_is_rounded_as_it_was_in_all_rows(formula):
+    x = np.random.default_rng(0).integers(0, 100, 300)
+    schema = schema_of(pl.DataFrame({"x": x, "y": formula(x)}))
+    (relation,) = schema.dependencies.relations
+    fresh = np.arange(100.0)
+    columns, rows = {column.name: column for column in schema.columns}, {"x": fresh, "y": formula(fresh)}
+    assert relation.column.name == "y"
+    np.testing.assert_array_equal(relation.computed(rows, columns), rows["y"])
+    assert not relation.broken(rows["y"], rows, columns).any()
+    assert relation.broken(rows["y"] - np.median(np.diff(np.unique(rows["y"]))), rows, columns).all()

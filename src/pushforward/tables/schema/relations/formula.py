@@ -34,6 +34,7 @@ MOST_TERMS, MOST_FACTORS = 4, 3  # of a sum with slips, of a product
 LOGARITHM = 0.0  # the power that stands for the logarithm, as in the family of Box and Cox
 POWERS = np.unique([sign * k / d for sign in (1, -1) for d in (2, 3) for k in range(1, 3 * d + 1)])  # of products
 HALF = 0.500001  # of a step: as far as a value may be from what it is rounded to
+HALVES = 0.2  # share of the rows half-way between two values, from which these matter
 HOLDS = 0.5  # share of the rows in which a sum with slips holds
 WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
 ROUNDING = 1e-6  # of a column's spread, or usual size if this is less: of formulas that were computed in float32
@@ -139,6 +140,16 @@ class Determined(Dependency):
         undefined = np.isnan(self.total(values, columns)) & ~np.isnan([found, *inputs]).any(0)
         return not (undefined | self.broken(found, values, columns)).any()
 
+    def rounded_as(self, values: Rows, columns: Columns) -> Determined:
+        """The relation with the offset that all rows leave, as 2 n + 1, or that rounds halves as they are in all."""
+        step, offset = self.column.kind.step, self.formula.offset
+        rest = self.column.kind.amounts(values[self.column.name]) - self.total(values, columns)
+        low, high, blur = float(np.nanmax(rest)), float(np.nanmin(rest)), (HALF - 0.5) * step
+        room = blur if low - high <= blur else 0.5 * step - blur
+        if low - room >= high + room or (room != blur and np.mean(np.abs(rest) > room) < HALVES):
+            return self
+        return replace(self, formula=replace(self.formula, offset=shortest(offset + low - room, offset + high + room)))
+
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
         amounts = self._inputs(values, columns)
         holes = {name: np.isnan(x) for name, x in amounts.items()}
@@ -236,7 +247,7 @@ def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -
         exact = _exact(_exactly(column) if column.kind.atoms else column, others, scales) if others else ()
         relation = next((each for each in exact if each.holds(values, known)), None)
         if relation is not None:
-            relations.append(relation)
+            relations.append(relation.rounded_as(values, known))
             needed |= set(relation.inputs)
             left.remove(column)
     return relations
