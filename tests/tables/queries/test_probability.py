@@ -17,7 +17,7 @@ import pushforward as pf
 from pushforward.errors import InputError
 from pushforward.tables.options import TableOptions
 from pushforward.tables.queries.probability import Share
-from pushforward.tables.queries.where import Where
+from pushforward.tables.queries.where import Where, judged
 from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.schema.learner import Learner
 from pushforward.tables.schema.schema import Schema
@@ -558,3 +558,11 @@ def test_dates_that_are_text_have_an_order_only_where_it_is_that_of_time() -> No
     asked = ("DATE(a, '%d.%m.%Y') > DATE '2021-06-01'", "a = '01.06.2021' OR b > '2021-06-01'")
     for probability in map(model.probability, asked):
         assert 0.2 < probability < 0.8
+
+
+def test_a_condition_that_other_rows_decide_is_refused_wherever_they_are() -> None:
+    frame = pl.DataFrame({"x": [0.0, 1.0, 2.0, 3.0]})
+    for condition in ("x > AVG(x)", "ROW_NUMBER() OVER (ORDER BY x) > 1", "x > FIRST(x)"):
+        with pytest.raises(InputError, match="in each row"):
+            judged(frame, pl.sql_expr(condition), "where", condition)
+    assert judged(frame, pl.sql_expr("x > 1"), "where", "x > 1").tolist() == [False, False, True, True]

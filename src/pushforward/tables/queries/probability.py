@@ -124,7 +124,8 @@ def said_of(found: Share, where: Any, known: Known) -> tuple[str, ...]:
 def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int) -> Share:
     """The same for some rows, of all or none of which numbers are known, with which of the questions each has."""
     alone = bool(unknown(rows.x).all())
-    if alone and _is_exact(model, asked):
+    one = has_one_column(model) and len(model.schema.columns) == 1 and not model.schema.columns[0].holes.share
+    if alone and one and not any(each.where.rest or each.given.rest or each.given.region.parts for each in asked):
         return _of_one_column(model, rows, asked, which)
     quick, rough, sure = (partial(_by_guide, precise=precise) for precise in (math.inf, *PRECISE))
     plain = bool(no_numbers(model, rows).all())
@@ -171,12 +172,6 @@ def _by_guide(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tens
     if any(each.given.rest for each in asked):
         found = found.of(_counted(model, rows, [each.given for each in asked], which, seed, precise))
     return found
-
-
-def _is_exact(model: TableModel, asked: Sequence[Asked]) -> bool:
-    """Whether questions are about a model's only column, and nothing else."""
-    alone = has_one_column(model) and len(model.schema.columns) == 1 and not model.schema.columns[0].holes.share
-    return alone and not any(each.where.rest or each.given.rest or each.given.region.parts for each in asked)
 
 
 def _of_one_column(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor) -> Share:

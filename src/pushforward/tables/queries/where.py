@@ -162,8 +162,9 @@ def _type_of(cells: pl.DataFrame, part: pl.Expr) -> pl.DataType:
 
 def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | None) -> NDArray[np.bool_]:
     """Where a condition holds; not where a missing value leaves it open."""
+    half = frame.height // 2
     try:
-        found, some = (part.select(expression.alias("held"))["held"] for part in (frame, frame[: frame.height // 2]))
+        found, *apart = (part.select(expression.alias("held"))["held"] for part in (frame, frame[:half], frame[half:]))
     except pl.exceptions.PolarsError as error:
         if (plain := _plain(frame)) is not frame:
             return judged(plain, expression, argument, text)
@@ -171,7 +172,8 @@ def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | 
         told = any(what in str(error) for what in ("temporal", "dtype `str`"))
         said = str(error).splitlines()[0].split(" (")[0] + mend * told
         raise InputError(said, argument, text) from None
-    if found.dtype != pl.Boolean or len(found) != frame.height or not found[: len(some)].equals(some):
+    by_row = len(found) == frame.height and all(map(pl.Series.equals, (found[:half], found[half:]), apart))
+    if found.dtype != pl.Boolean or not by_row:
         raise InputError("expected a condition that holds or not in each row, as in price > 5000", argument, text)
     return found.fill_null(False).to_numpy()
 
