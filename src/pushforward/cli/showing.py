@@ -66,10 +66,9 @@ def compare(
     from ..models.compare import compare as paired
 
     console = printing.console()
-    rows = located(data, source)
     first = opened(model, device)
     second = type(first).load(other, str(first.device))
-    found = first.read_file(rows)
+    found = first.read_file(located(data, source))
     console.result(paired((first, second), found, console, samples=samples, seed=seed, drop_missing=drop_missing))
 
 

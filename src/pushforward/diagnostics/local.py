@@ -53,13 +53,7 @@ class LocalTest:
 
 @torch.no_grad()
 def local_test(
-    posterior: Any,
-    x: Tensor,
-    context: Tensor,
-    *,
-    draws: int = 99,
-    permutations: int = 50,
-    seed: int = 0,
+    posterior: Any, x: Tensor, context: Tensor, *, draws: int = 99, permutations: int = 50, seed: int = 0
 ) -> LocalTest:
     """Tests whether a classifier that also sees the context can distinguish true values from draws of p(x | context).
 
@@ -96,11 +90,7 @@ def local_test(
     p_values = (1 + (by_chance >= observed).sum(0)) / (permutations + 1)
     p_value = float((1 + (by_chance.mean(1) >= observed.mean()).sum()) / (permutations + 1))
     return LocalTest(
-        torch.from_numpy(observed),
-        torch.from_numpy(p_values),
-        p_value,
-        p_value > ALPHA,
-        _verdict(p_value, p_values),
+        torch.from_numpy(observed), torch.from_numpy(p_values), p_value, p_value > ALPHA, _verdict(p_value, p_values)
     )
 
 

@@ -73,11 +73,7 @@ class Learned:
 
 
 def fit_table(
-    table: Table,
-    source: ParquetRows | None,
-    options: TableOptions,
-    console: Console,
-    earlier: TableModel | None = None,
+    table: Table, source: ParquetRows | None, options: TableOptions, console: Console, earlier: TableModel | None = None
 ) -> tuple[Learned, dict[str, Any]] | None:
     """Fits a table, of which there are all rows or, if it is read from files in pieces, the first ones, and measures.
 

@@ -91,11 +91,9 @@ def _alone(last: pl.DataFrame, above: pl.DataFrame) -> str:
 
 def _called_total(last: pl.DataFrame, above: pl.DataFrame) -> str:
     """It has the name of a sum or an average, which no other row has."""
-    for name in last.select(pl.selectors.string()).columns:
-        cell = last[name].item() or ""
-        if re.match(TOTAL, cell) and cell not in above[name]:
-            return f"is {cell!r} in {name!r}"
-    return ""
+    cells = {column.name: column.item() or "" for column in last.select(pl.selectors.string())}
+    names = (name for name, cell in cells.items() if re.match(TOTAL, cell) and cell not in above[name])
+    return next((f"is {cells[name]!r} in {name!r}" for name in names), "")
 
 
 def _related(options: TableOptions) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 from mixed_tables import mixed_table
 
-from pushforward.cli.demo.steps import Steps
+from pushforward.cli.demo.steps import Steps, as_typed
 from pushforward.cli.demo.table import bundled_table, counted, oddest, questions, told
 from pushforward.cli.options import PrintOptions
 from pushforward.errors import InputError
@@ -49,6 +50,13 @@ def test_questions_quote_what_needs_it() -> None:
     assert counted(frame, *asked[0]) == pytest.approx(0.2, abs=0.02)
     assert counted(frame, *asked[1]) == counted(frame, *asked[0])
     assert 0 < counted(frame, *asked[2]) < 1
+    assert asked[0][0].startswith('"the ""price""" > ')
+    plain = frame.rename({'the "price"': "price", "size": "order"}).with_columns(cut=pl.lit("Ideal"))
+    assert [*questions(plain)] == [
+        ("price > 79", None),
+        ("price > 79", "cut = 'Ideal'"),
+        ("price > 79", '"order" BETWEEN 50 AND 89'),
+    ]
 
 
 def test_the_table_is_real() -> None:
@@ -62,3 +70,9 @@ def test_a_database_is_named_as_it_is_typed(tmp_path: Path, capsys: pytest.Captu
     with pytest.raises(InputError):
         steps.run("score", tmp_path / "none", data, "-o", tmp_path / "s.csv")
     assert f"{tmp_path}/shop.sqlite --table 'two words' -o" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["cut = 'Ideal'", '"order" = 1', "a b", "it's $HOME", r"it's \n", "plain"])
+def test_commands_are_read_by_a_shell_as_they_are_meant(word: str) -> None:
+    assert shlex.split(as_typed(word)) == [word]
+    assert (as_typed(word)[0] == '"') == (word == "cut = 'Ideal'")

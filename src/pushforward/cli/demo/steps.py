@@ -30,7 +30,7 @@ class Steps(Console):
         """Prints the next command, runs it, and returns its result."""
         self.count += 1
         typed = [each for word in words for each in _typed(word)]
-        command_line.set(shlex.join(["pushforward", *typed]))
+        command_line.set(" ".join(map(as_typed, ["pushforward", *typed])))
         self.say(f"{chr(10) if self.count > 1 else ''}{self.count}. {command_line.get()}")
         command, bound, _ = app.parse_args(typed, exit_on_error=False, print_error=False)
         bound.arguments["printing"] = self
@@ -59,6 +59,11 @@ def _typed(word: object) -> list[str]:
     if isinstance(word, Source):
         return word.words
     return [f"./{word}" if isinstance(word, Path) and str(word)[0] == "-" else str(word)]
+
+
+def as_typed(word: str) -> str:
+    """A word of a command, in double quotes if it has single ones."""
+    return f'"{word}"' if "'" in word and not {*word} & {*'"$`!\\'} else shlex.quote(word)
 
 
 def length(steps: int, budget: float | None) -> tuple[object, ...]:

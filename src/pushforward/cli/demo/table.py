@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,15 +92,23 @@ def questions(frame: pl.DataFrame) -> Iterator[tuple[str, str | None]]:
     if not numbers.width:
         return
     asked, *others = sorted(numbers.columns, key=lambda name: -numbers[name].n_unique())
-    where = f"{quoted_word(asked)} > {_rounded(numbers[asked].quantile(0.8), 2)}"
+    where = f"{_named(asked)} > {_rounded(numbers[asked].quantile(0.8), 2)}"
     yield where, None
     if names := frame.select(cs.string()).columns:
         common = str(frame[names[0]].drop_nulls().mode().sort()[0]).replace("'", "''")
-        yield where, f"{quoted_word(names[0])} = '{common}'"
+        yield where, f"{_named(names[0])} = '{common}'"
     if others:
         along = max(others, key=lambda name: abs(numbers.select(pl.corr(asked, name)).item() or 0))
         low, high = (_rounded(numbers[along].quantile(share), 3) for share in (0.5, 0.9))
-        yield where, f"{quoted_word(along)} BETWEEN {low} AND {high}"
+        yield where, f"{_named(along)} BETWEEN {low} AND {high}"
+
+
+def _named(name: str) -> str:
+    """A column in SQL, in quotes if it needs them."""
+    with contextlib.suppress(pl.exceptions.PolarsError):
+        if pl.sql_expr(f"{name} > 0").meta.eq(pl.col(name) > 0):
+            return name
+    return quoted_word(name)
 
 
 def _rounded(value: float | None, digits: int) -> str:

@@ -95,8 +95,7 @@ def marginals(e: RowEvidence) -> Blocks:
     alt = f"Histograms of {count(shown, 'column')}: held-out rows filled, rows of the flow as outlines."
     yield "Column by column, the rows that the flow invents should be spread like the real ones."
     yield Figure(
-        to_svg(figure, "marginals", alt),
-        f"Filled: held-out rows. Outline: rows drawn from the flow. {bulk}{note}",
+        to_svg(figure, "marginals", alt), f"Filled: held-out rows. Outline: rows drawn from the flow. {bulk}{note}"
     )
 
 
