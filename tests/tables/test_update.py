@@ -76,15 +76,19 @@ def test_what_is_new_is_taken_in_with_a_note(fitted):
     new = rows(200, 10).with_columns(
         kind=pl.when(pl.int_range(200) < 60).then(pl.lit("c")).otherwise("kind"),
         weight=pl.when(pl.int_range(200) >= 20).then("weight"),
+        size=pl.col("size") + 40 * (pl.int_range(200) >= 150),
     )
     model = copy.deepcopy(fitted).update(new)
     assert any("'c'" in note for note in model.notes_)
     assert any("'weight'" in note for note in model.notes_)
+    assert any("'size'" in note and "50 rows" in note for note in model.notes_)
     assert "c" in model.schema.columns[2].labels
     assert np.isfinite(model.score_samples(new)).all()
     drawn = model.sample(2000, random_state=0)
     assert 0.04 <= (drawn["kind"] == "c").mean() <= 0.2
+    assert (drawn["size"] > 20).any()
     assert model.facts["updates"][-1]["notes"]
+    assert model.facts["updates"][-1]["schema_version"] == 2
     assert set(keys_of(model.saved_rows("kept"))) < set(model.facts["learnt"])
 
 

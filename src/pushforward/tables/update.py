@@ -90,16 +90,12 @@ def update_table(
     console.note(*notes)
     fresh = old.fresh(schema, frame)
     steps = int(model.facts.get("first_steps", summary["training"]["steps"])) or UNTOLD
-    record = {
-        "data": new.path.name,
-        "rows": frame.height,
-        "known": known,
-        "notes": notes,
-        "anew": anew,
-        "grown": grown,
-        **{name: getattr(moved, name) for name in ("p_value", "effect", "verdict", "columns")},
-    }
-    updates = [*model.facts.get("updates", ()), record]
+    earlier = model.facts.get("updates", ())
+    version = max([1, *(each.get("schema_version", 1) for each in earlier)]) + (schema is not model.schema)
+    record: dict[str, Any] = {"data": new.path.name, "rows": frame.height, "known": known, "notes": notes}
+    record |= {"anew": anew, "grown": grown, "schema_version": version}
+    record |= {name: getattr(moved, name) for name in ("p_value", "effect", "verdict", "columns")}
+    updates = [*earlier, record]
     if old.grows and moved.p_value > LEVEL and not anew and options.training.budget is None:
         console.note(f"{source}: waits, and is learnt when there are {n_rows(GROWN * old.fitted)}")
         return None, {**model.facts, "updates": updates, "waiting": saved(fresh, np.arange(len(fresh)))}

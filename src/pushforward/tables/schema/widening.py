@@ -16,7 +16,7 @@ from torch import Tensor
 from ...errors import listed
 from ...numerics.partly_known import known_in_part
 from .columns import Column
-from .kinds.base import Hints
+from .kinds.base import Hints, Numbers
 from .kinds.few_values import is_unseen
 from .learner import KINDS, kind_of
 from .missingness import flags_of
@@ -40,8 +40,7 @@ def widened(
         old: Returns rows in the place of those ``known`` that were there before.
         rare_names: Whether names that were expected, as some are where many are rare, get places however few they are.
     """
-    notes: list[str] = []
-    news = set[str]()
+    notes, news = list[str](), set[str]()
     told = {label.column.name for label in schema.told_labels}  # which are known where they are missing
 
     def wider(column: Column) -> Column:
@@ -75,17 +74,16 @@ def _is_few(column: Column) -> bool:
 
 
 def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
-    """What new rows have in a column that it has no place for, a sentence each: values that it cannot hold, missing
-    ones if none was, and those that none had, of which some are expected, unless all of them are rare."""
+    """What new rows have in a column that it has no place for, a sentence each: values that it cannot hold or draw,
+    missing ones if none was, and those that none had, of which some are expected, unless all of them are rare."""
     values, kind = column.read(cells), column.kind
     there = ~_missing(column, cells) & ~known_in_part(values)
     expected = is_unseen(values) & (values > 0) & (kind.classes > 0)
     if kind.stands_in and not rare_names:
         expected |= values == -1
     most = np.unique(cells.filter(pl.Series(expected)).cast(pl.String), return_counts=True)[1].max(initial=0)
-    odd = (
-        there & ~kind.can(values) & ~(expected & (most <= max(RARE * len(cells), FEW)) & (expected.mean() <= TOGETHER))
-    )
+    expected &= (most <= max(RARE * len(cells), FEW)) & (expected.mean() <= TOGETHER)
+    odd = (there & ~kind.can(values) & ~expected) | _beyond(column, values)
     gone, found = _missing(column, cells) & (column.holes.share == 0), list[str]()
     if odd.any():
         names = cells.filter(pl.Series(odd)).unique(maintain_order=True).cast(pl.String).to_list()
@@ -93,6 +91,13 @@ def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
     if gone.any():
         found.append(f"column {column.name!r}: missing in {n_rows(int(gone.sum()))}, as in none before: taken in")
     return found
+
+
+def _beyond(column: Column, values: Numbers) -> np.ndarray:
+    """Which values are farther beyond those of earlier rows than these are apart, unless few are."""
+    low, high = column.kind.limits(1.0)
+    far = ((values < low) | (values > high)) & (column.kind.classes == 0)
+    return far & (far.sum() > max(RARE * len(far), FEW))
 
 
 def _missing(column: Column, cells: pl.Series) -> np.ndarray:
@@ -105,7 +110,7 @@ def _taking_in(column: Column, new: pl.Series, old: Callable[[], pl.DataFrame], 
     kind, values, gone = column.kind, column.reading.values(new), _missing(column, new)
     if kind.classes:
         kind = kind.widened(values, known)
-    elif not kind.can(kind.read(values))[~gone].all():
+    elif not kind.can(kind.read(values))[~gone].all() or _beyond(column, column.read(new)).any():
         before = column.reading.values(old()[column.name])
         both = pl.concat([before.cast(values.dtype), values])
         hints = Hints(name=column.name, scale=True, day=column.reading.day)
