@@ -443,6 +443,15 @@ def test_an_answer_that_takes_too_long_says_how_long() -> None:
     answer: Any = asyncio.run(Server.in_time(server, late, None))  # type: ignore[arg-type]
     assert (answer.status_code, b" 0.02 s" in answer.body) == (503, True)
 
+    async def stopped() -> Any:
+        task = asyncio.ensure_future(Server.in_time(server, late, None))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        task.cancel()  # as a server does that has to end
+        return await task
+
+    server.limits = ServeOptions(timeout=30)
+    assert asyncio.run(stopped()).status_code == 503
+
 
 def test_drift_that_nobody_asked_for_has_no_figure() -> None:
     from prometheus_client import generate_latest

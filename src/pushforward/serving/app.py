@@ -98,6 +98,8 @@ class Server:
                 return await endpoint(request)
         except TimeoutError:
             return Refused(503, f"no answer within {seconds:g} s; ask for fewer rows").answer
+        except asyncio.CancelledError:
+            return Refused(503, "the server was told to stop").answer
         except Exception as error:
             return refusal_of(error, self.cells).answer
 

@@ -67,10 +67,7 @@ class Window:
             "log_density": ("Mean log-density in nats, of those that are possible.", [*filter(math.isfinite, density)]),
             "impossible": ("The share that has density 0.", [one == -math.inf for one in density]),
             "percentile": ("Mean percentile; about 50 while nothing has changed.", percentile),
-            "odd": (
-                "The share below percentile 5; about 0.05 while nothing has changed.",
-                [p < ODD for p in percentile],
-            ),
+            "odd": ("The share below percentile 5; about 0.05 if nothing changed.", [p < ODD for p in percentile]),
         }
         for name, (said, values) in figures.items():
             yield GaugeMetricFamily(f"pushforward_window_{name}", said, sum(values) / max(len(values), 1))
