@@ -18,6 +18,8 @@ import os
 import pkgutil
 import re
 import shlex
+import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +174,16 @@ def test_the_index_links_to_every_page_once() -> None:
 @pytest.mark.parametrize(("page", "words"), [("questions", 523), ("tables", 1412), ("limits", 755)])
 def test_a_page_that_was_cut_to_half_of_its_length_stays_so(page: str, words: int) -> None:
     assert len((ROOT / "docs" / f"{page}.md").read_text().split()) <= words
+
+
+def test_notebooks_need_nothing_beyond_the_extra_that_pages_are_built_with() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["docs"]]
+    declared = {re.split("[^a-z-]", each)[0].replace("scikit-learn", "sklearn") for each in needed}
+    pages = [page.read_text() for page in PAGES if "kernelspec:" in page.read_text()]
+    code = "\n".join(block for page in pages for _, block in BLOCK.findall(page))
+    imported = {*re.findall(r"^(?:import|from) (\w+)", code, re.M)} - {"pushforward"} - sys.stdlib_module_names
+    assert imported | ({"plotnine"} if "bundled_table" in code else set()) <= declared
 
 
 def test_every_public_name_is_in_the_reference() -> None:
