@@ -123,11 +123,7 @@ def support_blocks(text: str, dim: int) -> list[tuple[Any, int]]:
 
 
 def _fit(
-    log_density: Any,
-    dim: int,
-    blocks: Sequence[tuple[Any, int]],
-    options: TargetOptions,
-    console: Console,
+    log_density: Any, dim: int, blocks: Sequence[tuple[Any, int]], options: TargetOptions, console: Console
 ) -> TargetFit:
     try:
         with warnings.catch_warnings():

@@ -88,7 +88,7 @@ def update_table(
     if schema is None or relearnt:
         schema = old.learnt_again(frame, options, source)
     console.note(*notes)
-    fresh = old.fresh(schema, frame)
+    fresh = Rows.stacked([*(old.again(schema, rows) for rows in old.waiting), _encoded(schema, frame)])
     steps = int(model.facts.get("first_steps", summary["training"]["steps"])) or UNTOLD
     earlier = model.facts.get("updates", ())
     version = max([1, *(each.get("schema_version", 1) for each in earlier)]) + (schema is not model.schema)
@@ -231,11 +231,7 @@ class _Old:
     def _frame(self, rows: Rows) -> pl.DataFrame:
         return self.model.schema.frame(rows.x, rows.context)
 
-    def fresh(self, schema: Schema, new: pl.DataFrame) -> Rows:
-        """New rows, encoded, after those that wait for more of the same."""
-        return Rows.stacked([*(self._again(schema, rows) for rows in self.waiting), _encoded(schema, new)])
-
-    def _again(self, schema: Schema, rows: Rows) -> Rows:
+    def again(self, schema: Schema, rows: Rows) -> Rows:
         return rows if schema is self.model.schema else _encoded(schema, self._frame(rows))
 
     def joined(self, schema: Schema, fresh: Rows, few: bool, times: int) -> Joined:
@@ -249,11 +245,11 @@ class _Old:
             few: Whether they are to be few enough for an average.
             times: How many draws there are in the place of a row.
         """
-        random, held = np.random.default_rng([self.model.seed, self.known]), self._again(schema, self.held)
+        random, held = np.random.default_rng([self.model.seed, self.known]), self.again(schema, self.held)
         share, fresh = len(fresh) / (self.known + len(fresh)), fresh[torch.from_numpy(random.permutation(len(fresh)))]
         fresh = fresh[~schema.unplaced(fresh.x)]
         part = max(min(round(len(held) * len(fresh) / self.known), len(fresh) // 4), 1)
-        saved = [self._again(schema, old) for old in self.saved]
+        saved = [self.again(schema, old) for old in self.saved]
         left, count = self.left, times * min(self.left, DRAWS)
         if few:
             count = min(count, max(FEW_ROWS - sum(map(len, (fresh, held, *saved))), left))
@@ -267,7 +263,8 @@ class _Old:
         told = min(max(len(held) - part, 0), ends[1] // 4) if few else 0  # those few cannot tell a guide when to stop
         train_at, val_at, test_at = np.split(np.arange(ends[-1]), [ends[1] - told, ends[2]])
         split, numbers = (train_at, val_at, test_at), np.arange(len(test_at))
-        divided = TableSplits(schema, whole, split, numbers, complete=False, earlier=len(whole) - len(fresh))
+        earlier, schema = len(whole) - len(fresh), schema.reaching(fresh.x)
+        divided = TableSplits(schema, whole, split, numbers, complete=False, earlier=earlier)
         new, old = np.arange(len(train[0])), np.arange(len(train[0]), ends[1] - count)
         new = np.concatenate([new, np.arange(ends[1], ends[1] + part)])  # and rows to stop by
         kept = self._kept(new, old, share) if saved else None

@@ -145,9 +145,7 @@ class Missingness:
         """Drawn rows with values removed at random, as often as ignored ones are missing in training."""
         if not self.ignored:
             return x
-        share = x.new_zeros(len(self.columns))
-        for j, often in self.ignored.items():
-            share[j] = often
+        share = x.new_tensor([self.ignored.get(j, 0.0) for j in range(len(self.columns))])
         lots = torch.rand(x.shape, generator=generator, device=generator.device, dtype=x.dtype)
         return x.masked_fill(lots.to(x.device) < share, math.nan)
 

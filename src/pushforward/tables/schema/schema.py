@@ -406,7 +406,8 @@ class Schema(Saved):
 
     def far(self, x: Tensor) -> Tensor:
         """Which drawn rows ``(*batch, features)`` have a number, be it one that follows from others, that is farther
-        beyond those of the training rows than these are apart: of such, the rows tell nothing."""
+        beyond those of the training rows than these are apart, or beyond an end that many of them share: of such, the
+        rows tell nothing."""
         x, (low, high) = self.missingness.emptied(x.detach().double().cpu()), self._reach
         odd = ((x < low) | (x > high)).any(-1)
         if self.follow_names:
@@ -419,6 +420,11 @@ class Schema(Saved):
         """Between which ends each feature is not far, ``(features,)`` each."""
         low, high = zip(*(column.kind.limits(1.0) for column in self.columns), strict=True)
         return torch.tensor(low, dtype=torch.float64), torch.tensor(high, dtype=torch.float64)
+
+    def reaching(self, x: Tensor) -> Schema:
+        """The schema whose draws may lie where further encoded rows do, too."""
+        pairs = zip(self.columns, x.double().numpy().T, strict=True)
+        return replace(self, columns=tuple(replace(c, kind=c.kind.reaching(values)) for c, values in pairs))
 
     def log_of_unseen(self, x: Tensor) -> Tensor | float:
         """The change in the log-densities of encoded rows for numbers that no training row had, in nats; see

@@ -127,11 +127,7 @@ class MemberOptions:
 
 
 def train_members(
-    members: Sequence[F],
-    train: Sequence[Points],
-    held_out: Sequence[Points],
-    options: MemberOptions,
-    seed: int = 0,
+    members: Sequence[F], train: Sequence[Points], held_out: Sequence[Points], options: MemberOptions, seed: int = 0
 ) -> list[int]:
     """Trains members in place and leaves each at the step with the lowest held-out loss, step 0 (the start) included.
 

@@ -165,9 +165,13 @@ class Kind(Saved, ABC):
         return numbers
 
     def limits(self, spreads: float) -> tuple[float, float]:
-        """The ends of what may be drawn: so many spreads beyond the training rows, within the bounds; of codes, those
-        that stand for values."""
+        """The ends of what may be drawn: so many spreads beyond the training rows, one less beyond an end that many of
+        them share, within the bounds; of codes, those that stand for values."""
         return (0.0 if self.classes else -np.inf), np.inf
+
+    def reaching(self, x: Numbers) -> Kind:
+        """The kind whose draws may lie where further encoded values do, too."""
+        return self
 
     def amounts(self, codes: NDArray[Any]) -> Numbers:
         """Encoded values as amounts: numbers as they are, codes as the numbers that are their names, if they are."""

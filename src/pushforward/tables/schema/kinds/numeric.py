@@ -141,12 +141,20 @@ class Numeric(Intervals):
         spread = self.maximum - self.minimum
         if not spread > 0:
             return -np.inf, np.inf
-        low, high = self.minimum - spreads * spread, self.maximum + spreads * spread
+        first, second, *_, last_but_one, last = self.quantiles  # equal if a row in 32 is at an end
+        low = self.lowest_edge(self.minimum) - (spreads - (first == second)) * spread
+        high = self.highest_edge(self.maximum) + (spreads - (last_but_one == last)) * spread
         if self.bounds is not None:
             end, other = self.bounds
             low = max(low, _within(self.lowest_edge(end), end, self.minimum))
             high = high if other is None else min(high, _within(self.highest_edge(other), other, self.maximum))
         return low, high
+
+    def reaching(self, x: Numbers) -> Self:
+        (low, high), there = self.limits(1.0), x[~np.isnan(x)]
+        lowest, highest = float(there.min(initial=low)), float(there.max(initial=high))
+        quantiles = (*[lowest] * (lowest < low), *self.quantiles, *[highest] * (highest > high))
+        return replace(self, minimum=quantiles[0], maximum=quantiles[-1], quantiles=quantiles)
 
     def shown(self, number: float) -> str:
         return f"{number:.6g}"

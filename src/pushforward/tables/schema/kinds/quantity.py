@@ -74,6 +74,9 @@ class Quantity(Kind):
     def without(self, *maps: str) -> Self:
         return replace(self, numbers=self.numbers.without(*maps))
 
+    def reaching(self, x: Numbers) -> Self:
+        return replace(self, numbers=self.numbers.reaching(x))
+
     def shaped(self, x: Numbers, weight: Numbers, again: bool = False) -> Self:
         return replace(self, numbers=self.numbers.shaped(x, weight, again))
 
