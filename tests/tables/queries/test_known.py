@@ -131,7 +131,7 @@ def test_what_cannot_be_touches_its_own_rows(model: pf.TableDensity, tmp_path: P
     assert ["'mon'" in error for error in errors] == [False, False, True, False, False]
 
 
-@pytest.mark.parametrize("given", [{"day": "mon"}, "day = 'mon'", {"bill": -5.0}, {"place": "there"}])
+@pytest.mark.parametrize("given", [{"day": "mon"}, "day = 'mon'", {"bill": -5.0}, {"place": "there"}, {"size": {2, 3}}])
 def test_one_row_that_cannot_be_is_refused(model: pf.TableDensity, given: Any) -> None:
     with pytest.raises(InputError) as raised:
         model.sample(3, given=given)
@@ -191,3 +191,9 @@ def test_a_time_in_sql_is_of_the_columns_own_zone(model: pf.TableDensity) -> Non
     told = model.probability({"when": (None, clock)})
     assert model.probability(f"\"when\" <= TIMESTAMP '{clock}'") == pytest.approx(told, abs=1e-9)
     assert 0.1 < told < 0.6
+
+
+def test_a_column_is_named_by_text(model: pf.TableDensity) -> None:
+    for ask in (lambda: model.quantile(["tip"], 0.5), lambda: model.predict(TABLE, ["tip"]), lambda: model.region([1])):  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="none of them"):
+            ask()

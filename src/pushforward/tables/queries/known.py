@@ -209,7 +209,7 @@ def _divided(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Cells that have a value, or a list of one, and those in a range or a list; without those that are None."""
     only = {str(name): v[0] if isinstance(v, list) and len(v) == 1 else v for name, v in given.items()}
     there = {name: value for name, value in only.items() if value is not None}
-    asked = {name: value for name, value in there.items() if isinstance(value, tuple | list)}
+    asked = {name: value for name, value in there.items() if isinstance(value, tuple | list | set | frozenset)}
     return {name: value for name, value in there.items() if name not in asked}, asked
 
 
@@ -249,8 +249,8 @@ def _objects(column: Any) -> list[Any]:
 
 
 def _is_column(value: Any) -> bool:
-    """Whether a given value holds one value per row: an array or a series, not a number, a name, a range or a list."""
-    return hasattr(value, "__len__") and not isinstance(value, str | tuple | list)
+    """Whether a given value holds one value per row: an array or a series, no number, name, range, list or set."""
+    return hasattr(value, "__len__") and not isinstance(value, str | tuple | list | set | frozenset)
 
 
 def _broken(model: TableModel, rows: Encoded) -> tuple[torch.Tensor, tuple[str, ...]]:

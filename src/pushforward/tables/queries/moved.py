@@ -134,8 +134,8 @@ class Pooled:
 
     def changed_without(self, name: str) -> bool:
         """Whether the rows have changed as if a column were not there, without what the model says of whole rows."""
-        own = {
-            group: {key: z for key, z in self.surprises[group].items() if not _is_of(key, name)}
+        own = {  # by keys that are other columns, pairs of such, or one of them and a category
+            group: {k: z for k, z in self.surprises[group].items() if name not in (k if isinstance(k, tuple) else (k,))}
             for group in ("columns", "categories", "missing", "new names", "pairs")
         }
         if compared(own).p_value <= LEVEL / 3:  # with two groups more, it is three times as large at most
@@ -180,11 +180,6 @@ def _cells(numbers: Tensor, bins: int) -> Tensor:
     """Values as they are where they are few, else bins of equally many rows, ``(n,)``; missing values are one more."""
     few = len(numbers[~numbers.isnan()].unique()) <= bins
     return torch.where(numbers.isnan(), math.inf, numbers if few else (middle_ranks(numbers) * bins).floor())
-
-
-def _is_of(key: Hashable, name: str) -> bool:
-    """Whether a statistic is of a column, by its key: the column, a pair of them, or a column and a category."""
-    return name in (key if isinstance(key, tuple) else (key,))
 
 
 def _kernels(scores: dict[str, Tensor], seed: int) -> dict[Hashable, Tensor]:

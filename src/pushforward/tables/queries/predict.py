@@ -56,7 +56,7 @@ def distribution_of(
 
 def column_of(model: TableModel, name: str, argument: str = "column") -> Column:
     """A column that has a distribution: one that is modelled, or follows from others."""
-    if (column := model.schema.asked.get(name)) is None:
+    if not isinstance(name, str) or (column := model.schema.asked.get(name)) is None:
         told = f"the model {model.called} has the columns {listed(model.schema.asked)}; {name!r} is none of them"
         raise InputError(told, argument)
     return column

@@ -165,6 +165,7 @@ def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | 
     half = frame.height // 2
     try:
         found, *apart = (part.select(expression.alias("held"))["held"] for part in (frame, frame[:half], frame[half:]))
+        by_row = found.dtype == pl.Boolean and pl.concat(apart).equals(found)
     except pl.exceptions.PolarsError as error:
         if (plain := _plain(frame)) is not frame:
             return judged(plain, expression, argument, text)
@@ -172,8 +173,7 @@ def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | 
         told = any(what in str(error) for what in ("temporal", "dtype `str`"))
         said = str(error).splitlines()[0].split(" (")[0] + mend * told
         raise InputError(said, argument, text) from None
-    by_row = len(found) == frame.height and all(map(pl.Series.equals, (found[:half], found[half:]), apart))
-    if found.dtype != pl.Boolean or not by_row:
+    if not by_row:
         raise InputError("expected a condition that holds or not in each row, as in price > 5000", argument, text)
     return found.fill_null(False).to_numpy()
 
