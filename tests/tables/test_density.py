@@ -400,3 +400,14 @@ def test_dates_may_come_as_text_and_other_text_is_refused():
     given = pf.TableDensity(**QUICK, queries=False, given=["at"]).fit(holed)
     with pytest.raises(InputError, match="column 'at', row 3: 'soon' is not a datetime; correct it"):
         given.score_samples(wrong)
+
+
+@pytest.mark.parametrize("guide", [True, False])
+def test_of_a_usual_row_the_cell_that_gains_most_is_named(fitted: pf.TableDensity, guide: bool, monkeypatch):
+    if not guide:
+        monkeypatch.setattr(fitted, "guided", None)
+    found = fitted.explain(TABLE.head(30))
+    gains = found.select(f"gain_{name}" for name in fitted.schema.names).to_numpy()
+    alone = found["also_unlikely"].is_null().to_numpy()
+    assert alone.sum() > 20
+    assert [fitted.schema.names[j] for j in gains.argmax(1)[alone]] == found["unlikely_because"].filter(alone).to_list()
