@@ -91,7 +91,7 @@ def test_a_name_can_be_to_blame(tmp_path: Path, model: Path, run: Run) -> None:
     table.write_csv(tmp_path / "t.csv")
     result = run("score", model, tmp_path / "t.csv", "-o", tmp_path / "s.parquet", "--explain-below", 100)
     scores = pl.read_parquet(tmp_path / "s.parquet")
-    assert "'town' in 1 row" in result["notes"][0]
+    assert "row 5 has a 'town'" in result["notes"][0]
     assert result["impossible"] == 1
     assert scores["log_density"][4] == -np.inf
     assert (scores["unlikely_because"][4], scores["gain_town"][4]) == ("town", np.inf)
