@@ -54,17 +54,15 @@ def test_a_reduction_is_over_the_dimension_that_is_named() -> None:
 
 
 def test_double_precision_is_kept() -> None:
-    flow = randomize(DENSITIES["realnvp"]()).double()
-    x = torch.randn(3, dtype=torch.float64)
+    flow = randomize(DENSITIES["nsf"]()).double()
+    x = flow.sample()
     with jax.enable_x64(True):
-        assert float(jax.jit(to_jax(flow))(jax.numpy.asarray(x.numpy()))) == pytest.approx(
-            flow.log_prob(x).item(), abs=1e-12
-        )
+        assert float(to_jax(flow)(jax.numpy.asarray(x.numpy()))) == pytest.approx(flow.log_prob(x).item(), abs=1e-12)
 
 
 @pytest.mark.slow
 def test_threads_may_call_at_once() -> None:
-    flow, x = randomize(pf.realnvp(3, **SIZES)), torch.randn(20, 3)
+    flow, x = randomize(DENSITIES["nsf"]()), torch.randn(8, 2)
     with ThreadPoolExecutor(4) as pool:
         values = list(pool.map(to_jax(flow), x.numpy()))
     np.testing.assert_allclose(np.array(values), flow.log_prob(x).detach().numpy(), rtol=1e-5, atol=1e-5)

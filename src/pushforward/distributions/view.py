@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence, register_kl
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence, register_kl
 
 if TYPE_CHECKING:
     from .base import Density
@@ -105,4 +105,14 @@ class DensityView(Distribution):
 @register_kl(DensityView, Distribution)
 @register_kl(Distribution, DensityView)
 def _kl(p: Distribution, q: Distribution) -> Tensor:
-    return kl_divergence(*(each._known() if isinstance(each, DensityView) else each for each in (p, q)))
+    p, q = (each._known() if isinstance(each, DensityView) else each for each in (p, q))
+    if isinstance(p, MultivariateNormal) or isinstance(q, MultivariateNormal):
+        p, q = _full(p), _full(q)
+    return kl_divergence(p, q)
+
+
+def _full(normal: Distribution) -> Distribution:
+    """Independent normals as one with a full covariance: PyTorch has no divergence between the two."""
+    if isinstance(normal, Independent) and type(normal.base_dist) is Normal and len(normal.event_shape) == 1:
+        return MultivariateNormal(normal.mean, scale_tril=normal.stddev.diag_embed())
+    return normal
