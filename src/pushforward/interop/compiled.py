@@ -40,8 +40,7 @@ class Compiled:
         self.density = density.eval().requires_grad_(False)
         self.event_shape, self.context_features = density.event_shape, density.context_features
         self._programs, self._inputs, self.few = programs, inputs, FEW
-        parameter = next((p for p in density.parameters() if p.is_floating_point()), torch.zeros(()))
-        self._kind = parameter.dtype, parameter.device
+        self._kind = density._dtype() or torch.float32, density.device
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -63,10 +63,8 @@ class FlowEstimator(DensityMixin, BaseEstimator):
             self.flow_ = Flow(standardize, self._average(standardize(x)[0].float(), context, weights), context=features)
             self.flow_, self.history_ = self.flow_.cpu().double().eval(), []
             return
-        options = {} if encoder is None else {"encoder": encoder}
-        flow = flow_by_name(
-            self.flow, x.shape[1], context=features, **self._given("layers", "hidden"), options=options, seed=seed
-        )
+        own = self._given("layers", "hidden") | {"options": {"encoder": encoder}}
+        flow = flow_by_name(self.flow, x.shape[1], context=features, **own, seed=seed)
         result = train(
             flow,
             standardize(x)[0].float(),
@@ -156,8 +154,7 @@ def seed_of(random_state: Any) -> int:
 
 
 def column_scales(x: Tensor) -> Tensor:
-    scale = x.std(0)
     constant = (x == x[0]).all(0).nonzero()[:, 0].tolist()
     if constant:
         raise ValueError(f"column {constant[0]} is constant, so it has no density: leave it out")
-    return scale
+    return x.std(0)

@@ -118,8 +118,7 @@ def export(
         if path.suffix == ".onnx":
             _write_onnx(program, module, inputs, path)
             return path
-        run = program.module()
-        _compare(module, inputs, lambda *given: run(*given))
+        _compare(module, inputs, program.module())
         about = {"pushforward": f'{{"method": "{first}", "event_shape": {list(density.event_shape)}}}'}
         torch.export.save(program, path, extra_files=about)
         samples = method is None and isinstance(density, Flow) and not _why_not(density, "sample")
@@ -221,10 +220,8 @@ def _why_not(density: Density, method: str, loops: bool = True) -> str | None:
 
 def example(density: Density, method: str, rows: int = BATCH) -> tuple[Tensor, ...]:
     """Inputs of a batch: rows in the density's support, or noise, and contexts."""
-    like = next((p for p in density.parameters() if p.is_floating_point()), torch.zeros(()))
-    generator = torch.Generator(like.device).manual_seed(0)
-    features = density.context_features
-    options: dict[str, Any] = {"generator": generator, "dtype": like.dtype, "device": like.device}
+    generator, features = torch.Generator(density.device).manual_seed(0), density.context_features
+    options: dict[str, Any] = {"generator": generator, "dtype": density._dtype(), "device": density.device}
     context = (torch.randn(rows, features, **options),) if features else ()
     if method != "sample":
         return density.sample(() if context else (rows,), *context, generator=generator), *context

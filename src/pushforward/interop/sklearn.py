@@ -205,9 +205,7 @@ class ConditionalFlowDensity(FlowEstimator):
         return {"allow_nd": True, "ensure_all_finite": "allow-nan" if holes else True}
 
     def _context(self, x: Tensor) -> Tensor:
-        if self.encoder is not None:
-            return x
-        return (x - self.context_mean_) / self.context_scale_
+        return x if self.encoder is not None else (x - self.context_mean_) / self.context_scale_
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -93,14 +93,10 @@ def from_pymc(model: Any) -> StanTarget:
         parts = np.split(row, np.cumsum(sizes)[:-1])
         return {name: part.reshape(shape) for (name, shape), part in zip(order, parts, strict=True)}
 
-    def at(row: Rows) -> tuple[float, Rows]:
-        value, slope = both(point(row))
-        return float(value), np.asarray(slope)
-
     def constrained(row: Rows) -> Rows:
         return np.concatenate([np.ravel(o) for o in outputs(point(row))])
 
-    return StanTarget(sum(sizes), tuple(names), _by_rows(at, sum(sizes)), constrained)
+    return StanTarget(sum(sizes), tuple(names), _by_rows(lambda row: both(point(row)), sum(sizes)), constrained)
 
 
 def _by_rows(model: Callable[[Rows], tuple[float, Any]], features: int) -> LogDensity:
