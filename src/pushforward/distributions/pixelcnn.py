@@ -124,12 +124,7 @@ class PixelCNN(Density):
         return self._fill(images.clone(), context, generator, temperature, rows).view(x.shape)
 
     def _fill(
-        self,
-        x: Tensor,
-        context: Tensor | None,
-        generator: Generator,
-        temperature: float,
-        known: int = 0,
+        self, x: Tensor, context: Tensor | None, generator: Generator, temperature: float, known: int = 0
     ) -> Tensor:
         """Fills x below its first ``known`` rows."""
         steps = pixel_steps(self.net, self._scaled(x), context)

@@ -198,13 +198,7 @@ class Guided(Density):
 
     @torch.no_grad()
     def weighted(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        *,
-        draws: int,
-        seed: int = 0,
-        region: Region | None = None,
+        self, x: Tensor, context: Tensor | None = None, *, draws: int, seed: int = 0, region: Region | None = None
     ) -> tuple[Tensor, Tensor]:
         """Draws of the guide and their log-weights, whose mean exponential estimates p(the entries that are not NaN).
 
