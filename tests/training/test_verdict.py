@@ -62,6 +62,7 @@ def test_a_plateau_is_a_third_of_the_steps_without_an_improvement():
         (FLAT, "converged", "converged: the held-out loss has stopped improving (best at step 200 of 590)"),
         (RISING, "overfitting", "overfitting from step 200 on, so the weights of step 200 are kept"),
         ([10.0, 9.0], "improving", "still improving by 60 nats a minute"),
+        ([100.0, 90.0], "improving", "still improving by 600 nats a minute"),
     ],
 )
 def test_the_curve_decides_on_the_verdict(losses, kind, words):

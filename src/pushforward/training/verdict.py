@@ -61,7 +61,7 @@ def judge(at: Progress, schedule: Schedule, stale: bool) -> Verdict:
     if speed is None:
         text = f"converged: the held-out loss has stopped improving (best at step {at.best_step:,} of {at.step:,})"
         return Verdict("converged", None, None, text)
-    text = f"not done: it was still improving by {speed:.2g} nats a minute when its time was over"
+    text = f"not done: it was still improving by {float(f'{speed:.2g}'):g} nats a minute when its time was over"
     return Verdict("improving", None, speed, text)
 
 
