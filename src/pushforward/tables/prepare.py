@@ -76,7 +76,8 @@ def why_no_row(frame: pl.DataFrame) -> str:
 
 def _in_total(last: pl.DataFrame, above: pl.DataFrame) -> str:
     """It is the sum of the others in at least half of the columns of numbers."""
-    x, rest = (rows.select(pl.selectors.numeric().cast(pl.Float64).fill_null(0.0)) for rows in (last, above))
+    numbers = pl.selectors.numeric().cast(pl.Float64).fill_null(0.0)
+    x, rest = last.select(numbers), above.select(numbers)
     same = (np.isclose(x, sums := rest.sum()) & (sums.to_numpy() != 0)).ravel()
     names = [name for name, one in zip(x.columns, same, strict=True) if one]
     return f"is the sum of the others in {listed(names)}" if names and 2 * len(names) >= x.width else ""
@@ -84,9 +85,10 @@ def _in_total(last: pl.DataFrame, above: pl.DataFrame) -> str:
 
 def _alone(last: pl.DataFrame, above: pl.DataFrame) -> str:
     """It has a single cell, as a source has that separators follow, and all others have more."""
-    filled, others = (rows.select(pl.sum_horizontal(pl.all().is_not_null())) for rows in (last, above))
-    there = [cell for cell in last.row(0) if cell is not None]
-    return f"has a single cell, {there[0]!r}" if filled.item() == 1 and (others > 1).to_series().all() else ""
+    filled = pl.sum_horizontal(pl.all().is_not_null())
+    if last.select(filled).item() != 1 or not above.select((filled > 1).all()).item():
+        return ""
+    return f"has a single cell, {next(cell for cell in last.row(0) if cell is not None)!r}"
 
 
 def _called_total(last: pl.DataFrame, above: pl.DataFrame) -> str:

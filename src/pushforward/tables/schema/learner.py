@@ -367,9 +367,9 @@ class Learner:
 
 def _written_alike(names: Sequence[str]) -> list[str]:
     """The first names that differ in capitals and blanks alone."""
-    plain = [" ".join(name.split()).casefold() for name in names]
-    first = next((one for one in plain if plain.count(one) > 1), None)
-    return [name for name, one in zip(names, plain, strict=True) if one == first]
+    each = pl.Series(names, dtype=pl.String)
+    plain = each.str.strip_chars().str.replace_all(r"\s+", " ").str.to_lowercase()
+    return each.filter(plain.is_in(plain.filter(plain.is_duplicated()).head(1).implode())).to_list()
 
 
 def _are_days(x: Numbers) -> bool:
