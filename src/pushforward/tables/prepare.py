@@ -69,33 +69,22 @@ def choose_columns(table: Table, options: TableOptions) -> TableOptions:
 
 
 def why_no_row(frame: pl.DataFrame) -> str:
-    """Why the last row of a table seems to stand below its rows, and to be none of them; empty if it does not."""
+    """Why the last row of a table seems to stand below its rows, and to be none of them: it is the sum of the others in
+    at least half of the columns of numbers, has a single cell where all others have more, or the name of a sum or an
+    average that no other row has; empty if nothing says so."""
     last, above = frame[-1:], frame[:-1]
-    return "" if not len(above) else _in_total(last, above) or _alone(last, above) or _called_total(last, above)
-
-
-def _in_total(last: pl.DataFrame, above: pl.DataFrame) -> str:
-    """It is the sum of the others in at least half of the columns of numbers."""
-    numbers = pl.selectors.numeric().cast(pl.Float64).fill_null(0.0)
-    x, rest = last.select(numbers), above.select(numbers)
-    same = (np.isclose(x, sums := rest.sum()) & (sums.to_numpy() != 0)).ravel()
-    names = [name for name, one in zip(x.columns, same, strict=True) if one]
-    return f"is the sum of the others in {listed(names)}" if names and 2 * len(names) >= x.width else ""
-
-
-def _alone(last: pl.DataFrame, above: pl.DataFrame) -> str:
-    """It has a single cell, as a source has that separators follow, and all others have more."""
-    filled = pl.sum_horizontal(pl.all().is_not_null())
-    if last.select(filled).item() != 1 or not above.select((filled > 1).all()).item():
-        return ""
-    return f"has a single cell, {next(cell for cell in last.row(0) if cell is not None)!r}"
-
-
-def _called_total(last: pl.DataFrame, above: pl.DataFrame) -> str:
-    """It has the name of a sum or an average, which no other row has."""
-    cells = {column.name: column.item() or "" for column in last.select(pl.selectors.string())}
-    names = (name for name, cell in cells.items() if re.match(TOTAL, cell) and cell not in above[name])
-    return next((f"is {cells[name]!r} in {name!r}" for name in names), "")
+    numbers, filled = pl.selectors.numeric().cast(pl.Float64).fill_null(0.0), pl.sum_horizontal(pl.all().is_not_null())
+    x, sums = last.select(numbers), above.select(numbers.sum()).to_numpy()
+    in_total = np.array(x.columns)[(np.isclose(x.to_numpy(), sums) & (sums != 0)).any(0)] if x.width else ()
+    if len(in_total) and 2 * len(in_total) >= x.width:
+        return f"is the sum of the others in {listed(in_total)}"
+    if len(above) and last.select(filled).item() == 1 and above.select((filled > 1).all()).item():
+        return f"has a single cell, {next(cell for cell in last.row(0) if cell is not None)!r}"
+    names = last.select(pl.selectors.string())
+    for name in names.columns if len(above) else ():
+        if re.match(TOTAL, names[name].item() or "") and names[name].item() not in above[name]:
+            return f"is {names[name].item()!r} in {name!r}"
+    return ""
 
 
 def _related(options: TableOptions) -> list[str]:

@@ -296,7 +296,10 @@ class Learner:
                 f" holds {count} different values, and a category may have {MOST}; leave it out with {option}, or "
                 "group them",
             )
-        if alike := _written_alike(kind.values):
+        names = pl.Series(kind.values, dtype=pl.String)
+        plain = names.str.strip_chars().str.replace_all(r"\s+", " ").str.to_lowercase()
+        if (twice := plain.is_duplicated()).any():
+            alike = names.filter(plain == plain.filter(twice)[0]).to_list()
             what = f"{listed(map(repr, alike))} are {len(alike)} names"
             self.note(column.name, what, "write them alike if they are one")
         return self._made(column, kind, reading.naming(kind.labels), values)
@@ -363,13 +366,6 @@ class Learner:
     def _leave(self, name: str, why: str, refusal: str = "") -> None:
         """Leaves a column out."""
         self.note(name, f"left out: {why}", "", refusal or f" {why}; leave it out with `columns=`")
-
-
-def _written_alike(names: Sequence[str]) -> list[str]:
-    """The first names that differ in capitals and blanks alone."""
-    each = pl.Series(names, dtype=pl.String)
-    plain = each.str.strip_chars().str.replace_all(r"\s+", " ").str.to_lowercase()
-    return each.filter(plain.is_in(plain.filter(plain.is_duplicated()).head(1).implode())).to_list()
 
 
 def _are_days(x: Numbers) -> bool:
