@@ -99,3 +99,11 @@ def test_the_bound_is_set_by_the_environment(monkeypatch):
         again = importlib.util.module_from_spec(spec)  # a second one, as a new process would read it
         spec.loader.exec_module(again)
         assert again.POOL.limit == megabytes << 20
+
+
+def test_networks_of_one_backward_pass_use_the_memory_of_gradients_one_after_another():
+    pf.free_memory()
+    flow = pf.realnvp(6, layers=4, hidden=(16, 16))
+    flow.log_prob(torch.randn(32, 6)).sum().backward()
+    lent = [len(things) for (kind, _), things in POOL._idle.items() if kind[0] == "gradients"]
+    assert lent == [1]

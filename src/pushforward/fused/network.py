@@ -15,6 +15,7 @@ from torch import Tensor
 from ..nets.mlp import STRAIGHT
 from ..numerics.torch_internals import rectified_sum
 from .block_triangular import BlockTriangular, mask
+from .pool import POOL, where
 from .products import engine
 
 
@@ -53,7 +54,7 @@ class Network:
         plain = {*even, len(self.layers) - 1}  # the layers after which nothing is rectified at once
         self.sums = [torch.add if k in plain else rectified_sum(like) for k in range(len(self.layers))]
         self.engines = [engine(size, like) for size in sizes]
-        self.grads: list[Tensor] = []  # of the activations, once there is a backward pass
+        self.grads: list[Tensor] = []  # of the activations, lent for a backward pass
         apart = [h for h, below in zip(self.rectified, self.hidden, strict=True) if h is not below]
         self.nbytes = nbytes([self.x, *self.hidden, *apart, *self.weights])
 
@@ -88,9 +89,16 @@ class Network:
             needed: Whether each parameter needs a gradient.
             into: Where to add the gradient of x, if needed.
         """
-        if not self.grads:
-            with torch.inference_mode(False), torch.no_grad():
-                self.grads = [torch.zeros_like(h) for h in self.hidden]  # units that no step reads stay at 0
+        kind, n = ("gradients", *map(len, self.hidden), *where(self.x)), self.x.shape[1]
+        lent = POOL.lease(kind, n, lambda: Gradients(self.hidden))
+        self.grads = lent.planes
+        grads = self._grads(grad, params, needed, into)
+        POOL.give_back(kind, n, lent)
+        return grads
+
+    def _grads(
+        self, grad: Tensor, params: Sequence[Tensor], needed: Sequence[bool], into: Tensor | None
+    ) -> list[Tensor | None]:
         grads: list[Tensor | None] = [None] * len(params)
         stream, parts = None, by_step(self.layers[-1], grad)
         for k in range(len(self.layers) - 1, -1, -1):
@@ -115,6 +123,7 @@ class Network:
         """Writes the gradient of what layer k reads, before it was rectified."""
         (block, part), read = steps.pop(), self.reads[k][-1]  # the last step reads all that any does
         out = self.grads[k - 1][: len(read)]
+        self.grads[k - 1][len(read) :].zero_()  # of units that no step reads
         found = self.engines[k].product(block.t(), part, out=out)  # in ``out`` or in new memory
         self._add_input_grads(k, steps, found)
         if k != self.straight:
@@ -137,6 +146,14 @@ class Network:
         for block, part in steps:
             if block.shape[1]:
                 self.engines[k].add(into[: block.shape[1]], block.t(), part)
+
+
+class Gradients:
+    """Those of a network's activations: memory that one network after another uses in a backward pass."""
+
+    def __init__(self, hidden: Sequence[Tensor]) -> None:
+        self.planes = [torch.empty_like(h) for h in hidden]
+        self.nbytes = nbytes(self.planes)
 
 
 def nbytes(tensors: Iterable[Tensor]) -> int:
