@@ -92,13 +92,6 @@ class Network:
         kind, n = ("gradients", *map(len, self.hidden), *where(self.x)), self.x.shape[1]
         lent = POOL.lease(kind, n, lambda: Gradients(self.hidden))
         self.grads = lent.planes
-        grads = self._grads(grad, params, needed, into)
-        POOL.give_back(kind, n, lent)
-        return grads
-
-    def _grads(
-        self, grad: Tensor, params: Sequence[Tensor], needed: Sequence[bool], into: Tensor | None
-    ) -> list[Tensor | None]:
         grads: list[Tensor | None] = [None] * len(params)
         stream, parts = None, by_step(self.layers[-1], grad)
         for k in range(len(self.layers) - 1, -1, -1):
@@ -117,6 +110,8 @@ class Network:
                 grad, parts = self.grads[k - 1], by_step(self.layers[k - 1], self.grads[k - 1])
             if self.residual and k % 2 == 1:  # the branch's gradient rejoins the stream
                 stream = grad = grad if stream is None else grad.add_(stream)
+        self.grads = []  # the pool alone decides how long the memory stays
+        POOL.give_back(kind, n, lent)
         return grads
 
     def _input_grad(self, k: int, steps: list[tuple[Tensor, Tensor]]) -> None:
