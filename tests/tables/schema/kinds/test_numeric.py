@@ -74,3 +74,11 @@ def test_what_is_between_reads_back_as_a_value_in_the_range() -> None:
         inside = ((x[:, None] > low) & (x[:, None] < high)).any(1)
         values = kind.snap(x)
         assert ((values >= 1) & (values <= 3) == inside).mean() > 0.999
+
+
+@pytest.mark.parametrize("n", [2, 10, 17, 33, 100])
+def test_one_row_at_an_end_is_no_end_of_draws_however_few_there_are(n: int) -> None:
+    x = np.linspace(3.0, 5.0, n)
+    assert Number.of(x).limits(1.0) == (1.0, 7.0)
+    assert Number.of(np.append(x, np.full(1 + n // 20, 5.0))).limits(1.0) == (1.0, 5.0)
+    assert Number(minimum=3.0, maximum=5.0).limits(1.0) == (1.0, 7.0)

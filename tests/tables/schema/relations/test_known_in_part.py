@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from scipy import stats
 
 import pushforward as pf
@@ -12,7 +13,10 @@ from pushforward.cli import app as cli
 from pushforward.errors import InputError
 from pushforward.numerics.partly_known import known_in_part
 from pushforward.report.evidence import Page
+from pushforward.tables.options import TableOptions
 from pushforward.tables.queries.known import Known
+from pushforward.tables.schema.decide import learn_schema
+from pushforward.tables.schema.learner import Learner
 
 SAID = {
     "limits": {"dose": ("dose_low", "dose_high")},
@@ -210,3 +214,10 @@ def test_what_makes_no_sense_is_refused(options, argument):
     with pytest.raises(InputError) as caught:
         pf.TableDensity("maf", steps=1, **options).fit(rows(60, 0))
     assert caught.value.argument == argument
+
+
+def test_what_is_below_the_lowest_number_that_many_rows_share_may_be_drawn():
+    found = np.random.default_rng(0).exponential(0.3, 600).round(1)
+    cells = [f"{x:.1f}" if x >= 0.1 else "<0.1" for x in found]
+    schema = learn_schema(pl.DataFrame({"lead": cells}), Learner(TableOptions(columns=["lead"]), "table"))
+    assert not schema.far(torch.tensor([[0.02], [found.max() + 0.1]])).any()

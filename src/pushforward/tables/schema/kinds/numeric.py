@@ -51,7 +51,7 @@ class Numeric(Intervals):
     @classmethod
     def of(cls, x: Numbers, **cells: Any) -> Self:
         """The kind of some numbers, none of them NaN, with the fields that describe its cells."""
-        ranks = np.linspace(0, 1, QUANTILES)
+        ranks = np.linspace(0, 1, min(QUANTILES, len(x)))
         return cls(
             minimum=float(x.min()),
             maximum=float(x.max()),
@@ -141,9 +141,9 @@ class Numeric(Intervals):
         spread = self.maximum - self.minimum
         if not spread > 0:
             return -np.inf, np.inf
-        first, second, *_, last_but_one, last = self.quantiles  # equal if a row in 32 is at an end
-        low = self.lowest_edge(self.minimum) - (spreads - (first == second)) * spread
-        high = self.highest_edge(self.maximum) + (spreads - (last_but_one == last)) * spread
+        first, last = self.quantiles[:2], self.quantiles[-2:]  # twice the end if a row in 32 is there
+        low = self.lowest_edge(self.minimum) - (spreads - (first.count(self.minimum) == 2)) * spread
+        high = self.highest_edge(self.maximum) + (spreads - (last.count(self.maximum) == 2)) * spread
         if self.bounds is not None:
             end, other = self.bounds
             low = max(low, _within(self.lowest_edge(end), end, self.minimum))
