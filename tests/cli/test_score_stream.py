@@ -220,6 +220,11 @@ def test_what_no_training_row_had_is_said_of_pieces_as_of_the_whole(folder, run,
         assert {*found} > {*expected}
         close(pl.read_parquet(folder / "s.parquet").select(scores.columns), scores)
     assert any("row 301 (and 1 more row like it) has a 'colour'" in note for note in expected)
+    (folder / "odd").mkdir()
+    for name, part in (("a", odd.drop("colour")), ("b", odd)):
+        part.write_parquet(folder / "odd" / f"{name}.parquet")
+    error = run("score", folder / "model", folder / "odd", "-o", folder / "s.parquet", code=2)["error"]
+    assert "a.parquet: has no column 'colour'" in error
 
 
 REFUSED = {

@@ -95,10 +95,8 @@ def _describe(summary: dict[str, Any], worst: pl.DataFrame, name: str) -> list[s
         f"{summary['below_1_percent']:.1%} of the rows are below the first percentile of "
         f"{summary['percentiles_among']}",
     ]
-    if summary["cell_samples"]:
-        lines.append(
-            f"each row's cell is averaged over {summary['cell_samples']} points (standard_error says how well)"
-        )
+    if points := summary["cell_samples"]:
+        lines.append(f"each row's cell is averaged over {points} points (standard_error says how well)")
     if summary["impossible"]:
         lines.append(f"log_density is -inf, as the model has no density there, in {n_rows(summary['impossible'])}")
     shown = [c for c in ("row", "log_density", "percentile", "unlikely_because", "would_fit") if c in worst.columns]
@@ -112,13 +110,13 @@ def score_large(
     (a name without an ending) in which the pieces are left."""
     model = scoring.model
     scoring.check(source.columns)
-    note_columns(model, source.columns, str(source.path), console)
     _check_output(output, source)
     unused = {*model.schema.extra_names(source.columns)}.difference(keep)
-    columns = [name for name in source.columns if name not in unused]
+    columns = [name for name in (*source.columns, *model.schema.lacks(source.columns)) if name not in unused]
     first = next(source.read(0, 1, columns), Piece(pl.DataFrame(), str(source.path), 0))
     require_columns(first.frame, keep, first.source, "keep")
     scoring.query(first)  # which refuses, before any work, what the model cannot score
+    note_columns(model, source.columns, str(source.path), console)
     files = {"model": read_config(Path(model.called)).get("sha256"), "files": source.identity(), "keep": list(keep)}
     asked = {name: getattr(scoring, name) for name in ("samples", "seed", "drop_missing", "explain_below", "given")}
     world, pieces = join(model.device), ScorePieces(output, source.rows, {**files, **asked})
@@ -132,7 +130,7 @@ def score_large(
     total = sum(map(pieces.height, todo))
     bar = tqdm(total=total, unit="row", unit_scale=True, disable=None if console.talks else True)
     try:
-        _write(pieces, _rows_of(source, columns, todo), scoring, keep, bar)
+        _write(pieces, _rows_of(source, columns, first, todo), scoring, keep, bar)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the parts so far are in {pieces.folder}; the same command goes on") from None
     world.wait()
@@ -181,13 +179,14 @@ def _finish(pieces: ScorePieces, source: RowsInPieces, console: Console) -> Scor
     return figures
 
 
-def _rows_of(source: RowsInPieces, columns: list[str], pieces: list[int]) -> Iterator[tuple[int, Piece]]:
-    """The rows of some pieces with the piece's number, reading every run of consecutive pieces in one pass."""
+def _rows_of(source: RowsInPieces, names: list[str], first: Piece, pieces: list[int]) -> Iterator[tuple[int, Piece]]:
+    """Rows of some pieces with the piece's number, each run of pieces in one pass; refuses files of unequal columns."""
     for _, run in itertools.groupby(enumerate(pieces), lambda pair: pair[1] - pair[0]):
         chosen = [piece for _, piece in run]
         row = chosen[0] * SIZE
-        for part in source.read(row, min((chosen[-1] + 1) * SIZE, source.rows), columns):
-            require_columns(part.frame, columns, part.source)
+        for part in source.read(row, min((chosen[-1] + 1) * SIZE, source.rows), names):
+            require_columns(part.frame, first.frame.columns, part.source)
+            require_columns(first.frame, part.frame.columns, first.source)
             done = 0
             while done < part.frame.height:
                 take = min(SIZE - row % SIZE, part.frame.height - done)
