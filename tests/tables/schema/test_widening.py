@@ -123,3 +123,23 @@ def test_names_that_are_expected_wait_until_they_are_common_unless_rows_are_save
         assert found.fields[0].labels[-1] == "new"
         assert len(notes) == 1
         assert not found.unplaced(found.encode(new, "new").x).any()
+
+
+def test_what_lies_just_beyond_is_drawn_but_not_described_again_and_circles_and_stated_bounds_stay():
+    rng = np.random.default_rng(0)
+
+    def days(hours: int, most: float, last: int) -> pl.DataFrame:
+        year = rng.integers(2000, last, 400)
+        share, hour = rng.uniform(0, most, 400), rng.integers(8, hours, 400)
+        return pl.DataFrame({"hour": hour, "share": share, "year": year, "age": 2 * year + 3})
+
+    old, new = days(11, 10.0, 2020), days(23, 90.0, 2023)
+    said = TableOptions(columns=old.columns, circular={"hour": (0.0, 24.0)}, bounds={"share": (-5.0, 100.0)})
+    schema = learn_schema(old, Learner(said, "old"))
+    found, notes = widened(schema, new, lambda: old, old.height)
+    assert [note[: note.index(":")] for note in notes] == ["column 'share'"]
+    assert [found.asked[name].kind for name in old.columns] == [schema.asked[name].kind for name in old.columns]
+    assert "age" in found.follow_names
+    x = found.encode(new, "new").x
+    assert found.far(x).any()
+    assert not found.reaching(x).far(x).any()

@@ -405,9 +405,8 @@ class Schema(Saved):
         return [j for j, classes in enumerate(self.classes) if classes]
 
     def far(self, x: Tensor) -> Tensor:
-        """Which drawn rows ``(*batch, features)`` have a number, be it one that follows from others, that is farther
-        beyond those of the training rows than these are apart, or beyond an end that many of them share: of such, the
-        rows tell nothing."""
+        """Which drawn rows ``(*batch, features)`` have a number, or one follows, of which training rows tell nothing:
+        farther beyond them than they are apart, or beyond an end that many of them share."""
         x, (low, high) = self.missingness.emptied(x.detach().double().cpu()), self._reach
         odd = ((x < low) | (x > high)).any(-1)
         if self.follow_names:
@@ -422,9 +421,14 @@ class Schema(Saved):
         return torch.tensor(low, dtype=torch.float64), torch.tensor(high, dtype=torch.float64)
 
     def reaching(self, x: Tensor) -> Schema:
-        """The schema whose draws may lie where further encoded rows do, too."""
-        pairs = zip(self.columns, x.double().numpy().T, strict=True)
-        return replace(self, columns=tuple(replace(c, kind=c.kind.reaching(values)) for c, values in pairs))
+        """The schema whose draws may lie where further encoded rows do, too, and what follows from these."""
+        values = {**self.dependencies.computed(self.dated(x.double())), **self._values(x.double().numpy())}
+
+        def wider(column: Column) -> Column:
+            return replace(column, kind=column.kind.reaching(values[column.name]))
+
+        told = (replace(r, column=wider(r.column)) if isinstance(r, Dependency) else r for r in self.relations)
+        return replace(self, columns=tuple(map(wider, self.columns)), relations=tuple(told))
 
     def log_of_unseen(self, x: Tensor) -> Tensor | float:
         """The change in the log-densities of encoded rows for numbers that no training row had, in nats; see

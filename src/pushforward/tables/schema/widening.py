@@ -61,8 +61,7 @@ def widened(
     ]
     found = replace(schema, columns=(*fields, *flags_of(fields)), relations=tuple(relations))
     kept, broken = _holding(found, new)
-    told_apart = {column.name for column in schema.fields if _is_few(column)}
-    told_apart |= {week.weekday for week in schema.weeks}
+    told_apart = {column.name for column in schema.fields if _is_few(column)} | {week.weekday for week in schema.weeks}
     if broken or told_apart & news:
         return None, [*notes, *(f"{relation}, which new rows break: it is sought again" for relation in broken)]
     return replace(found, relations=tuple(kept)) if notes else schema, notes
@@ -79,8 +78,7 @@ def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
     values, kind = column.read(cells), column.kind
     there = ~_missing(column, cells) & ~known_in_part(values)
     expected = is_unseen(values) & (values > 0) & (kind.classes > 0)
-    if kind.stands_in and not rare_names:
-        expected |= values == -1
+    expected |= (values == -1) & bool(kind.stands_in and not rare_names)
     most = np.unique(cells.filter(pl.Series(expected)).cast(pl.String), return_counts=True)[1].max(initial=0)
     expected &= (most <= max(RARE * len(cells), FEW)) & (expected.mean() <= TOGETHER)
     odd = (there & ~kind.can(values) & ~expected) | _beyond(column, values)
@@ -95,8 +93,8 @@ def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
 
 def _beyond(column: Column, values: Numbers) -> np.ndarray:
     """Which values are farther beyond those of earlier rows than these are apart, unless few are."""
-    low, high = column.kind.limits(1.0)
-    far = ((values < low) | (values > high)) & (column.kind.classes == 0)
+    kind, (low, high) = column.kind, column.kind.ends
+    far = ((values < 2 * low - high) | (values > 2 * high - low)) & (low < high and not (kind.classes or kind.circle))
     return far & (far.sum() > max(RARE * len(far), FEW))
 
 
@@ -108,11 +106,11 @@ def _missing(column: Column, cells: pl.Series) -> np.ndarray:
 def _taking_in(column: Column, new: pl.Series, old: Callable[[], pl.DataFrame], known: int) -> Column:
     """The column with places for the cells of new rows, beside those of old ones; numbers may be described again."""
     kind, values, gone = column.kind, column.reading.values(new), _missing(column, new)
+    bounded = getattr(kind, "bounds", None) not in (None, (0.0, None))  # perhaps as stated: these stay
     if kind.classes:
         kind = kind.widened(values, known)
-    elif not kind.can(kind.read(values))[~gone].all() or _beyond(column, column.read(new)).any():
-        before = column.reading.values(old()[column.name])
-        both = pl.concat([before.cast(values.dtype), values])
+    elif not kind.can(kind.read(values))[~gone].all() or (not bounded and _beyond(column, column.read(new)).any()):
+        both = pl.concat([column.reading.values(old()[column.name]).cast(values.dtype), values])
         hints = Hints(name=column.name, scale=True, day=column.reading.day)
         kind = kind_of(both, hints, [type(kind)] if kind.contents else KINDS)
     share = gone.sum() / (known + len(new))
@@ -140,6 +138,5 @@ def _holding(schema: Schema, new: pl.DataFrame) -> tuple[list[Relation], list[Re
 
 def _far(near: Near, schema: Schema, x: Tensor) -> float:
     """The share of encoded rows whose remainder is not one that draws may have."""
-    left = near.left(x, schema.columns)
-    low, high = near.remainder.limits(1.0)
+    left, (low, high) = near.left(x, schema.columns), near.remainder.limits(1.0)
     return float(((left < low) | (left > high)).double().mean())

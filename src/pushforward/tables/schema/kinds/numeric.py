@@ -64,8 +64,7 @@ class Numeric(Intervals):
         """The kind with its bounds, its first map, and the quantiles from which missing values are drawn."""
         x = present(values)
         kind = replace(self, bounds=self._bounds(x, hints) if hints.bounds is None else self._stated(values, hints))
-        first = first_map_of(kind, kind.middles(x), kind._starts())
-        return replace(kind, first=first, fill=kind.quantiles_of_cells(x))
+        return replace(kind, first=first_map_of(kind, kind.middles(x), kind._starts()), fill=kind.quantiles_of_cells(x))
 
     def _stated(self, values: pl.Series, hints: Hints) -> Bounds:
         """The stated bounds; a cell leaves room beside a value on a bound."""
