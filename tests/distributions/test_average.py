@@ -96,6 +96,7 @@ def test_draws_and_nodes_are_the_densitys() -> None:
     torch.testing.assert_close(found, expected, atol=0.03, rtol=0)
 
 
+@pytest.mark.slow
 def test_contexts_have_draws_of_their_own_and_a_file_and_a_graph_hold_it(tmp_path: Path) -> None:
     members = [pf.gmm(1, context=2, components=2), pf.nsf(1, context=2, layers=1, hidden=(8,))]
     density, x, context = Recalibrated(Average(members), 0.5), torch.randn(5, 1), torch.randn(5, 2)

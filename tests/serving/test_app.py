@@ -468,6 +468,7 @@ def test_drift_that_nobody_asked_for_has_no_figure() -> None:
     assert raised.value.status == 422
 
 
+@pytest.mark.slow
 def test_drift_of_rows_and_of_those_that_were_scored_last(url: str, model: pf.TableDensity) -> None:
     frame = table(1_200)[600:]
     far = frame[:300].with_columns(pl.col("x") + 3.0).drop("double")

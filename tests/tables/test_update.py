@@ -277,6 +277,7 @@ def test_more_of_the_same_waits_also_without_saved_rows_and_is_then_learnt_besid
     assert model.score(fresh) > before
 
 
+@pytest.mark.slow
 def test_an_average_is_fitted_anew_beside_draws_where_few_rows_are_new_or_rows_have_moved():
     """Its guide would have learnt nothing of the others; of twelve rows, there are not even six folds."""
     model, beyond = pf.TableDensity("gmm", members=6, queries=False, random_state=0), pl.col("size", "weight") + 4

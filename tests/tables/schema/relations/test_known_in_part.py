@@ -54,6 +54,7 @@ def drawn(model) -> pl.DataFrame:
     return model.sample(4000, random_state=1)
 
 
+@pytest.mark.slow
 def test_a_time_that_was_cut_short_has_the_probability_of_all_later_ones():
     rng = np.random.default_rng(0)
     time, cut = rng.exponential(5, 300), rng.exponential(8, 300)

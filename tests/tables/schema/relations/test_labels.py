@@ -85,6 +85,7 @@ def test_a_label_does_not_follow_where_it_is_missing_since_none_applies():
     assert "label" in model.schema.names
 
 
+@pytest.mark.slow
 def test_labels_of_modelled_numbers_are_modelled_as_other_columns_may_differ_by_them():
     rng = np.random.default_rng(0)
     region, level = rng.uniform(0, 9, 900), rng.permutation(9)
