@@ -142,6 +142,8 @@ class CsvRows(RowsInPieces):
     def _with_na(self, counts: dict[str, Counts]) -> list[str]:
         """The columns of codes of two letters, as those of countries, of which some missing ones are written NA."""
         holed = [name for name, count in counts.items() if count.type == pl.String and 0 < count.filled < self.rows]
+        if not holed:
+            return []
         raw = _scanned(self.file, self.dialect, [mark for mark in MISSING if mark != "NA"]).select(holed)
         among_codes = (pl.all() == "NA").any() & pl.all().str.contains("^[A-Z]{2}$").all()
         codes = raw.select(among_codes).collect(engine="streaming")
