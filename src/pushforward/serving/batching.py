@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from .guard import Shares, client_of
+from .guard import Shares, client_of, leave_in_a_second
 from .refusals import Refused
 
 T = TypeVar("T")
@@ -136,7 +136,7 @@ class Jobs:
             try:
                 await asyncio.wait((result, gone), return_when=asyncio.FIRST_COMPLETED)
                 if not result.done():
-                    asyncio.get_running_loop().call_later(1.0, place.pop_all().close)
+                    leave_in_a_second(place)
                     raise Refused(499, "the client hung up")
                 return result.result()
             finally:

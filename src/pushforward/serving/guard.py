@@ -54,7 +54,7 @@ class Guard:
         """The body of a request that was refused stays in its client's share for a second more."""
         with contextlib.suppress(Refused), contextlib.ExitStack() as kept:
             kept.enter_context(self.bytes.hold(client_of(request), self._kept(request)))
-            asyncio.get_running_loop().call_later(1.0, kept.pop_all().close)
+            leave_in_a_second(kept)
 
     def check(self, request: Request) -> None:
         """Lets a request pass."""
@@ -114,6 +114,11 @@ class Shares:
             self.held[client] -= amount
             if not self.held[client]:
                 del self.held[client]
+
+
+def leave_in_a_second(place: contextlib.ExitStack) -> None:
+    """Keeps what a client holds for a second more, in place of leaving it with the block."""
+    asyncio.get_running_loop().call_later(1.0, place.pop_all().close)
 
 
 def client_of(request: Request) -> str:

@@ -20,7 +20,7 @@ from .long_tables import LongTable, ShuffledRows, survey
 from .options import TableOptions
 from .schema.decide import learn_schema
 from .schema.learner import Learner
-from .schema.numbers import is_text, n_rows, refuse_text, require_columns, row_weights, usable_rows
+from .schema.numbers import is_text, n_rows, refuse_text, refuse_twice, require_columns, row_weights, usable_rows
 from .schema.relations.stated_formula import stated_formulas
 from .schema.schema import Schema
 from .splits import MOST_HELD_OUT, TableSplits, divide, refuse_few_rows
@@ -46,9 +46,8 @@ def choose_columns(table: Table, options: TableOptions) -> TableOptions:
     }
     for argument, names in ((each, names) for each, names in named.items() if names):
         require_columns(frame, names, source, argument)
-        twice = [name for name in dict.fromkeys(names) if argument != "order" and list(names).count(name) > 1]
-        if twice:
-            raise InputError(f"{twice[0]!r} is named twice", argument)
+        if argument != "order":
+            refuse_twice(names, argument)
     for one, other, what in (
         ("columns", "given", "modelled or conditioned on"),
         ("categories", "numbers", "names or numbers on a scale"),
@@ -72,18 +71,20 @@ def why_no_row(frame: pl.DataFrame) -> str:
     """Why the last row of a table seems to stand below its rows, and to be none of them: it is the sum of the others in
     at least half of the columns of numbers, has a single cell where all others have more, or the name of a sum or an
     average that no other row has; empty if nothing says so."""
+    if frame.height < 2:
+        return ""
     last, above = frame[-1:], frame[:-1]
     numbers, filled = pl.selectors.numeric().cast(pl.Float64).fill_null(0.0), pl.sum_horizontal(pl.all().is_not_null())
     x, sums = last.select(numbers), above.select(numbers.sum()).to_numpy()
     in_total = np.array(x.columns)[(np.isclose(x.to_numpy(), sums) & (sums != 0)).any(0)] if x.width else ()
     if len(in_total) and 2 * len(in_total) >= x.width:
         return f"is the sum of the others in {listed(in_total)}"
-    if len(above) and last.select(filled).item() == 1 and above.select((filled > 1).all()).item():
+    if last.select(filled).item() == 1 and above.select((filled > 1).all()).item():
         return f"has a single cell, {next(cell for cell in last.row(0) if cell is not None)!r}"
-    names = last.select(pl.selectors.string())
-    for name in names.columns if len(above) else ():
-        if re.match(TOTAL, names[name].item() or "") and names[name].item() not in above[name]:
-            return f"is {names[name].item()!r} in {name!r}"
+    for column in last.select(pl.selectors.string()).iter_columns():
+        name = column.item() or ""
+        if re.match(TOTAL, name) and name not in above[column.name]:
+            return f"is {name!r} in {column.name!r}"
     return ""
 
 
