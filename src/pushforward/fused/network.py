@@ -117,8 +117,10 @@ class Network:
     def _input_grad(self, k: int, steps: list[tuple[Tensor, Tensor]]) -> None:
         """Writes the gradient of what layer k reads, before it was rectified."""
         (block, part), read = steps.pop(), self.reads[k][-1]  # the last step reads all that any does
-        out = self.grads[k - 1][: len(read)]
-        self.grads[k - 1][len(read) :].zero_()  # of units that no step reads
+        plane = self.grads[k - 1]
+        out = plane[: len(read)]
+        if len(read) < len(plane):
+            plane[len(read) :].zero_()  # units that no step reads
         found = self.engines[k].product(block.t(), part, out=out)  # in ``out`` or in new memory
         self._add_input_grads(k, steps, found)
         if k != self.straight:

@@ -109,7 +109,7 @@ def _taking_in(column: Column, new: pl.Series, old: Callable[[], pl.DataFrame], 
     bounded = getattr(kind, "bounds", None) not in (None, (0.0, None))  # perhaps as stated: these stay
     if kind.classes:
         kind = kind.widened(values, known)
-    elif not kind.can(kind.read(values))[~gone].all() or (not bounded and _beyond(column, column.read(new)).any()):
+    elif not kind.can(read := kind.read(values))[~gone].all() or (not bounded and _beyond(column, read).any()):
         both = pl.concat([column.reading.values(old()[column.name]).cast(values.dtype), values])
         hints = Hints(name=column.name, scale=True, day=column.reading.day)
         kind = kind_of(both, hints, [type(kind)] if kind.contents else KINDS)
