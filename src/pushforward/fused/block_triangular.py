@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 STEP = 64  # rows at least, where the weight has that many: thinner steps skip more zeros, with a call more for each
-LEAST_SAVED = 4096  # zeros
+LEAST_SAVED = 4096  # zeros that a further step skips
+LEAST_SKIPPED = 1 << 18  # the same, times the events: multiplications that take about as long as a call
 
 
 class BlockStep(NamedTuple):
@@ -53,19 +54,26 @@ def full(rows: int, columns: int) -> BlockTriangular:
 
 
 @lru_cache(maxsize=1024)
-def block_triangular(rows: tuple[int, ...], columns: tuple[int, ...]) -> BlockTriangular:
+def block_triangular(rows: tuple[int, ...], columns: tuple[int, ...], least: int = LEAST_SAVED) -> BlockTriangular:
     """The pattern in which a row reads the columns of at most its own degree; both degrees are sorted.
 
     Every step but the last has a multiple of ``STEP`` rows; the last has at least that many if the matrix does. No step
-    ends where this would save few zeros.
+    ends where this would save less than ``least`` zeros.
     """
     steps, first = [], 0
     for row in [*range(STEP, len(rows) - STEP + 1, STEP), len(rows)]:
         count = bisect_right(columns, rows[row - 1])
-        if row == len(rows) or (row - first) * (len(columns) - count) >= LEAST_SAVED:
+        if row == len(rows) or (row - first) * (len(columns) - count) >= least:
             steps.append(BlockStep(first, row, count))
             first = row
     return BlockTriangular(len(rows), len(columns), tuple(steps), (rows, columns))
+
+
+def for_events(pattern: BlockTriangular, n: int) -> BlockTriangular:
+    """The same matrix in fewer steps where few events are multiplied: there a call takes longer than the zeros."""
+    if pattern.degrees is None:
+        return pattern
+    return block_triangular(*pattern.degrees, max(LEAST_SAVED, LEAST_SKIPPED >> (n - 1).bit_length()))
 
 
 @lru_cache(maxsize=256)

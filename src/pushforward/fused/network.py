@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..nets.mlp import STRAIGHT
 from ..numerics.torch_internals import rectified_sum
-from .block_triangular import BlockTriangular, mask
+from .block_triangular import BlockTriangular, for_events, mask
 from .pool import POOL, where
 from .products import engine
 
@@ -37,7 +37,8 @@ class Network:
     """
 
     def __init__(self, shape: Shape, like: Tensor, n: int) -> None:
-        self.layers, self.masked, self.residual, self.straight = shape
+        layers, self.masked, self.residual, self.straight = shape
+        self.layers = [for_events(pattern, n) for pattern in layers]
         self.x = like.new_empty(self.layers[0].columns, n)
         self.hidden = [like.new_empty(pattern.rows, n) for pattern in self.layers[:-1]]
         # a residual stream continues unrectified, so the next layer's rectified input needs its own plane
@@ -46,7 +47,7 @@ class Network:
         self.parts = [by_step(pattern, h) for pattern, h in zip(self.layers, self.hidden, strict=False)]
         read = [self.x, *self.rectified]
         self.reads = [[h[: step.columns] for step in s.steps] for s, h in zip(self.layers, read, strict=True)]
-        self.masks = [mask(pattern, like.dtype, like.device) for pattern in self.layers] if self.masked else []
+        self.masks = [mask(pattern, like.dtype, like.device) for pattern in layers] if self.masked else []
         self.weights = [torch.empty_like(each) for each in self.masks]
         self.blocks = [blocks(pattern, each) for pattern, each in zip(self.layers, self.weights, strict=False)]
         sizes = [n * max((step.last - step.first) * step.columns for step in pattern.steps) for pattern in self.layers]
