@@ -57,11 +57,6 @@ class Average(Density):
         self.register_buffer("log_weight", (share / share.sum()).log())
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | context) in nats, of shape ``(*batch,)``.
-
-        Raises:
-            ValueError: shapes do not fit.
-        """
         return log_sum_exp(self.parts(x, context), 0)
 
     def exact(self, x: Tensor) -> Tensor:
@@ -69,7 +64,6 @@ class Average(Density):
         return torch.stack([member.exact(x) for member in self.members]).all(0)
 
     def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(the entries that are not NaN | context) of rows that are :meth:`exact`, in nats."""
         logs = torch.stack([member.log_marginal(x, context) for member in self.members])
         return log_sum_exp(logs + self.log_weight.to(logs).view(-1, *[1] * (logs.dim() - 1)), 0)
 

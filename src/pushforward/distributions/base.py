@@ -51,7 +51,11 @@ class Density(Configurable):
         return self.log_prob(x, context, **kwargs)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | context) in nats, of shape ``(*batch,)``."""
+        """log p(x | context) in nats, of shape ``(*batch,)``.
+
+        Raises:
+            ValueError: shapes, dtypes or devices do not fit.
+        """
         raise NotImplementedError
 
     @torch.no_grad()

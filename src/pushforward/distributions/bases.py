@@ -55,11 +55,6 @@ class Independent(Base):
     r"""Independent features: :math:`\log p(z \mid c) = \sum_j \log p(z_j; \theta_j(c))`. Subclasses give the family."""
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | context) in nats, of shape ``(*batch,)``.
-
-        Raises:
-            ValueError: shapes do not fit.
-        """
         x, context = self._check(x, context)
         return self.log_density(x, self.params(context)).sum(-1)
 
@@ -102,7 +97,6 @@ class DiagonalNormal(Independent):
         return loc + log_scale.exp() * temperature * noise_like(loc, generator)
 
     def closed_form(self, context: Tensor | None = None) -> Distribution:
-        """The normal as one of PyTorch's."""
         loc, log_scale = self.params(self._check(None, context)[1])
         return torch.distributions.Independent(torch.distributions.Normal(loc, log_scale.exp()), 1)
 
@@ -127,7 +121,6 @@ class FullNormal(Base):
         super().__init__(features, 1 + features, context=context, hidden=hidden)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | context) in nats, of shape ``(*batch,)``."""
         x, context = self._check(x, context)
         loc, factors = self._parts(context)
         white = (triangle(factors, lower=True) @ (x - loc)[..., None])[..., 0]
@@ -142,7 +135,6 @@ class FullNormal(Base):
         return loc + torch.linalg.solve_triangular(A, noise[..., None], upper=False)[..., 0]
 
     def closed_form(self, context: Tensor | None = None) -> Distribution:
-        """The normal as one of PyTorch's."""
         loc, factors = self._parts(self._check(None, context)[1])
         A = triangle(factors, lower=True)
         return torch.distributions.MultivariateNormal(loc, precision_matrix=A.mT @ A)
@@ -185,7 +177,6 @@ class StudentT(Independent):
         return student_t((x - loc) * (-log_scale).exp(), (self.log_df + log_df).exp()) - log_scale
 
     def closed_form(self, context: Tensor | None = None) -> Distribution:
-        """The same as one of PyTorch's."""
         loc, log_scale, log_df = self.params(self._check(None, context)[1])
         df = (self.log_df + log_df).exp()
         return torch.distributions.Independent(torch.distributions.StudentT(df, loc, log_scale.exp()), 1)
@@ -278,7 +269,6 @@ class Product(Density):
         return on_events(in_blocks(supports, self.sizes), 1)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | context) in nats, of shape ``(*batch,)``."""
         x, context = self._check(x, context)
         parts = zip(self.bases, x.split(self.sizes, -1), strict=True)
         return torch.stack([base_log_prob(base, block, context) for base, block in parts]).sum(0)

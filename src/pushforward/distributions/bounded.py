@@ -44,14 +44,12 @@ class BoxUniform(Density):
         return constraints.independent(constraints.interval(self.low, self.high), 1)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x) in nats, of shape ``(*batch,)``."""
         x, _ = self._check(x, context)
         inside = ((x >= self.low) & (x <= self.high)).all(-1)
         volume = (self.high - self.low).log().sum().to(x)
         return torch.where(inside, -volume, -math.inf) + 0.0 * x.sum(-1)
 
     def closed_form(self, context: Tensor | None = None) -> Distribution:
-        """The same as one of PyTorch's."""
         return torch.distributions.Independent(torch.distributions.Uniform(self.low, self.high), 1)
 
     def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:

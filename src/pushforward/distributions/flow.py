@@ -104,7 +104,6 @@ class Flow(Density):
         return super().exact(x)
 
     def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(the entries that are not NaN | context) of rows that are :meth:`exact`, in nats."""
         x, context = self._check(x, context)
         z, slope = self.noise_of_seen(x)
         return self.base.log_marginal(z, context if self.base.context_features else None) + slope
@@ -125,7 +124,6 @@ class Flow(Density):
 
     @torch.no_grad()
     def icdf(self, q: Tensor, context: Tensor | None = None) -> Tensor:
-        """The quantiles ``(*batch, 1)`` at probabilities ``(*batch,)``, of events of one number."""
         _, context = self._check(None, context)
         q = torch.where(self._rises(context).to(q.device), q, 1 - q).to(self._noise_like)
         z = self.base.icdf(q, context if self._base_reads_context else None)

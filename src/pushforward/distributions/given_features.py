@@ -27,7 +27,6 @@ class GivenFeatures(Density):
         self.event_shape, self.context_features = density.event_shape, context
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | context) in nats, of shape ``(*batch,)``."""
         return self.density.log_prob(x, self._features(context))
 
     def read(self, context: Tensor | None, told: dict[nn.Module, Tensor]) -> tuple[Density, Tensor | None]:

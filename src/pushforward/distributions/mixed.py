@@ -60,11 +60,7 @@ class Categories(Density):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None, by_column: bool = False) -> Tensor:
         """log p(x | context) in nats, the logarithm of a probability, or that of each column given those before it,
-        ``(*batch, columns)``; -inf for a code outside its range.
-
-        Raises:
-            ValueError: shapes do not fit.
-        """
+        ``(*batch, columns)``; -inf for a code outside its range."""
         each = self._columns(*self._check(x, context))
         return each if by_column else each.sum(-1)
 
@@ -165,11 +161,7 @@ class Mixed(Density):
         return Where(holds)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | context) in nats; -inf for a code outside its range.
-
-        Raises:
-            ValueError: shapes do not fit.
-        """
+        """log p(x | context) in nats; -inf for a code outside its range."""
         x, context = self._check(x, context)
         codes, numbers, given = self.divide(x, context)
         looked = x.device.type == "cpu" and not torch.is_grad_enabled()  # elsewhere a look would synchronise
@@ -185,7 +177,6 @@ class Mixed(Density):
         return alone | (~codes.isnan().any(-1) & self.numbers.exact(numbers))
 
     def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(the entries that are not NaN | context) of rows that are :meth:`exact`, in nats."""
         codes, numbers = x[..., self.names_at], x[..., self.numbers_at]
         value = self.categories.log_marginal(codes.to(self.categories.barred.dtype), context)
         some = ~numbers.isnan().all(-1)

@@ -68,11 +68,6 @@ class GaussianMixture(Density):
         self.factors = nn.Parameter(torch.zeros(shape))  # A, with log A_jj on its diagonal, or log A_jj alone
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | context) in nats, of shape ``(*batch,)``.
-
-        Raises:
-            ValueError: shapes do not fit.
-        """
         x, context = self._check(x, context)
         if context is None:
             return log_sum_exp(self.joint(x), -1)
@@ -85,11 +80,7 @@ class GaussianMixture(Density):
 
     @torch.no_grad()
     def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(the entries that are not NaN | context) in nats, of shape ``(*batch,)``, without gradients.
-
-        Raises:
-            ValueError: shapes do not fit.
-        """
+        """log p(the entries that are not NaN | context) in nats, of shape ``(*batch,)``, without gradients."""
         x, context = self._check(x, context)
         batch, value = x.shape[:-1], x.new_zeros(x.shape[:-1].numel())
         for rows, part, y in self.by_pattern(x, context):

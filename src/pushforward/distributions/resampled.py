@@ -62,11 +62,6 @@ class Resampled(Density):
         self.register_buffer("nodes", nodes, persistent=False)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | context) in nats, of shape ``(*batch,)``.
-
-        Raises:
-            ValueError: shapes do not fit.
-        """
         x, context = self._check(x, context)
         log_normal = -0.5 * x.square().sum(-1) - HALF_LOG_2PI * x.shape[-1]
         log_z = self.log_accepted(context)

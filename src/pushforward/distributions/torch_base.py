@@ -87,7 +87,6 @@ class TorchDistribution(Density):
         return self.closed_form().support or constraints.real
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x) in nats, of shape ``(*batch,)``."""
         return self.closed_form().log_prob(self._check(x, context)[0])
 
     def closed_form(self, context: Tensor | None = None) -> Distribution:
