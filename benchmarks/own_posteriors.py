@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 import pushforward as pf
-from pushforward.numerics.pareto import khat
+from pushforward.numerics.tails import khat
 from pushforward.transforms import support
 
 

@@ -9,7 +9,7 @@ import torch
 
 import pushforward as pf
 from pushforward import transforms as T
-from pushforward.numerics.extrapolation import Tail
+from pushforward.numerics.tails import Tail
 
 COLUMNS = [
     T.Extended(T.Asinh(0), (-2.0, 1.5, 0.5), (3.0, 4.0, 2.0)),

@@ -27,7 +27,7 @@ from pushforward.saving.config import build
 from pushforward.saving.upgrade import upgrade
 from pushforward.transforms import Columns, Compose, Extended, Histogram, Standardize
 from pushforward.transforms.normalization import Precision
-from pushforward.transforms.remainder import Remainder
+from pushforward.transforms.relations import Remainder
 
 
 def random_flow(recipe=pf.maf, features=3, **options):

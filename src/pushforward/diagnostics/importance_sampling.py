@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..distributions.flow import Flow
-from ..numerics.pareto import khat
 from ..numerics.sequential import effective, resampled
+from ..numerics.tails import khat
 from ..objectives.forms import as_target
 from ..objectives.target import evaluate
 from ..objectives.user_target import LogDensity, UserTarget, place, told
@@ -30,7 +30,7 @@ class Importance:
         draws: The flow's draws, ``(n, *event)``.
         log_weights: log w of each, ``(n,)``, in nats.
         ess: Effective sample size :math:`(\sum w)^2 / \sum w^2`, from 1 to n.
-        khat: Shape of the weights' upper tail; see :func:`pushforward.numerics.pareto.khat`.
+        khat: Shape of the weights' upper tail; see :func:`pushforward.numerics.tails.khat`.
         log_z: Estimate of log Z, in nats.
         log_z_se: Its standard error, in nats; reliable if k-hat is good.
         kl: Estimate of KL(flow ‖ pi) in nats.

@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 
 from ..nets.mlp import STRAIGHT
-from .block_triangular import mask
 from .maps import Solving
-from .network import Shape, nbytes
+from .network import Shape, mask, nbytes
 from .pool import POOL, where
 from .products import engine
 from .stack import plain_network

@@ -26,10 +26,9 @@ from ..transforms.elementwise import LogTails
 from ..transforms.linear import Permutation
 from ..transforms.scalar import Affine, Scalar, Spline
 from . import stack
-from .block_triangular import block_triangular, full
 from .incremental import Sequential, UnitSchedule
 from .maps import AffineMap, AnyMap, SplineMap, within
-from .network import Shape
+from .network import Shape, block_triangular, full
 
 
 class Couplings:

@@ -18,9 +18,8 @@ from torch import Tensor
 from ..nets.mlp import STRAIGHT
 from ..numerics.torch_internals import saved_tensors_hooked
 from ..transforms.linear import Permutation
-from .block_triangular import mask
 from .maps import AffineMap, Moving, SplineMap
-from .network import Network, Shape
+from .network import Network, Shape, mask
 from .pool import POOL, where
 
 

@@ -14,8 +14,7 @@ from ..transforms.base import Transform
 from ..transforms.compose import Compose, Inverse
 from ..transforms.continuous import Continuous
 from ..transforms.linear import Diagonal, Triangular
-from ..transforms.scalar import Additive, Affine, ScalarChain, Spline
-from ..transforms.scalar_splines import CircularSpline
+from ..transforms.scalar import Additive, Affine, CircularSpline, ScalarChain, Spline
 from .images import image_realnvp
 from .networks import TAILS, Adjacency, ContextOptions, LayerOptions, NetworkOptions, Networks, affine, recipe
 

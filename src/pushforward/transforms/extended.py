@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..numerics.extrapolation import Tail
+from ..numerics.tails import Tail
 from .base import Transform
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..numerics.extrapolation import Tail
 from ..numerics.kernel import smooth_distribution
 from ..numerics.spline import bin_inverse, bin_map
+from ..numerics.tails import Tail
 from ..numerics.torch_internals import transformed
 from .base import Transform
 

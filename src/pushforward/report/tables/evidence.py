@@ -18,12 +18,11 @@ from ...diagnostics.averages import rules_out
 from ...diagnostics.calibrated import LEVELS, Calibration
 from ...diagnostics.local import LocalTest
 from ...diagnostics.ranks import rank
-from ...diagnostics.repairs import LogProb
 from ...distributions.base import Density, StandardNormal
 from ...distributions.mixed import Mixed
 from ...distributions.truncated import untruncated
 from ...numerics.partly_known import partly_known
-from ...tables.schema.cells import Cells
+from ...tables.schema.cells import Cells, LogProb
 from ...tables.schema.schema import Schema
 from ...training.batches import Rows
 from ..blocks import Fact, Finding

@@ -18,7 +18,7 @@ from typing import TextIO
 import polars as pl
 
 from ...errors import InputError
-from ..schema.marks import UNIT
+from ..schema.reading import UNIT
 from .frames import refuse_repeated
 
 MOST_COLUMNS = 100_000

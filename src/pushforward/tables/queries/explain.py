@@ -29,11 +29,12 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from ...diagnostics.repairs import POINTS, repairs, typical_values
 from ...distributions.guided import as_if_seen
 from ...models.train import Rows
 from ...numerics.tails import log_predictive
 from ..model import TableModel
+from ..schema.cells import LogProb
+from ..schema.columns import Column
 from ..schema.schema import Schema
 from .query import Query, marginal
 
@@ -42,6 +43,9 @@ ODD = 0.01  # the share of usual rows that are odder, or of which any cell fits 
 STARTS = 6  # cells to begin with
 TOGETHER = 4096  # rows, each with one set of cells or another left out
 COLD = 1e-6  # a temperature at which a category is drawn as its likeliest value
+POINTS = 4  # points of each cell: only whole nats matter for gains without a guide
+CANDIDATES = 33  # values tried for each column of numbers
+TRIED = 65_536  # changed rows scored at once
 
 
 def explain(model: TableModel, rows: Rows, chosen: np.ndarray, seed: int = 0) -> pl.DataFrame:
@@ -97,14 +101,48 @@ def _expected(model: TableModel, rows: Rows, blamed: Tensor) -> Tensor:
 
 
 def _repaired(model: TableModel, rows: Rows, reference: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Gains, and the values that attain them, by trying typical values of each column."""
+    r"""By how many nats rows could be likelier with another value in each single column, and that value, ``(n, names)``
+    each; at least 0, and infinite if a row that has density 0 would have one.
+
+    .. math:: \mathrm{gain}_j(x) = \max_v \log p(x_{-j}, x_j = v) - \log p(x)
+
+    A large gain means that the other columns are plausible and this one does not fit them. Gains are differences of
+    log-densities in the same units, so they compare across columns; of several columns that are odd together, no single
+    gain is large.
+    """
+    schema = model.schema
 
     def log_prob(x: Tensor, context: Tensor | None) -> Tensor:
         some = Rows(x, context).to(model.device)
         return model.cells.log_density(model.density, some.x, some.context, samples=POINTS, seed=seed)[0]
 
-    tried = typical_values(reference, [column.typical for column in model.schema.columns])[: len(model.schema.fields)]
-    return repairs(log_prob, rows.x, tried, rows.context, model.schema.missingness.flags)
+    before, found = log_prob(rows.x, rows.context), []
+    for j, column in enumerate(schema.fields):
+        found.append(_best(log_prob, rows, j, _tried(column, reference[:, j]), schema.missingness.flags.get(j)))
+    gains = [(after - before).nan_to_num(nan=0.0, posinf=math.inf).clamp_min(0) for after, _ in found]
+    return torch.stack(gains, 1), torch.stack([values for _, values in found], 1)
+
+
+def _best(log_prob: LogProb, rows: Rows, j: int, values: Tensor, flag: int | None) -> tuple[Tensor, Tensor]:
+    """The largest log-density over some values of a column, and the value that attains it, both ``(n,)``; ``flag`` is
+    the column that flags its missing values, if there is one."""
+    scores = []
+    for part in torch.arange(len(rows)).split(max(TRIED // len(values), 1)):
+        some = rows[part.repeat_interleave(len(values))]  # row 1 with every value, then row 2, …
+        some.x[:, j] = values.repeat(len(part))
+        if flag is not None:
+            some.x[:, flag] = 0.0
+        scores.append(log_prob(some.x, some.context).view(len(part), -1))
+    best, place = torch.cat(scores).max(1)
+    return best, values[place]
+
+
+def _tried(column: Column, reference: Tensor) -> Tensor:
+    """The values to try: typical ones, or evenly spaced quantiles of reference rows ``(n,)``."""
+    if column.typical:
+        return torch.tensor(column.typical, dtype=torch.float64).unique()
+    ranks = torch.linspace(0.01, 0.99, CANDIDATES, dtype=torch.float64).mul(len(reference) - 1).round().long()
+    return reference.sort().values[ranks].unique()
 
 
 def cells_given_others(model: TableModel, rows: Rows) -> pl.DataFrame:

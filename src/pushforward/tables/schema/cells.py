@@ -22,7 +22,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ...diagnostics.repairs import LogProb
 from ...numerics.hashed import row_shifts
 from ...numerics.partly_known import Parts, partly_known, parts_of
 from .schema import Schema
@@ -30,6 +29,7 @@ from .schema import Schema
 BATCH = 8192  # points evaluated at once
 
 Fill = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+LogProb = Callable[[Tensor, Tensor | None], Tensor]
 
 
 class MarginalFill(nn.Module):

@@ -22,11 +22,10 @@ from .kinds.grid import Grid, Months
 from .kinds.named import MOST, Category
 from .kinds.numeric import Number, numbers_of, present
 from .kinds.quantity import NUMBERS
-from .marks import ZEROS, Marks
 from .moments import Form, find_form, moment_name
 from .numbers import as_numbers, is_text, missing, more
 from .partial_cells import holds_intervals, parsed, recorded, typical_of
-from .reading import Reading, stored_type
+from .reading import ZEROS, Marks, Reading, stored_type
 from .relations.base import Constant, Dependency
 from .relations.formula import Determined
 from .relations.known_in_part import KnownInPart

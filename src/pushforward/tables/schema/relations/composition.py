@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ....transforms.log_ratios import LogRatios
+from ....transforms.relations import LogRatios
 from ..columns import Column
 from ..kinds.base import Numbers
 from ..kinds.numeric import Numeric

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ....numerics.robust import best_subsets
-from ....transforms.remainder import Remainder
+from ....transforms.relations import Remainder
 from ..columns import Column
 from ..kinds.base import Hints, Kind, Numbers
 from ..kinds.few_values import FEW

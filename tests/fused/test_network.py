@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.fused.block_triangular import block_triangular, for_events
+from pushforward.fused.network import block_triangular, for_events
 
 DEGREES = tuple(sorted(k % 42 + 1 for k in range(512)))
 
