@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.numerics.roots import MOST_STEPS, find_root, invert, solve
+from pushforward.numerics.roots import CLOSE, MOST_STEPS, find_root, invert, quantile_between, solve
 
 
 def polynomial(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,3 +158,10 @@ def test_a_good_start_makes_the_search_short(around):
     root = find_root(cubic, x + x**3, around=around, start=x * (1 + 1e-15))
     assert len(calls) == 1
     torch.testing.assert_close(root, x, rtol=1e-15, atol=1e-15)
+
+
+def test_quantiles_near_an_end_of_the_bracket_are_found() -> None:
+    q = torch.tensor([1e-5, 1e-4, 0.3, 1 - 1e-4, 1 - 1e-5], dtype=torch.float64)
+    for cdf in (lambda x: x * x * (3 - 2 * x), lambda x: x**0.1, lambda x: x**10):
+        found = quantile_between(cdf, q, torch.zeros_like(q), torch.ones_like(q))
+        assert float((cdf(found) - q).abs().max()) <= CLOSE

@@ -18,8 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pushforward as pf
-from pushforward.distributions.average import Average
-from pushforward.distributions.given_features import GivenFeatures
+from pushforward.distributions.average import Average, GivenFeatures
 from pushforward.numerics.torch_internals import watch_operators
 from pushforward.saving import checkpoint
 from pushforward.saving.checkpoint import CheckpointError, load_extra

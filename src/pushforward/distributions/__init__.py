@@ -1,6 +1,7 @@
 """Densities: flows, autoregressive models, mixtures, and combinations of them."""
 
 from .average import Average as Average
+from .average import GivenFeatures as GivenFeatures
 from .base import Density as Density
 from .base import StandardNormal as StandardNormal
 from .bases import DiagonalNormal as DiagonalNormal
@@ -17,7 +18,6 @@ from .conditional import Conditional as Conditional
 from .conditional import Gaussian as Gaussian
 from .conditional import Mixture as Mixture
 from .flow import Flow as Flow
-from .given_features import GivenFeatures as GivenFeatures
 from .guidance import with_guidance as with_guidance
 from .guided import AnyOrder as AnyOrder
 from .guided import Guided as Guided

@@ -14,7 +14,7 @@ from torch.distributions import Distribution, Independent, Normal, constraints
 
 from ..errors import positive
 from ..nets.encoders import encoded
-from ..numerics.quantiles import normal_nodes
+from ..numerics.quadrature import normal_nodes
 from ..numerics.torch_internals import fake_tensors, transformed
 from ..saving.config import Configurable
 from ..transforms.base import sum_event

@@ -13,7 +13,8 @@ from torch.distributions import Distribution, MixtureSameFamily, MultivariateNor
 from ..errors import one_of
 from ..numerics.logs import log_sum_exp
 from ..numerics.matrices import triangle, with_log_diagonal
-from ..numerics.quantiles import NODES, NODES_OF_MANY, normal_nodes, quantile_between
+from ..numerics.quadrature import NODES, NODES_OF_MANY, normal_nodes
+from ..numerics.roots import quantile_between
 from .base import Density, Generator
 from .conditional import draw_index
 from .em import maximise, nearest, spread_centres

@@ -18,9 +18,8 @@ from ..nets.attention import CausalTransformer
 from ..numerics.torch_internals import forward_mode, transformed, watched
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
-from ..transforms.columns import Columns, stack
+from ..transforms.columns import Columns, Extended, stack
 from ..transforms.compose import Inverse
-from ..transforms.extended import Extended
 from .compiling import EAGER_PART, compiled, in_parts
 from .gaussianization import Gaussianizations
 from .rows import Couplings, MaskedRows, through

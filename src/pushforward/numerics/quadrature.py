@@ -1,4 +1,5 @@
-r"""Integrals of positive functions sampled at Chebyshev points: the basis of unconstrained monotonic networks.
+r"""Integrals of positive functions sampled at Chebyshev points, the basis of unconstrained monotonic networks; and
+expectations of functions of a normal number.
 
 The square root of the integrand is interpolated at N Clenshaw-Curtis points on [-bound, bound]; its square, a
 polynomial of degree 2 (N - 1) that is positive everywhere, is integrated exactly by the rule's weights,
@@ -21,6 +22,9 @@ import torch
 from torch import Tensor
 
 from .spline import MIN_SLOPE
+
+NODES, FARTHEST = 61, 5.0  # of a standard normal
+NODES_OF_MANY = 15  # of each of several, whose sum is smooth
 
 
 class Rule(NamedTuple):
@@ -101,3 +105,14 @@ def _chebyshev(u: Tensor, count: int) -> Tensor:
 def _applied(matrix: Tensor, values: Tensor) -> Tensor:
     """The matrix times the values ``(N, *shape)`` along their first dimension."""
     return (matrix @ values.reshape(len(values), values[0].numel())).reshape(len(matrix), *values.shape[1:])
+
+
+def normal_nodes(like: Tensor, points: int = NODES) -> tuple[Tensor, Tensor]:
+    """Points of a standard normal and their weights, both ``(points,)``: the trapezoidal rule, which is as good as
+    exact for smooth functions; for others its errors are some hundredths of their jumps.
+
+    Reference:
+        Trefethen, Weideman (2014), The exponentially convergent trapezoidal rule, SIAM Review 56.
+    """
+    z = torch.linspace(-FARTHEST, FARTHEST, points).to(like)
+    return z, (-0.5 * z.square()).softmax(0)

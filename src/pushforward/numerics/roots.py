@@ -1,5 +1,5 @@
 r"""The root of a strictly increasing function on the whole line, for many numbers at once: it inverts every map without
-a closed-form inverse.
+a closed-form inverse; and quantiles, of a distribution function without a slope.
 
 Each element keeps a bracket from its own evaluations, at first the whole line. The next point is Newton's if that lies
 within the bracket and steps keep shrinking; otherwise the bracket is halved, on a logarithmic scale if its ends are far
@@ -34,6 +34,8 @@ TRACED_STEPS = 60  # if nothing may depend on values, as under vmap
 FREE_STEPS = 4  # of Newton while an end of the bracket is infinite: later steps grow, unless they converge fast
 STRICT, LOOSE = 2.0, 64.0  # residual in units of rounding at which an element is done, and if its steps shrink no more
 NEAR = 32.0  # units of rounding from which one more Newton step takes all elements to the noise of f
+QUANTILE_STEPS, BISECT = 60, 3  # every third step halves the bracket, so that it shrinks whatever the shape of F
+CLOSE = 1e-6  # in probability; single precision tells a little less than 1e-7
 
 
 def invert(f: Increasing, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,3 +184,36 @@ def within(x: Tensor, bound: float) -> bool:
         return False
     low, high = torch.aminmax(x)
     return -bound <= low.item() and high.item() <= bound
+
+
+@torch.no_grad()
+def quantile_between(cdf: Callable[[Tensor], Tensor], q: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """x with F(x) = q, element by element, by regula falsi (Illinois) and bisection.
+
+    Args:
+        cdf: F, non-decreasing.
+        q: Probabilities of any shape.
+        low, high: Where F is at most and at least q; finite.
+
+    Reference:
+        Dowell, Jarratt (1971), A modified regula falsi method for computing the root of an equation, BIT 11.
+    """
+    below, above = cdf(low) - q, cdf(high) - q
+    nearer = below.abs() <= above.abs()
+    x, off = torch.where(nearer, low, high), torch.where(nearer, below, above)
+    for step in range(1, QUANTILE_STEPS + 1):
+        done = (off.abs() <= CLOSE) | (high - low <= 1e-12 * (low.abs() + high.abs()))
+        if bool(done.all()):
+            break
+        slope = above - below
+        secant = low - below * (high - low) / torch.where(slope > 0, slope, 1.0)
+        middle = low + 0.5 * (high - low)
+        halve = (slope <= 0) | (step % BISECT == 0) | (secant <= low) | (secant >= high)
+        x = torch.where(done, x, torch.where(halve, middle, secant))
+        off = torch.where(done, off, cdf(x) - q)
+        left = (off < 0) & ~done
+        right = ~left & ~done
+        above = torch.where(right, off, torch.where(left & (below < 0), 0.5 * above, above))
+        below = torch.where(left, off, torch.where(right & (above > 0), 0.5 * below, below))
+        low, high = torch.where(left, x, low), torch.where(right, x, high)
+    return x

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..distributions.average import GivenFeatures
 from ..distributions.base import Density
 from ..distributions.flow import Flow
-from ..distributions.given_features import GivenFeatures
 from ..transforms.base import Transform
 from .forms import as_target
 from .target import DRAWS, check_target

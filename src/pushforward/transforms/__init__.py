@@ -6,6 +6,8 @@ from .block import BlockAutoregressive as BlockAutoregressive
 from .circle import AnglesFirst as AnglesFirst
 from .circle import Circle as Circle
 from .columns import Columns as Columns
+from .columns import Extended as Extended
+from .columns import Histogram as Histogram
 from .columns import Univariate as Univariate
 from .compose import Compose as Compose
 from .compose import Inverse as Inverse
@@ -44,8 +46,6 @@ from .elementwise import LogTails as LogTails
 from .elementwise import Sigmoid as Sigmoid
 from .elementwise import Softplus as Softplus
 from .elementwise import Tanh as Tanh
-from .extended import Extended as Extended
-from .histogram import Histogram as Histogram
 from .linear import PLU as PLU
 from .linear import QR as QR
 from .linear import Diagonal as Diagonal
@@ -58,6 +58,8 @@ from .matrices import Correlation as Correlation
 from .matrices import LowerCholesky as LowerCholesky
 from .matrices import PositiveDefinite as PositiveDefinite
 from .matrices import UnitCholesky as UnitCholesky
+from .multiscale import DCT as DCT
+from .multiscale import Haar as Haar
 from .multiscale import Multiscale as Multiscale
 from .multiscale import Patches as Patches
 from .multiscale import Squeeze as Squeeze
@@ -94,5 +96,3 @@ from .sphere import Sphere as Sphere
 from .svd import SVD as SVD
 from .svd import MatrixExponential as MatrixExponential
 from .tails import HeavyTails as HeavyTails
-from .wavelets import DCT as DCT
-from .wavelets import Haar as Haar

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from ...distributions.average import Average
+from ...distributions.average import Average, GivenFeatures
 from ...distributions.base import Density
 from ...distributions.flow import Flow
-from ...distributions.given_features import GivenFeatures
 from ...distributions.mixture import GaussianMixture
 from ...numerics.kernel import smoothing
 from ...training.batches import mix

@@ -28,10 +28,9 @@ import numpy as np
 import torch
 
 from ....transforms.base import Transform
+from ....transforms.columns import Extended, Histogram
 from ....transforms.compose import Compose
 from ....transforms.elementwise import Asinh, Identity, InverseSoftplus, Log, Logit
-from ....transforms.extended import Extended
-from ....transforms.histogram import Histogram
 from ....transforms.normalization import Standardize
 from ..saved import Saved
 from .base import Intervals, Numbers
