@@ -1,4 +1,4 @@
-"""Averages of densities, medians of three draws, densities given features of a context: weights, draws and files agree."""
+"""Averages of densities, medians of three draws, densities given features: their weights, draws and files agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maps of columns: smooth where tails of their own begin, exponential beyond; and histograms, after which rows are normal."""
+"""Maps of columns: smooth where their own tails begin, exponential beyond; and histograms, which make rows normal."""
 
 from __future__ import annotations
 
