@@ -1,4 +1,4 @@
-"""Images as patches, wavelets and cosines; and multi-scale flows: squeeze, transform, factor out half of the channels."""
+"""Images as patches, wavelets and cosines; multi-scale flows: squeeze, transform, factor out half of the channels."""
 
 from __future__ import annotations
 
