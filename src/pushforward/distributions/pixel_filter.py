@@ -34,7 +34,6 @@ def fill_pixels(
     to w. If the unknown numbers come last the draw is exact; otherwise it is in the limit of many particles.
 
     Args:
-        model: The autoregressive CNN.
         x: ``(n, C, H, W)``; values in the holes are ignored.
         hole: Which numbers are unknown, bool, ``(n, C, H, W)``.
         context: ``(n, features)`` or None.

@@ -142,8 +142,6 @@ def truncated(
     """The density given the order, its mass outside estimated by draws; unchanged if it nearly never keeps the order.
 
     Args:
-        density: The density.
-        order: The order.
         x: Training rows, whose number says how much mass is left to rows that break an order that was only found.
         context: Their contexts.
         stated: Whether the order must hold, so that rows which break it are impossible.

@@ -84,7 +84,6 @@ class Sweep:
 
     Args:
         tableau: The method of the steps.
-        network: The field.
         start: Constant term of its first layer, ``(h1,)`` or ``(n, h1)``.
         z_grad: The gradient at the end, ``(n, features)``.
         logdet_grad: The gradient of the log-determinant, ``(n,)``.

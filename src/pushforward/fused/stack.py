@@ -46,7 +46,6 @@ def run(x: Tensor, plan: Plan, params: list[Tensor], order: Permutation | None =
 
     Args:
         x: ``(features, n)``.
-        plan: The stack.
         params: Weights ``(out, in)`` and biases in turn, one network after the other; a network's outputs are all
             parameters of the first feature, then of the next. The first bias of a network may be ``(units, n)``.
         order: The permutation in whose order the features of a plan of one part come out.
@@ -74,7 +73,6 @@ class Workspace:
 
     Args:
         kind: What the memory may be leased for.
-        plan: The stack.
         like: Events of the kind it is for, ``(features, n)``.
         keeps: Whether everything is kept for the backward pass. If not, layers overwrite memory of earlier layers.
     """

@@ -47,7 +47,6 @@ class Path:
         r"""One Hamiltonian Monte Carlo step, with identity mass matrix.
 
         Args:
-            point: The current points.
             shares: s_a and s_b, broadcastable to the batch.
             size: Leapfrog step size, broadcastable to the batch.
 

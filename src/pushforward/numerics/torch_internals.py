@@ -288,7 +288,6 @@ def eager(function: Function, *, unless: Callable[..., bool] = lambda *args: Fal
     """Like ``torch.compiler.disable``, which however imports the whole compiler, for a second, as soon as it decorates.
 
     Args:
-        function: The function.
         unless: Of its positional arguments: calls that a graph may hold all the same.
     """
 

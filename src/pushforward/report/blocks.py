@@ -126,7 +126,6 @@ class Section(NamedTuple):
 
     Args:
         id: Its anchor in the page, and its key among the report's numbers.
-        title: Its heading.
         of: The kind of evidence that it draws on.
         write: Yields its blocks, paragraphs as text and figures as a dict; nothing where it does not apply.
     """

@@ -24,7 +24,6 @@ class Page:
     """What is known of a report before anything is measured.
 
     Args:
-        title: The heading.
         summary: Labels and values to show in the overview.
         command: The command that reproduces the report, to be copied from it.
         history: Records of the training: ``step``, ``epoch``, ``seconds``, ``train_loss``, ``validation_loss``, ``lr``;

@@ -31,7 +31,6 @@ class Refused(Exception):
     """A request that is refused.
 
     Args:
-        status: The HTTP status.
         sentence: What is wrong, and how to fix it.
         problems: Bad cells: row (from 1), column, what was expected, what was received.
     """

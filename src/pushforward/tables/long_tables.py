@@ -54,7 +54,6 @@ class LongTable:
     """The rows of Parquet files, and which of them are held out, by their numbers alone.
 
     Args:
-        source: The rows.
         seed: Decides which are held out, and the order of the others.
         share: The share of rows that is held out for figures, and of as many for early stopping.
         complete: Whether rows with missing values are left out.

@@ -287,7 +287,6 @@ class Guided(Density):
         """The rows filled from noise, and log p(filled row) - log of the density that the fillings come from.
 
         Args:
-            rows: The rows.
             points: Points of their cells, including holes.
             z: Noise for the holes.
             scale: How much wider than standard normal the noise of each draw is, ``(K,)``.

@@ -25,7 +25,6 @@ class Problem(NamedTuple):
     Attributes:
         slope: The field, f(t, z, context).
         integrand: g(t, z, context, probes) -> ``(quantities, m)``, to be integrated along the path, or None.
-        solver: The solver.
     """
 
     slope: Callable[[Tensor, Tensor, Tensor | None], Tensor]

@@ -24,7 +24,6 @@ class Solver:
     """A method and its settings.
 
     Args:
-        tableau: The method.
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance of a step.
         max_steps: Attempted steps after which a row is given up.
@@ -41,7 +40,6 @@ class Solver:
         """Integrates the field from (t0, z) to t0 + span, without gradients.
 
         Args:
-            field: The field.
             z: The initial state, ``(n, features)``.
             rows: The interval and the context of each row.
             observe: Called with every accepted step.
@@ -84,7 +82,6 @@ def doubling_error(tableau: Tableau, coarse: Tensor, fine: Tensor) -> Tensor:
     for a method of order p, whose error is proportional to h^p up to higher-order terms.
 
     Args:
-        tableau: The method.
         coarse: The solution, of any shape.
         fine: The solution with twice as many steps.
 

@@ -18,7 +18,6 @@ class Tableau:
     so ``a[-1] == b[:-1]`` and every step after the first costs one evaluation less than it has stages.
 
     Args:
-        name: Its name.
         a: Row i holds the weights of the slopes before stage i.
         b: The weights of the step.
         c: The stages' positions in the step, 0 to 1.

@@ -70,7 +70,6 @@ class ImageEvidence(Evidence):
     """A density of images judged by held-out images.
 
     Args:
-        model: The density.
         labels: The class of each, or None.
         classes: The classes that the model is conditioned on, in the order of the contexts' features; empty if it is
             unconditional.

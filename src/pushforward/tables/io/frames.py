@@ -63,7 +63,6 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None, typed: bool = Fal
     """Converts a Polars frame to the kind that :func:`from_frame` found; unchanged if that library is not installed.
 
     Args:
-        frame: The rows.
         kind: ``polars``, ``polars lazy``, ``pandas``, ``pyarrow``, ``pyarrow batch``, ``dict``, ``numpy``,
             ``numpy records``, or another library that narwhals knows by this name.
         like: A pandas frame whose index the result gets, if the rows correspond one to one, or several times over.

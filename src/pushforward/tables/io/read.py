@@ -45,7 +45,6 @@ def read_any(table: Any, name: str = "table", *, stream: bool = False, codes: Se
     """Reads a frame, a dict of columns, or a place; what is too large for memory in pieces, of which the first is read.
 
     Args:
-        table: The table.
         name: What messages call a frame.
         stream: Whether to read in pieces even what would fit in memory.
         codes: Columns whose numbers are names.

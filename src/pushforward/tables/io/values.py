@@ -32,7 +32,6 @@ def series(name: str, values: Any, source: str = "the table") -> pl.Series:
     """A column as a Polars series.
 
     Args:
-        name: Its name.
         values: A series of pandas or Polars, an Arrow array, a one-dimensional array, or a sequence.
         source: What the errors call its table.
     """

@@ -52,7 +52,6 @@ class ColumnDistribution:
     ``InputError`` says of a column of names that it has no order and no mean.
 
     Attributes:
-        column: The column.
         cdf: P(Y <= value of each row) of ``cdf(values)``, or P(Y < it) if ``closed=False``, ``(n,)``.
         quantile: The quantiles at some probabilities, ``(n, len(q))``, of ``quantile(q)``.
         mean: The expectation of the column as an amount, ``(n,)``, of ``mean()``.
@@ -86,7 +85,6 @@ class WeightedColumn(ColumnDistribution):
     """Weighted values; the mode of numbers is the middle of the shortest range that holds a quarter.
 
     Args:
-        column: The column.
         values: ``(K, n)``, float64, increasing if they have an order.
         weights: Their weights, which sum to 1 in each row, ``(K, n)``; NaN in rows that have no answer.
         errors: Standard errors of the weights, if the values are those of a column with a probability for each; else 0.
@@ -182,7 +180,6 @@ class OneColumn(ColumnDistribution):
     """p(column | given) in some rows, of a column with a density.
 
     Args:
-        column: The column.
         density: The density of its encoded values.
         cells: The cells of these values.
         context: Context features of each row, ``(n, features)``; None for a model without, which then has one row.

@@ -76,7 +76,6 @@ class Pooled:
     """Rows that a model did not see, and new ones, in random order, so that nothing but ``second`` tells them apart.
 
     Attributes:
-        model: The model.
         rows: The rows, encoded.
         columns: What they hold.
         log_density: Those of the rows; NaN where there is none.

@@ -227,7 +227,6 @@ def log_masses(
     """log p(what is known, and that the rest lies in a union of regions that have no row in common) of every row.
 
     Args:
-        model: The fitted table.
         rows: What is known.
         unions: The regions of some unions.
         which: The union of each row, ``(n,)``.

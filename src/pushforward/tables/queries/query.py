@@ -81,7 +81,6 @@ class Query:
         """The log-densities in nats: NaN for rows without a value that is asked for, or given what cannot be.
 
         Args:
-            model: The fitted table.
             samples: Points over which the cells of rounded values are averaged; by default the model's number.
             seed: Seed of these points, and of draws from the guide; by default the model's.
         """
@@ -122,7 +121,6 @@ def fill(
     with what is told.
 
     Args:
-        model: The fitted table.
         rows: Encoded rows.
         told: What they say of columns that follow from others.
         draws: How many for each row.

@@ -37,7 +37,6 @@ class Scoring:
     """What is asked about every row of a table.
 
     Args:
-        model: The fitted table.
         samples: Points over which the cells of rounded values are averaged; None for the model's number.
         seed: Seed of these points, and of draws from the guide; None for the model's.
         drop_missing: Whether rows with missing values get no score.

@@ -36,7 +36,6 @@ class Told:
     """What n rows say of columns that follow from others.
 
     Args:
-        schema: The columns.
         follow: Those that follow, encoded, by name.
     """
 

@@ -210,7 +210,6 @@ class ContextColumn(Saved):
     """A column that is conditioned on: a standardised number, or one indicator per class.
 
     Args:
-        column: The column.
         mean, scale: Those of its training rows, for numbers.
     """
 

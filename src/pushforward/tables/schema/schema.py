@@ -299,7 +299,6 @@ class Schema(Saved):
         """Rows of a table as the model sees them.
 
         Args:
-            frame: The rows.
             source: Their file, for error messages.
             first: The number of the first row in the file, from 0, for error messages.
         """

@@ -29,7 +29,6 @@ class Hints:
     """What is known of a column beside its values.
 
     Args:
-        name: Its name.
         source: Its file, for error messages.
         bounds: The open interval of its values, as stated by the user.
         period: The beginning and end of a circular column's period, as stated by the user.
