@@ -26,9 +26,9 @@ def newest() -> dict[str, Path]:
     return found
 
 
-def shown(path: Path) -> str:
-    """A result as part of a page: its headings are emphasised."""
-    return re.sub(r"^#+ (.*)$", r"**\1**", path.read_text(), flags=re.M)
+def shown(name: str, path: Path) -> str:
+    """A result as part of a page: its headings are emphasised, after its name, by which tables refer to it."""
+    return re.sub(r"^#+ (.*)$", r"**\1**", f"# {name}: {path.read_text().removeprefix('# ')}", flags=re.M)
 
 
 class Results(SphinxDirective):
@@ -41,7 +41,7 @@ class Results(SphinxDirective):
             raise self.error(f"benchmarks/results has no DATE-{wanted}.md")
         for name in names:
             self.env.note_dependency(str(found[name]))
-        return self.parse_text_to_nodes("\n\n".join(shown(found[name]) for name in names))
+        return self.parse_text_to_nodes("\n\n".join(shown(name, found[name]) for name in names))
 
 
 def setup(app: Any) -> dict[str, bool]:

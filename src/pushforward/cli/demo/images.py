@@ -29,7 +29,7 @@ def run(output: Path, printing: PrintOptions, *, budget: float | None, seed: int
         {"fit": summary, "score": scored, "samples": str(drawn), "report": str(report)},
         f"look at {drawn}: ten of each digit, and at {report}",
         "fit pictures of your own: a folder of them, with a folder for each class: pushforward fit PHOTOS -o MODEL",
-        "which density suits them, and what bits per dimension mean: docs/images.md",
+        "draw faster: --flow glow; in Python, and to fill pixels or find odd patches: pushforward.ImageDensity",
     )
 
 

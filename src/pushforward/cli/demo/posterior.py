@@ -55,5 +55,5 @@ def run(output: Path, printing: PrintOptions, *, budget: float | None, seed: int
         {"fit": summary, "found": found, "exact": exact},
         "write a log-density of your own, (n, D) to (n,), and fit it: --target my_file:log_density --dim D",
         "several modes? add --modes search",
-        "targets of Stan, PyMC and JAX, and exact draws: docs/reverse_kl.md",
+        "in Python, with exact draws: pushforward.fit_target(log_density, D).draws(1000, exact=True)",
     )

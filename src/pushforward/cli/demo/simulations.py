@@ -35,7 +35,7 @@ def run(output: Path, printing: PrintOptions, *, budget: float | None, seed: int
         {"fit": summary, "ask": asked, "simulations": str(data), "samples": str(draws)},
         "simulate a model of your own, a row a simulation, and name what will be observed: --given A,B",
         f"see how good it is: pushforward report {folder} {data} -o {output / 'report.html'}",
-        "in Python, and inside sbi: docs/tutorials/scientist.md, docs/calibration.md",
+        "in Python: pushforward.ConditionalFlowDensity; inside sbi: pushforward.interop.sbi.density_estimator",
     )
 
 
