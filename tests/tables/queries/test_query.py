@@ -252,7 +252,10 @@ def test_the_shell(model: pf.TableDensity, tmp_path: Path, capsys: pytest.Captur
     full = pl.read_csv(tmp_path / "full.csv")
     assert full.height == 100
     assert full["y"].null_count() == 0
-    run("score", at, str(tmp_path / "two.csv"), "-o", str(tmp_path / "s.csv"), "--given", "x")
+    some = ["score", at, str(tmp_path / "two.csv"), "-o", str(tmp_path / "s.csv"), "--given", "x"]
+    assert run(*some)["below_1_percent"] is None
+    cli.main(some)
+    assert "percentile of" not in capsys.readouterr().out  # as none has one
     scores = pl.read_csv(tmp_path / "s.csv")
     assert scores["percentile"].null_count() == 50
     np.testing.assert_allclose(scores["log_density"], model.score_samples(test.select("x", "y"), given=["x"]))

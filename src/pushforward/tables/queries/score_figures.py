@@ -24,7 +24,7 @@ class ScoreFigures:
         scored: Of those that have a score.
         finite: Of those whose score is finite.
         impossible: Of those whose score is -inf.
-        below: Of those below the first percentile.
+        below: The share below the first percentile, of those that have one; None if none has.
         mean: Mean of the finite scores.
         variance: Their variance, divided by their number less one; None for fewer than two.
         median: Median of all scores.
@@ -35,7 +35,7 @@ class ScoreFigures:
     scored: int
     finite: int
     impossible: int
-    below: int
+    below: float | None
     mean: float | None
     variance: float | None
     median: float
@@ -51,7 +51,7 @@ class ScoreFigures:
             "log_likelihood": self.mean if possible else -math.inf if self.impossible else math.inf,
             "standard_error": math.sqrt(self.variance / self.scored) if known else math.nan,  # type: ignore[operator]
             "median": self.median,
-            "below_1_percent": self.below / self.scored,
+            "below_1_percent": self.below,
             "impossible": self.impossible,
             "cell_samples": samples,
         }
@@ -66,7 +66,7 @@ def score_figures(scores: pl.LazyFrame) -> ScoreFigures:
         scored=value.count(),
         finite=finite.len(),
         impossible=(value == -math.inf).sum(),
-        below=(pl.col("percentile") < 1).sum(),
+        below=(pl.col("percentile") < 1).mean(),
         mean=finite.mean(),
         variance=finite.var(),
     )

@@ -87,14 +87,14 @@ def _conclude(scoring: Scoring, figures: ScoreFigures, name: str, output: str, c
 
 def _describe(summary: dict[str, Any], worst: pl.DataFrame, name: str) -> list[str]:
     """The summary and the least likely rows, in human-readable form."""
-    mean, se = summary["log_likelihood"], summary["standard_error"]
+    mean, se, below = (summary[name] for name in ("log_likelihood", "standard_error", "below_1_percent"))
     spread = "" if math.isnan(se) else f" ± {se:.4f}"
     lines = [
         f"{name}: {summary['scored']:,} rows",
         f"log-density: median {summary['median']:.4f}, mean {mean:.4f}{spread} nats",
-        f"{summary['below_1_percent']:.1%} of the rows are below the first percentile of "
-        f"{summary['percentiles_among']}",
     ]
+    if below is not None:
+        lines.append(f"{below:.1%} of the rows are below the first percentile of {summary['percentiles_among']}")
     if points := summary["cell_samples"]:
         lines.append(f"each row's cell is averaged over {points} points (standard_error says how well)")
     if summary["impossible"]:
