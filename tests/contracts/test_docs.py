@@ -75,6 +75,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_fits: None)
     table = Path(plotnine.submodule_search_locations[0]) / "data" / "diamonds.csv"
     rows = pl.read_csv(table).sample(700, seed=0)
     rows.write_csv(tmp_path / "diamonds.csv")
+    pl.read_csv(table).sample(60, seed=1).write_csv(tmp_path / "new.csv")
     rows.head(150).select(["carat", "depth", "table", "price"]).write_csv(tmp_path / "my.csv")
     shuffled = rows.sample(200, seed=1).with_columns(pl.lit("new").alias("shop"))
     shuffled.select(sorted(shuffled.columns)).write_csv(tmp_path / "shuffled.csv")

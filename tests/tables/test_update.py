@@ -171,6 +171,25 @@ def test_a_new_name_does_not_put_off_the_fit_of_twice_the_rows(keep):
     assert [(each["anew"], each["grown"]) for each in updates] == [(True, False), (True, True)]
 
 
+def test_a_table_that_has_grown_may_be_given_whole(fitted, monkeypatch):
+    model, grown = copy.deepcopy(fitted), pl.concat([rows(400, 0), rows(40, 21)])
+    assert (model.update(grown).facts["updates"][-1]["rows"], len(model.saved_rows("waiting"))) == (40, 40)
+    assert any("left out 400 rows" in note for note in model.notes_)
+    model.update(pl.concat([grown, rows(30, 22)]))  # nor are those that wait new again
+    assert model.facts["updates"][-1]["known"] == 470
+    with pytest.raises(InputError):
+        copy.deepcopy(fitted).update(rows(400, 0))
+    monkeypatch.setattr("pushforward.tables.update.RECOGNISED", 300)
+    with pytest.raises(InputError, match="alone"):
+        model.update(grown)
+
+
+def test_rows_that_are_equal_by_chance_are_new():
+    table = rows(300, 0).select("kind", large=pl.when(pl.col("size") > 1).then(pl.lit("yes")).otherwise(pl.lit("no")))
+    model = pf.TableDensity("maf", steps=5, queries=False).fit(table[:200])
+    assert model.update(table[200:]).facts["updates"][-1]["rows"] == 100
+
+
 def test_another_table_is_refused(fitted):
     model = copy.deepcopy(fitted)
     for other in (
@@ -206,8 +225,7 @@ def test_the_shell_updates_a_saved_model(fitted, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["table", pytest.param("0.2/t-mixture", marks=pytest.mark.slow)])
 def test_models_of_earlier_versions_are_updated(name):
     model = pf.TableDensity.load(Path(__file__).parents[1] / "golden" / name)
-    held = model.saved_held_out().rows
-    new = pl.concat([model.schema.frame(held.x, held.context)] * 3)
+    new = model.sample(60)
     assert model.update(new).facts["updates"][-1]["rows"] == new.height
 
 

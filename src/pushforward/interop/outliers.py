@@ -130,9 +130,8 @@ class FlowOutlier(OutlierMixin, OutlierOptions, BaseEstimator):
         random = check_random_state(self.random_state)
         order = random.permutation(len(rows))
         z = self._standardised(rows[order])
-        self.decision_scores_ = np.empty(len(rows))
-        self.decision_scores_[order[:NEAR_ROWS]] = self._fit_trimmed(z[:NEAR_ROWS], int(random.randint(2**31 - 1)))
-        self.decision_scores_[order[NEAR_ROWS:]] = self._score(z[NEAR_ROWS:])
+        scores = [self._fit_trimmed(z[:NEAR_ROWS], int(random.randint(2**31 - 1))), self._score(z[NEAR_ROWS:])]
+        self.decision_scores_ = np.concatenate(scores)[order.argsort()]
         self.held_out_ = np.sort(self.decision_scores_)
         self.offset_ = float(np.quantile(self.held_out_, self.contamination, method="weibull"))
         return self

@@ -101,10 +101,7 @@ def describe_held_out(held: dict[str, Any]) -> list[str]:
     lines = aligned(
         [
             ("held-out log-likelihood, nats a row", with_error(held, "log_likelihood", "standard_error")),
-            (
-                "  of a full-covariance Gaussian",
-                with_error(held, "gaussian_log_likelihood", "gaussian_standard_error"),
-            ),
+            ("  of a full-covariance Gaussian", with_error(held, "gaussian_log_likelihood", "gaussian_standard_error")),
             ("  the flow's gain, row by row", gain_in_words(held) or with_error(held, "gain", "gain_standard_error")),
         ],
         indent="",

@@ -12,7 +12,6 @@ new ones tell when to stop. It is fitted anew, too, where what a column is has c
 
 from __future__ import annotations
 
-import copy
 import functools
 import time
 from dataclasses import replace
@@ -33,26 +32,26 @@ from .measure import saved
 from .model import TableModel
 from .options import TableOptions
 from .prepare import shaped
-from .queries.drift import FEWEST, drift
+from .queries.drift import drift
 from .queries.known import Known
 from .queries.moved import LEVEL
 from .queries.sample import draw
 from .schema.columns import Column
 from .schema.decide import learn_schema
-from .schema.kinds.numeric import Numeric
 from .schema.learner import Learner
 from .schema.numbers import missing, n_rows
 from .schema.relations.labels import Threshold
 from .schema.schema import Schema
 from .schema.widening import widened
 from .selection.cross_fitting import BATCH, FEW_ROWS
-from .splits import TableSplits, keys_of
+from .splits import RECOGNISED, TableSplits, keys_of
 
 GROWN = 2  # times as many rows as when it was last reached: the density is fitted anew
 DRAWS = 50_000  # old rows, at most, in whose place draws are: beside more of them nothing waits
 TIMES = 4  # draws in the place of a row, where new ones are fewer: what is learnt again of them loses the less
 UNTOLD = 600  # steps that stand for those of a fit that took none, as a mixture's
 FLOW, AVERAGE = (3, 2), (2, 1)  # times: how much shorter an update's training is than the fit's, and how much slower
+AGAIN = 2  # times: how much oftener than among rows held out one is equal to others, if it is one of these
 ANOTHER = 1.0  # nats by which every column of another table has moved
 
 Joined = tuple[TableSplits, np.ndarray | None, np.ndarray]
@@ -69,9 +68,10 @@ def update_table(
     """
     started, source, options = time.monotonic(), str(new.path), options_as_fitted(model, options)
     frame = _new_rows(model, new, options, source)
-    table = replace(new, frame=frame, splits={})
     old, summary = _Old(model), model.facts["summary"]
-    moved = drift(old.recognised, table, Console(quiet=True))
+    frame = old.unknown(frame, source, console)
+    table = replace(new, frame=frame, splits={})
+    moved = drift(model, table, Console(quiet=True))
     if len(moved.columns) > 1 and bool((moved.measures["nats"] > ANOTHER).all()):
         raise InputError(f"{source}: is another table: {moved.verdict}; fit it by itself")
     console.note(f"{source}: {moved.verdict}")
@@ -124,15 +124,13 @@ def update_table(
 
 
 def _new_rows(model: TableModel, new: Table, options: TableOptions, source: str) -> pl.DataFrame:
-    """The rows of a table that can be learnt; refuses a table that lacks some columns, or has too few rows."""
+    """The rows of a table that can be learnt; refuses a table that lacks some columns."""
     frame = model.schema.joined(pl.concat(new.splits.values()) if new.splits else new.frame, source)
     model.schema.check(frame, source)
     if "validation_rows" not in model.facts["summary"]:
         raise InputError(f"{source}: the model {model.called} was fitted to a density, not to rows")
     if options.drop_missing:
         frame = frame.filter(pl.Series(model.schema.usable(frame)))
-    if frame.height < FEWEST:
-        raise InputError(f"{source}: has {frame.height} rows, and an update needs at least {FEWEST}")
     *_, strange = model.schema.context(frame, source)
     if strange:
         raise InputError(strange[0])
@@ -188,12 +186,19 @@ class _Old:
         average = "average" in self.model.facts["summary"] and schema is own
         return simple and average and not self.count and known >= GROWN * self.known
 
-    @property
-    def recognised(self) -> TableModel:
-        """The model, to which rows that wait are no newer than those that it has learnt."""
-        model, waiting = copy.copy(self.model), [key for rows in self.waiting for key in keys_of(rows)]
-        model.facts = model.facts | {"learnt": [*model.facts.get("learnt", ()), *waiting]}
-        return model
+    def unknown(self, new: pl.DataFrame, source: str, console: Console) -> pl.DataFrame:
+        """New rows without those that the model has had, which a table that has grown holds: if more are equal to such
+        than chance would have it, at most AGAIN times the share of the rows held out that are equal to others."""
+        learnt, held = self.model.facts.get("learnt", ()), keys_of(self.held)
+        known = {*learnt, *(key for rows in self.waiting for key in keys_of(rows))}
+        usual = (1 + len(held) - len({*held} - known)) / (1 + len(held))
+        had = np.isin(keys_of(_encoded(self.model.schema, new)), [*known, *held])
+        if had.sum() <= AGAIN * usual * len(had):
+            return new
+        if not learnt or self.first > RECOGNISED:
+            raise InputError(f"{source}: holds rows that the model held out; give it the new ones alone")
+        console.note(f"{source}: left out {n_rows(int(had.sum()))} that the model has had")
+        return new.filter(pl.Series(~had))
 
     def learnt_again(self, new: pl.DataFrame, options: TableOptions, source: str) -> Schema:
         """The schema of old and new rows together."""
@@ -203,8 +208,8 @@ class _Old:
         parts = [rows, self._frame(self.held), *saved, *([self.drawn(min(self.left, DRAWS))] if self.left else [])]
         both = pl.concat([part.select(rows.columns) for part in parts], how="vertical_relaxed")
         columns = [name for name in options.columns if name in rows.columns]
-        bounded = [(c.name, c.kind) for c in known if c.name in options.bounds and c.name in rows and _can(c, rows)]
-        bounds = {name: kind.bounds for name, kind in bounded if isinstance(kind, Numeric) and kind.bounds is not None}
+        bounded = [c for c in known if c.name in options.bounds and c.name in rows and _can(c, rows)]
+        bounds = {c.name: c.kind.bounds for c in bounded if c.kind.bounds is not None}
         readings = {c.name: c.reading for c in known if c.reading.dtype == "Marked" or c.reading.lenient}
         said = replace(options, columns=columns, bounds=bounds, strict=False)
         return learn_schema(both, Learner(said, source, readings=readings))

@@ -98,8 +98,7 @@ def drift(model: TableModel, table: Table, console: Console, by: str | None = No
     if left_out := len(frame) - len(unseen):
         console.note(f"{table.path}: left out: {n_rows(left_out)} equal to rows that the model has learnt")
     if (fewest := min(len(unseen), len(held))) < FEWEST:
-        needed = f"{FEWEST} are needed, both held out at the fit and new, unlike those that were learnt"
-        raise InputError(f"{fewest} rows are too few to compare; {needed}")
+        raise InputError(f"{fewest} rows are too few: {FEWEST} are needed, both of those held out and of new ones")
     chosen = np.sort(np.random.default_rng(model.seed).permutation(unseen)[:MOST])
     rows, frame = new.rows[chosen], frame[chosen]
     held = replace(held, x=model.schema.as_new(held.x))  # whose names would else be known by themselves

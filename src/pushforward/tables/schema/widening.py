@@ -106,7 +106,7 @@ def _missing(column: Column, cells: pl.Series) -> np.ndarray:
 def _taking_in(column: Column, new: pl.Series, old: Callable[[], pl.DataFrame], known: int) -> Column:
     """The column with places for the cells of new rows, beside those of old ones; numbers may be described again."""
     kind, values, gone = column.kind, column.reading.values(new), _missing(column, new)
-    bounded = getattr(kind, "bounds", None) not in (None, (0.0, None))  # perhaps as stated: these stay
+    bounded = kind.bounds not in (None, (0.0, None))  # perhaps as stated: these stay
     if kind.classes:
         kind = kind.widened(values, known)
     elif not kind.can(read := kind.read(values))[~gone].all() or (not bounded and _beyond(column, read).any()):

@@ -73,7 +73,7 @@ def test_labels_that_some_rows_lack_follow_and_stay_when_rows_are_added():
         assert ((drawn["turnout"] > 62) == (drawn["grade"] == "c high")).all()
         scores = (model.score_samples(votes(300, 6).with_columns(grade=grade)) for grade in (pl.lit(None), "grade"))
         np.testing.assert_allclose(*scores)  # what a label says is known without it
-    none = votes(300).with_columns(grade=pl.lit(None, pl.String))
+    none = votes(300, 7).with_columns(grade=pl.lit(None, pl.String))
     assert "grade" in {relation.column.name for relation in model.update(none).schema.dependencies}  # without a warning
 
 

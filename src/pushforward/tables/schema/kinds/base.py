@@ -71,6 +71,7 @@ class Kind(Saved, ABC):
     is_number: ClassVar[bool] = True  # whether encoded values, or the names of classes, are amounts
     whole: bool = False  # whether every value is a whole number
     flags: str = ""  # the column whose missing values it flags
+    bounds: Bounds | None = None  # the open interval of the values
     step: float = 0.0  # the width of every value's cell, with the value in its middle; 0 if there are none
     origin: float = 0.0  # one of the values that are multiples of the step apart
     atoms: tuple[Atom, ...] = ()  # the cells of values that stand out
@@ -209,7 +210,6 @@ class Kind(Saved, ABC):
 class Intervals(Kind):
     """Numbers on a scale, their cells, and the interval that all of them lie in."""
 
-    bounds: Bounds | None  # the open interval of the values
     minimum: float  # of the training rows
     maximum: float
 
