@@ -105,6 +105,7 @@ def test_a_row_given_what_no_row_had_has_no_score_and_the_others_have_theirs(fol
     pq.write_table(table.to_arrow(), path, row_group_size=130)
     summary = run("score", workshop / "given", folder / "rows", "-o", folder / "s.parquet")
     assert summary["scored"] == ROWS - 1
+    assert sum("b.parquet: column 'colour', row 301: a missing value" in note for note in summary["notes"]) == 1
     scores = pl.read_parquet(folder / "s.parquet")["log_density"]
     (gap,) = np.flatnonzero(scores.is_null())
     np.testing.assert_allclose(
@@ -122,6 +123,14 @@ def test_a_fault_is_named_by_file_and_the_parts_before_it_are_kept(folder, works
     assert len(list((folder / "s.parquet.parts").glob("part-*.parquet"))) == 1
     path.write_bytes(right)
     assert run(*arguments)["scored"] == ROWS
+
+
+def test_files_of_unequal_columns_are_refused_before_any_work(folder, workshop, run):
+    path = folder / "rows" / "later" / "c.parquet"
+    pl.read_parquet(path).drop("size").write_parquet(path)
+    error = run("score", workshop / "plain", folder / "rows", "-o", folder / "s.parquet", code=2)["error"]
+    assert f"{path}: has no column 'size'" in error
+    assert not (folder / "s.parquet.parts").exists()
 
 
 def test_parts_of_another_run_are_not_taken_for_this_one(folder, workshop, run, monkeypatch):
@@ -195,12 +204,14 @@ def test_numbers_known_in_part_are_read_in_pieces_as_they_are_in_one(tmp_path, r
 
 
 def test_what_no_training_row_had_is_said_of_pieces_as_of_the_whole(folder, run, monkeypatch):
-    table = pl.read_csv(folder / "rows.csv").select("size", "colour", twice=2 * pl.col("size"))
+    paid = pl.format("${}", pl.Series(np.random.default_rng(0).integers(10, 90, ROWS)))
+    table = pl.read_csv(folder / "rows.csv").select("size", "colour", paid=paid, twice=2 * pl.col("size"))
     model, row = pf.TableDensity("maf", layers=1, hidden=(8,), steps=5), pl.int_range(ROWS)
     model.fit(table).save(folder / "model")
     odd = table.with_columns(
         colour=pl.when(~row.is_in([300, 700])).then("colour").otherwise(pl.lit("pink")),
         size=pl.when(row != 500).then("size"),
+        paid=pl.when(~row.is_in([310, 650])).then("paid").otherwise(pl.lit("$1-ish")),
         twice=pl.when(row == 500).then(None).when(row % 400 == 50).then(0.0).otherwise("twice"),
     )
     monkeypatch.setattr("pushforward.tables.io.csv_rows.PIECE", 64)
@@ -208,7 +219,7 @@ def test_what_no_training_row_had_is_said_of_pieces_as_of_the_whole(folder, run,
     for rows in (odd.drop("colour"), odd):
         rows.write_csv(folder / "odd.csv")
         expected = run(*arguments)["notes"]
-        assert len(expected) == 3
+        assert len(expected) == 3 + 2 * ("colour" in rows)
         scores = pl.read_parquet(folder / "s.parquet")
         with monkeypatch.context() as within:
             within.setattr(csv_rows, "LARGE", 0)
@@ -220,6 +231,7 @@ def test_what_no_training_row_had_is_said_of_pieces_as_of_the_whole(folder, run,
         assert {*found} > {*expected}
         close(pl.read_parquet(folder / "s.parquet").select(scores.columns), scores)
     assert any("row 301 (and 1 more row like it) has a 'colour'" in note for note in expected)
+    assert any("column 'paid', row 311 (and 1 more row like it): '$1-ish' cannot be read" in note for note in expected)
     (folder / "odd").mkdir()
     for name, part in (("a", odd.drop("colour")), ("b", odd)):
         part.write_parquet(folder / "odd" / f"{name}.parquet")

@@ -37,7 +37,7 @@ Seed = Annotated[
     int,
     Parameter(
         help="Fixes everything that is drawn at random; of a fitted model, that of its fit if it is not set.",
-        validator=lambda _, seed: check_seed(seed, lowest=-(2**63)),
+        validator=lambda _, seed: seed is None or check_seed(seed),
     ),
 ]
 Device = Annotated[str, Parameter(help="cpu, cuda, or auto: the GPU if there is one.")]

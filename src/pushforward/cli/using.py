@@ -65,13 +65,13 @@ def score(
     if explain_below is not None and not 0 <= explain_below <= 100:
         raise InputError("expected a percentile, 0 to 100", "explain_below", explain_below)
     asked: dict[str, Any] = {"samples": samples, "seed": seed, "explain_below": explain_below, "given": given}
+    asked |= {"keep": keep, "drop_missing": drop_missing}
     if follow:
         if data not in (STANDARD, "./-") or output not in (None, STANDARD, "./-"):
             raise InputError("goes from standard input (-) to standard output", "follow")
-        opened(model, device).run("follow", sys.stdin.buffer, sys.stdout, keep=keep, **asked)
+        opened(model, device).run("follow", sys.stdin.buffer, sys.stdout, **asked)
         return
-    asked |= {"drop_missing": drop_missing}
-    console.result(opened(model, device).run("score", located(data, source), place, console, keep=keep, **asked))
+    console.result(opened(model, device).run("score", located(data, source), place, console, **asked))
 
 
 def outliers(

@@ -14,6 +14,7 @@ from ..distributions.flow import Flow
 from ..errors import InputError, positive_integers
 from ..models.compare import compare
 from ..models.console import Console
+from ..models.options import check_seed
 from ..report.write import write
 from .explain import Explanation, explain
 from .files import impute_file, sample_file, score_file
@@ -136,7 +137,7 @@ class ImageDensity(ImageModel):
             InputError: ``n`` is below 1, the model does not know the class, or was not fitted for guidance.
         """
         positive_integers(n=n)
-        seed = self.seed if random_state is None else random_state
+        seed = self.seed if random_state is None else check_seed(random_state)
         return self.draw(n, dict(given or {}), seed, guidance=guidance)[0].numpy()
 
     def encode(
@@ -201,7 +202,7 @@ class ImageDensity(ImageModel):
             InputError: nothing is missing, the mask has another shape, or the images do not fit the model.
         """
         read, hole = read_with_holes(self, images, labels, mask, Console(quiet=True))
-        seed = self.seed if random_state is None else random_state
+        seed = self.seed if random_state is None else check_seed(random_state)
         filled, counts = impute(self, read, hole, draws, seed, candidates)
         whole = filled.flatten(0, 1).numpy()
         return (whole, counts.numpy()) if effective else whole

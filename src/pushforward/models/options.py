@@ -132,7 +132,7 @@ class TrainingOptions:
                 raise InputError("expected a positive integer", name, getattr(self, name))
         if self.threads != "auto" and not is_count(self.threads):
             raise InputError("expected auto, or a number of at least 1", "threads", self.threads)
-        check_seed(self.seed)
+        check_seed(self.seed, lowest=0)
         for name in ("budget", "limit"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, duration(getattr(self, name), name))
@@ -147,10 +147,11 @@ class TrainingOptions:
         return replace(self, checkpoint=output.with_name(output.name + ".training") if wanted else None)
 
 
-def check_seed(seed: int, lowest: int = 0) -> None:
-    """Refuses what cannot be the seed of a generator: numbers below the lowest, or of more than 63 bits."""
-    if isinstance(seed, int) and not lowest <= seed < 2**63:
+def check_seed(seed: Any, lowest: int = -(2**63)) -> int:
+    """The seed of a generator; refuses what cannot be one."""
+    if not (isinstance(seed, Integral) and lowest <= int(seed) < 2**63):
         raise InputError(f"expected a whole number from {lowest} to 2^63 - 1", "random_state", seed)
+    return int(seed)
 
 
 def options_of(kind: Callable[..., Options], keywords: Mapping[str, Any]) -> Options:

@@ -22,6 +22,7 @@ from ..errors import InputError, positive_integers
 from ..models.base import HeldOut
 from ..models.compare import compare
 from ..models.console import Console
+from ..models.options import check_seed
 from ..models.train import Rows
 from ..report.evidence import Evidence, Page
 from ..report.write import write
@@ -344,7 +345,7 @@ class TableDensity(TableModel):
                 know.
         """
         positive_integers(n=n)
-        seed = self.seed if random_state is None else random_state
+        seed = self.seed if random_state is None else check_seed(random_state)
         known = Known.of(self, given)
         rows = draw(self, n, known, seed)
         if known.notes:
@@ -465,7 +466,8 @@ class TableDensity(TableModel):
             InputError: the model has no guide, or the table none of its columns.
         """
         read = self._table(table).held_out()
-        filled, notes = impute(self, read.frame, draws, self.seed if random_state is None else random_state)
+        seed = self.seed if random_state is None else check_seed(random_state)
+        filled, notes = impute(self, read.frame, draws, seed)
         self._tell(notes)
         return to_frame(filled, read.kind, table, typed=True)
 

@@ -22,6 +22,7 @@ import torch
 
 from ..errors import InputError, positive_integers
 from ..models.console import Console
+from ..models.options import check_seed
 from ..saving import checkpoint
 from ..saving.bundle import jsonable
 from .io.frames import from_frame
@@ -94,7 +95,7 @@ class DistributedTable:
         columns = self._columns(data)
         encode_partly(self.model, self._row(columns), "the table")
         self.model.guide_for("cannot draw missing cells")
-        own = self.model.seed if random_state is None else random_state
+        own = self.model.seed if random_state is None else check_seed(random_state)
         drawn = _plain(self.model.schema.decode(torch.zeros(1, len(self.model.schema.columns), dtype=torch.float64)))
         kept = [drawn.field(field.name) if _needs_fractions(field, drawn) else field for field in columns]
         absent = {*drawn.names} - {*columns.names, *self.model.schema.follow_names}
@@ -152,7 +153,7 @@ class DistributedTable:
             InputError: ``n`` is below 1, or a given column is unknown.
         """
         positive_integers(n=n)
-        own = self.model.seed if random_state is None else random_state
+        own = self.model.seed if random_state is None else check_seed(random_state)
 
         def work(model: TableModel, blocks: pa.Table) -> pa.Table:
             numbers, known = blocks["id"].to_pylist(), Known.of(model, given)

@@ -157,7 +157,7 @@ def witnesses(frame: pl.DataFrame) -> pl.DataFrame:
 def _checked(piece: Piece, names: Sequence[str], kinds: dict[str, bool]) -> pl.DataFrame:
     """The columns in order, categoricals as text; a column must be text in all files or in none."""
     frame = piece.frame
-    require_columns(frame, names, piece.source)
+    require_columns(frame.columns, names, piece.source)
     for column in frame.select(names):
         if column.null_count() < len(column) and kinds.setdefault(column.name, is_text(column)) != is_text(column):
             refuse_text(frame, [column.name], piece.source)

@@ -45,7 +45,7 @@ def choose_columns(table: Table, options: TableOptions) -> TableOptions:
         "kinds": [*options.kinds],
     }
     for argument, names in ((each, names) for each, names in named.items() if names):
-        require_columns(frame, names, source, argument)
+        require_columns(frame.columns, names, source, argument)
         if argument != "order":
             refuse_twice(names, argument)
     for one, other, what in (

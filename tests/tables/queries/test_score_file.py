@@ -65,5 +65,11 @@ def test_the_shell_follows_standard_input(model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"size": 1, "kind": "a"}\n')))
     assert main(["score", str(tmp_path / "model"), "-", "--follow"]) == 0
     assert json.loads(capsys.readouterr().out)["row"] == 1
+    lines = b'{"size": null, "kind": "a"}\n{"size": 1, "kind": "a"}\n'
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    assert main(["score", str(tmp_path / "model"), "-", "--follow", "--drop-missing"]) == 0
+    bad, good = map(json.loads, capsys.readouterr().out.splitlines())
+    assert bad["log_density"] is None
+    assert good["log_density"] is not None
     assert main(["score", str(tmp_path / "model"), "rows.csv", "--follow"]) == 2
     assert main(["score", str(tmp_path / "model"), "rows.csv"]) == 2

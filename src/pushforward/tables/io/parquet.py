@@ -47,10 +47,13 @@ class ParquetRows(RowsInPieces):
 
     def __init__(self, path: Location, files: Sequence[Path]) -> None:
         self.path, self.files, self.rows = path, list(files), 0
-        self.groups: list[Group] = []
+        self.groups, self.held, columns = list[Group](), list[tuple[str, list[str]]](), list[list[str]]()
         for file in self.files:
             with _reading(file) as parquet:
                 first = 0
+                columns.append(list(parquet.schema_arrow.names))
+                if parquet.metadata.num_rows:
+                    self.held.append((self._called(file), columns[-1]))
                 for place in range(parquet.metadata.num_row_groups):
                     rows = parquet.metadata.row_group(place).num_rows
                     if rows:
@@ -58,8 +61,10 @@ class ParquetRows(RowsInPieces):
                     first, self.rows = first + rows, self.rows + rows
         if not self.rows:
             raise InputError(f"{path}: has column names but no rows")
-        with _reading(self.files[0]) as parquet:
-            self.columns = list(parquet.schema_arrow.names)
+        self.columns = columns[0]
+
+    def _called(self, file: Path) -> str:
+        return str(self.path if isinstance(self.path, Source) else file)
 
     def read(self, start: int, stop: int, columns: Sequence[str] | None = None) -> Iterator[Piece]:
         for group in self.groups:
@@ -80,8 +85,7 @@ class ParquetRows(RowsInPieces):
                 if low < high:
                     frame = sound_frame(batch.slice(low, high - low), group.file)
                     order = sorted(frame.columns, key=lambda name: places.get(name, len(places)))
-                    called = str(self.path if isinstance(self.path, Source) else group.file)
-                    yield Piece(frame.select(order), called, group.first + row + low)
+                    yield Piece(frame.select(order), self._called(group.file), group.first + row + low)
                 row += batch.num_rows
                 if row >= stop:
                     return

@@ -36,6 +36,14 @@ class RowsInPieces(ABC):
     rows: int
     columns: list[str]
     notes: tuple[str, ...] = ()
+    held: Sequence[tuple[str, Sequence[str]]] = ()  # several files that have rows, and the columns of each
+
+    def refuse_unequal(self, columns: Sequence[str]) -> None:
+        """Refuses files of which only some have one of the named columns."""
+        held = [(file, [name for name in columns if name in names]) for file, names in self.held]
+        for file, names in held:
+            require_columns(names, held[0][1], file)
+            require_columns(held[0][1], names, held[0][0])
 
     @abstractmethod
     def read(self, start: int, stop: int, columns: Sequence[str] | None = None) -> Iterator[Piece]:
@@ -106,7 +114,7 @@ class Table:
         """The same rows used for training alone, with those of another table for validation and for the figures."""
         if self.pieces is not None:
             raise InputError(f"{self.path}: is read in pieces, so validation must be a share of its rows")
-        require_columns(other.frame, self.frame.columns, "validation")
+        require_columns(other.frame.columns, self.frame.columns, "validation")
         held_out = other.frame.select(self.frame.columns)
         return replace(self, splits={"train": self.frame, "val": held_out, "test": held_out})
 

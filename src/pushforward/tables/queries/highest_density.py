@@ -62,7 +62,7 @@ class HighestDensityRegion:
             InputError: it lacks a column, or has another number of rows.
         """
         known, frame = self.density.known, from_frame(table)[0]
-        require_columns(frame, self.density.columns, "the table")
+        require_columns(frame.columns, self.density.columns, "the table")
         if len(known) not in (1, frame.height):
             raise InputError(f"{frame.height} rows, but the region is given {len(known)}", "table")
         at = torch.arange(frame.height).clamp_max(len(known) - 1)

@@ -17,8 +17,6 @@ from ...numerics.partly_known import partly_known, unknown
 from ..io.frames import from_frame
 from ..io.values import series
 from ..model import TableModel
-from ..schema.numbers import more
-from ..schema.schema import Encoded
 from .query import completed, condition_on, encode_partly
 from .region import Region
 from .told import Told
@@ -100,8 +98,11 @@ class Known:
             first = [] if {*cells.columns} & {*schema.names} else [pl.lit(None).alias(schema.names[0])]
             encoded = encode_partly(model, cells.with_columns(first), "given")
             x, strange, notes = condition_on(model, encoded, cells.columns, cells, "given", 0)
-            broken, contradictions = _broken(model, encoded)
-            strange, notes = strange | broken, (*notes, *contradictions)
+            broken = schema.broken(encoded)
+            strange, notes = (
+                strange | torch.from_numpy(broken.any(0)),
+                (*notes, *schema.contradictions(broken, "given")),
+            )
             rows = Rows(schema.missingness.forgotten(schema.seen(x), torch.nan), encoded.context)
             for known, where in zip(partly_known(rows.x), wheres, strict=False):
                 if both := [schema.features[j] for j in where.region.parts if known[j]]:
@@ -251,14 +252,3 @@ def _objects(column: Any) -> list[Any]:
 def _is_column(value: Any) -> bool:
     """Whether a given value holds one value per row: an array or a series, no number, name, range, list or set."""
     return hasattr(value, "__len__") and not isinstance(value, str | tuple | list | set | frozenset)
-
-
-def _broken(model: TableModel, rows: Encoded) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """Which rows contradict a relation between columns, ``(n,)``, and what is said of them."""
-    broken = model.schema.broken(rows)
-    said = [
-        f"given: row {int(odd.argmax()) + 1}{more(int(odd.sum()))} contradicts this: {relation}"
-        for relation, odd in zip(model.schema.dependencies, broken, strict=True)
-        if odd.any()
-    ]
-    return torch.from_numpy(broken.any(0)), tuple(said)

@@ -232,7 +232,7 @@ def predict_file(
     check_output(output)
     table = model.read_file(data).held_out()
     frame = table.frame
-    require_columns(frame, keep, str(data), "keep")
+    require_columns(frame.columns, keep, str(data), "keep")
     refuse_twice(keep, "keep")
     found, notes = predict(model, frame, column, kind, level, seed)
     console.note(*table.notes, *notes)

@@ -30,6 +30,7 @@ from ..io.table import Piece
 from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.kinds.few_values import is_unseen
+from ..schema.notes import Note
 from ..schema.numbers import missing
 from ..schema.schema import Encoded
 from .told import Told
@@ -51,14 +52,14 @@ class Query:
         given: Which features are conditioned on, ``(features,)``.
         broken: Which rows violate each relation between columns, and so have density 0, ``(relations, n)``.
         encoded: The rows before anything was conditioned on, if they come from a table.
-        notes: What was decided about given values, in sentences.
+        notes: What was decided about given values.
     """
 
     rows: Rows
     given: Tensor
     broken: np.ndarray | None = None
     encoded: Encoded | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @classmethod
     def of(cls, model: TableModel, piece: Piece, given: Sequence[str] = (), drop_missing: bool = False) -> Query:
@@ -272,7 +273,7 @@ def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: in
     """Rows of a table that may lack columns and cells: NaN for everything absent, and for what cannot be read."""
     schema, frame = model.schema, model.schema.joined(frame, source)
     guessed = [(column, frame[column.name]) for column in schema.lenient if column.name in frame.columns]
-    unread = [said for column, cells in guessed if (said := column.unread(cells, source, first))]
+    unread = [note for column, cells in guessed for note in column.unread(cells, source, first)]
     absent = [name for name in schema.names if name not in frame.columns]
     if not absent:
         rows = schema.encode(frame, source, first)
@@ -289,7 +290,7 @@ def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: in
 
 def condition_on(
     model: TableModel, rows: Encoded, names: Sequence[str], frame: pl.DataFrame, source: str, first: int
-) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+) -> tuple[Tensor, Tensor, tuple[Note, ...]]:
     """The rows as far as they can be conditioned on, which cannot, ``(n,)``, and notes on these: a category that no
     training row had, or a number without density. One that none of few was is taken for the nearest.
     """

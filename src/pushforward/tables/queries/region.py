@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Region:
         shared = {j: both(part, other.parts[j]) for j, part in self.parts.items() if j in other.parts}
         return Region({**self.parts, **other.parts, **shared})
 
-    @property
+    @cached_property
     def empty(self) -> bool:
         """Whether no row can lie in it."""
         return any(map(is_empty, self.parts.values()))

@@ -20,7 +20,8 @@ from ..io.place import Location
 from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.columns import Column
-from ..schema.numbers import missing, more
+from ..schema.notes import Note
+from ..schema.numbers import missing
 from ..schema.reading import OTHER
 from .known import Known
 from .probability import as_known, gapped, holds, near_draws, no_numbers
@@ -189,9 +190,8 @@ def impute(
             columns.append(_filled(before[name], written[name], pl.Series(hole)))
     notes = found.notes
     if torn.any():
-        here = f"{source}: row {int(torn.byte().argmax()) + 1}{more(int(torn.sum()))}"
-        what = listed(map(repr, schema.follow_names))
-        notes = (*notes, f"{here}: no draw agrees with what it says of {what}, so its cells stay missing")
+        what = f"what it says of {listed(map(repr, schema.follow_names))}"
+        notes = (*notes, Note.of(torn, f": no draw agrees with {what}, so its cells stay missing", source))
     return before.with_columns(columns), notes
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Any, TextIO
 
 import numpy as np
 import polars as pl
-import torch
 from torch import Tensor
 
 from ...errors import InputError, in_shell, listed
@@ -20,7 +18,8 @@ from ..io.frames import from_frame
 from ..io.json_rows import EXPECTED, parsed
 from ..io.table import Piece, Table
 from ..model import TableModel
-from ..schema.numbers import more, refuse_twice
+from ..schema.notes import Note
+from ..schema.numbers import refuse_twice
 from .explain import explain
 from .query import Query
 
@@ -28,8 +27,6 @@ SCORES = (
     *("row", "log_density", "percentile", "standard_error"),
     *("unlikely_because", "would_fit", "also_unlikely", "gain"),
 )
-
-Noticed = dict[str, tuple[str, int]]  # what rows have, where the first of them is, and how many there are
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,8 @@ class Scoring:
         """What is asked about some rows."""
         return Query.of(self.model, piece, self.given, self.drop_missing)
 
-    def noticed(self, query: Query, piece: Piece) -> Noticed:
-        """What rows have that no training row had, and which relations between columns they contradict."""
+    def noticed(self, query: Query, piece: Piece) -> list[Note]:
+        """What is said of rows that are given what no training row had, or have it, or that contradict relations."""
         assert query.encoded is not None
         schema, x, known, odd = self.model.schema, query.encoded.x, ~query.encoded.strange, dict[str, Tensor]()
         if not schema.lacks(piece.frame.columns):
@@ -85,13 +82,11 @@ class Scoring:
                     f"{what} log_density is -inf there": impossible,
                     f"{what} it has what rare ones leave": possible,
                 }
-        for relation, broken in zip(schema.dependencies, [] if query.broken is None else query.broken, strict=True):
-            odd[f"contradicts this: {relation}; log_density is -inf there"] = torch.from_numpy(broken)
-        return {
-            what: (f"{piece.source}: row {piece.first + int(rows.byte().argmax()) + 1}", int(rows.sum()))
-            for what, rows in ((what, rows & known) for what, rows in odd.items())
-            if rows.any()
-        }
+        new = {what: rows & known for what, rows in odd.items()}
+        notes = [Note.of(rows, f" {what}", piece.source, piece.first) for what, rows in new.items() if rows.any()]
+        broken: Any = () if query.broken is None else query.broken
+        said = schema.contradictions(broken, piece.source, piece.first, "; log_density is -inf there")
+        return [*query.notes, *notes, *said]
 
     def figures(self, query: Query) -> dict[str, np.ndarray]:
         """The log-density of every row, its percentile and its standard error; NaN where it has none."""
@@ -126,7 +121,7 @@ def score_table(scoring: Scoring, table: Table, console: Console) -> pl.DataFram
     scoring.check(piece.frame.columns)
     query = scoring.query(piece)
     note_columns(scoring.model, piece.frame.columns, piece.source, console)
-    console.note(*query.notes, *in_words(scoring.noticed(query, piece)))
+    console.note(*scoring.noticed(query, piece))
     return scoring.scores(query)
 
 
@@ -138,19 +133,6 @@ def note_columns(model: TableModel, columns: Sequence[str], source: str, console
         console.note(f"{source}: lacks {listed(absent)}: log_density is that of the columns that are there")
 
 
-def together(found: Iterable[Noticed]) -> Noticed:
-    """What pieces of a table have, with the place where it is first."""
-    whole: Noticed = {}
-    for what, (where, count) in itertools.chain.from_iterable(each.items() for each in found):
-        first, before = whole.get(what, (where, 0))
-        whole[what] = first, before + count
-    return whole
-
-
-def in_words(found: Noticed) -> list[str]:
-    return [f"{where}{more(count)} {what}" for what, (where, count) in found.items()]
-
-
 def follow(
     model: TableModel,
     lines: Iterable[bytes],
@@ -159,6 +141,7 @@ def follow(
     keep: Sequence[str] = (),
     samples: int | None = None,
     seed: int = 0,
+    drop_missing: bool = False,
     explain_below: float | None = None,
     given: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -166,7 +149,7 @@ def follow(
     no row, or has a value that cannot be, gets an ``error`` in place of scores. Returns how many there were.
     """
     refuse_scores_name(keep)
-    scoring, number = Scoring(model, samples, seed, explain_below=explain_below, given=given), 0
+    scoring, number = Scoring(model, samples, seed, drop_missing, explain_below, given), 0
     source, known = "standard input", {*model.schema.table_names}
     for number, line in enumerate(lines, 1):
         answer: dict[str, Any] = {"row": number}

@@ -6,7 +6,6 @@ The scores may be in files and larger than memory: every figure is gathered piec
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -16,49 +15,13 @@ BINS = 4096
 ENOUGH = 1_000_000  # numbers sorted at once
 
 
-@dataclass(frozen=True)
-class ScoreFigures:
-    """The figures of scores.
+def score_figures(scores: pl.LazyFrame) -> tuple[dict[str, Any], pl.DataFrame]:
+    """The figures of scores, ``log_density`` and ``percentile`` of every row, null if it was not scored.
 
-    Args:
-        scored: Of those that have a score.
-        finite: Of those whose score is finite.
-        impossible: Of those whose score is -inf.
-        below: The share below the first percentile, of those that have one; None if none has.
-        mean: Mean of the finite scores.
-        variance: Their variance, divided by their number less one; None for fewer than two.
-        median: Median of all scores.
-        worst: The least likely rows with their number, from 1.
+    Returns:
+        The figures of ``pushforward score``, whose mean is -inf as soon as one row is impossible; and the least likely
+        rows with their number, from 1.
     """
-
-    rows: int
-    scored: int
-    finite: int
-    impossible: int
-    below: float | None
-    mean: float | None
-    variance: float | None
-    median: float
-    worst: pl.DataFrame
-
-    def summary(self, samples: int | None) -> dict[str, Any]:
-        """The figures of ``pushforward score``; the mean is -inf as soon as one row is impossible."""
-        possible = self.finite == self.scored
-        known = possible and self.variance is not None
-        return {
-            "rows": self.rows,
-            "scored": self.scored,
-            "log_likelihood": self.mean if possible else -math.inf if self.impossible else math.inf,
-            "standard_error": math.sqrt(self.variance / self.scored) if known else math.nan,  # type: ignore[operator]
-            "median": self.median,
-            "below_1_percent": self.below,
-            "impossible": self.impossible,
-            "cell_samples": samples,
-        }
-
-
-def score_figures(scores: pl.LazyFrame) -> ScoreFigures:
-    """The figures of scores: ``log_density`` and ``percentile`` of every row, null if it was not scored."""
     value = pl.col("log_density")
     finite = value.filter(value.is_finite())
     counted = scores.select(
@@ -74,7 +37,17 @@ def score_figures(scores: pl.LazyFrame) -> ScoreFigures:
     numbered = scores.with_row_index("row", offset=1).with_columns(pl.col("row").cast(pl.Int64))
     worst = numbered.filter(value.is_not_null()).bottom_k(SHOWN, by=["log_density", "row"])
     found = worst.collect(engine="streaming").sort("log_density", "row")
-    return ScoreFigures(**counts, median=_median(scores, counts), worst=found)
+    possible, scored, variance = counts["finite"] == counts["scored"], counts["scored"], counts["variance"]
+    figures = {
+        "rows": counts["rows"],
+        "scored": scored,
+        "log_likelihood": counts["mean"] if possible else -math.inf if counts["impossible"] else math.inf,
+        "standard_error": math.sqrt(variance / scored) if possible and variance is not None else math.nan,
+        "median": _median(scores, counts),
+        "below_1_percent": counts["below"],
+        "impossible": counts["impossible"],
+    }
+    return figures, found
 
 
 def _median(scores: pl.LazyFrame, counts: dict[str, int]) -> float:

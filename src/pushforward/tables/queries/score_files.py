@@ -26,12 +26,15 @@ from ..io.read import local_file, open_large
 from ..io.table import Piece, RowsInPieces
 from ..io.write import check_output, delivered, write_table
 from ..model import TableModel
+from ..schema.notes import Note, together
 from ..schema.numbers import n_rows, require_columns
-from .score import Scoring, in_words, note_columns, refuse_scores_name, score_table, together
-from .score_figures import ScoreFigures, score_figures
+from .score import Scoring, note_columns, refuse_scores_name, score_table
+from .score_figures import score_figures
 
 SIZE = 100_000  # rows in a piece
 PLAN = "plan.json"
+
+Figures = tuple[dict[str, Any], pl.DataFrame]  # what scores amount to, and the least likely rows
 
 
 def score_file(
@@ -59,29 +62,29 @@ def score_file(
             return {} if found is None else _conclude(scoring, found, large.path.name, str(output), console)
         check_output(path)
         table = model.read_file(data).held_out()
-        require_columns(table.frame, keep, str(table.path), "keep")
+        require_columns(table.frame.columns, keep, str(table.path), "keep")
         scores = score_table(scoring, table, console)
         figures = _figures(scores.lazy(), table.path, console)
         write_table(scores.select(*table.frame.select(keep), pl.all()), path)
         return _conclude(scoring, figures, table.path.name, str(output), console)
 
 
-def _figures(scores: pl.LazyFrame, source: Location, console: Console) -> ScoreFigures:
+def _figures(scores: pl.LazyFrame, source: Location, console: Console) -> Figures:
     """What scores amount to, if there are any; says how many rows have none."""
-    figures = score_figures(scores)
-    if not figures.scored:
+    figures, worst = score_figures(scores)
+    if not figures["scored"]:
         raise InputError(f"{source}: no row has a value in every column of the model")
-    if missing := figures.rows - figures.scored:
+    if missing := figures["rows"] - figures["scored"]:
         what = f"{n_rows(missing)} with missing or infinite values, or given what no training row had"
         console.note(f"{source}: no score for {what}")
-    return figures
+    return figures, worst
 
 
-def _conclude(scoring: Scoring, figures: ScoreFigures, name: str, output: str, console: Console) -> dict[str, Any]:
+def _conclude(scoring: Scoring, found: Figures, name: str, output: str, console: Console) -> dict[str, Any]:
     """Reports the results and where they were saved; returns the summary."""
-    summary = figures.summary(scoring.samples if scoring.model.schema.has_cells else None)
+    summary = found[0] | {"cell_samples": scoring.samples if scoring.model.schema.has_cells else None}
     summary["percentiles_among"] = scoring.model.others
-    console.say(*_describe(summary, figures.worst, name), f"saved {output}")
+    console.say(*_describe(summary, found[1], name), f"saved {output}")
     return {**summary, "output": output}
 
 
@@ -105,7 +108,7 @@ def _describe(summary: dict[str, Any], worst: pl.DataFrame, name: str) -> list[s
 
 def score_large(
     scoring: Scoring, source: RowsInPieces, output: Path, console: Console, keep: Sequence[str]
-) -> ScoreFigures | None:
+) -> Figures | None:
     """Scores a long table, each process its share; the first one returns the figures. The output is a file, or a folder
     (a name without an ending) in which the pieces are left."""
     model = scoring.model
@@ -114,7 +117,8 @@ def score_large(
     unused = {*model.schema.extra_names(source.columns)}.difference(keep)
     columns = [name for name in (*source.columns, *model.schema.lacks(source.columns)) if name not in unused]
     first = next(source.read(0, 1, columns), Piece(pl.DataFrame(), str(source.path), 0))
-    require_columns(first.frame, keep, first.source, "keep")
+    require_columns(first.frame.columns, keep, first.source, "keep")
+    source.refuse_unequal(columns)
     scoring.query(first)  # which refuses, before any work, what the model cannot score
     note_columns(model, source.columns, str(source.path), console)
     files = {"model": read_config(Path(model.called)).get("sha256"), "files": source.identity(), "keep": list(keep)}
@@ -130,7 +134,7 @@ def score_large(
     total = sum(map(pieces.height, todo))
     bar = tqdm(total=total, unit="row", unit_scale=True, disable=None if console.talks else True)
     try:
-        _write(pieces, _rows_of(source, columns, first, todo), scoring, keep, bar)
+        _write(pieces, _rows_of(source, columns, todo), scoring, keep, bar)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the parts so far are in {pieces.folder}; the same command goes on") from None
     world.wait()
@@ -159,34 +163,33 @@ def _write(
     """Scores the rows and writes each piece once it is complete."""
     with bar:
         for piece, parts in itertools.groupby(rows, lambda pair: pair[0]):
-            scores, noticed = [], []
+            scores, notes = list[pl.DataFrame](), list[Note]()
             for _, part in parts:
                 query = scoring.query(part)
                 scores.append(scoring.scores(query).select(*part.frame.select(keep), pl.all()))
-                noticed.append(scoring.noticed(query, part))
+                notes += scoring.noticed(query, part)
                 bar.update(part.frame.height)
-            write_file(pieces.aside(piece), json.dumps(together(noticed)).encode())
+            write_file(pieces.aside(piece), json.dumps([note.parts for note in together(notes)]).encode())
             write_table(pl.concat(scores), pieces.file(piece))
 
 
-def _finish(pieces: ScorePieces, source: RowsInPieces, console: Console) -> ScoreFigures:
+def _finish(pieces: ScorePieces, source: RowsInPieces, console: Console) -> Figures:
     """Computes the figures of all pieces; then moves the output into place."""
     if todo := pieces.missing(range(pieces.count)):
         raise InputError(f"{pieces.folder}: part {todo[0]} is missing; all processes have to see the same folder")
     figures = _figures(pieces.scores(), source.path, console)
-    console.note(*in_words(together(json.loads(pieces.aside(k).read_bytes()) for k in range(pieces.count))))
+    asides = (json.loads(pieces.aside(k).read_bytes()) for k in range(pieces.count))
+    console.note(*together(Note.of_parts(*parts) for aside in asides for parts in aside))
     pieces.finish()
     return figures
 
 
-def _rows_of(source: RowsInPieces, names: list[str], first: Piece, pieces: list[int]) -> Iterator[tuple[int, Piece]]:
-    """Rows of some pieces with the piece's number, each run of pieces in one pass; refuses files of unequal columns."""
+def _rows_of(source: RowsInPieces, names: list[str], pieces: list[int]) -> Iterator[tuple[int, Piece]]:
+    """Rows of some pieces with the piece's number, each run of pieces in one pass."""
     for _, run in itertools.groupby(enumerate(pieces), lambda pair: pair[1] - pair[0]):
         chosen = [piece for _, piece in run]
         row = chosen[0] * SIZE
         for part in source.read(row, min((chosen[-1] + 1) * SIZE, source.rows), names):
-            require_columns(part.frame, first.frame.columns, part.source)
-            require_columns(first.frame, part.frame.columns, first.source)
             done = 0
             while done < part.frame.height:
                 take = min(SIZE - row % SIZE, part.frame.height - done)

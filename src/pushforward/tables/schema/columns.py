@@ -14,6 +14,7 @@ from ...errors import InputError, listed
 from ...numerics.partly_known import known_in_part
 from .kinds.base import Description, Kind, Numbers
 from .kinds.circle import refuse_outside
+from .notes import Note
 from .numbers import missing, more
 from .reading import Reading
 from .saved import Saved
@@ -182,27 +183,26 @@ class Column(Saved):
         if self.kind.period is not None:
             refuse_outside(numbers, self.kind.period, source, self.name, first)
 
-    def unread(self, cells: pl.Series, source: str, first: int) -> str:
-        """What is said of text that looks like a value and cannot be read, which is then missing; empty if there is
-        none. Of words alone nothing is said, as some stand among the training rows."""
+    def unread(self, cells: pl.Series, source: str, first: int) -> list[Note]:
+        """What is said of text that looks like a value and cannot be read, which is then missing, if there is any. Of
+        words alone nothing is said, as some stand among the training rows."""
         if cells.dtype != pl.String:
-            return ""
+            return []
         odd = (self.reading.values(cells).is_null() & cells.str.contains(r"\d")).fill_null(False)
-        row, count = odd.arg_max() or 0, int(odd.sum())
-        here = f"{source}: column {self.name!r}, row {first + row + 1}{more(count)}"
-        return f"{here}: {cells[row]!r} cannot be read, and is taken for missing" if count else ""
+        said = [f": {cell!r} cannot be read, and is taken for missing" for cell in cells.filter(odd).head(1)]
+        return [Note.of(odd, each, source, first, self.name, "unread") for each in said]
 
-    def strange_in(self, cells: pl.Series, rows: Tensor, source: str, first: int) -> str:
-        """What is said of rows given what nothing is known of: the first of them, and how many more there are."""
-        row = int(rows.byte().argmax())
-        here = f"{source}: column {self.name!r}, row {first + row + 1}{more(int(rows.sum()))}"
-        if missing(cells)[row]:
-            return f"{here}: a missing value, but no training row has one in this column, which the model is given"
-        if self.classes:
-            labels = listed(self.kind.labels)
-            return f"{here}: {cells[row]!r} was not among the training rows; the model knows {labels}"
-        low, high = (self.shown(float(end)) for end in self.kind.ends)
-        return f"{here}: {cells[row]} cannot be; the training rows have values from {low} to {high}"
+    def strange_in(self, cells: pl.Series, rows: Tensor, source: str, first: int) -> Note:
+        """What is said of rows given what nothing is known of."""
+        cell = cells[int(rows.byte().argmax())]
+        if missing(cells)[int(rows.byte().argmax())]:
+            said = "a missing value, but no training row has one in this column, which the model is given"
+        elif self.classes:
+            said = f"{cell!r} was not among the training rows; the model knows {listed(self.kind.labels)}"
+        else:
+            low, high = (self.shown(float(end)) for end in self.kind.ends)
+            said = f"{cell} cannot be; the training rows have values from {low} to {high}"
+        return Note.of(rows, f": {said}", source, first, self.name, "given")
 
 
 @dataclass(frozen=True)

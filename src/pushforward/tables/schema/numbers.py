@@ -11,12 +11,12 @@ import polars as pl
 from ...errors import InputError, listed
 
 
-def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, argument: str | None = None) -> None:
+def require_columns(columns: Sequence[str], names: Sequence[str], source: str, argument: str | None = None) -> None:
     """Refuses names that the table does not have."""
-    missing = [name for name in names if name not in frame.columns]
+    missing = [name for name in names if name not in columns]
     if missing:
         raise InputError(
-            f"{source}: has no column {listed(map(repr, missing))}; its columns are {listed(frame.columns)}", argument
+            f"{source}: has no column {listed(map(repr, missing))}; its columns are {listed(columns)}", argument
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ from .columns import Column, ContextColumn
 from .kinds.base import Numbers
 from .kinds.few_values import is_unseen
 from .missingness import Missingness
+from .notes import Note
 from .numbers import refuse_text, require_columns, usable_rows
 from .partial_cells import typical_of
 from .relations.base import Dependencies, Dependency, Relation
@@ -52,7 +53,7 @@ class Encoded:
     context: Tensor | None
     follow: Mapping[str, Numbers]
     strange: Tensor
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def _of(kind: Any) -> Callable[[Any], tuple[Any, ...]]:
@@ -255,7 +256,7 @@ class Schema(Saved):
         """Refuses a table that lacks a column of the model, or holds text in a numeric column of the model."""
         frame = self.joined(frame, source)
         if not self._needed.keys() <= {*frame.columns}:
-            require_columns(frame, [*self._needed], source)
+            require_columns(frame.columns, [*self._needed], source)
         odd = [name for name, plain in self._needed.items() if plain and not frame[name].dtype.is_numeric()]
         if odd:
             refuse_text(frame, odd, source)
@@ -334,12 +335,12 @@ class Schema(Saved):
 
     def context(
         self, frame: pl.DataFrame, source: str, first: int = 0
-    ) -> tuple[Tensor | None, Tensor, tuple[str, ...]]:
+    ) -> tuple[Tensor | None, Tensor, tuple[Note, ...]]:
         """The given columns as float32 features, None if the model has none; which rows have a value of which nothing
         is known, ``(rows,)``; and what is said of these, a sentence for each column."""
         if not self.given:
             return None, torch.zeros(frame.height, dtype=torch.bool), ()
-        strange, notes, parts = torch.zeros(frame.height, dtype=torch.bool), list[str](), list[Tensor]()
+        strange, notes, parts = torch.zeros(frame.height, dtype=torch.bool), list[Note](), list[Tensor]()
         for given in self.given:
             features, odd = given.features(frame[given.name], source, first)
             parts.append(features)
@@ -370,6 +371,11 @@ class Schema(Saved):
     def broken(self, rows: Encoded) -> np.ndarray:
         """Which rows violate each dependency, ``(dependencies, n)``."""
         return self.dependencies.broken(self.dated(rows.x), rows.follow, len(rows.x))
+
+    def contradictions(self, broken: Iterable[np.ndarray], source: str, first: int = 0, so: str = "") -> list[Note]:
+        """What is said of rows that violate dependencies, ``(dependencies, n)``, and what follows of that."""
+        pairs = zip(self.dependencies, broken, strict=True)
+        return [Note.of(odd, f" contradicts this: {each}{so}", source, first) for each, odd in pairs if odd.any()]
 
     def dated(self, x: Tensor) -> dict[str, Numbers]:
         """The columns of encoded rows by name, with dates in the place of Mondays."""

@@ -168,7 +168,7 @@ def stated(frame: pl.DataFrame, said: ColumnOptions, source: str) -> tuple[Known
         ("censored", [*said.censored, *said.censored.values()]),
         ("noise", [*said.noise, *said.noise.values()]),
     ):
-        require_columns(frame, named, source, argument)
+        require_columns(frame.columns, named, source, argument)
     found: list[KnownInPart] = [Limits(name, *ends) for name, ends in said.limits.items()]
     found += [Censored.of(frame, name, flag, source) for name, flag in said.censored.items()]
     found += [Measured(name, error) for name, error in said.noise.items()]
