@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import functools
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,60 +68,94 @@ def update_table(
         torchrun.
     """
     started, source, options = time.monotonic(), str(new.path), options_as_fitted(model, options)
-    frame = _new_rows(model, new, options, source)
-    old, summary = _Old(model), model.facts["summary"]
+    frame, old = _new_rows(model, new, options, source), _Old(model)
     frame = old.unknown(frame, source, console)
     table = replace(new, frame=frame, splits={})
     moved = drift(model, table, Console(quiet=True))
     if len(moved.columns) > 1 and bool((moved.measures["nats"] > ANOTHER).all()):
         raise InputError(f"{source}: is another table: {moved.verdict}; fit it by itself")
     console.note(f"{source}: {moved.verdict}")
-    schema, notes = widened(model.schema, frame, lambda: old.drawn(min(old.known, DRAWS)), old.known, old.complete)
-    in_part = model.schema.missingness.in_part
-    if in_part and schema is not model.schema:
-        raise InputError(f"{source}: {notes[0]}, which cells that are known in part forbid; fit all rows again")
-    known = old.known + old.waits + frame.height
-    grown = old.grows and known >= GROWN * old.fitted
-    anew = grown or schema is None or bool(notes)
-    alone = grown and moved.p_value > LEVEL and old.may_stay(schema, known)
-    again = grown or (anew and old.complete)
-    relearnt = schema is None or (again and not alone and "said" in model.facts and not in_part)
-    if schema is None or relearnt:
-        schema = old.learnt_again(frame, options, source)
-    console.note(*notes)
-    fresh = Rows.stacked([*(old.again(schema, rows) for rows in old.waiting), _encoded(schema, frame)])
-    steps = int(model.facts.get("first_steps", summary["training"]["steps"])) or UNTOLD
-    earlier = model.facts.get("updates", ())
-    version = max([1, *(each.get("schema_version", 1) for each in earlier)]) + (schema is not model.schema)
-    record: dict[str, Any] = {"data": new.path.name, "rows": frame.height, "known": known, "notes": notes}
-    record |= {"anew": anew, "grown": grown, "schema_version": version}
+    same = moved.p_value > LEVEL
+    change = _Change.of(old, frame, same, options, source)
+    console.note(*change.notes)
+    fresh = Rows.stacked([*(old.again(change.schema, rows) for rows in old.waiting), _encoded(change.schema, frame)])
+    record: dict[str, Any] = {"data": new.path.name, "rows": frame.height, **change.record(old)}
     record |= {name: getattr(moved, name) for name in ("p_value", "effect", "verdict", "columns")}
-    updates = [*earlier, record]
-    if old.grows and moved.p_value > LEVEL and not anew and options.training.budget is None:
+    updates = [*old.updates, record]
+    if old.grows and same and not change.anew and options.training.budget is None:
         console.note(f"{source}: waits, and is learnt when there are {n_rows(GROWN * old.fitted)}")
         return None, {**model.facts, "updates": updates, "waiting": saved(fresh, np.arange(len(fresh)))}
-    if left_out := int(schema.unplaced(fresh.x).sum()):
+    if left_out := int(change.schema.unplaced(fresh.x).sum()):
         console.note(f"{source}: left out {n_rows(left_out)} with new names, as rare as those that are expected")
-    rows, kept, learnt = old.joined(schema, fresh, anew and "average" in summary, 0 if alone else 1 if grown else TIMES)
-    if relearnt:
-        rows = shaped(rows, options, Console(quiet=True), source)
-    elif anew:
-        rows = replace(rows, schema=schema.shaped(rows.train.x, rows.train.weights, again=True))
-    options = _as_it_was(model, options, anew, steps)
-    beside = (untruncated(model.density), len(fresh) / known) if alone else None
-    fitted = fit_rows(table, rows, options, console, None if anew else model, started, beside)
+    rows, kept, learnt = change.joined(old, fresh, options, source)
+    options = _as_it_was(model, options, change.anew, old.steps)
+    beside = (untruncated(model.density), len(fresh) / change.known) if change.alone else None
+    fitted = fit_rows(table, rows, options, console, None if change.anew else model, started, beside)
     if fitted is None:
         return None
     learned, facts = fitted
-    facts["summary"] |= {"training_rows": known - len(rows.test)}  # without draws
-    if alone and "average" in facts["summary"]:
-        facts["summary"]["average"]["members"] += summary["average"]["members"]
-    facts |= {"updates": updates, "first_steps": steps, "first_rows": old.first, "weighted": old.weighted}
-    encoded = learned.rows.rows  # perhaps without labels, which then follow
-    facts["learnt"] = sorted({*model.facts.get("learnt", ()), *keys_of(encoded[learnt])})
-    if kept is not None:
-        facts |= {"kept": saved(encoded[kept], np.arange(len(kept))), "keep": old.keep}
-    return learned, facts
+    facts["summary"] |= {"training_rows": change.known - len(rows.test)}  # without draws
+    if change.alone and "average" in facts["summary"]:
+        facts["summary"]["average"]["members"] += model.facts["summary"]["average"]["members"]
+    return learned, facts | {"updates": updates, **old.remembered(learned.rows.rows, kept, learnt)}
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What new rows change of what a model knows.
+
+    Attributes:
+        schema: What encodes old and new rows.
+        known: How many rows these are.
+        notes: What is new of columns.
+        grown: Whether the rows have doubled.
+        anew: Whether the density is fitted anew.
+        alone: Whether it stays, averaged with one of new rows alone.
+        relearnt: Whether all columns are described again.
+    """
+
+    schema: Schema
+    known: int
+    notes: Sequence[str]
+    grown: bool
+    anew: bool
+    alone: bool
+    relearnt: bool
+
+    @classmethod
+    def of(cls, old: _Old, frame: pl.DataFrame, same: bool, options: TableOptions, source: str) -> _Change:
+        """What rows change; ``same`` says that they have not moved."""
+        own = old.model.schema
+        schema, notes = widened(own, frame, lambda: old.drawn(min(old.known, DRAWS)), old.known, old.complete)
+        in_part = own.missingness.in_part
+        if in_part and schema is not own:
+            raise InputError(f"{source}: {notes[0]}, which cells that are known in part forbid; fit all rows again")
+        known = old.known + old.waits + frame.height
+        grown = old.grows and known >= GROWN * old.fitted
+        anew = grown or schema is None or bool(notes)
+        alone = grown and same and old.may_stay(schema, known)
+        again = grown or (anew and old.complete)
+        relearnt = schema is None or (again and not alone and "said" in old.model.facts and not in_part)
+        if schema is None or relearnt:
+            schema = old.learnt_again(frame, options, source)
+        return cls(schema, known, notes, grown, anew, alone, relearnt)
+
+    def record(self, old: _Old) -> dict[str, Any]:
+        """What is saved of it."""
+        version = max([1, *(each.get("schema_version", 1) for each in old.updates)])
+        version += self.schema is not old.model.schema
+        said = {name: getattr(self, name) for name in ("known", "notes", "anew", "grown")}
+        return {**said, "schema_version": version}
+
+    def joined(self, old: _Old, fresh: Rows, options: TableOptions, source: str) -> Joined:
+        """Old and new rows as :meth:`_Old.joined` divides them, by a schema that is shaped by them where it is new."""
+        few, times = self.anew and "average" in old.summary, 0 if self.alone else 1 if self.grown else TIMES
+        rows, kept, learnt = old.joined(self.schema, fresh, few, times)
+        if self.relearnt:
+            rows = shaped(rows, options, Console(quiet=True), source)
+        elif self.anew:
+            rows = replace(rows, schema=self.schema.shaped(rows.train.x, rows.train.weights, again=True))
+        return rows, kept, learnt
 
 
 def _new_rows(model: TableModel, new: Table, options: TableOptions, source: str) -> pl.DataFrame:
@@ -160,17 +195,19 @@ class _Old:
 
     def __init__(self, model: TableModel) -> None:
         self.model, self.held, facts = model, model.saved_held_out().rows, model.facts
+        self.summary, self.updates = facts["summary"], facts.get("updates", ())
+        self.steps = int(facts.get("first_steps", self.summary["training"]["steps"])) or UNTOLD
         self.saved, self.waiting = ([model.saved_rows(k)] if k in facts else [] for k in ("kept", "waiting"))
         self.count = sum(map(len, self.saved))
         self.keep = int(facts.get("keep", self.count))
-        summary, updates = facts["summary"], facts.get("updates", ())
-        first = facts.get("first_rows", summary["training_rows"] + 2 * summary["validation_rows"])
+        first = facts.get("first_rows", self.summary["training_rows"] + 2 * self.summary["validation_rows"])
         self.waits, self.first = sum(map(len, self.waiting)), int(first)
-        self.known = int(updates[-1]["known"] if updates else first) - self.waits
+        self.known = int(self.updates[-1]["known"] if self.updates else first) - self.waits
         self.weighted = bool(facts.get("weighted"))  # by the user: draws have weights, too
         self.complete = self.count < self.keep and not self.weighted
         self.grows = self.left <= DRAWS and not self.weighted
-        self.fitted = max([self.first, *(each["known"] for each in updates if each.get("grown", each.get("anew")))])
+        grown = [each["known"] for each in self.updates if each.get("grown", each.get("anew"))]
+        self.fitted = max([self.first, *grown])
         self.drawn = functools.cache(self._drawn)  # no longer than the update, which asks for the same rows twice
 
     @property
@@ -183,7 +220,7 @@ class _Old:
         which none is there, and all are encoded alike."""
         own = self.model.schema
         simple = len(own.fields) > 1 and not own.told_labels and not own.missingness.occurs
-        average = "average" in self.model.facts["summary"] and schema is own
+        average = "average" in self.summary and schema is own
         return simple and average and not self.count and known >= GROWN * self.known
 
     def unknown(self, new: pl.DataFrame, source: str, console: Console) -> pl.DataFrame:
@@ -280,6 +317,13 @@ class _Old:
         random = np.random.default_rng([self.model.seed, self.known, 1])
         count = min(max(round(self.keep * share), self.keep - len(old)), len(new))
         return np.concatenate([random.permutation(old)[: self.keep - count], random.permutation(new)[:count]])
+
+    def remembered(self, rows: Rows, kept: np.ndarray | None, learnt: np.ndarray) -> dict[str, Any]:
+        """What is saved for further updates: which rows were learnt, of those that the density was fitted to, and on
+        request some of them."""
+        keys = sorted({*self.model.facts.get("learnt", ()), *keys_of(rows[learnt])})
+        facts = {"first_steps": self.steps, "first_rows": self.first, "weighted": self.weighted, "learnt": keys}
+        return facts if kept is None else facts | {"kept": saved(rows[kept], np.arange(len(kept))), "keep": self.keep}
 
 
 def _can(column: Column, rows: pl.DataFrame) -> bool:
