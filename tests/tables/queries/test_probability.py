@@ -17,7 +17,7 @@ import pushforward as pf
 from pushforward.errors import InputError
 from pushforward.tables.options import TableOptions
 from pushforward.tables.queries.probability import Share
-from pushforward.tables.queries.where import Where, judged
+from pushforward.tables.queries.where import Where
 from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.schema.learner import Learner
 from pushforward.tables.schema.schema import Schema
@@ -560,9 +560,53 @@ def test_dates_that_are_text_have_an_order_only_where_it_is_that_of_time() -> No
         assert 0.2 < probability < 0.8
 
 
-def test_a_condition_that_other_rows_decide_is_refused_wherever_they_are() -> None:
-    frame = pl.DataFrame({"x": [0.0, 1.0, 2.0, 3.0]})
-    for condition in ("x > AVG(x)", "ROW_NUMBER() OVER (ORDER BY x) > 1", "x > FIRST(x)"):
-        with pytest.raises(InputError, match="in each row"):
-            judged(frame, pl.sql_expr(condition), "where", condition)
-    assert judged(frame, pl.sql_expr("x > 1"), "where", "x > 1").tolist() == [False, False, True, True]
+@pytest.fixture(scope="module")
+def unfitted() -> Any:
+    """What reads conditions on the table, without a density."""
+    return SimpleNamespace(
+        schema=learn_schema(TABLE, Learner(TableOptions(columns=TABLE.columns), "table")), called="model"
+    )
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        *("x > AVG(x)", "x > FIRST(x)", "x > MIN(x) - 1", "x <= MAX(x) AND y < x", "kind = 'a' OR x < MEDIAN(x) + 99"),
+        *("COUNT(x) > 0", "COUNT(*) > 0 AND x > 1", "x > 1 OR COUNT(DISTINCT kind) = 2", "STDDEV(x) > 0 AND x > 0"),
+        *("SUM(n) >= n", "n <= MAX(n) OVER (PARTITION BY kind)", "ROW_NUMBER() OVER (ORDER BY x) > 0"),
+        *("x IS NOT NULL AND MIN(x) IS NOT NULL", "CASE WHEN SUM(x) > 0 THEN x > 0 ELSE x < 9 END", "VARIANCE(x) >= 0"),
+    ],
+)
+def test_a_condition_that_other_rows_decide_is_refused_even_if_it_always_holds(condition: str, unfitted: Any) -> None:
+    with pytest.raises(InputError, match="in each row"):
+        Where.of(unfitted, condition)
+
+
+@pytest.mark.slow
+def test_alternatives_may_be_many_and_are_a_list(unfitted: Any) -> None:
+    some = list(range(1, 1000, 2))
+    for text in (" OR ".join(f"n = {k}" for k in some), f"n IN ({', '.join(map(str, some))})"):
+        np.testing.assert_array_equal(
+            Where.of(unfitted, text).region.parts[TABLE.columns.index("n")],
+            Where.of(unfitted, {"n": some}).region.parts[TABLE.columns.index("n")],
+        )
+    several = Where.of(unfitted, " OR ".join(f"n = {k} AND kind = 'a'" for k in some[:15]))
+    assert several.counts(TABLE).tolist() == ((TABLE["n"] % 2 == 1) & (TABLE["kind"] == "a")).to_list()
+    assert Where.of(unfitted, "x > y AND TRUE").counts(TABLE).tolist() == (TABLE["x"] > TABLE["y"]).to_list()
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        *(
+            (where, "can be c;")
+            for where in ({"kind": ["a", "c"]}, "kind IN ('a', 'c')", "x > 1 AND kind NOT IN ('c', 'b')")
+        ),
+        *((where, r"can be 2\.5;") for where in ({"n": [2, 2.5]}, "n IN (2, 2.5)", "kind = 'a' OR n IN (2, 2.5)")),
+    ],
+    ids=str,
+)
+def test_a_list_with_what_cannot_be_is_refused(where: Any, said: str, unfitted: Any) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        Where.of(unfitted, where)
+    assert caught.value.argument == "where"

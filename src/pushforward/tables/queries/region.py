@@ -134,20 +134,17 @@ def part_of(column: Column, asked: Any, argument: str) -> Part:
 
 
 def _part_of(column: Column, asked: Any) -> Part:
-    if isinstance(asked, tuple):
-        part = column.kind.between(*_ends(column, asked))
-    else:
-        parts = [_value(column, value) for value in (asked if isinstance(asked, list) else [asked])]
-        if not parts:
-            raise InputError(f"{column.name!r} is to be one of no values")
-        parts = [each for each in parts if each.size] or parts[:1]
-        part = parts[0] if len(parts) == 1 else union(parts)
-    if is_empty(part):
+    values = asked if isinstance(asked, list) else [asked]
+    if not values:
+        raise InputError(f"{column.name!r} is to be one of no values")
+    ranged = isinstance(asked, tuple)
+    parts = [column.kind.between(*_ends(column, asked)) if ranged else _value(column, one) for one in values]
+    if odd := [one for one, part in zip(values, parts, strict=True) if is_empty(part)]:
         ends = " to ".join(column.shown(float(end)) for end in column.kind.ends)
         alone = "" if column.kind.resolution else ", and a number alone has no probability"
         told = f"reaches from {ends}{alone}" if not column.classes else f"has {listed(column.kind.labels, 4)}"
-        raise InputError(f"no value of {column.name!r} can be that; it {told}")
-    return part
+        raise InputError(f"no value of {column.name!r} can be {'that' if odd[0] is asked else odd[0]}; it {told}")
+    return parts[0] if len(parts) == 1 else union(parts)
 
 
 def is_empty(part: Part) -> bool:

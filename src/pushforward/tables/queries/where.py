@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from .region import Part, Region, both, others, part_of, region_of, union
 
 TRUTHS = re.compile(r"'\s*(true|false)\s*'", re.IGNORECASE)
 TRUTH_AND_TEXT = "a truth value is no text; write TRUE or FALSE"
+NOT_BY_ROW = "expected a condition that holds or not in each row, as in price > 5000"
 MOMENT_AND_NUMBER = (
     "a date or a time, or what is between two, is no number; write DATE '2024-01-31', or INTERVAL '3 days' for the "
     "time between two"
@@ -76,18 +78,20 @@ class Where:
             _check_order(each, whole, argument, text)
         found = cls(Region({}))
         cells = _examples(schema)
-        if (wrong := _mixed(cells, whole)) == TRUTH_AND_TEXT:
+        if (wrong := _wrong(cells, whole)) == TRUTH_AND_TEXT:
             whole = _parsed(TRUTHS.sub(r"\1", text), argument)
-            wrong = _mixed(cells, whole)
+            wrong = _wrong(cells, whole)
         if wrong:
             raise InputError(wrong, argument, text)
-        for part in _conjuncts(whole):
+        for part in _joined(whole, operator.and_):
             named = set(part.meta.root_names())
             column = next((column for column in schema.fields if {column.name} == named), None)
             region = None if column is None else _region_of(schema, column, part, argument, text)
             if region is None:
                 judged(cells, part, argument, text)  # refused before draws
             found &= cls(Region({}), (part,)) if region is None else cls(region)
+        for part in _joined(whole, operator.and_, operator.or_):
+            _check_list(schema, part, argument)
         return found
 
     def __and__(self, other: Where) -> Where:
@@ -99,9 +103,9 @@ class Where:
 
 
 def _examples(schema: Schema) -> pl.DataFrame:
-    """Rows in which every category occurs."""
+    """Rows in which every category occurs, at least two."""
     typical = [column.typical for column in schema.columns]
-    most = max(map(len, typical))
+    most = max(2, *map(len, typical))
     return schema.decode(torch.from_numpy(np.column_stack([np.resize(each, most) for each in typical])))
 
 
@@ -118,6 +122,13 @@ def _check_order(column: Column, condition: pl.Expr, argument: str, text: str) -
         raise InputError(f"text in the form {form} is not in the order of time; write {mend}", argument, text)
 
 
+def _check_list(schema: Schema, condition: pl.Expr, argument: str) -> None:
+    """Refuses a list of values of which a column cannot hold one."""
+    match = re.match(r'col\("(.*?)"\)\.(sql_)?is_in\(', str(condition))
+    if match and (values := [value for value in _literals(condition) if value is not None]):
+        part_of(schema.asked[match[1]], values, argument)
+
+
 def _parsed(text: str, argument: str) -> pl.Expr:
     try:
         return pl.sql_expr(text)
@@ -125,47 +136,56 @@ def _parsed(text: str, argument: str) -> pl.Expr:
         raise InputError(f"is no condition in SQL: {str(error).splitlines()[0]}", argument, text) from None
 
 
-def _conjuncts(condition: pl.Expr) -> list[pl.Expr]:
-    """The parts of a condition that ``AND`` joins."""
-    match condition.meta.pop():
-        case [last, first] if (first & last).meta.eq(condition):
-            return [*_conjuncts(first), *_conjuncts(last)]
-    return [condition]
+def _joined(condition: pl.Expr, *joins: Callable[[Any, Any], Any]) -> list[pl.Expr]:
+    """The parts of a condition that ``AND``, or ``OR``, joins, however many."""
+    found, left = list[pl.Expr](), [condition]
+    while left:
+        match (one := left.pop()).meta.pop():
+            case [last, first] if any(join(first, last).meta.eq(one) for join in joins):
+                left += [last, first]
+            case _:
+                found.append(one)
+    return found
 
 
 def _literals(condition: pl.Expr) -> Iterator[Any]:
     """The values that a condition names."""
-    if condition.meta.is_literal():
-        yield from pl.select(value=condition)["value"].explode()
-    for part in condition.meta.pop():
-        yield from _literals(part)
+    left = [condition]
+    while left:
+        left += (part := left.pop()).meta.pop()
+        if part.meta.is_literal():
+            yield from pl.select(value=part)["value"].explode()
 
 
-def _mixed(cells: pl.DataFrame, condition: pl.Expr) -> str:
-    """What is wrong with the types that a condition puts beside each other; the time between two moments may be
-    multiplied."""
-    parts = condition.meta.pop()
-    whole, *types = (_type_of(cells, each) for each in (condition, *parts))
+def _wrong(cells: pl.DataFrame, condition: pl.Expr) -> str:
+    """What is wrong with the parts of a condition: the types that it puts beside each other, where the time between two
+    moments may be multiplied; or that other rows decide one, as an aggregate."""
+    joined, names = _joined(condition, operator.and_, operator.or_), condition.meta.root_names()
+    parts = joined if len(joined) > 1 else condition.meta.pop()
+    if not parts and (names or condition.meta.is_literal()):
+        return ""
+    said, *apart = (_said(rows, condition) for rows in (cells, cells[: len(cells) // 2], cells[len(cells) // 2 :]))
+    whole, *types = (each.explode().dtype for each in (said, *(_said(cells, part) for part in parts)))
     if whole in (pl.Boolean, pl.Null) and pl.Boolean in types and pl.String in types:
         return TRUTH_AND_TEXT
     if whole != pl.Duration and any(each.is_temporal() for each in types) and any(each.is_numeric() for each in types):
         return MOMENT_AND_NUMBER
-    return next(filter(None, (_mixed(cells, part) for part in parts)), "")
+    if not said.equals(pl.concat(apart) if names else apart[0]):
+        return NOT_BY_ROW
+    return next(filter(None, (_wrong(cells, part) for part in parts)), "")
 
 
-def _type_of(cells: pl.DataFrame, part: pl.Expr) -> pl.DataType:
-    """The type of what a part of a condition says of rows, or of the elements of its list."""
-    with contextlib.suppress(pl.exceptions.PolarsError):  # which is refused as a whole
-        return cells.select(part.alias("part"))["part"].explode().dtype
-    return pl.Null()
+def _said(cells: pl.DataFrame, part: pl.Expr) -> pl.Series:
+    """What a part of a condition says of rows; nothing, if it is refused as a whole."""
+    with contextlib.suppress(pl.exceptions.PolarsError):
+        return cells.select(part.alias("part"))["part"]
+    return pl.Series("part", [])
 
 
 def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | None) -> NDArray[np.bool_]:
     """Where a condition holds; not where a missing value leaves it open."""
-    half = frame.height // 2
     try:
-        found, *apart = (part.select(expression.alias("held"))["held"] for part in (frame, frame[:half], frame[half:]))
-        by_row = found.dtype == pl.Boolean and pl.concat(apart).equals(found)
+        found = frame.with_columns(expression.alias("held"))["held"]
     except pl.exceptions.PolarsError as error:
         if (plain := _plain(frame)) is not frame:
             return judged(plain, expression, argument, text)
@@ -173,8 +193,8 @@ def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | 
         told = any(what in str(error) for what in ("temporal", "dtype `str`"))
         said = str(error).splitlines()[0].split(" (")[0] + mend * told
         raise InputError(said, argument, text) from None
-    if not by_row:
-        raise InputError("expected a condition that holds or not in each row, as in price > 5000", argument, text)
+    if found.dtype != pl.Boolean:
+        raise InputError(NOT_BY_ROW, argument, text)
     return found.fill_null(False).to_numpy()
 
 
