@@ -118,6 +118,7 @@ def test_bad_arguments_are_refused(model: pf.TableDensity, mixture: pf.TableDens
     for ask, argument in (
         (lambda: model.region(["nothing"]), "columns"),
         (lambda: model.region(["x"], {"x": 1.0}), "columns"),
+        (lambda: model.region(["x", "y", "x"]), "columns"),
         (lambda: model.region(["x"], "x > y"), "given"),
         (lambda: model.region(["x"], level=1.5), "level"),
         (lambda: mixture.region(["x"], FRESH.select("y")[:2]).holds(FRESH[:3]), "table"),

@@ -17,7 +17,7 @@ from ...errors import InputError
 from ...models.train import Rows
 from ..io.frames import from_frame
 from ..model import TableModel
-from ..schema.numbers import require_columns
+from ..schema.numbers import refuse_twice, require_columns
 from .known import Known
 from .predict import calibrated_level, column_of
 from .probability import log_masses, weighted_draws
@@ -136,6 +136,7 @@ def highest_density_region(
     """
     if not columns:
         raise InputError("names no column", "columns")
+    refuse_twice(columns, "columns")
     for name in columns:
         if column_of(model, name, "columns").name in model.schema.follow_names:
             raise InputError(f"{name!r} follows from others, and so has no density", "columns")
