@@ -167,6 +167,34 @@ def test_a_number_that_is_none_of_few_counts_as_the_nearest(model: pf.TableDensi
         model.score_samples(near, given=["size"]),
     )
     assert set(model.sample(2, given={"size": 9})["size"]) == {8}
+    assert "given: column 'size', row 1: 9 is none of its values, of which 8 is the nearest" in model.notes_
+    model.predict(near.with_columns(size=pl.Series([8, 9, 2, 5, 7, 3])), "tip")
+    assert any("'size', row 2 (and 2 more rows like it): 9 is none" in note for note in model.notes_)
+
+
+@pytest.mark.parametrize("columns", [{}, {"columns": ["x"], "given": ["n"]}], ids=["joint", "given"])
+def test_a_fraction_given_for_a_whole_number_is_told(columns: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({"n": rng.poisson(30, N), "x": rng.normal(size=N).round(2)})
+    model = pf.TableDensity(**{**QUICK, "steps": 5, **columns}).fit(frame)
+    before = [*model.notes_]
+    for given in ({"n": 20}, {"n": "20"}, frame.cast({"n": pl.Float32})[:9]):
+        model.sample(1, given=given)
+        assert model.notes_ == before
+    assert {*model.sample(3, given={"n": 20.5})["n"]} <= {20, 21}
+    (said,) = {*model.notes_} - {*before}
+    assert said.startswith("given: column 'n', row 1: 20.5 is none of its values, of which 2")
+
+
+def test_columns_that_the_model_lacks_are_told(model: pf.TableDensity) -> None:
+    rows = TABLE.head(3).rename({"size": "seize"})
+    for source, ask in (
+        ("the table", lambda: model.predict(rows, "tip")),
+        ("given", lambda: model.sample(1, given=rows)),
+        ("given", lambda: model.probability({"tip": (0, 5)}, given=rows.drop("tip"))),
+    ):
+        ask()
+        assert sum(f"{source}: the model does not use seize, ticket" in note for note in model.notes_) == 1
 
 
 def test_answers_in_times_are_of_the_columns_zone(model: pf.TableDensity) -> None:

@@ -79,9 +79,9 @@ class Known:
         given, asked_of_rows = _without_ranges(given)
         frame = from_frame(given, "given")[0]
         check_shared(model, frame, "given")
-        frame = frame.drop(model.schema.extra_names(frame.columns))
         wheres = tuple(_where(model, asked) for asked in asked_of_rows) or (ANYWHERE,)
-        return cls._with(model, frame, wheres, False)
+        found = cls._with(model, frame.drop(model.schema.extra_names(frame.columns)), wheres, False)
+        return replace(found, notes=(*unused(model, frame.columns, "given"), *found.notes))
 
     @classmethod
     def _with(
@@ -93,16 +93,15 @@ class Known:
                 raise InputError("no row can be so", "given", said)
         if cells.width or schema.given:
             check_known(model, cells.columns)
-        n = cells.height if cells.width else 1
+        n, columns = cells.height if cells.width else 1, [one for one in schema.known if one.name in cells.columns]
+        rounded = [said for column in columns for said in column.rounded_in(cells[column.name], "given")]
         if not set(cells.columns) <= set(schema.given_names):
             first = [] if {*cells.columns} & {*schema.names} else [pl.lit(None).alias(schema.names[0])]
             encoded = encode_partly(model, cells.with_columns(first), "given")
             x, strange, notes = condition_on(model, encoded, cells.columns, cells, "given", 0)
             broken = schema.broken(encoded)
-            strange, notes = (
-                strange | torch.from_numpy(broken.any(0)),
-                (*notes, *schema.contradictions(broken, "given")),
-            )
+            strange = strange | torch.from_numpy(broken.any(0))
+            notes = (*rounded, *notes, *schema.contradictions(broken, "given"))
             rows = Rows(schema.missingness.forgotten(schema.seen(x), torch.nan), encoded.context)
             for known, where in zip(partly_known(rows.x), wheres, strict=False):
                 if both := [schema.features[j] for j in where.region.parts if known[j]]:
@@ -112,7 +111,7 @@ class Known:
             return cls(cells, rows, wheres, strange, one, Told(schema, encoded.follow), notes)
         x = torch.full((n, len(schema.columns)), torch.nan, dtype=torch.float64)
         context, strange, notes = schema.context(cells, "given") if schema.given else (None, torch.zeros(n) > 0, ())
-        return cls(cells, Rows(x, context), wheres, strange, one, Told(schema, {}), notes)
+        return cls(cells, Rows(x, context), wheres, strange, one, Told(schema, {}), (*rounded, *notes))
 
     @classmethod
     def of_held_out(cls, model: TableModel, without: Sequence[str], names: Sequence[str]) -> tuple[Known, torch.Tensor]:
@@ -172,6 +171,12 @@ def check_shared(model: TableModel, frame: pl.DataFrame, source: str) -> None:
     if len(model.schema.extra_names(frame.columns)) == frame.width > 0:
         known = [*model.schema.given_names, *model.schema.names]
         raise InputError(f"{source}: has no column of the model {model.called}, which has {listed(known)}")
+
+
+def unused(model: TableModel, columns: Sequence[str], source: str) -> tuple[str, ...]:
+    """What is said of columns that the model does not use."""
+    extra = model.schema.extra_names(columns)
+    return (f"{source}: the model does not use {listed(extra)}",) if extra else ()
 
 
 def check_known(model: TableModel, names: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ from ..schema.columns import Column
 from ..schema.moments import clock_array
 from ..schema.numbers import refuse_twice, require_columns
 from .column_distribution import ColumnDistribution, WeightedColumn, has_one_column, only_column
-from .known import Known, check_shared
+from .known import Known, check_shared, unused
 from .probability import UNANSWERED, as_known, log_masses, of_density
 from .query import most_draws
 from .region import Region, narrowed, region_of
@@ -98,6 +98,7 @@ def predict(
     check_shared(model, frame, "the table")
     known = Known.of(model, others if others.width else None)
     found, notes = distribution_of(model, name, known, seed)
+    notes = (*unused(model, frame.columns, "the table"), *notes)
     if kind == "interval":
         there = [each.name for each in others if each.null_count() < len(each)]
         central, more = central_level(model, name, there, level, seed)

@@ -21,6 +21,7 @@ from ..model import TableModel
 from ..schema.notes import Note
 from ..schema.numbers import refuse_twice
 from .explain import explain
+from .known import unused
 from .query import Query
 
 SCORES = (
@@ -127,8 +128,7 @@ def score_table(scoring: Scoring, table: Table, console: Console) -> pl.DataFram
 
 def note_columns(model: TableModel, columns: Sequence[str], source: str, console: Console) -> None:
     """Says which columns of a table the model does not use, and which it lacks."""
-    if extra := model.schema.extra_names(columns):
-        console.note(f"{source}: the model does not use {listed(extra)}")
+    console.note(*unused(model, columns, source))
     if absent := model.schema.lacks(columns):
         console.note(f"{source}: lacks {listed(absent)}: log_density is that of the columns that are there")
 

@@ -192,6 +192,18 @@ class Column(Saved):
         said = [f": {cell!r} cannot be read, and is taken for missing" for cell in cells.filter(odd).head(1)]
         return [Note.of(odd, each, source, first, self.name, "unread") for each in said]
 
+    def rounded_in(self, cells: pl.Series, source: str) -> list[Note]:
+        """What is said of numbers that are none of its values, if these lie apart: draws have the nearest."""
+        kind, step = self.kind, self.kind.step or float(self.kind.whole)
+        if not kind.classes and not step:
+            return []
+        x = self.read(cells)
+        near = np.floor(self.nearest(cells)) if kind.classes else np.where(kind.can(x), kind.snap(x), x)
+        odd = ~np.isclose(near, x, 0.0, 1e-3 * step, equal_nan=True)
+        shown = [(cells[row], self.shown(near[row])) for row in odd.nonzero()[0][:1].tolist()]
+        said = [f": {cell} is none of its values, of which {nearest} is the nearest" for cell, nearest in shown]
+        return [Note.of(odd, each, source, 0, self.name, "rounded") for each in said]
+
     def strange_in(self, cells: pl.Series, rows: Tensor, source: str, first: int) -> Note:
         """What is said of rows given what nothing is known of."""
         cell = cells[int(rows.byte().argmax())]
