@@ -76,9 +76,11 @@ def test_what_is_between_reads_back_as_a_value_in_the_range() -> None:
         assert ((values >= 1) & (values <= 3) == inside).mean() > 0.999
 
 
-@pytest.mark.parametrize("n", [2, 10, 17, 33, 100])
-def test_one_row_at_an_end_is_no_end_of_draws_however_few_there_are(n: int) -> None:
+@pytest.mark.parametrize("n", [2, 10, 17, 33, 100, 200])
+def test_a_few_rows_at_an_end_make_no_end_of_draws_however_few_there_are(n: int) -> None:
     x = np.linspace(3.0, 5.0, n)
-    assert Number.of(x).limits(1.0) == (1.0, 7.0)
-    assert Number.of(np.append(x, np.full(1 + n // 20, 5.0))).limits(1.0) == (1.0, 5.0)
+    for more in (0, 1, 3):
+        assert Number.of(np.append(x, np.full(more, 5.0))).limits(1.0) == (1.0, 7.0)
+    if n > 2:
+        assert Number.of(np.append(x, np.full(4 + n // 32, 5.0))).limits(1.0) == (1.0, 5.0)
     assert Number(minimum=3.0, maximum=5.0).limits(1.0) == (1.0, 7.0)

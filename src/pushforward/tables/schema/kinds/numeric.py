@@ -17,7 +17,7 @@ from .base import Atom, Bounds, Description, Hints, Intervals, Numbers
 from .column_maps import FirstMap, Tails, first_map_of, tails_of
 from .histogram import histogram_of
 
-QUANTILES = 33
+QUANTILES, APART = 33, 4  # at most, and at least so many rows apart
 FILL = 17  # quantiles between which missing values are drawn
 DECIMALS = 9  # that are kept in samples
 FAR = 10.0  # standard deviations from 0 that make a bound there unnecessary
@@ -51,7 +51,7 @@ class Numeric(Intervals):
     @classmethod
     def of(cls, x: Numbers, **cells: Any) -> Self:
         """The kind of some numbers, none of them NaN, with the fields that describe its cells."""
-        ranks = np.linspace(0, 1, min(QUANTILES, len(x)))
+        ranks = np.linspace(0, 1, max(min(QUANTILES, 1 + (len(x) - 1) // APART), 2))
         return cls(
             minimum=float(x.min()),
             maximum=float(x.max()),
@@ -140,7 +140,7 @@ class Numeric(Intervals):
         spread = self.maximum - self.minimum
         if not spread > 0:
             return -np.inf, np.inf
-        first, last = self.quantiles[:2], self.quantiles[-2:]  # twice the end if a row in 32 is there
+        first, last = self.quantiles[:2], self.quantiles[-2:]  # twice the end if five rows and one in 32 are there
         low = self.lowest_edge(self.minimum) - (spreads - (first.count(self.minimum) == 2)) * spread
         high = self.highest_edge(self.maximum) + (spreads - (last.count(self.maximum) == 2)) * spread
         if self.bounds is not None:
