@@ -30,19 +30,12 @@ COLOURS = "--data:#0072b2;--model:#d55e00;--best:#009e73;--ink:currentColor;--fa
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The data that a model was not trained on, in the form that the model takes.
+    """The data that a model was not trained on, in the form that the model takes."""
 
-    Attributes:
-        rows: Encoded rows, or images.
-        numbers: Their positions in the file, or in its held-out part, from 0.
-        train: The data that the model was trained on, if the file has them too.
-        frame: The rows as the table has them, if it is another than that of the fit.
-    """
-
-    rows: Any
-    numbers: np.ndarray
-    train: Any = None
-    frame: Any = None
+    rows: Any  # encoded rows, or images
+    numbers: np.ndarray  # their positions in the file, or in its held-out part, from 0
+    train: Any = None  # the data that the model was trained on, if the file has them too
+    frame: Any = None  # the rows as the table has them, if it is another than that of the fit
 
     def __getitem__(self, at: np.ndarray) -> HeldOut:
         frame = None if self.frame is None else self.frame[at]

@@ -26,17 +26,11 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Path:
-    r"""The densities :math:`\propto a^{s_a} b^{s_b}` between two, and steps that leave one of them as it is.
+    r"""The densities :math:`\propto a^{s_a} b^{s_b}` between two, and steps that leave one of them as it is."""
 
-    Args:
-        log_a: The first log-density: points ``(*batch, features)`` to ``(*batch,)``.
-        log_b: The second.
-        generator: Source of the randomness.
-    """
-
-    log_a: LogDensity
-    log_b: LogDensity
-    generator: torch.Generator | None = None
+    log_a: LogDensity  # the first log-density: points ``(*batch, features)`` to ``(*batch,)``
+    log_b: LogDensity  # the second
+    generator: torch.Generator | None = None  # source of the randomness
 
     def at(self, x: Tensor) -> Point:
         """Both log-densities of points and their gradients; NaN counts as -infinity with gradient 0."""

@@ -62,17 +62,11 @@ class Mean(NamedTuple):
 
 
 class Lead(NamedTuple):
-    """Another model on the same data: what it scores them, and the lead of the reported model over it, one by one.
+    """Another model on the same data: what it scores them, and the lead of the reported model over it, one by one."""
 
-    Attributes:
-        theirs: The other's mean.
-        lead: The mean difference, positive where the reported model is better.
-        better: The share of the data that the reported model explains better; NaN if it is not known.
-    """
-
-    theirs: Mean
-    lead: Mean
-    better: float = math.nan
+    theirs: Mean  # the other's mean
+    lead: Mean  # the mean difference, positive where the reported model is better
+    better: float = math.nan  # the share of the data that the reported model explains better; NaN if it is not known
 
     @property
     def grade(self) -> str:
@@ -96,16 +90,7 @@ class Drawn:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence(ABC):
-    """A model judged by data that it has not seen; whatever is expensive is computed once, when a section asks for it.
-
-    Args:
-        page: What is known of the report before.
-        held: Held-out rows (n, features), or images (n, C, H, W), and their contexts.
-        names: What each is called: of a row, its number in the user's file, from 1.
-        train: Training data, some of which are scored for comparison.
-        percentile: Maps log-probabilities (k,) to percentiles among other data.
-        others: What data these are.
-    """
+    """A model judged by data that it has not seen; what is expensive is computed once, when a section asks for it."""
 
     noun: ClassVar[str]  # what the data are: "row" or "image"
     unit: ClassVar[str]  # of a measure
@@ -115,12 +100,12 @@ class Evidence(ABC):
     trained: ClassVar[int]  # how many of the training data are scored
     histogram: ClassVar[Callable[[Any, Any], Any]]  # the figure of the measures of held-out data and of the model's own
 
-    page: Page
-    held: Rows
-    names: Sequence[Any]
-    train: Rows | None = None
-    percentile: Callable[[Any], Any]
-    others: str
+    page: Page  # what is known of the report before
+    held: Rows  # held-out rows (n, features), or images (n, C, H, W), and their contexts
+    names: Sequence[Any]  # what each is called: of a row, its number in the user's file, from 1
+    train: Rows | None = None  # training data, some of which are scored for comparison
+    percentile: Callable[[Any], Any]  # maps log-probabilities (k,) to percentiles among other data
+    others: str  # what data these are
 
     @property
     @abstractmethod

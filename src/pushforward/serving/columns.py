@@ -28,15 +28,10 @@ QUANTILES = 9
 
 @dataclass(frozen=True)
 class Cell:
-    """The values a request may give for one column.
+    """The values a request may give for one column."""
 
-    Args:
-        column: The model's schema of it.
-        role: ``modelled``, ``given`` (the density is conditioned on it) or ``follows`` (it follows from others).
-    """
-
-    column: Column
-    role: str
+    column: Column  # the model's schema of it
+    role: str  # ``modelled``, ``given`` (the density is conditioned on it) or ``follows`` (it follows from others)
 
     @property
     def contents(self) -> str:

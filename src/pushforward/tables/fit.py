@@ -55,21 +55,13 @@ FIGURES, SEARCH, BESIDE_GUIDE, GUIDE_FIRST, SLOWER = 0.15, 0.2, 0.6, 0.4, 2.0
 
 @dataclass(frozen=True)
 class Learned:
-    """The result of training.
+    """The result of training."""
 
-    Attributes:
-        rows: The training data: if a guide fills missing values, without the columns that flag them.
-        fitted: The density of complete rows, and the facts on its training.
-        guided: The same density with its guide, if it has one.
-        guide: The summary's facts on the guide's training.
-        fill: The sampler of missing cells.
-    """
-
-    rows: TableSplits
-    fitted: Fitted
-    guided: Guided | None = None
-    guide: dict[str, Any] = field(default_factory=dict)
-    fill: GuideFill | None = None
+    rows: TableSplits  # the training data: if a guide fills missing values, without the columns that flag them
+    fitted: Fitted  # the density of complete rows, and the facts on its training
+    guided: Guided | None = None  # the same density with its guide, if it has one
+    guide: dict[str, Any] = field(default_factory=dict)  # the summary's facts on the guide's training
+    fill: GuideFill | None = None  # the sampler of missing cells
 
 
 def fit_table(

@@ -51,20 +51,13 @@ EMITTED = 65_536  # rows that leave the buffer at once
 
 @dataclass(frozen=True)
 class LongTable:
-    """The rows of Parquet files, and which of them are held out, by their numbers alone.
-
-    Args:
-        seed: Decides which are held out, and the order of the others.
-        share: The share of rows that is held out for figures, and of as many for early stopping.
-        complete: Whether rows with missing values are left out.
-        weights: The column that holds the weight of each row; None for equal weights.
-    """
+    """The rows of Parquet files, and which of them are held out, by their numbers alone."""
 
     source: ParquetRows
-    seed: int
-    share: float
-    complete: bool = False
-    weights: str | None = None
+    seed: int  # decides which are held out, and the order of the others
+    share: float  # the share of rows that is held out for figures, and of as many for early stopping
+    complete: bool = False  # whether rows with missing values are left out
+    weights: str | None = None  # the column that holds the weight of each row; None for equal weights
 
     def read(self, names: Sequence[str]) -> list[str]:
         """Columns to read, and that of the weights."""

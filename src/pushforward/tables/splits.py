@@ -30,24 +30,15 @@ Split = tuple[np.ndarray, np.ndarray, np.ndarray]  # indices, from 0, of the tra
 
 @dataclass(frozen=True)
 class TableSplits:
-    """Encoded rows, indices of the training, validation and test rows among them, and the schema that encoded them.
-
-    Attributes:
-        rows: Every usable row; of a stream, a sample of the training rows, and all held-out rows.
-        split: Which of them are training, validation and test rows.
-        test_numbers: Positions of the test rows in their file, from 0.
-        complete: Whether ``rows`` are those of one file in its order, rather than of splits or a sample.
-        stream: The rows to train on, where they do not fit in memory.
-        earlier: How many rows are draws, held-out and saved ones, in the place of those of an earlier fit.
-    """
+    """Encoded rows, indices of the training, validation and test rows among them, and the schema that encoded them."""
 
     schema: Schema
-    rows: Rows
-    split: Split
-    test_numbers: np.ndarray
-    complete: bool = True
-    stream: ShuffledRows | None = None
-    earlier: int = 0
+    rows: Rows  # every usable row; of a stream, a sample of the training rows, and all held-out rows
+    split: Split  # which of them are training, validation and test rows
+    test_numbers: np.ndarray  # positions of the test rows in their file, from 0
+    complete: bool = True  # whether ``rows`` are those of one file in its order, rather than of splits or a sample
+    stream: ShuffledRows | None = None  # the rows to train on, where they do not fit in memory
+    earlier: int = 0  # how many rows are draws, held-out and saved ones, in the place of those of an earlier fit
 
     @functools.cached_property
     def train(self) -> Rows:

@@ -21,20 +21,13 @@ CROWDED = 8  # finished rows leave once they are an eighth of the batch, since m
 
 @dataclass(frozen=True)
 class Solver:
-    """A method and its settings.
-
-    Args:
-        rtol: Relative tolerance of a step.
-        atol: Absolute tolerance of a step.
-        max_steps: Attempted steps after which a row is given up.
-        steps: Number of equal steps, in place of adaptive ones.
-    """
+    """A method and its settings."""
 
     tableau: Tableau
-    rtol: float = 1e-5
-    atol: float = 1e-5
-    max_steps: int = 1000
-    steps: int | None = None
+    rtol: float = 1e-5  # relative tolerance of a step
+    atol: float = 1e-5  # absolute tolerance of a step
+    max_steps: int = 1000  # attempted steps after which a row is given up
+    steps: int | None = None  # number of equal steps, in place of adaptive ones
 
     def solve(self, field: Field, z: Tensor, rows: Rows, observe: Observer | None = None) -> Outcome:
         """Integrates the field from (t0, z) to t0 + span, without gradients.

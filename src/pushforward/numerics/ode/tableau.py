@@ -16,21 +16,14 @@ class Tableau:
 
     A method with error weights ``e`` is *adaptive*: its last stage is the first of the next step (first same as last),
     so ``a[-1] == b[:-1]`` and every step after the first costs one evaluation less than it has stages.
-
-    Args:
-        a: Row i holds the weights of the slopes before stage i.
-        b: The weights of the step.
-        c: The stages' positions in the step, 0 to 1.
-        order: The local error is O(h^(order + 1)).
-        e: The weights of the error estimate; empty if the method has none.
     """
 
     name: str
-    a: tuple[tuple[float, ...], ...]
-    b: tuple[float, ...]
-    c: tuple[float, ...]
-    order: int
-    e: tuple[float, ...] = ()
+    a: tuple[tuple[float, ...], ...]  # row i holds the weights of the slopes before stage i
+    b: tuple[float, ...]  # the weights of the step
+    c: tuple[float, ...]  # the stages' positions in the step, 0 to 1
+    order: int  # the local error is O(h^(order + 1))
+    e: tuple[float, ...] = ()  # the weights of the error estimate; empty if the method has none
 
     @property
     def stages(self) -> int:

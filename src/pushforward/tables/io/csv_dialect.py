@@ -42,35 +42,20 @@ WITH_COMMA = rf"{OPEN}(?:\d{{1,3}}(?:[.{PARTS}]\d{{3}})+|\d*)(?:,\d+)?{CLOSE}|{O
 
 @dataclass(frozen=True)
 class Dialect:
-    """The layout of a CSV file.
+    """The layout of a CSV file."""
 
-    Args:
-        encoding: UTF-8, UTF-16 with or without a byte order mark, or that of Windows in Western languages.
-        lead: How many lines stand above the column names: titles and comments.
-        below: How many lines stand below the rows, of a single cell each: sources and counts.
-        separator: Comma, semicolon, tab or bar; a blank if any number of blanks separates the columns.
-        header: A name for every column, including the index.
-        headless: Whether the file has no line of names, so that they are x1, x2, …
-        indexed: Whether the first column is a row index, as written by pandas.
-        short: Whether the first line has no cell for the index, as written by R.
-        old_mac: Whether lines end with a carriage return alone.
-        spaced: Whether blanks follow the separators.
-        escaped: Whether a backslash stands before quotes that are text.
-        notes: What the reader should know about how the file is read.
-    """
-
-    encoding: str
-    lead: int
-    below: int
-    separator: str
-    header: list[str]
-    headless: bool
-    indexed: bool
-    short: bool
-    old_mac: bool
-    spaced: bool
-    escaped: bool
-    notes: tuple[str, ...]
+    encoding: str  # UTF-8, UTF-16 with or without a byte order mark, or that of Windows in Western languages
+    lead: int  # how many lines stand above the column names: titles and comments
+    below: int  # how many lines stand below the rows, of a single cell each: sources and counts
+    separator: str  # comma, semicolon, tab or bar; a blank if any number of blanks separates the columns
+    header: list[str]  # a name for every column, including the index
+    headless: bool  # whether the file has no line of names, so that they are x1, x2, …
+    indexed: bool  # whether the first column is a row index, as written by pandas
+    short: bool  # whether the first line has no cell for the index, as written by R
+    old_mac: bool  # whether lines end with a carriage return alone
+    spaced: bool  # whether blanks follow the separators
+    escaped: bool  # whether a backslash stands before quotes that are text
+    notes: tuple[str, ...]  # what the reader should know about how the file is read
 
     @property
     def plain(self) -> bool:

@@ -54,25 +54,14 @@ class SourceOptions:
 
 @dataclass(eq=False)
 class Source:
-    """A place other than a plain file; rows that are read from it are copied to a local file first.
+    """A place other than a plain file; rows that are read from it are copied to a local file first."""
 
-    Args:
-        address: A file's path, ``-``, or the URL of a database, with its credentials.
-        database: ``postgresql``, ``sqlite``, ``duckdb``; empty if it is not a database.
-        options: What of it is read or, of a database, which table is written.
-        writing: Whether rows are written there.
-        spreadsheet_safe: Whether texts that spreadsheets take for formulas are guarded in what is written.
-
-    Attributes:
-        local: The local file, once it was made.
-    """
-
-    address: str = field(repr=False)
-    database: str
-    options: SourceOptions
-    writing: bool = False
-    spreadsheet_safe: bool = False
-    local: Path | None = field(default=None, init=False)
+    address: str = field(repr=False)  # a file's path, ``-``, or the URL of a database, with its credentials
+    database: str  # ``postgresql``, ``sqlite``, ``duckdb``; empty if it is not a database
+    options: SourceOptions  # what of it is read or, of a database, which table is written
+    writing: bool = False  # whether rows are written there
+    spreadsheet_safe: bool = False  # whether texts that spreadsheets take for formulas are guarded in what is written
+    local: Path | None = field(default=None, init=False)  # the local file, once it was made
 
     def __str__(self) -> str:
         if self.address == STANDARD:

@@ -29,25 +29,15 @@ OBJECTS = (nw.Object, nw.List, nw.Array)  # types of a frame's columns whose cel
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is known of n rows.
+    """What is known of n rows."""
 
-    Args:
-        cells: The given cells, by column.
-        rows: The rows as encoded, NaN for all that is unknown.
-        wheres: What holds of the other cells: for all rows, or for each.
-        strange: Which rows are given what cannot be, or no training row had, ``(n,)``.
-        one: Whether it is one row, and not a table of one.
-        notes: What was decided about given values.
-        told: What rows say of columns that follow from others.
-    """
-
-    cells: pl.DataFrame
-    rows: Rows
-    wheres: tuple[Where, ...]
-    strange: torch.Tensor
-    one: bool
-    told: Told
-    notes: tuple[str, ...] = ()
+    cells: pl.DataFrame  # the given cells, by column
+    rows: Rows  # the rows as encoded, NaN for all that is unknown
+    wheres: tuple[Where, ...]  # what holds of the other cells: for all rows, or for each
+    strange: torch.Tensor  # which rows are given what cannot be, or no training row had, ``(n,)``
+    one: bool  # whether it is one row, and not a table of one
+    told: Told  # what rows say of columns that follow from others
+    notes: tuple[str, ...] = ()  # what was decided about given values
 
     def __len__(self) -> int:
         return len(self.rows)

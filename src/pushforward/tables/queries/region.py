@@ -32,13 +32,9 @@ CLOSE = 1e-6  # widths of a cell, by which the ends of an interval may be off it
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Rows whose features each lie in a part of what they can be; a feature that is not named may be anything.
+    """Rows whose features each lie in a part of what they can be; a feature that is not named may be anything."""
 
-    Args:
-        parts: For some features, which codes are allowed, or the intervals of their numbers.
-    """
-
-    parts: Mapping[int, Part]
+    parts: Mapping[int, Part]  # for some features, which codes are allowed, or the intervals of their numbers
 
     def __and__(self, other: Region) -> Region:
         """The rows that lie in both."""

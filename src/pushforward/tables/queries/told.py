@@ -33,14 +33,10 @@ from ..schema.schema import Schema
 
 @dataclass(frozen=True)
 class Told:
-    """What n rows say of columns that follow from others.
-
-    Args:
-        follow: Those that follow, encoded, by name.
-    """
+    """What n rows say of columns that follow from others."""
 
     schema: Schema
-    follow: Mapping[str, Numbers]
+    follow: Mapping[str, Numbers]  # those that follow, encoded, by name
 
     def __getitem__(self, rows: Tensor) -> Told:
         return Told(self.schema, {name: values[rows.numpy()] for name, values in self.follow.items()})

@@ -34,15 +34,10 @@ MOMENT_AND_NUMBER = (
 
 @dataclass(frozen=True, eq=False)
 class Where:
-    """A condition on rows.
+    """A condition on rows."""
 
-    Args:
-        region: What single columns are to hold.
-        rest: What is to hold beside, as expressions of polars about the table's columns.
-    """
-
-    region: Region
-    rest: tuple[pl.Expr, ...] = ()
+    region: Region  # what single columns are to hold
+    rest: tuple[pl.Expr, ...] = ()  # what is to hold beside, as expressions of polars about the table's columns
 
     @classmethod
     def of(cls, model: TableModel, asked: Mapping[str, Any] | str, argument: str = "where") -> Where:

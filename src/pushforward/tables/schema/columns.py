@@ -45,19 +45,12 @@ class Holes(Saved):
 
 @dataclass(frozen=True)
 class Column(Saved):
-    """A modelled column, or one that is conditioned on. A missing value of a column with classes has a further one.
+    """A modelled column, or one that is conditioned on. A missing value of a column with classes has a further one."""
 
-    Args:
-        name: Its name in the table.
-        kind: Which values it can hold, and how the model sees them.
-        reading: How its cells are read and written.
-        holes: What is known of its missing values.
-    """
-
-    name: str
-    kind: Kind
-    reading: Reading = field(default_factory=Reading)
-    holes: Holes = field(default_factory=Holes)
+    name: str  # its name in the table
+    kind: Kind  # which values it can hold, and how the model sees them
+    reading: Reading = field(default_factory=Reading)  # how its cells are read and written
+    holes: Holes = field(default_factory=Holes)  # what is known of its missing values
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

@@ -40,13 +40,9 @@ TINY = 1e-300
 
 @dataclass(frozen=True, kw_only=True)
 class Flag(Kind):
-    """1 in rows where a column of numbers has no value, else 0; no column of the table itself.
+    """1 in rows where a column of numbers has no value, else 0; no column of the table itself."""
 
-    Args:
-        flags: That column.
-    """
-
-    flags: str
+    flags: str  # that column
 
     is_number: ClassVar[bool] = False
 

@@ -57,17 +57,11 @@ class MemberKind(ABC):
 
 @dataclass(frozen=True)
 class MixtureMember(MemberKind):
-    """A mixture of Gaussians; a single one is a Gaussian. It needs no rows to stop it: one more, of all rows, is kept.
+    """A mixture of Gaussians; a single one is a Gaussian. It needs no rows to stop it: one more, of all, is kept."""
 
-    Args:
-        size: Number of components.
-        prior: Pseudo-rows that shrink a component's covariance to the columns' own variances.
-        behind: Whether it is a mixture of the rows after their Gaussian copula.
-    """
-
-    size: int
-    prior: float
-    behind: bool = False
+    size: int  # number of components
+    prior: float  # pseudo-rows that shrink a component's covariance to the columns' own variances
+    behind: bool = False  # whether it is a mixture of the rows after their Gaussian copula
 
     @property
     def name(self) -> str:
@@ -104,18 +98,13 @@ class Flows(MemberKind):
     the noise of that evaluation. Each is trained on nearly all rows, so all are kept. If most of them still improve in
     the second half, as where a number nearly follows from others, they are trained again, from there and for longer.
 
-    Args:
-        make: Makes untrained layers from a seed.
-        options: How they are trained.
-        again: Whether they may be.
-
     Reference:
         Loshchilov, Hutter (2017), SGDR: Stochastic gradient descent with warm restarts, arXiv:1608.03983.
     """
 
-    make: Callable[[int], Flow]
-    options: MemberOptions
-    again: bool = False
+    make: Callable[[int], Flow]  # makes untrained layers from a seed
+    options: MemberOptions  # how they are trained
+    again: bool = False  # whether they may be
     steps: list[int] = field(default_factory=list)
 
     @property
@@ -141,21 +130,13 @@ class Flows(MemberKind):
 
 @dataclass(frozen=True)
 class Features:
-    """Features of the contexts of some rows.
+    """Features of the contexts of some rows."""
 
-    Args:
-        rows: The rows, with the features as their contexts.
-        folds: Indices of the rows of each fold.
-        parts: For each fold, the module that computes them without having seen it.
-        whole: The module that computes them for other rows.
-        name: How kinds of density that read them are called.
-    """
-
-    rows: Points
-    folds: Sequence[Tensor]
-    parts: Sequence[nn.Module]
-    whole: nn.Module
-    name: str
+    rows: Points  # the rows, with the features as their contexts
+    folds: Sequence[Tensor]  # indices of the rows of each fold
+    parts: Sequence[nn.Module]  # for each fold, the module that computes them without having seen it
+    whole: nn.Module  # the module that computes them for other rows
+    name: str  # how kinds of density that read them are called
 
     @classmethod
     def of_many_rows(cls, rows: Points, folds: Sequence[Tensor]) -> Features | None:

@@ -168,19 +168,12 @@ def _steps(part: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class PossibleNumbers:
-    """The grid of possible numbers.
+    """The grid of possible numbers."""
 
-    Args:
-        seen: The numbers that were seen, increasing, on the grid.
-        step: A unit of their last decimal; half of the smallest gap if they have none.
-        whole: Whether they have a last decimal, so that no others lie between the grid points.
-        room: How many unseen numbers are nearest to each seen one, below and above it, ``(numbers, 2)``.
-    """
-
-    seen: np.ndarray
-    step: float
-    whole: bool
-    room: np.ndarray
+    seen: np.ndarray  # the numbers that were seen, increasing, on the grid
+    step: float  # a unit of their last decimal; half of the smallest gap if they have none
+    whole: bool  # whether they have a last decimal, so that no others lie between the grid points
+    room: np.ndarray  # how many unseen numbers are nearest to each seen one, below and above it, ``(numbers, 2)``
 
     @classmethod
     def of(cls, numbers: Sequence[float]) -> PossibleNumbers:

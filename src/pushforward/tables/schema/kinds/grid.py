@@ -24,15 +24,10 @@ LISTED = 2000  # distinct values that may be atoms together
 
 @dataclass(frozen=True, kw_only=True)
 class Grid(Numeric):
-    """Numbers that are multiples of a step away from each other; most of them occur more than once, or all are whole.
+    """Numbers that are multiples of a step away from each other; most occur more than once, or all are whole."""
 
-    Args:
-        step: Spacing of the grid.
-        origin: One of its values.
-    """
-
-    step: float = 1.0
-    origin: float = 0.0
+    step: float = 1.0  # spacing of the grid
+    origin: float = 0.0  # one of its values
 
     remark: ClassVar[str] = REMARK
 
@@ -73,15 +68,10 @@ def _decimals(origin: float, decimals: int, float32: bool) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Months(Grid):
-    """Days of which the first, or the last, of each month occur: what is drawn is the nearest such.
+    """Days of which the first, or the last, of each month occur: what is drawn is the nearest such."""
 
-    Args:
-        day: A day in the column's unit.
-        last: Whether they are the last days.
-    """
-
-    day: float = 1.0
-    last: bool = False
+    day: float = 1.0  # a day in the column's unit
+    last: bool = False  # whether they are the last days
 
     @classmethod
     def fits(cls, values: pl.Series, hints: Hints) -> Self | None:
@@ -109,12 +99,9 @@ class Spikes(Numeric):
     """Numbers some or all of which are *atoms*, values that many rows hold: rows of one are spread over its cell.
 
     Where rows repeat each other's values, as wages, averages of grades and logarithms of whole numbers, all values are.
-
-    Args:
-        atoms: (value, low, width) of each: its rows lie in value + low + [0, width).
     """
 
-    atoms: tuple[Atom, ...] = ()
+    atoms: tuple[Atom, ...] = ()  # (value, low, width) of each: its rows lie in value + low + [0, width)
 
     remark: ClassVar[str] = REMARK
 

@@ -44,15 +44,10 @@ class Relation(Saved, ABC):
 
 @dataclass(frozen=True, repr=False)
 class Dependency(Relation):
-    """A functional dependency: a column that follows from others.
+    """A functional dependency: a column that follows from others."""
 
-    Args:
-        column: The column that follows.
-        inputs: The columns from which it follows; none for a constant.
-    """
-
-    column: Column
-    inputs: tuple[str, ...] = ()
+    column: Column  # the column that follows
+    inputs: tuple[str, ...] = ()  # the columns from which it follows; none for a constant
 
     close = 1e-9  # of the column's spread: the rounding error of float64
 
@@ -95,13 +90,9 @@ class Dependency(Relation):
 
 @dataclass(frozen=True, repr=False)
 class Constant(Dependency):
-    """A column that has one value in every row.
+    """A column that has one value in every row."""
 
-    Args:
-        value: The encoded value.
-    """
-
-    value: float = 0.0
+    value: float = 0.0  # the encoded value
 
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         return np.full(len(next(iter(values.values()))), self.value)

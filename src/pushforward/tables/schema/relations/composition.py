@@ -21,23 +21,14 @@ MOST_PARTS = 30
 
 @dataclass(frozen=True, repr=False)
 class Composition(Relation):
-    """Parts of a whole, of which the last follows; draws are such parts.
+    """Parts of a whole, of which the last follows; draws are such parts."""
 
-    Args:
-        parts: The modelled parts.
-        last: The one that follows from them and the whole.
-        total: The whole, or what is added to ``wholes``.
-        wholes: The columns that sum to it.
-        margins: The room for cells below 0 of each part, and of the last one.
-        ratios: Whether the flow sees logarithms of their ratios to the last one.
-    """
-
-    parts: tuple[str, ...]
-    last: str
-    total: float = 0.0
-    wholes: tuple[str, ...] = ()
-    margins: tuple[float, ...] = ()
-    ratios: bool = False
+    parts: tuple[str, ...]  # the modelled parts
+    last: str  # the one that follows from them and the whole
+    total: float = 0.0  # the whole, or what is added to ``wholes``
+    wholes: tuple[str, ...] = ()  # the columns that sum to it
+    margins: tuple[float, ...] = ()  # the room for cells below 0 of each part, and of the last one
+    ratios: bool = False  # whether the flow sees logarithms of their ratios to the last one
 
     def transform(self, columns: Sequence[Column]) -> LogRatios:
         """The log-ratios as a transform of encoded rows."""

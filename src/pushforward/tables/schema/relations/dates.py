@@ -68,16 +68,11 @@ class Weeks(Relation):
 
     So the other columns may depend on the weekday, and the two always agree. The change of variables is one of whole
     numbers; a row whose weekday is another's has density 0.
-
-    Args:
-        date: The column of dates.
-        weekday: The column of weekdays.
-        codes: Its encoded values from Monday to Sunday; -1 for a day that no training row has.
     """
 
-    date: str
-    weekday: str
-    codes: tuple[float, ...]
+    date: str  # the column of dates
+    weekday: str  # the column of weekdays
+    codes: tuple[float, ...]  # its encoded values from Monday to Sunday; -1 for a day that no training row has
 
     def split(self, values: dict[str, Numbers]) -> None:
         """Replaces encoded dates by Mondays; weekdays that are not theirs have no class, and missing ones follow."""

@@ -88,17 +88,11 @@ class Formula(Saved):
 
 @dataclass(frozen=True, repr=False)
 class Determined(Dependency):
-    """A column that is m of others in every row, up to the rounding of its values.
+    """A column that is m of others in every row, up to the rounding of its values."""
 
-    Args:
-        formula: m.
-        stated: Whether the user stated it: it then stays, whatever later rows say.
-        close: The rounding error, as for every dependency.
-    """
-
-    formula: Formula = Formula(())
-    stated: bool = False
-    close: float = ROUNDING
+    formula: Formula = Formula(())  # m
+    stated: bool = False  # whether the user stated it: it then stays, whatever later rows say
+    close: float = ROUNDING  # the rounding error, as for every dependency
 
     def total(self, values: Rows, columns: Columns) -> Numbers:
         """m, as an amount that is not yet rounded."""
@@ -189,21 +183,13 @@ class Added(Determined):
 
 @dataclass(frozen=True, repr=False)
 class Near(Relation):
-    """A column that is m of others up to a remainder, which the flow sees in its place.
+    """A column that is m of others up to a remainder, which the flow sees in its place."""
 
-    Args:
-        name: The column.
-        formula: m.
-        remainder: The kind of the remainder, whose first map is used.
-        share: Share of the training rows in which the remainder is no more than rounding.
-        stated: Whether the user stated it.
-    """
-
-    name: str
-    formula: Formula
-    remainder: Numeric
-    share: float
-    stated: bool = False
+    name: str  # the column
+    formula: Formula  # m
+    remainder: Numeric  # the kind of the remainder, whose first map is used
+    share: float  # share of the training rows in which the remainder is no more than rounding
+    stated: bool = False  # whether the user stated it
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -21,13 +21,9 @@ from .base import Relation
 
 @dataclass(frozen=True, repr=False)
 class KnownInPart(Relation):
-    """How further columns say what is known of one.
+    """How further columns say what is known of one."""
 
-    Args:
-        name: The column of numbers.
-    """
-
-    name: str
+    name: str  # the column of numbers
 
     @property
     @abstractmethod
@@ -90,15 +86,10 @@ class Limits(KnownInPart):
 
 @dataclass(frozen=True, repr=False)
 class Censored(KnownInPart):
-    """A time until an event that had not come in some rows: their times are lower limits.
+    """A time until an event that had not come in some rows: their times are lower limits."""
 
-    Args:
-        flag: The column that says whether it came.
-        event: Its value where it did.
-    """
-
-    flag: str = ""
-    event: float | bool = 1
+    flag: str = ""  # the column that says whether it came
+    event: float | bool = 1  # its value where it did
 
     @classmethod
     def of(cls, frame: pl.DataFrame, name: str, flag: str, source: str) -> Censored:
@@ -128,13 +119,9 @@ class Censored(KnownInPart):
 
 @dataclass(frozen=True, repr=False)
 class Measured(KnownInPart):
-    """A number that was measured with normal errors: the density is that of true values.
+    """A number that was measured with normal errors: the density is that of true values."""
 
-    Args:
-        error: The column of their standard deviations.
-    """
-
-    error: str = ""
+    error: str = ""  # the column of their standard deviations
 
     @property
     def aside(self) -> tuple[str, ...]:

@@ -22,15 +22,10 @@ BEYOND = 0.1  # share of the rows without a label that may lie beyond those of t
 
 @dataclass(frozen=True, repr=False)
 class Largest(Dependency):
-    """A label that tells which of several columns is the largest, or the smallest.
+    """A label that tells which of several columns is the largest, or the smallest."""
 
-    Args:
-        codes: The encoded label for each input.
-        sign: 1 for the largest, -1 for the smallest.
-    """
-
-    codes: tuple[float, ...] = ()
-    sign: int = 1
+    codes: tuple[float, ...] = ()  # the encoded label for each input
+    sign: int = 1  # 1 for the largest, -1 for the smallest
 
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         amounts = self.sign * self.amounts(values, columns)

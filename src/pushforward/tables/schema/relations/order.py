@@ -44,17 +44,11 @@ class Order(Relation):
 
 @dataclass(frozen=True, repr=False)
 class Exclusive(Relation):
-    """Columns of two values each, of which no row has more than one as told.
+    """Columns of two values each, of which no row has more than one as told."""
 
-    Args:
-        names: The columns.
-        codes: The encoded value of each that excludes the others.
-        values: These in words.
-    """
-
-    names: tuple[str, ...]
-    codes: tuple[float, ...]
-    values: tuple[str, ...]
+    names: tuple[str, ...]  # the columns
+    codes: tuple[float, ...]  # the encoded value of each that excludes the others
+    values: tuple[str, ...]  # these in words
 
     def __str__(self) -> str:
         pairs = zip(self.names, self.values, strict=True)
