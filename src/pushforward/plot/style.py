@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 DATA, MODEL, BEST, INK, FAINT = "#0072b2", "#d55e00", "#009e73", "#000000", "#808080"
 SMALL = 8.5  # font size of figure text, in points
@@ -52,6 +53,13 @@ def clean(axes: Axes) -> Axes:
         axis.set_major_formatter(FuncFormatter(_tick))
     axes.patch.set_visible(False)
     return axes
+
+
+def ticks(axis: Axis, most: int, text: Callable[[float], str] | None = None) -> None:
+    """So many ticks at most with their numbers; half as many with what the numbers stand for, such as dates."""
+    axis.set_major_locator(MaxNLocator(most if text is None else most // 2))
+    if text is not None:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
 
 
 def _tick(value: float, position: int | None = None) -> str:

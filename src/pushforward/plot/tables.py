@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
-from .style import DATA, MODEL, SMALL, clean, legend, names_of, rows_of, short
+from .style import DATA, MODEL, SMALL, clean, legend, names_of, rows_of, short, ticks
+
+Texts = Mapping[int, Callable[[float], str]]
 
 
 def marginals(
@@ -21,6 +23,7 @@ def marginals(
     columns: Sequence[str] | None = None,
     steps: Mapping[int, float] | None = None,
     labels: Mapping[int, Sequence[str]] | None = None,
+    texts: Texts | None = None,
     bins: int = 40,
     across: int = 4,
     called: tuple[str, str] = ("data", "the flow"),
@@ -34,6 +37,7 @@ def marginals(
         steps: For columns whose values lie on a grid, the spacing of its values (1 for whole numbers), by index:
             each value, or each few, then gets its own bar.
         labels: For columns of categories, encoded as 0, 1, …, their names, by index: the most common are shown.
+        texts: For columns of dates and the like, what is written at a tick for its number, by index.
         bins: Bars of a continuous column.
         across: Panels per row.
         called: What the legend calls the two.
@@ -50,7 +54,7 @@ def marginals(
         else:
             few = math.ceil(2 * len(data) ** 0.5)  # bars of few rows are a comb if they are narrow
             edges = bin_edges(data[:, j], step=(steps or {}).get(j, 0.0), bins=min(bins, few), most=min(60, few))
-            histogram(axes, data[:, j], drawn, edges)
+            histogram(axes, data[:, j], drawn, edges, (texts or {}).get(j))
         axes.set_title(short(name, 26), fontsize=SMALL, parse_math=False)
     legend(figure, samples is not None, called=called)
     return figure
@@ -62,6 +66,7 @@ def corner(
     *,
     columns: Sequence[str] | None = None,
     steps: Mapping[int, float] | None = None,
+    texts: Texts | None = None,
     log_density: Any = None,
     mass: Sequence[float] = (0.5, 0.9),
     points: int = 500,
@@ -73,6 +78,7 @@ def corner(
         samples: Rows (m, features) of the model, or None.
         columns: Names of the columns.
         steps: For columns whose values lie on a grid, the spacing of its values, by index.
+        texts: For columns of dates and the like, what is written at a tick for its number, by index.
         log_density: For two columns, a function of rows (k, 2) that gives exact log-densities for the contours;
             without it the contours come from the samples, smoothed.
         mass: Share of the model's rows that lies within each contour.
@@ -93,7 +99,7 @@ def corner(
                 _pair_contours(axes, samples, log_density, (column, row), (edges[column], edges[row]), mass)
                 axes.set_ylim(edges[row][0], edges[row][-1])
             axes.set_xlim(edges[column][0], edges[column][-1])
-            _outer_labels(axes, names, row, column, size)
+            _outer_labels(axes, names, row, column, texts or {})
     legend(figure, samples is not None, dots=size > 1)
     return figure
 
@@ -116,12 +122,12 @@ def bin_edges(values: Any, *, step: float = 0.0, bins: int = 40, most: int = 60)
     return np.linspace(low - pad, high + pad, bins + 1)
 
 
-def histogram(axes: Axes, data: np.ndarray, samples: np.ndarray | None, edges: np.ndarray) -> None:
+def histogram(axes: Axes, data: np.ndarray, samples: np.ndarray | None, edges: np.ndarray, text: Any = None) -> None:
     axes.stairs(_heights(data, edges), edges, fill=True, color=DATA, alpha=0.4, lw=0)
     if samples is not None:
         axes.stairs(_heights(samples, edges), edges, color=MODEL, lw=1.5)
     axes.yaxis.set_major_locator(NullLocator())
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    ticks(axes.xaxis, 4, text)
     axes.set_xlim(edges[0], edges[-1])
     axes.spines["left"].set_visible(False)
 
@@ -204,15 +210,15 @@ def mass_levels(density: np.ndarray, mass: Sequence[float]) -> list[float]:
     return sorted({float(heights[np.searchsorted(total, m * total[-1])]) for m in mass} - {0.0, float(heights[0])})
 
 
-def _outer_labels(axes: Axes, names: list[str], row: int, column: int, size: int) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(3))
-    if row == size - 1:
+def _outer_labels(axes: Axes, names: list[str], row: int, column: int, texts: Texts) -> None:
+    ticks(axes.xaxis, 3, texts.get(column))
+    if row == len(names) - 1:
         axes.set_xlabel(short(names[column], 22), fontsize=SMALL, parse_math=False)
     else:
         axes.tick_params(labelbottom=False)
     if row == column:
         return
-    axes.yaxis.set_major_locator(MaxNLocator(3))
+    ticks(axes.yaxis, 3, texts.get(row))
     if column == 0:
         axes.set_ylabel(short(names[row], 22), fontsize=SMALL, parse_math=False)
     else:

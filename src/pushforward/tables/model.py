@@ -163,16 +163,11 @@ class TableModel(FittedDensity):
         from ..report.svg import to_svg
         from ..report.tables.evidence import sampled
 
-        held, shown = self.saved_held_out().rows, self.schema.features[:4]
+        held, shown = self.saved_held_out().rows, min(len(self.schema.features), 4)
         generator = torch.Generator(self.device).manual_seed(self.seed)
         drawn = sampled(self.density, self.schema, len(held), held.context, generator)
-        figure = marginals(
-            held.x[:, : len(shown)],
-            drawn[:, : len(shown)],
-            columns=shown,
-            steps=self.schema.steps,
-            labels=self.schema.labels,
-        )
+        about = self.schema.drawn(range(shown))
+        figure = marginals(held.x[:, :shown], drawn[:, :shown], labels=self.schema.labels, **about)
         return to_svg(figure, "columns", "Histograms: held-out rows filled, the model's as outlines.")
 
     def _check_alike(self, other: TableModel) -> None:

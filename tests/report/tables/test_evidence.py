@@ -63,3 +63,15 @@ def test_draws_are_whole_and_dates_are_written_as_dates(page: Any) -> None:
     cells = re.findall(r'data-key="[^"]+" class="number">([^<]*)<', sampled[0])
     assert all(re.fullmatch(r"\d+", count) for count in cells[1::4])
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", day) for day in cells[3::4])
+
+
+def test_dates_are_dates_in_the_table_of_columns_at_ticks_and_in_menus(page: Any, fitted: Any) -> None:
+    _, text = page
+    day = re.search(r'<table id="columns".*?(<tr>(?:(?!<tr>).)*?>day<.*?</tr>)', text, re.S)
+    assert day is not None
+    assert len(re.findall(r">20\d\d-\d\d-\d\d<", day[1])) == 4  # minimum, median, maximum and mean
+    figures = re.findall(r"<svg.*?</svg>", text, re.S)
+    dated = [figure for figure in figures if re.search(r">\s*20\d\d-\d\d-\d\d\s*<", figure)]
+    assert len(dated) == 2  # each column alone, and in pairs
+    assert re.search(r'"20\d\d-\d\d-\d\d to 20\d\d-\d\d-\d\d"', text)
+    assert re.search(r">\s*20\d\d-\d\d-\d\d\s*<", fitted[0].picture())  # in a notebook

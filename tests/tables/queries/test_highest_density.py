@@ -58,6 +58,7 @@ def test_a_region_is_where_the_density_is_high() -> None:
     region = model.region(["x", "y"], level=0.9)
     radius = -2 * np.log(1 - region.probability)  # of a normal distribution in the plane, squared
     assert region.volume == pytest.approx(np.pi * radius, rel=0.15)
+    assert repr(region).startswith("HighestDensityRegion(level=0.9, probability=0.")  # not the whole model
     inside, log_density = region.holds(normal), model.score_samples(normal)
     assert (log_density[inside] >= region.threshold).all()
     assert (log_density[~inside] < region.threshold).all()

@@ -555,9 +555,10 @@ def test_dates_that_are_text_have_an_order_only_where_it_is_that_of_time() -> No
         with pytest.raises(InputError, match=r"DATE\(") as caught:
             model.probability(text)
         assert caught.value.argument == "where"
-    asked = ("DATE(a, '%d.%m.%Y') > DATE '2021-06-01'", "a = '01.06.2021' OR b > '2021-06-01'")
+    asked = ("DATE(a, '%d.%m.%Y') > DATE '2021-06-01'", "a = '01.06.2021' OR b > '2021-06-01'", "b > DATE '2021-06-01'")
     for probability in map(model.probability, asked):
         assert 0.2 < probability < 0.8
+    assert model.probability("b > DATE '2021-06-01'") == model.probability("b > '2021-06-01'")
 
 
 @pytest.fixture(scope="module")

@@ -71,3 +71,15 @@ def test_ends_that_many_rows_share_are_those_of_draws() -> None:
     assert drawn["size"].max() > rows["size"].max()  # which one row has
     for name, end in (("seed", 16), ("closed", 100.0)):
         assert (drawn[name] == end).mean() == pytest.approx((fresh[name] == end).mean(), abs=0.05)
+
+
+def test_holes_of_dates_are_filled_whether_dates_are_text_or_not() -> None:
+    days = pl.date_range(pl.date(2020, 1, 1), pl.date(2020, 7, 18), eager=True)
+    table = pl.DataFrame({"day": days.dt.strftime("%d.%m.%Y"), "size": RNG.normal(size=200)})
+    model = pf.TableDensity("maf", steps=5, layers=1).fit(table)
+    holed = table.head(4).with_columns(pl.Series("day", [None, *days[1:4]]))
+    for fresh in (holed, holed.with_columns(pl.col("day").dt.strftime("%d.%m.%Y"))):
+        filled = model.impute(fresh)["day"]
+        assert filled.dtype == fresh["day"].dtype
+        assert filled.null_count() == 0
+        assert filled[1:].equals(fresh["day"][1:])

@@ -14,6 +14,7 @@ from torch import Tensor
 from ... import plot
 from ...errors import in_shell, spelled
 from ...plot.tables import bin_edges
+from ...tables.schema.columns import Column
 from ...training.batches import Rows
 from ..blocks import Blocks, Entry, Figure, Heading, Listing, Menus, section
 from ..evidence import shuffled
@@ -52,12 +53,14 @@ def columns(e: RowEvidence) -> Blocks:
 
 
 def _column(e: RowEvidence, j: int) -> list[Any]:
-    said = e.schema.columns[j].describe()
+    column = e.schema.columns[j]
     there = seen(e.data[:, j])
     quantiles = np.quantile(there.numpy(), [0.0, 0.5, 1.0]).tolist()
     values = [*quantiles, float(there.mean()), float(there.std(correction=0))]
-    told = [Entry("", float("inf"))] * len(values) if j in e.schema.labels else values
-    return [e.schema.features[j], said.kind, *told, said.first]
+    told: list[Any] = [Entry("", float("inf"))] * len(values) if column.classes else values
+    if column.reading.moment and not column.classes:
+        told[:4] = [Entry(column.shown(value), value) for value in values[:4]]
+    return [column.name, column.describe().kind, *told, column.describe().first]
 
 
 @section("drift", "Whether the table has changed", RowEvidence)
@@ -78,10 +81,8 @@ def drift(e: RowEvidence) -> Blocks:
 
 def _histograms(e: RowEvidence, at: Sequence[int], first: Tensor, second: Tensor, **options: Any) -> Any:
     """The histograms of some columns in two sets of rows."""
-    steps = {k: e.schema.steps[j] for k, j in enumerate(at) if j in e.schema.steps}
     labels = {k: e.schema.labels[j] for k, j in enumerate(at) if j in e.schema.labels}
-    names, kept = [e.schema.features[j] for j in at], list(at)
-    return plot.marginals(first[:, kept], second[:, kept], columns=names, steps=steps, labels=labels, **options)
+    return plot.marginals(first[:, list(at)], second[:, list(at)], labels=labels, **e.schema.drawn(at), **options)
 
 
 @section("marginals", "Each column alone", RowEvidence)
@@ -128,8 +129,7 @@ def pairs(e: RowEvidence) -> Blocks:
     figure = plot.corner(
         e.data[shuffled(len(e.data), e.page.seed)][:, shown],
         e.own.data[:, shown],
-        columns=[e.schema.features[j] for j in shown],
-        steps={place: e.schema.steps[j] for place, j in enumerate(shown) if j in e.schema.steps},
+        **e.schema.drawn(shown),
         log_density=(lambda at: e.score(Rows(torch.from_numpy(at))).numpy()) if exact else None,
     )
     how = "computed exactly" if exact else "estimated from the flow's own rows"
@@ -155,7 +155,7 @@ def conditionals(e: RowEvidence) -> Blocks:
     if len(shown) < 2 or len(e.own.data) < 200:
         return
     x = e.own.data.numpy()
-    axes = [_Axis.of(x[:, j], e.schema.labels.get(j), e.schema.steps.get(j, 0.0)) for j in shown]
+    axes = [_Axis.of(x[:, j], e.schema.columns[j]) for j in shown]
     groups = [_groups(x[:, j], axes[j]) for j in shown]
     data = {
         "columns": list(names[: len(shown)]),
@@ -175,12 +175,12 @@ def conditionals(e: RowEvidence) -> Blocks:
 class _Axis:
     """The bins or names of a column: the bin of each row, and the labels below them."""
 
-    def __init__(self, place: NDArray[np.int64], ticks: list[str], names: bool) -> None:
-        self.place, self.ticks, self.size, self.names = place, ticks, len(ticks), names
+    def __init__(self, place: NDArray[np.int64], ticks: list[str], text: Any = None) -> None:
+        self.place, self.ticks, self.size, self.text = place, ticks, len(ticks), text
 
     @staticmethod
-    def of(values: NDArray[np.float64], labels: Any, step: float) -> _Axis:
-        if labels:
+    def of(values: NDArray[np.float64], column: Column) -> _Axis:
+        if labels := column.labels:
             common = np.argsort(
                 -np.bincount(values[values >= 0].astype(np.int64), minlength=len(labels)), kind="stable"
             )
@@ -188,22 +188,24 @@ class _Axis:
             place = np.full(len(values), -1)
             for at, code in enumerate(kept):
                 place[values == code] = at
-            return _Axis(place, [str(labels[code]) if code < len(labels) else "(missing)" for code in kept], True)
+            return _Axis(place, [str(labels[code]) if code < len(labels) else "(missing)" for code in kept])
         values = np.where(np.isfinite(values), values, np.nanmedian(values))
-        edges = bin_edges(values, step=step, bins=BINS, most=BINS)
+        edges = bin_edges(values, step=column.kind.step, bins=BINS, most=BINS)
         place = np.searchsorted(edges, values, side="right") - 1
-        ticks = [f"{middle:.4g}" for middle in 0.5 * (edges[1:] + edges[:-1])]
-        return _Axis(np.where((place >= 0) & (place < len(ticks)), place, -1), ticks, False)
+        text = column.shown if column.reading.moment else "{:.4g}".format
+        ticks = [text(middle) for middle in 0.5 * (edges[1:] + edges[:-1])]
+        return _Axis(np.where((place >= 0) & (place < len(ticks)), place, -1), ticks, text)
 
 
 def _groups(values: NDArray[np.float64], axis: _Axis) -> tuple[list[str], list[NDArray[np.bool_]]]:
     """The groups into which a conditioning column is divided: its names, or fifths of its values."""
-    if axis.names:
+    if axis.text is None:
         return axis.ticks, [axis.place == at for at in range(axis.size)]
     edges = np.unique(np.nanquantile(values, np.linspace(0, 1, GROUPS + 1)))
     inner = edges[1:-1]
     part = np.searchsorted(inner, values, side="right")
-    names = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)] or [f"{edges[0]:.4g}"]
+    said = list(map(axis.text, edges))
+    names = [f"{low} to {high}" for low, high in pairwise(said)] or said
     return names, [part == at for at in range(len(names))]
 
 

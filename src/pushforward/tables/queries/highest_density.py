@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -45,7 +45,7 @@ class HighestDensityRegion:
         Hyndman (1996), Computing and graphing highest density regions, The American Statistician 50.
     """
 
-    density: Conditional
+    density: Conditional = field(repr=False)
     level: float
     probability: float
     threshold: NDArray[np.float64]

@@ -194,12 +194,15 @@ def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | 
 
 
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:
-    """The table with its categories that are numbers as such, and moments by the clock of their zone; the table itself
-    if it has none."""
+    """The table with its categories that are numbers, and texts that are dates, as such, and moments by the clock of
+    their zone; the table itself if it has none."""
     coded = frame.select(pl.col(pl.Categorical, pl.Enum))
     numbers = [column.cast(pl.String).cast(pl.Float64, strict=False) for column in coded]
     plain = [one for one, column in zip(numbers, coded, strict=True) if one.null_count() == column.null_count()]
     plain += [column.dt.replace_time_zone(None) for column in frame.select(pl.selectors.datetime(time_zone="*"))]
+    texts = frame.select(pl.col(pl.String))
+    days = [column.str.to_date("%Y-%m-%d", strict=False) for column in texts]
+    plain += [one for one, column in zip(days, texts, strict=True) if one.null_count() == column.null_count()]
     return frame.with_columns(plain) if plain else frame
 
 

@@ -187,6 +187,10 @@ class Reading(Saved):
         whole = all(name.lstrip("-").isdigit() for name in names if name != OTHER)
         return replace(self, dtype="Int64" if whole else "Float64")
 
+    def into(self, dtype: pl.DataType | None) -> Reading:
+        """How values are written into holes of a column of some type."""
+        return replace(self, recorded=(), form="" if dtype is not None and dtype.is_temporal() else self.form)
+
     def cells(self, name: str, values: pl.Series) -> pl.Series:
         """Values as they are written in the table."""
         if self.recorded:

@@ -105,6 +105,13 @@ class Schema(Saved):
         """The modelled columns of the table, without those that flag missing values."""
         return tuple(column for column in self.columns if not column.kind.flags)
 
+    def drawn(self, at: Sequence[int]) -> dict[str, Any]:
+        """What figures have to know of some columns: names, steps of grids, and how dates are written."""
+        columns = [self.columns[j] for j in at]
+        steps = {k: column.kind.step for k, column in enumerate(columns) if column.kind.step > 0}
+        texts = {k: column.shown for k, column in enumerate(columns) if column.reading.moment}
+        return {"columns": [column.name for column in columns], "steps": steps, "texts": texts}
+
     @cached_property
     def features(self) -> list[str]:
         """What the features of encoded rows are called."""
@@ -168,11 +175,6 @@ class Schema(Saved):
     def labels(self) -> dict[int, tuple[str, ...]]:
         """The names of the classes of every column that has any."""
         return {j: column.labels for j, column in enumerate(self.columns) if column.classes}
-
-    @cached_property
-    def steps(self) -> dict[int, float]:
-        """The spacing of the values of every column that lies on a grid."""
-        return {j: column.kind.step for j, column in enumerate(self.columns) if column.kind.step > 0}
 
     @cached_property
     def numeric(self) -> Schema:
@@ -478,12 +480,13 @@ class Schema(Saved):
         rows = self.dated(self.snap(x.double().cpu().flatten(0, -2)))
         return torch.from_numpy(self.dependencies.computed(rows)[name]).reshape(x.shape[:-1])
 
-    def decode(self, x: Tensor, recorded: bool = True) -> pl.DataFrame:
+    def decode(self, x: Tensor, into: pl.DataFrame | None = None) -> pl.DataFrame:
         """Samples as a table: snapped to grids, whole numbers as integers, categories by name, holes empty.
 
         Args:
             x: Encoded rows ``(n, features)``.
-            recorded: Whether numbers in an interval that is always recorded as such are written so.
+            into: The table whose holes they fill: numbers are written as such, not as the interval that is recorded for
+                them, and dates that are no text there as dates.
         """
         drawn, known = self.missingness.emptied(x.detach().double().cpu()), self.fields
         together = self.follow_names or self.compositions or self.weeks
@@ -493,8 +496,8 @@ class Schema(Saved):
         if self.follow_names:
             follow = self.dependencies
             snapped, known = follow.computed(snapped), (*known, *follow.columns)
-        if not recorded:
-            known = tuple(replace(c, reading=replace(c.reading, recorded=())) for c in known)
+        if into is not None:
+            known = tuple(replace(c, reading=c.reading.into(into.schema.get(c.name))) for c in known)
         rows = pl.DataFrame([column.written(snapped[column.name]) for column in known]).select(self.order or pl.all())
         for each in self.in_part:
             if each.name in rows.columns:
