@@ -31,7 +31,7 @@ from .column_distribution import ColumnDistribution, WeightedColumn, has_one_col
 from .known import Known, check_shared, unused
 from .probability import UNANSWERED, as_known, log_masses, of_density
 from .query import most_draws
-from .region import Region, narrowed, region_of
+from .region import Region, fewer, narrowed, region_of
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
 FEWEST, FEW, MOST = 128, 16_384, 65_536  # draws for each row, and for all rows together: of predictions, of quantiles
@@ -195,7 +195,7 @@ def _of_draws(model: TableModel, known: Known, column: Column, seed: int, draws:
     regions = [own & known.where(row).region for row in range(n)]
     x, inside = narrowed(known.rows.x, regions, schema)
     rows, several = Rows(x, known.rows.context), x.isnan().sum(1) > 1
-    count = most_draws(n, FEWEST, draws if bool(several.any()) else NODES, draws)
+    count = max(FEWEST, fewer(most_draws(n, FEWEST, draws if bool(several.any()) else NODES, draws), regions))
     if model.guided is None and known.nothing:
         filled, log_w = of_density(model, rows, count, seed)
     else:

@@ -30,7 +30,7 @@ from ..model import TableModel
 from .column_distribution import error_of_share, has_one_column, only_column
 from .known import Known
 from .query import most_draws
-from .region import Region, narrowed, stacked
+from .region import Region, fewer, narrowed, stacked
 from .told import Told
 from .where import Where
 
@@ -274,7 +274,9 @@ def _log_mass(
         found,
         rows[at].context,
         draws=draws,
-        most=MOST if draws == FIRST and precise < math.inf else draws,
+        most=max(draws, fewer(MOST, [region for _, region in parts]))
+        if draws == FIRST and precise < math.inf
+        else draws,
         precise=precise,
         points=points,
         replicates=REPLICATES if draws == FIRST else 1,

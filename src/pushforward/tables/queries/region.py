@@ -26,6 +26,7 @@ from ..schema.kinds.base import Numbers
 from ..schema.schema import Schema
 
 Part = NDArray[Any]  # codes (classes,), bool; or disjoint intervals (2, intervals) in increasing order
+SEVERAL = 16  # intervals of a number that are met in no time
 NARROW = 1.001  # resolutions of a column, up to which an interval is the cell of one value
 CLOSE = 1e-6  # widths of a cell, by which the ends of an interval may be off it
 
@@ -91,6 +92,12 @@ class Region:
         for j, value in known.items():
             x[:, j] = x[:, j].masked_fill(x[:, j].isnan(), value)
         return x, log_width, Region(rest)
+
+
+def fewer(draws: int, regions: Sequence[Region]) -> int:
+    """How many draws take the time of so many, as each draw meets all intervals of a number that regions name."""
+    parts = [part for region in regions for part in region.parts.values() if part.dtype != bool]
+    return draws >> (max((part.shape[1] for part in parts), default=0) // SEVERAL).bit_length()
 
 
 def narrowed(x: torch.Tensor, regions: Sequence[Region], schema: Schema) -> tuple[torch.Tensor, RegionOfDraws | None]:
