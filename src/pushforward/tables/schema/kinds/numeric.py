@@ -17,10 +17,11 @@ from .base import Atom, Bounds, Description, Hints, Intervals, Numbers
 from .column_maps import FirstMap, Tails, first_map_of, tails_of
 from .histogram import histogram_of
 
-QUANTILES, APART = 33, 4  # at most, and at least so many rows apart
+QUANTILES = 33
 FILL = 17  # quantiles between which missing values are drawn
 DECIMALS = 9  # that are kept in samples
 FAR = 10.0  # standard deviations from 0 that make a bound there unnecessary
+MANY = 10  # rows at an end: of n others .05 lie beyond on average, .9 beyond an end of a single row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class Numeric(Intervals):
     Args:
         minimum, maximum: Range of the training rows.
         quantiles: Quantiles of the training rows, evenly spaced in probability.
+        closed: Whether so many of them are at the minimum, and at the maximum, that nothing is drawn beyond.
         whole: Whether every value is a whole number, so that samples are written as whole numbers.
         decimals: The number of decimals that are written; None if there are more than ``DECIMALS``.
         bounds: The open interval of the values, if one was stated or found; None for no upper end.
@@ -41,6 +43,7 @@ class Numeric(Intervals):
     minimum: float = 0.0
     maximum: float = 0.0
     quantiles: tuple[float, ...] = ()
+    closed: tuple[bool, ...] = (False, False)
     whole: bool = False
     decimals: int | None = None
     bounds: Bounds | None = None
@@ -51,11 +54,12 @@ class Numeric(Intervals):
     @classmethod
     def of(cls, x: Numbers, **cells: Any) -> Self:
         """The kind of some numbers, none of them NaN, with the fields that describe its cells."""
-        ranks = np.linspace(0, 1, max(min(QUANTILES, 1 + (len(x) - 1) // APART), 2))
+        ranks, low, high = np.linspace(0, 1, min(QUANTILES, len(x))), float(x.min()), float(x.max())
         return cls(
-            minimum=float(x.min()),
-            maximum=float(x.max()),
+            minimum=low,
+            maximum=high,
             quantiles=tuple(np.quantile(x, ranks, method="nearest").tolist()),
+            closed=((x == low).sum().item() >= MANY, (x == high).sum().item() >= MANY),
             whole=bool((x == np.round(x)).all()),
             **{"decimals": _decimals(x), **cells},
         )
@@ -140,9 +144,8 @@ class Numeric(Intervals):
         spread = self.maximum - self.minimum
         if not spread > 0:
             return -np.inf, np.inf
-        first, last = self.quantiles[:2], self.quantiles[-2:]  # twice the end if five rows and one in 32 are there
-        low = self.lowest_edge(self.minimum) - (spreads - (first.count(self.minimum) == 2)) * spread
-        high = self.highest_edge(self.maximum) + (spreads - (last.count(self.maximum) == 2)) * spread
+        low = self.lowest_edge(self.minimum) - (spreads - self.closed[0]) * spread
+        high = self.highest_edge(self.maximum) + (spreads - self.closed[1]) * spread
         if self.bounds is not None:
             end, other = self.bounds
             low = max(low, _within(self.lowest_edge(end), end, self.minimum))
@@ -151,9 +154,9 @@ class Numeric(Intervals):
 
     def reaching(self, x: Numbers) -> Self:
         (low, high), there = self.limits(1.0), x[~np.isnan(x)]
-        lowest, highest = float(there.min(initial=low)), float(there.max(initial=high))
-        quantiles = (*[lowest] * (lowest < low), *self.quantiles, *[highest] * (highest > high))
-        return replace(self, minimum=quantiles[0], maximum=quantiles[-1], quantiles=quantiles)
+        lowest, highest = float(there.min(initial=np.inf)), float(there.max(initial=-np.inf))
+        kind = self if lowest >= low else replace(self, minimum=lowest, closed=(False, self.closed[1]))
+        return kind if highest <= high else replace(kind, maximum=highest, closed=(kind.closed[0], False))
 
     def shown(self, number: float) -> str:
         return f"{number:.6g}"
