@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 import pushforward as pf
+from pushforward.tables import fit
 from pushforward.transforms.elementwise import Asinh, Identity
 
 N = 2000
@@ -42,3 +43,10 @@ def test_it_starts_from_all_rows_as_often_as_they_count(holes: float) -> None:
     assert model.guided.guide.normal is not None
     covariance = model.guided.guide.normal.covariance[:2, :2].numpy()
     assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) == pytest.approx(truth, abs=0.02)
+
+
+def test_before_few_rows_its_training_is_in_proportion_to_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "LONGER", 0.1)
+    holed = np.where(RNG.random((60, 3)) < 0.1, np.nan, ALIKE[:60])
+    model = pf.TableDensity("gmm", random_state=0).fit(pl.DataFrame(holed, ["a", "b", "c"]).fill_nan(None))
+    assert model.summary_["guide"]["steps"] == 60  # a tenth of a flow's, while it still gains

@@ -185,3 +185,5 @@ def test_without_held_out_rows_the_length_is_known_in_advance():
     assert type(blind) is Schedule
     assert blind.steps == 600
     assert type(judged) is OpenEnded
+    for most, steps in ((900, 900), (None, 20_000), (10**6, 20_000)):
+        assert Length(most=most).schedule(1e-3, 512, 3, True).steps == steps

@@ -30,8 +30,10 @@ def train_on(
     clip: float = 5.0,
     fresh: bool = True,
     initialize: bool = True,
+    most: int | None = None,
 ) -> Result:
-    """Trains the flow of an objective in place; ``batch_size`` and ``lr`` are for a user who chose none.
+    """Trains the flow of an objective in place; ``batch_size`` and ``lr`` are for a user who chose none, and it takes
+    ``most`` steps at most if it ends by itself.
 
     A flow that is not ``fresh`` is trained further: it keeps its data-dependent parameters, and does not resume from
     checkpoints of an earlier training.
@@ -39,7 +41,7 @@ def train_on(
     count = len(rows) if isinstance(rows, Rows) else rows.rows
     try:
         chosen = FitOptions(
-            Length(options.epochs, options.steps, options.budget, limit=options.limit),
+            Length(options.epochs, options.steps, options.budget, limit=options.limit, most=most),
             StepOptions(
                 min(options.batch_size or batch_size, count),
                 lr if options.lr is None else options.lr,

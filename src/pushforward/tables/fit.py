@@ -40,7 +40,7 @@ from .schema.learner import Learner, said_of
 from .schema.relations.known_in_part import joined, stated
 from .selection.candidate import OVERFITTING, Fitted, Task
 from .selection.choice import choose
-from .selection.cross_fitting import JUDGED
+from .selection.cross_fitting import JUDGED, most_steps
 from .selection.one_mixture import may_be_mixture, sought
 from .splits import TableSplits, spread
 
@@ -292,17 +292,15 @@ def _learn_with_holes(task: Task) -> Learned:
     guide, facts = _guide_first(task.within(GUIDE_FIRST))
     fill = GuideFill(guide, task.rows.schema)
     fitted = _chosen(replace(task, fill=fill).within(1.0))
-    here = fitted.density.device
-    guided = Guided(fitted.density, guide.to(here), tuple(task.rows.schema.missingness.flags.items()))
-    return Learned(task.rows, fitted, guided, facts, fill)
+    tell = tuple(task.rows.schema.missingness.flags.items())
+    return Learned(task.rows, fitted, Guided(fitted.density, guide.to(fitted.density.device), tell), facts, fill)
 
 
 def _guided(task: Task, fitted: Fitted) -> Learned:
     """The density with its guide, trained for at most as long again."""
     rows, training, before = task.rows, fitted.facts["training"], _guide_of(task)
-    guide = before or build_guide(
-        rows.schema, spread(rows.train, rows.schema, task.seed), rows.train.weights, task.seed
-    )
+    x = spread(rows.train, rows.schema, task.seed)
+    guide = before or build_guide(rows.schema, x, rows.train.weights, task.seed)
     steps, lr = training["steps"], LEARNING_RATE
     if "average" in fitted.facts:  # members stop early, and mixtures take no steps
         steps = task.options.training.steps or max(FEW_STEPS, len(rows.train) // FEW_ROWS_A_STEP)
@@ -316,20 +314,17 @@ def _guided(task: Task, fitted: Fitted) -> Learned:
 def _guide_first(task: Task) -> tuple[AnyOrder, dict[str, Any]]:
     """A guide that learns from the observed part of rows with holes, and then imputes the rest for the density.
 
-    If the number of steps is set, the guide takes three times as many: each costs a quarter of a step of the density,
-    which needs proposals in every step, and whatever the guide does not know, the density learns wrongly.
+    The guide takes three times as many steps as the density, if their number is set, or else at most three times as
+    many as a flow for few rows may: each costs a quarter of a step of the density, which needs proposals in every step,
+    and whatever the guide does not know, the density learns wrongly.
     """
     rows, before, own = task.rows, _guide_of(task), task.options.training
-    guide = before or build_guide(rows.schema, _seen(rows, task.seed), rows.train.weights, task.seed)
+    x = rows.train.x.where(~partly_known(rows.train.x), spread(rows.train, rows.schema, task.seed))
+    guide = before or build_guide(rows.schema, x, rows.train.weights, task.seed)
     own = own if own.steps is None else replace(own, steps=LONGER * own.steps)
-    facts = train_guide(guide, rows, own, task.console, fresh=before is None, seen=True)
+    most = round(LONGER * most_steps(rows.training_rows, None))
+    facts = train_guide(guide, rows, own, task.console, fresh=before is None, seen=True, most=most)
     return guide.eval(), {**facts, "fills": True}
-
-
-def _seen(rows: TableSplits, seed: int) -> Tensor:
-    """The training rows; numbers that are known in part are drawn within it."""
-    x = rows.train.x
-    return torch.where(partly_known(x), spread(rows.train, rows.schema, seed), x)
 
 
 def _guide_of(task: Task) -> AnyOrder | None:

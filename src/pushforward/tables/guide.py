@@ -129,6 +129,7 @@ def train_guide(
     fresh: bool = True,
     seen: bool = False,
     lr: float = LEARNING_RATE,
+    most: int | None = None,
 ) -> dict[str, Any]:
     """Trains a guide for as many steps as the joint density took, or for as long; returns its facts for the summary.
 
@@ -141,6 +142,7 @@ def train_guide(
         fresh: Whether the guide is untrained.
         seen: Whether it learns from observed values alone.
         lr: The peak learning rate of a network that is not wide; one of twice the width learns at half of it.
+        most: Steps at most, if training ends by itself.
     """
     place = options.checkpoint and options.checkpoint.with_name(options.checkpoint.name + ".guide")
     own = dataclasses.replace(options, lr=None, compile=False, metrics=None, checkpoint=place)
@@ -151,8 +153,8 @@ def train_guide(
     objective, quiet = DequantisedAnyOrder(guide, rows.schema, seen), Console(quiet=True)  # not the density's verdict
     console.say("training the guide, which answers questions about some of the columns")
     lr *= WIDTH / len(guide.net.weights[0])
-    source = rows.train_source
-    result = train_on(objective, source, rows.val, own, quiet, batch_size=512, lr=lr, fresh=fresh, initialize=False)
+    choices: dict[str, Any] = {"batch_size": 512, "lr": lr, "fresh": fresh, "initialize": False, "most": most}
+    result = train_on(objective, rows.train_source, rows.val, own, quiet, **choices)
     return {
         "parameters": sum(p.numel() for p in guide.parameters()),
         "steps": result.steps,
@@ -168,10 +170,11 @@ def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict
         Over the rows: the median effective sample size, the share of rows where it is below 10, the mean standard
         error, and the mean number of nats by which two orders of the guide disagree about a row.
     """
-    rows = _some(rows, guided, seed)
+    generator = torch.Generator().manual_seed(seed)
+    rows = rows[torch.randperm(len(rows), generator=generator)[:ASKED]].to(guided.device)
     if not len(rows):
         return {}
-    x, generator = rows.x, torch.Generator().manual_seed(seed)
+    x = rows.x
     half = (torch.rand(x.shape, generator=generator).argsort(-1) < x.shape[1] // 2).to(x.device)
     holed = x.masked_fill(half, torch.nan)
     answer = guided.marginal(holed, rows.context, most=32, seed=seed)
@@ -185,9 +188,3 @@ def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict
         "standard_error": float(answer.error.mean()),
         "orders_disagree": float((one - other).abs().nan_to_num(nan=0.0, posinf=0.0).mean()),
     }
-
-
-def _some(rows: Rows, guided: Guided, seed: int) -> Rows:
-    """A random selection of the rows, on the guide's device."""
-    some = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:ASKED]]
-    return some.to(guided.device)

@@ -145,13 +145,14 @@ def validation_interval(schedule: Schedule, batch: int, held_out: int, steps_per
 
 @dataclass(frozen=True)
 class Length:
-    """How long a run is: at most one of the first four is given, and ``limit`` only without them."""
+    """How long a run is: at most one of the first four is given; without, at most a ``limit`` and ``most`` steps."""
 
     epochs: int | None = None
     steps: int | None = None
     budget: float | str | None = None
     more: float | str | None = None
     limit: float | str | None = None
+    most: int | None = None
 
     def schedule(self, lr: float, batch_size: int, steps_per_epoch: int | None, validates: bool) -> Schedule:
         """The schedule of a run."""
@@ -166,13 +167,15 @@ class Length:
             return Schedule(lr, int(steps), None, warmup=min(100, 1 + int(steps) // 20))
         longer = min(max(BATCH // batch_size, 1), MORE)
         most = max(MOST_STEPS * longer, MOST_EPOCHS * (steps_per_epoch or 0))
+        most = min(most, self.most or most)
         time = None if self.limit is None else duration(self.limit, "limit")
         if validates:
             return OpenEnded(lr, most, time, warmup=100)
         return Schedule(lr, min(most // 4, BLIND_EPOCHS * (steps_per_epoch or most)), time, warmup=100)
 
     def _check(self, steps_per_epoch: int | None) -> None:
-        given = {name: value for name, value in vars(self).items() if value is not None and name != "limit"}
+        lengths = {name: getattr(self, name) for name in ("epochs", "steps", "budget", "more")}
+        given = {name: value for name, value in lengths.items() if value is not None}
         if len(given) > 1:
             raise ValueError(
                 f"give one of epochs, steps, budget and more, got {', '.join(f'{k}={v}' for k, v in given.items())}"
