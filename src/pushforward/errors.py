@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import math
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from numbers import Integral
@@ -106,6 +108,19 @@ def positive_integers(**sizes: Any) -> None:
     for name, size in sizes.items():
         if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
             raise InputError("expected a whole number, at least 1", name, size)
+
+
+def refuse_beyond_memory(bytes: float, argument: str, value: Any) -> None:
+    """Refuses what needs more memory than there is."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if bytes > there:
+        takes = f"takes {bytes / 2**30:,.0f} GiB of memory at least, and this machine has {there / 2**30:,.0f}"
+        raise InputError(takes, argument, value)
+
+
+def refuse_large_flow(weights: int, hidden: Sequence[int]) -> None:
+    """Refuses a flow whose training needs more: every weight, its gradient and Adam's two moments, in float32."""
+    refuse_beyond_memory(16.0 * weights, "hidden", hidden)
 
 
 def positive(**numbers: float) -> None:

@@ -274,6 +274,10 @@ REFUSED: dict[str, Any] = {
     "no weights": (lambda m: m.fit(TABLE, sample_weight=np.zeros(300)), "not 0 for all rows"),
     "few weights": (lambda m: m.fit(TABLE, sample_weight=[1.0]), "sample_weight: has shape .1,., expected .300,."),
     "flow": (lambda m: pf.TableDensity("nope").fit(TABLE), "there is no flow 'nope'"),
+    "memory": (
+        lambda m: pf.TableDensity("nsf", layers=900, hidden=(300_000,), steps=1).fit(TABLE),
+        "^hidden=.300000,.: takes .* GiB of memory",
+    ),
     "steps": (lambda m: pf.TableDensity(steps=-1).fit(TABLE), "steps=-1: expected a positive integer"),
     "half a row": (lambda m: pf.TableDensity(batch_size=2.5).fit(TABLE), "batch_size=2.5: expected a positive integer"),
     "time": (lambda m: pf.TableDensity(budget="soon"), "^budget='soon': expected"),

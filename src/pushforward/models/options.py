@@ -17,13 +17,12 @@ from typing import Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
-from ..errors import InputError, positive_integers
+from ..errors import InputError, positive_integers, refuse_large_flow
 from ..training.options import duration, is_count
 from .typed import Flag, Names, Seconds, Unasked, Widths
 
 Options = TypeVar("Options")
 MOST_LAYERS = 1000  # several times as many as the deepest flows that are known
-TRAINED = 16  # bytes of a weight in training: itself, its gradient and Adam's two moments, in float32
 RENAMED = {"random_state": "seed", "model": "flow"}  # keywords of objects that name an option otherwise
 
 
@@ -57,7 +56,8 @@ class FlowOptions:
             if self.layers > MOST_LAYERS:
                 raise InputError(f"expected at most {MOST_LAYERS:,}", "layers", self.layers)
         if self.hidden:
-            refuse_beyond_memory(least_training(self.layers or 1, self.hidden), "hidden", self.hidden)
+            weights = sum(math.prod(pair) for pair in pairwise([1, *self.hidden, 1]))  # of a layer, at least
+            refuse_large_flow((self.layers or 1) * weights, self.hidden)
 
 
 @Parameter(name="*", group="A log-density instead of data")
@@ -186,16 +186,3 @@ def device_named(name: str) -> str:
     except (RuntimeError, AssertionError):  # PyTorch raises an AssertionError if built without GPU support
         raise InputError("there is no such device here; use cpu", "device", name) from None
     return name
-
-
-def refuse_beyond_memory(bytes: float, argument: str, value: Any) -> None:
-    """Refuses what needs more memory than there is."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
-    if bytes > there:
-        takes = f"takes {bytes / 2**30:,.0f} GiB of memory at least, and this machine has {there / 2**30:,.0f}"
-        raise InputError(takes, argument, value)
-
-
-def least_training(layers: int, hidden: Sequence[int]) -> float:
-    """A lower bound on the memory that the training of a flow with such layers needs, in bytes."""
-    return float(layers * TRAINED * sum(math.prod(pair) for pair in pairwise([1, *hidden, 1])))

@@ -16,7 +16,7 @@ from ..distributions.base import Density
 from ..distributions.bases import Product
 from ..distributions.flow import Flow
 from ..distributions.mixed import Categories
-from ..errors import InputError
+from ..errors import InputError, refuse_large_flow
 from ..nets.made import MADE
 from ..nets.mlp import MLP
 from ..transforms.circle import AnglesFirst
@@ -27,6 +27,7 @@ from .models import pixelcnn
 from .tables import ffjord, iaf, maf, ncsf, nsf, realnvp
 
 WIDTH = 128  # of hidden layers by default, if there are fewer features
+LARGE = 1_000_000  # units of a flow whose memory is asked for first
 
 
 FLOWS: dict[str, partial[Flow]] = {
@@ -91,6 +92,10 @@ def flow_by_name(
         options["hidden"] = hidden
     elif features > WIDTH and name != "ffjord":
         options["hidden"] = (features,) * len(inspect.signature(recipe).parameters["hidden"].default)
+    if layers and hidden and layers * max(hidden) > LARGE:
+        with seeded(seed):
+            one = recipe(features, context=context, **options | {"layers": 1})
+        refuse_large_flow(layers * sum(each.numel() for each in one.parameters()), hidden)
     with seeded(seed):
         flow = recipe(features, context=context, **options)
     if not biases:

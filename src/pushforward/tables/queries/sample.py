@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from ...diagnostics.sampling_quality import closeness, sampling_quality
-from ...errors import InputError, listed, positive_integers
+from ...errors import InputError, listed, positive_integers, refuse_beyond_memory
 from ...models.console import Console, aligned
-from ...models.options import refuse_beyond_memory
 from ...models.train import Rows
 from ...saving.files import NotSaved
 from ..io.place import Location

@@ -72,6 +72,8 @@ def untrained(rows: TableSplits, options: TableOptions, name: str) -> Density:
     x = spread(rows.train, rows.schema, options.training.seed)
     try:
         built = _built(rows.schema, x, name, options)
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(str(error), "flow", name) from None
     start_categories(built, rows.train.x, rows.train.weights)
