@@ -19,11 +19,14 @@ def table(n: int, seed: int) -> pl.DataFrame:
 
 
 TABLE, FRESH = table(250, 0), table(300, 1)
+SHORT = MemberOptions(steps=20, every=10)  # of flows beside the trees
 
 
 @pytest.fixture(scope="module")
 def model() -> pf.TableDensity:
-    return pf.TableDensity(columns=["z"], given=["x", "y", "kind"], queries=False).fit(TABLE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pushforward.tables.selection.cross_fitting.member_options", lambda *_: SHORT)
+        return pf.TableDensity(columns=["z"], given=["x", "y", "kind"], queries=False).fit(TABLE)
 
 
 @pytest.mark.slow
@@ -69,7 +72,6 @@ def test_scores_do_not_depend_on_the_other_rows(model: pf.TableDensity) -> None:
 def test_trees_are_for_one_number_given_others(
     columns: list[str], given: list[str], trees: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = MemberOptions(steps=20, every=10)
-    monkeypatch.setattr("pushforward.tables.selection.cross_fitting.member_options", lambda *_: short)
+    monkeypatch.setattr("pushforward.tables.selection.cross_fitting.member_options", lambda *_: SHORT)
     found = pf.TableDensity(columns=columns, given=given, queries=False).fit(TABLE[:24])
     assert any("trees" in name for name in found.summary_["average"]["weights"]) == trees
