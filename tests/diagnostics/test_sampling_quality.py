@@ -102,3 +102,10 @@ def test_few_rows_are_too_few_for_a_verdict() -> None:
     assert "too few" not in many.sentences()[0]
     far = sampling_quality(train, real, fake + 9)
     assert "nearly all" in far.sentences()[0]
+
+
+def test_frames_of_pandas_with_texts_are_compared_as_those_of_polars():
+    frames = [pl.DataFrame({"town": RNG.choice(["A", "B"], 60), "size": RNG.normal(size=60)}) for _ in range(3)]
+    expected = sampling_quality(*frames)
+    assert sampling_quality(*(frame.to_pandas() for frame in frames)) == expected
+    assert sampling_quality(frames[0].to_arrow(), *frames[1:]) == expected

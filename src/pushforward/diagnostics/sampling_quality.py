@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import narwhals.stable.v2 as nw
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ def sampling_quality(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) ->
     Euclidean, with numbers in units of their spread over the training rows; two different texts are one unit apart.
 
     Args:
-        train: A Polars frame, or an array ``(n, columns)``; missing cells are null or NaN.
+        train: A frame of polars, pandas or PyArrow, or an array ``(n, columns)``; missing cells are null or NaN.
         held_out: Rows that the model has not seen, with the same columns.
         drawn: Draws, ideally at least as many as held-out rows.
         seed: Seed of the choice of rows and of the folds.
@@ -163,10 +164,13 @@ def _compared(train: Any, held_out: Any, drawn: Any, seed: int) -> tuple[Numbers
 
 def _frame(rows: Any, most: int, seed: int) -> pl.DataFrame:
     """At most ``most`` of the rows, in random order."""
-    if not isinstance(rows, pl.DataFrame):
+    frame = nw.from_native(rows, eager_only=True, pass_through=True)
+    if isinstance(frame, nw.DataFrame):
+        rows = frame.to_polars()
+    else:
         values = np.asarray(rows, dtype=np.float64)
         if values.ndim != 2:
-            expected = "rows must be a Polars frame or an array (n, columns)"
+            expected = "rows must be a frame or an array (n, columns)"
             raise ValueError(f"{expected}, got an array of shape {values.shape}")
         rows = pl.DataFrame(values, schema=[f"x{j + 1}" for j in range(values.shape[1])])
     rows = rows[np.random.default_rng(seed).permutation(rows.height)[:most]]

@@ -64,7 +64,7 @@ def ticks(axis: Axis, most: int, text: Callable[[float], str] | None = None) -> 
 
 def _tick(value: float, position: int | None = None) -> str:
     """``0.25``, ``4500``, ``1.6×10⁶``: each label gives its number in full, without an offset beside the axis."""
-    mantissa, _, exponent = f"{value:.5g}".replace("-", "\u2212").partition("e")
+    mantissa, _, exponent = f"{value:.6g}".replace("-", "\u2212").partition("e")
     if not exponent:
         return mantissa
     power = int(exponent.replace("\u2212", "-").replace("+", ""))

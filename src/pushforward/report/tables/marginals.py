@@ -192,7 +192,7 @@ class _Axis:
         values = np.where(np.isfinite(values), values, np.nanmedian(values))
         edges = bin_edges(values, step=column.kind.step, bins=BINS, most=BINS)
         place = np.searchsorted(edges, values, side="right") - 1
-        text = column.shown if column.reading.moment else "{:.4g}".format
+        text = column.shown if column.reading.moment else number
         ticks = [text(middle) for middle in 0.5 * (edges[1:] + edges[:-1])]
         return _Axis(np.where((place >= 0) & (place < len(ticks)), place, -1), ticks, text)
 
