@@ -86,9 +86,10 @@ def test_shares_of_every_pair(page: str) -> None:
                 assert len(shares) == len(data["ticks"][j])
                 assert sum(shares) == pytest.approx(1, abs=0.01)
     a = data["groups"][2].index("a")
-    centre = np.dot([float(t) for t in data["ticks"][0]], data["given"][0][2][a])
+    ticks = [[float(tick.replace("\u2212", "-")) for tick in column] for column in data["ticks"][:2]]
+    centre = np.dot(ticks[0], data["given"][0][2][a])
     assert centre > 0.3  # x given kind = a is positive
-    lowest = np.dot([float(t) for t in data["ticks"][1]], data["given"][1][0][0])
+    lowest = np.dot(ticks[1], data["given"][1][0][0])
     assert lowest < -0.6  # y given the lowest fifth of x
 
 
