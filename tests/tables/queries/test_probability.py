@@ -599,6 +599,19 @@ def test_a_condition_that_other_rows_decide_is_refused_even_if_it_always_holds(c
         Where.of(unfitted, condition)
 
 
+def test_a_chain_of_comparisons_is_refused(unfitted: Any) -> None:
+    for text in ("x > y > 1", "kind = 'a' OR 1 < x < 2", "NOT (0 < n <= 3)"):
+        with pytest.raises(InputError, match="1 < x < 2 as x > 1 AND x < 2"):
+            Where.of(unfitted, text)
+    for text in (
+        "(x > 0) = TRUE",
+        "CASE WHEN x > 0 THEN 1 ELSE 0 END = 1",
+        "(x > 0)::INT + n > 2",
+        "n IN (1, 2) AND x > 1",
+    ):
+        Where.of(unfitted, text)
+
+
 @pytest.mark.slow
 def test_alternatives_may_be_many_and_are_a_list(unfitted: Any) -> None:
     some = list(range(1, 1000, 2))
