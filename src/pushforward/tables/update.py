@@ -102,25 +102,15 @@ def update_table(
 
 @dataclass(frozen=True)
 class _Change:
-    """What new rows change of what a model knows.
+    """What new rows change of what a model knows."""
 
-    Attributes:
-        schema: What encodes old and new rows.
-        known: How many rows these are.
-        notes: What is new of columns.
-        grown: Whether the rows have doubled.
-        anew: Whether the density is fitted anew.
-        alone: Whether it stays, averaged with one of new rows alone.
-        relearnt: Whether all columns are described again.
-    """
-
-    schema: Schema
-    known: int
-    notes: Sequence[str]
-    grown: bool
-    anew: bool
-    alone: bool
-    relearnt: bool
+    schema: Schema  # of old and new rows
+    known: int  # how many these are
+    notes: Sequence[str]  # what is new of columns
+    grown: bool  # whether the rows have doubled
+    anew: bool  # whether the density is fitted anew
+    alone: bool  # whether it stays, averaged with one of new rows alone
+    relearnt: bool  # whether all columns are described again
 
     @classmethod
     def of(cls, old: _Old, frame: pl.DataFrame, same: bool, options: TableOptions, source: str) -> _Change:

@@ -72,25 +72,15 @@ def one_each(weights: Any, rows: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it was read.
+    """A table as it was read."""
 
-    Args:
-        path: Where it came from; for a frame, what messages call it.
-        frame: All rows; the training rows if the file has its own splits; the first rows if it is read in pieces.
-        splits: ``train``, ``val``, ``test`` of a file that has them, else empty.
-        notes: Notes on how the file was read.
-        decimal: The decimal mark of its numbers; empty if the file does not say.
-        pieces: All rows, if the table is read in pieces.
-        kind: The kind of frame: ``pandas``, ``polars``, …
-    """
-
-    path: Location
-    frame: pl.DataFrame
-    splits: dict[str, pl.DataFrame] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    decimal: str = ""
-    pieces: Any = None  # RowsInPieces
-    kind: str = "polars"
+    path: Location  # where it came from; for a frame, what messages call it
+    frame: pl.DataFrame  # all rows; those for training if the file has splits; the first if it is read in pieces
+    splits: dict[str, pl.DataFrame] = field(default_factory=dict)  # ``train``, ``val``, ``test`` of a file with them
+    notes: tuple[str, ...] = ()  # on how the file was read
+    decimal: str = ""  # the decimal mark of its numbers; empty if the file does not say
+    pieces: Any = None  # RowsInPieces: all rows, if the table is read in pieces
+    kind: str = "polars"  # of frame: ``pandas``, ``polars``, …
 
     @property
     def words(self) -> list[str]:

@@ -45,21 +45,13 @@ HOLED = 4  # times as many points of rows with holes where values of a category 
 class Query:
     r"""log p(the other entries | the given ones, context) of rows.
 
-    Entries that are NaN are integrated out.
-
-    Args:
-        rows: Encoded rows.
-        given: Which features are conditioned on, ``(features,)``.
-        broken: Which rows violate each relation between columns, and so have density 0, ``(relations, n)``.
-        encoded: The rows before anything was conditioned on, if they come from a table.
-        notes: What was decided about given values.
-    """
+    Entries that are NaN are integrated out."""
 
     rows: Rows
-    given: Tensor
-    broken: np.ndarray | None = None
-    encoded: Encoded | None = None
-    notes: tuple[Note, ...] = ()
+    given: Tensor  # which features are conditioned on, ``(features,)``
+    broken: np.ndarray | None = None  # which rows violate each relation, and so have density 0, ``(relations, n)``
+    encoded: Encoded | None = None  # the rows before anything was conditioned on, if they come from a table
+    notes: tuple[Note, ...] = ()  # what was decided about given values
 
     @classmethod
     def of(cls, model: TableModel, piece: Piece, given: Sequence[str] = (), drop_missing: bool = False) -> Query:

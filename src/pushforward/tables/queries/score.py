@@ -32,22 +32,14 @@ SCORES = (
 
 @dataclass(frozen=True)
 class Scoring:
-    """What is asked about every row of a table.
-
-    Args:
-        samples: Points over which the cells of rounded values are averaged; None for the model's number.
-        seed: Seed of these points, and of draws from the guide; None for the model's.
-        drop_missing: Whether rows with missing values get no score.
-        explain_below: The percentile up to which rows are explained; None for no explanations.
-        given: The columns to condition on.
-    """
+    """What is asked about every row of a table."""
 
     model: TableModel
-    samples: int | None = None
-    seed: int | None = None
-    drop_missing: bool = False
-    explain_below: float | None = None
-    given: Sequence[str] = ()
+    samples: int | None = None  # points over which the cells of rounded values are averaged; None for the model's
+    seed: int | None = None  # of these points, and of draws from the guide; None for the model's
+    drop_missing: bool = False  # whether rows with missing values get no score
+    explain_below: float | None = None  # the percentile up to which rows are explained; None for no explanations
+    given: Sequence[str] = ()  # the columns to condition on
 
     def check(self, columns: Sequence[str]) -> None:
         """Refuses rows with these columns if the model cannot score them."""

@@ -38,22 +38,13 @@ from .upgrade import upgraded
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows of a table as a model sees them.
+    """Rows of a table as a model sees them."""
 
-    Args:
-        x: ``(rows, features)``, float64; NaN where a value is missing, unless a column has a class for that.
-        context: ``(rows, context features)``; None if the model has no given columns.
-        follow: The columns that follow from others, as far as the table has them.
-        strange: Which rows have a given value of which nothing is known, ``(rows,)``: there is no answer given it, so
-            nothing is asked about them, and x is NaN.
-        notes: What is said of these.
-    """
-
-    x: Tensor
-    context: Tensor | None
-    follow: Mapping[str, Numbers]
-    strange: Tensor
-    notes: tuple[Note, ...]
+    x: Tensor  # ``(rows, features)``, float64; NaN where a value is missing, unless a column has a class for that
+    context: Tensor | None  # ``(rows, context features)``; None if the model has no given columns
+    follow: Mapping[str, Numbers]  # the columns that follow from others, as far as the table has them
+    strange: Tensor  # which rows have a given value of which nothing is known, ``(rows,)``; x is NaN there
+    notes: tuple[Note, ...]  # what is said of these
 
 
 def _of(kind: Any) -> Callable[[Any], tuple[Any, ...]]:

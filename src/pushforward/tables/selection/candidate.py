@@ -25,25 +25,16 @@ OVERFITTING = 10_000  # training rows up to which an average is tried if one flo
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be learnt.
-
-    Attributes:
-        options: The user's choices.
-        earlier: A fitted model to train further.
-        fill: The sampler of missing cells, where a guide fills them.
-        ends: Time, by :func:`time.monotonic`, at which the fit is to be over, or in its course the training.
-        beside: A density that stays as it is, and the share that what is learnt of other rows gets beside it.
-        mixture: The ``Trial`` that one flow is compared with, if it was sought before the flow.
-    """
+    """What is to be learnt."""
 
     rows: TableSplits
-    options: TableOptions
+    options: TableOptions  # the user's choices
     console: Console
-    earlier: TableModel | None = None
-    fill: GuideFill | None = None
-    ends: float = math.inf
-    beside: tuple[Density, float] | None = None
-    mixture: Any = None
+    earlier: TableModel | None = None  # a fitted model to train further
+    fill: GuideFill | None = None  # the sampler of missing cells, where a guide fills them
+    ends: float = math.inf  # by :func:`time.monotonic`, when the fit is to be over, or in its course the training
+    beside: tuple[Density, float] | None = None  # what stays as it is, and the share of what is learnt of other rows
+    mixture: Any = None  # the ``Trial`` that one flow is compared with, if it was sought before the flow
 
     def within(self, share: float) -> Task:
         """The task with a share of the time that is left, if that is limited."""
