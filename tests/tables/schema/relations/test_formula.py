@@ -159,6 +159,24 @@ def test_an_offset_is_said_in_few_digits():
         assert "1.8 * 'c' + 32," in repr(schema.with_near(schema.encode(slips, "t").x, ("c",), {}))
 
 
+def bills(n: int = 600) -> pl.DataFrame:
+    """A use that is nothing for some, rounded after the bill for it was written."""
+    rng = np.random.default_rng(0)
+    use = rng.normal(60, 50, n).clip(0)
+    return pl.DataFrame({"use": use.round(1), "bill": (0.25 * use + 5).round(2), "other": rng.normal(size=n)})
+
+
+def test_a_sum_up_to_a_small_remainder_is_found_where_it_never_holds_exactly():
+    frame = bills()
+    schema = schema_of(frame)
+    x = schema.encode(frame, "t").x
+    (near,) = schema.shaped(x).with_near(x, (), {}).near
+    assert near.formula in (Formula(((0.25, (("use", 1.0),)),), 5.0), Formula(((4.0, (("bill", 1.0),)),), -20.0))
+    new = frame.with_columns(use=frame["use"].shuffle(0))
+    x = schema_of(new).encode(new, "t").x
+    assert not schema_of(new).shaped(x).with_near(x, (), {}).near
+
+
 @pytest.mark.parametrize("share", [0.0, 0.2])
 def test_simple_powers_are_told_from_few_rows(share):
     """Free powers come nearer to the rounding of the rows at hand."""

@@ -38,7 +38,10 @@ HALVES = 0.2  # share of the rows half-way between two values, from which these 
 HOLDS = 0.5  # share of the rows in which a sum with slips holds
 WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
 ROUNDING = 1e-6  # of a column's spread, or usual size if this is less: of formulas that were computed in float32
-CLOSE, NARROW = 0.02, 0.15  # median relative remainder of a product: at most, and as a part of that of a constant
+CLOSE, NARROW = (
+    0.02,
+    0.15,
+)  # median remainder, of a product's size or a sum's spread: at most; as a part of a constant's
 POSITIVE = 0.99  # share of the rows in which a factor is
 LEAST_POWER = 0.1
 AS_WELL = 4.0  # standard errors, of a median of evenly spread remainders, that they may be larger with simple powers
@@ -357,10 +360,11 @@ def _formulas(column: Column, y: Numbers, others: Sequence[Column], scales: Mapp
     table = table[:, ~np.isnan(table).any(0)][:, :SEARCHED]
     if table.shape[1] >= FEWEST and names:
         exact = [*_sums(table[0], table[1:], names, column.kind.step)]
-        sizes = [not other.reading.day for other in others if other.name in scales]  # a date is not a size
-        if not exact and not column.reading.day:
-            yield from _products(table[0], table[1:][sizes], [*itertools.compress(names, sizes)])
         yield from exact
+        sizes = [not other.reading.day for other in others if other.name in scales]  # a date is not a size
+        if not exact and not column.reading.day and any(sizes):
+            able = table[0], table[1:][sizes], [*itertools.compress(names, sizes)]
+            yield from (*_products(*able), *_close_sums(*able))
     yield from _seasons(y, others, scales)
 
 
@@ -387,6 +391,23 @@ def _sums(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> I
                 yield Formula(tuple((w, (factors[j],)) for w, j in zip(weights, chosen, strict=True)), offset)
                 return
         return
+
+
+def _close_sums(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator[Formula]:
+    """The sum of multiples of fewest columns that leaves a remainder which is small beside the column's spread."""
+    spread, as_well = float(np.median(np.abs(y - np.median(y)))), 1 + AS_WELL / np.sqrt(len(y))
+    for chosen, beta in best_subsets(table, y, MOST_TERMS):
+        best = float(np.median(np.abs(y - table[chosen].T @ beta[:-1] - beta[-1])))
+        if not best < CLOSE * spread:
+            continue
+        for digits in (1, 2, 3, 6):
+            weights = [float(f"{w:.{digits}g}") for w in beta[:-1]]
+            rest = y - table[chosen].T @ np.array(weights)
+            middle = float(np.median(rest))
+            if np.median(np.abs(rest - middle)) <= as_well * best:
+                terms = tuple((w, ((names[j], 1.0),)) for w, j in zip(weights, chosen, strict=True) if w)
+                yield Formula(terms, shortest(middle - best / 8, middle + best / 8))
+                return
 
 
 def _rounding(y: Numbers, step: float) -> float:
