@@ -17,6 +17,7 @@ from ...numerics.partly_known import partly_known, unknown
 from ..io.frames import from_frame
 from ..io.values import series
 from ..model import TableModel
+from ..schema.notes import Note
 from .query import completed, condition_on, encode_partly
 from .region import Region
 from .told import Told
@@ -83,8 +84,10 @@ class Known:
                 raise InputError("no row can be so", "given", said)
         if cells.width or schema.given:
             check_known(model, cells.columns)
-        n, columns = cells.height if cells.width else 1, [one for one in schema.known if one.name in cells.columns]
-        rounded = [said for column in columns for said in column.rounded_in(cells[column.name], "given")]
+        n, rounded = 1, list[Note]()
+        if cells.width:
+            n, columns = cells.height, [column for column in schema.known if column.name in cells.columns]
+            rounded = [said for column in columns for said in column.rounded_in(cells[column.name], "given")]
         if not set(cells.columns) <= set(schema.given_names):
             first = [] if {*cells.columns} & {*schema.names} else [pl.lit(None).alias(schema.names[0])]
             encoded = encode_partly(model, cells.with_columns(first), "given")
