@@ -190,6 +190,31 @@ def test_rows_that_are_equal_by_chance_are_new():
     assert model.update(table[200:]).facts["updates"][-1]["rows"] == 100
 
 
+def test_of_rows_that_repeat_as_many_are_left_out_as_the_model_has_had():
+    table = rows(340, 1).select(size=(100 * pl.col("size")).round(), weight=pl.col("weight").round())
+    model = pf.TableDensity("maf", steps=5, queries=False, relations="none").fit(table[:300])
+    assert model.update(table).facts["updates"][-1]["rows"] == 40
+    assert table[300:].join(table[:300], on=["size", "weight"], how="semi").height > 4
+
+
+def test_new_rows_that_equal_those_held_out_by_chance_are_not_refused():
+    table = rows(340, 1).select(size=(12 * pl.col("size")).round(), weight=pl.col("weight").round())
+    model = pf.TableDensity("maf", steps=5, queries=False, relations="none").fit(table[:300])
+    model.facts = {**model.facts, "learnt": []}  # as of a long table
+    assert model.update(table[300:]).facts["updates"][-1]["rows"] == 40
+
+
+def test_a_table_that_has_become_much_longer_may_be_given_whole_again_and_again():
+    parts = [rows(100, 0), *(rows(n, n).with_columns(kind=pl.lit("aa")) for n in (500, 60, 700))]
+    model, alone = (pf.TableDensity("maf", steps=5, queries=False).fit(parts[0]) for _ in range(2))
+    for n in (2, 3, 4):  # the new name is the first of all, whatever has a code
+        model.update(pl.concat(parts[:n]))
+    assert [each["rows"] for each in model.facts["updates"]] == [500, 60, 700]
+    alone.update(parts[1])
+    with pytest.raises(InputError, match="alone"):  # those before it are not recognised under other codes
+        alone.update(pl.concat(parts[:3]))
+
+
 def test_another_table_is_refused(fitted):
     model = copy.deepcopy(fitted)
     for other in (

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,6 +54,7 @@ TIMES = 4  # draws in the place of a row, where new ones are fewer: what is lear
 UNTOLD = 600  # steps that stand for those of a fit that took none, as a mixture's
 FLOW, AVERAGE = (3, 2), (2, 1)  # times: how much shorter an update's training is than the fit's, and how much slower
 AGAIN = 2  # times: how much oftener than among rows held out one is equal to others, if it is one of these
+CHANCES = 4  # rows equal to others beside those that were: of none, it may be that there are some
 ANOTHER = 1.0  # nats by which every column of another table has moved
 
 Joined = tuple[TableSplits, np.ndarray | None, np.ndarray]
@@ -97,7 +99,7 @@ def update_table(
     facts["summary"] |= {"training_rows": change.known - len(rows.test)}  # without draws
     if change.alone and "average" in facts["summary"]:
         facts["summary"]["average"]["members"] += model.facts["summary"]["average"]["members"]
-    return learned, facts | {"updates": updates, **old.remembered(learned.rows.rows, kept, learnt)}
+    return learned, facts | {"updates": updates, **old.remembered(learned.rows, kept, learnt)}
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,8 @@ class _Old:
         self.grows = self.left <= DRAWS and not self.weighted
         grown = [each["known"] for each in self.updates if each.get("grown", each.get("anew"))]
         self.fitted = max([self.first, *grown])
+        self.recognises = bool(facts.get("learnt")) and self.first <= RECOGNISED and facts.get("recognises", True)
+        self.had, self.whole = pl.DataFrame(), self.complete  # those of the new rows, and whether these are all
         self.drawn = functools.cache(self._drawn)  # no longer than the update, which asks for the same rows twice
 
     @property
@@ -215,16 +219,22 @@ class _Old:
 
     def unknown(self, new: pl.DataFrame, source: str, console: Console) -> pl.DataFrame:
         """New rows without those that the model has had, which a table that has grown holds: if more are equal to such
-        than chance would have it, at most AGAIN times the share of the rows held out that are equal to others."""
+        than chance would have it, at most AGAIN times the share of rows held out, or of all, that are equal to others.
+        """
         learnt, held = self.model.facts.get("learnt", ()), keys_of(self.held)
-        known = {*learnt, *(key for rows in self.waiting for key in keys_of(rows))}
-        usual = (1 + len(held) - len({*held} - known)) / (1 + len(held))
-        had = np.isin(keys_of(_encoded(self.model.schema, new)), [*known, *held])
-        if had.sum() <= AGAIN * usual * len(had):
+        known = Counter([*learnt, *(key for rows in self.waiting for key in keys_of(rows)), *held])
+        count = max(self.known + self.waits, len(known))
+        usual = (CHANCES + sum(known[key] > 1 for key in held)) / (1 + len(held))
+        usual = min(usual, 2 * (1 + count - len(known)) / (1 + count))  # twice: the first rows had fewer to be equal to
+        keys = keys_of(_encoded(self.model.schema, new))
+        had = np.isin(keys, list(known))
+        if had.sum() <= 1 + AGAIN * usual * len(had):
             return new
-        if not learnt or self.first > RECOGNISED:
-            raise InputError(f"{source}: holds rows that the model held out; give it the new ones alone")
+        if not self.recognises:
+            raise InputError(f"{source}: holds rows that the model has had; give it the new ones alone")
+        had &= had.cumsum() <= count  # those after them are equal by chance
         console.note(f"{source}: left out {n_rows(int(had.sum()))} that the model has had")
+        self.had, self.whole = new.filter(pl.Series(had)), self.complete or known.keys() <= {*keys}
         return new.filter(pl.Series(~had))
 
     def learnt_again(self, new: pl.DataFrame, options: TableOptions, source: str) -> Schema:
@@ -269,14 +279,7 @@ class _Old:
     def joined(self, schema: Schema, fresh: Rows, few: bool, times: int) -> Joined:
         """Old and new rows to train on, to stop by and to report on, of which the last were seen by nothing; indices of
         as many of those to train on as were saved before, old and new ones in proportion; and of what is learnt,
-        without draws.
-
-        Args:
-            schema: Encodes them.
-            fresh: The new rows, encoded.
-            few: Whether they are to be few enough for an average.
-            times: How many draws there are in the place of a row.
-        """
+        without draws, of which ``times`` as many stand for rows, or so many that an average can have all (``few``)."""
         random, held = np.random.default_rng([self.model.seed, self.known]), self.again(schema, self.held)
         share, fresh = len(fresh) / (self.known + len(fresh)), fresh[torch.from_numpy(random.permutation(len(fresh)))]
         fresh = fresh[~schema.unplaced(fresh.x)]
@@ -308,11 +311,16 @@ class _Old:
         count = min(max(round(self.keep * share), self.keep - len(old)), len(new))
         return np.concatenate([random.permutation(old)[: self.keep - count], random.permutation(new)[:count]])
 
-    def remembered(self, rows: Rows, kept: np.ndarray | None, learnt: np.ndarray) -> dict[str, Any]:
-        """What is saved for further updates: which rows were learnt, of those that the density was fitted to, and on
-        request some of them."""
-        keys = sorted({*self.model.facts.get("learnt", ()), *keys_of(rows[learnt])})
-        facts = {"first_steps": self.steps, "first_rows": self.first, "weighted": self.weighted, "learnt": keys}
+    def remembered(self, split: TableSplits, kept: np.ndarray | None, learnt: np.ndarray) -> dict[str, Any]:
+        """What is saved for further updates: which rows were learnt, of those that the density was fitted to, whether
+        all of these are recognised where rows have other codes now, and on request some of them."""
+        rows, same = split.rows, keys_of(self.again(split.schema, self.held)) == keys_of(self.held)
+        keys = {*self.model.facts.get("learnt", ())} if same or not self.whole else set[int]()
+        if self.had.height and not same:
+            keys |= {*keys_of(_encoded(split.schema, self.had))} - {*keys_of(split.test)}
+        recognises, keys = self.recognises and (self.whole or same), keys | {*keys_of(rows[learnt])}
+        facts: dict[str, Any] = {"first_steps": self.steps, "first_rows": self.first, "weighted": self.weighted}
+        facts |= {"learnt": sorted(keys), "recognises": recognises}
         return facts if kept is None else facts | {"kept": saved(rows[kept], np.arange(len(kept))), "keep": self.keep}
 
 
