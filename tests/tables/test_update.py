@@ -99,9 +99,16 @@ def test_years_after_the_last_one_are_drawn_once_rows_have_them():
 
     model = pf.TableDensity("maf", steps=60, lr=1e-2, queries=False, keep=50).fit(years(400, 2000, 2019))
     assert model.sample(2000)["year"].max() == 2019
-    drawn = model.update(years(200, 2015, 2024)).sample(2000)["year"]
+    drawn = model.update(years(100, 2015, 2024)).sample(2000)["year"]
+    assert any("'year'" in note for note in model.notes_)
+    assert model.facts["updates"][-1]["anew"]
     assert drawn.is_between(2020, 2024).mean() > 0.05
     assert drawn.min() == 2000
+    table = [years(250, 2000, 2019), *(years(40, year, year + 1) for year in (2020, 2022))]
+    grown, one = (pf.TableDensity("gmm", queries=False, keep=1000) for _ in range(2))
+    grown.fit(table[0]).update(table[1]).update(table[2])
+    new = years(1000, 2020, 2023)
+    assert grown.score(new) > one.fit(pl.concat(table)).score(new) - 0.3  # trained further, .9 less
 
 
 @pytest.mark.slow

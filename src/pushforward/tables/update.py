@@ -146,7 +146,7 @@ class _Change:
         if self.relearnt:
             rows = shaped(rows, options, Console(quiet=True), source)
         elif self.anew:
-            rows = replace(rows, schema=self.schema.shaped(rows.train.x, rows.train.weights, again=True))
+            rows = replace(rows, schema=rows.schema.shaped(rows.train.x, rows.train.weights, again=True))
         return rows, kept, learnt
 
 

@@ -125,7 +125,7 @@ def test_names_that_are_expected_wait_until_they_are_common_unless_rows_are_save
         assert not found.unplaced(found.encode(new, "new").x).any()
 
 
-def test_what_lies_just_beyond_is_drawn_but_not_described_again_and_circles_and_stated_bounds_stay():
+def test_what_lies_just_beyond_is_taken_in_but_not_described_again_and_circles_and_stated_bounds_stay():
     rng = np.random.default_rng(0)
 
     def days(hours: int, most: float, last: int) -> pl.DataFrame:
@@ -137,7 +137,7 @@ def test_what_lies_just_beyond_is_drawn_but_not_described_again_and_circles_and_
     said = TableOptions(columns=old.columns, circular={"hour": (0.0, 24.0)}, bounds={"share": (-5.0, 100.0)})
     schema = learn_schema(old, Learner(said, "old"))
     found, notes = widened(schema, new, lambda: old, old.height)
-    assert [note[: note.index(":")] for note in notes] == ["column 'share'"]
+    assert [note[: note.index(":")] for note in notes] == [f"column '{name}'" for name in ("share", "year", "age")]
     assert [found.asked[name].kind for name in old.columns] == [schema.asked[name].kind for name in old.columns]
     assert "age" in found.follow_names
     x = found.encode(new, "new").x

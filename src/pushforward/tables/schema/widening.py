@@ -16,7 +16,7 @@ from torch import Tensor
 from ...errors import listed
 from ...numerics.partly_known import known_in_part
 from .columns import Column
-from .kinds.base import Hints, Numbers
+from .kinds.base import Hints, Kind, Numbers
 from .kinds.few_values import is_unseen
 from .learner import KINDS, kind_of
 from .missingness import flags_of
@@ -47,7 +47,7 @@ def widened(
         if column.name not in new.columns:
             return column
         cells = new[column.name].drop_nulls() if column.name in told else new[column.name]
-        if cells.is_empty() or not (said := _news(column, cells, rare_names)):
+        if cells.is_empty() or not (said := _news(column, cells, rare_names, 1.0 + schema.missingness.in_part)):
             return column
         notes.extend(said)
         news.add(column.name)
@@ -72,7 +72,7 @@ def _is_few(column: Column) -> bool:
     return column.kind.classes > 0 and column.kind.is_number
 
 
-def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
+def _news(column: Column, cells: pl.Series, rare_names: bool, spreads: float) -> list[str]:
     """What new rows have in a column that it has no place for, a sentence each: values that it cannot hold or draw,
     missing ones if none was, and those that none had, of which some are expected, unless all of them are rare."""
     values, kind = column.read(cells), column.kind
@@ -81,7 +81,7 @@ def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
     expected |= (values == -1) & bool(kind.stands_in and not rare_names)
     most = np.unique(cells.filter(pl.Series(expected)).cast(pl.String), return_counts=True)[1].max(initial=0)
     expected &= (most <= max(RARE * len(cells), FEW)) & (expected.mean() <= TOGETHER)
-    odd = (there & ~kind.can(values) & ~expected) | _beyond(column, values)
+    odd = (there & ~kind.can(values) & ~expected) | _beyond(kind, values, *kind.limits(spreads))
     gone, found = _missing(column, cells) & (column.holes.share == 0), list[str]()
     if odd.any():
         names = cells.filter(pl.Series(odd)).unique(maintain_order=True).cast(pl.String).to_list()
@@ -91,10 +91,9 @@ def _news(column: Column, cells: pl.Series, rare_names: bool) -> list[str]:
     return found
 
 
-def _beyond(column: Column, values: Numbers) -> np.ndarray:
-    """Which values are farther beyond those of earlier rows than these are apart, unless few are."""
-    kind, (low, high) = column.kind, column.kind.ends
-    far = ((values < 2 * low - high) | (values > 2 * high - low)) & (low < high and not (kind.classes or kind.circle))
+def _beyond(kind: Kind, values: Numbers, low: float, high: float) -> np.ndarray:
+    """Which values are numbers beyond two ends, unless few are."""
+    far = ((values < low) | (values > high)) & (low < high and not (kind.classes or kind.circle))
     return far & (far.sum() > max(RARE * len(far), FEW))
 
 
@@ -105,11 +104,12 @@ def _missing(column: Column, cells: pl.Series) -> np.ndarray:
 
 def _taking_in(column: Column, new: pl.Series, old: Callable[[], pl.DataFrame], known: int) -> Column:
     """The column with places for the cells of new rows, beside those of old ones; numbers may be described again."""
-    kind, values, gone = column.kind, column.reading.values(new), _missing(column, new)
-    bounded = kind.bounds not in (None, (0.0, None))  # perhaps as stated: these stay
+    kind, values, gone, (low, high) = column.kind, column.reading.values(new), _missing(column, new), column.kind.ends
+    stated = kind.bounds not in (None, (0.0, None))  # perhaps: these stay
+    ends = (-np.inf, np.inf) if stated else (2 * low - high, 2 * high - low)
     if kind.classes:
         kind = kind.widened(values, known)
-    elif not kind.can(read := kind.read(values))[~gone].all() or (not bounded and _beyond(column, read).any()):
+    elif not kind.can(read := kind.read(values))[~gone].all() or _beyond(kind, read, *ends).any():
         both = pl.concat([column.reading.values(old()[column.name]).cast(values.dtype), values])
         hints = Hints(name=column.name, scale=True, day=column.reading.day)
         kind = kind_of(both, hints, [type(kind)] if kind.contents else KINDS)
