@@ -310,6 +310,7 @@ def test_one_column_may_be_named_by_a_text_and_a_budget_too(fitted: pf.TableDens
     assert size.equals(alone)
     options = pf.TableDensity(columns="size", given="price", budget="2m").options
     assert (options.columns, options.given, options.training.budget) == (("size",), ("price",), 120)
+    assert type(pf.TableDensity(random_state=np.int64(3)).options.training.seed) is int  # as torch needs
 
 
 @pytest.mark.parametrize("case", REFUSED)

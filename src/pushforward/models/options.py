@@ -132,7 +132,7 @@ class TrainingOptions:
                 raise InputError("expected a positive integer", name, getattr(self, name))
         if self.threads != "auto" and not is_count(self.threads):
             raise InputError("expected auto, or a number of at least 1", "threads", self.threads)
-        check_seed(self.seed, lowest=0)
+        object.__setattr__(self, "seed", check_seed(self.seed, lowest=0))
         for name in ("budget", "limit"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, duration(getattr(self, name), name))
