@@ -133,6 +133,13 @@ def test_files_of_unequal_columns_are_refused_before_any_work(folder, workshop, 
     assert not (folder / "s.parquet.parts").exists()
 
 
+def test_a_file_without_rows_does_not_say_which_columns_there_are(folder, workshop, run):
+    arguments = ["score", workshop / "plain", folder / "rows", "-o", folder / "s.parquet"]
+    whole = run(*arguments)
+    pl.read_parquet(folder / "rows" / "b.parquet")[:0].select("size").write_parquet(folder / "rows" / "0.parquet")
+    assert run(*arguments)["log_likelihood"] == whole["log_likelihood"]
+
+
 def test_parts_of_another_run_are_not_taken_for_this_one(folder, workshop, run, monkeypatch):
     arguments = ["score", workshop / "given", folder / "rows", "-o", folder / "s.parquet"]
     monkeypatch.setattr(

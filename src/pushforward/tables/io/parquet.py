@@ -47,13 +47,12 @@ class ParquetRows(RowsInPieces):
 
     def __init__(self, path: Location, files: Sequence[Path]) -> None:
         self.path, self.files, self.rows = path, list(files), 0
-        self.groups, self.held, columns = list[Group](), list[tuple[str, list[str]]](), list[list[str]]()
+        self.groups, self.held = list[Group](), list[tuple[str, list[str]]]()
         for file in self.files:
             with _reading(file) as parquet:
                 first = 0
-                columns.append(list(parquet.schema_arrow.names))
                 if parquet.metadata.num_rows:
-                    self.held.append((self._called(file), columns[-1]))
+                    self.held.append((self._called(file), list(parquet.schema_arrow.names)))
                 for place in range(parquet.metadata.num_row_groups):
                     rows = parquet.metadata.row_group(place).num_rows
                     if rows:
@@ -61,7 +60,7 @@ class ParquetRows(RowsInPieces):
                     first, self.rows = first + rows, self.rows + rows
         if not self.rows:
             raise InputError(f"{path}: has column names but no rows")
-        self.columns = columns[0]
+        self.columns = self.held[0][1]
 
     def _called(self, file: Path) -> str:
         return str(self.path if isinstance(self.path, Source) else file)
