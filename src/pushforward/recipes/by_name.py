@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -92,7 +93,7 @@ def flow_by_name(
         options["hidden"] = hidden
     elif features > WIDTH and name != "ffjord":
         options["hidden"] = (features,) * len(inspect.signature(recipe).parameters["hidden"].default)
-    if layers and hidden and layers * max(hidden) > LARGE:
+    if layers and hidden and layers * np.max(hidden) > LARGE:
         with seeded(seed):
             one = recipe(features, context=context, **options | {"layers": 1})
         refuse_large_flow(layers * sum(each.numel() for each in one.parameters()), hidden)
