@@ -18,7 +18,7 @@ from pushforward.distributions.guided.anyorder import AnyOrder
 from pushforward.errors import InputError
 from pushforward.tables.options import TableOptions
 from pushforward.tables.queries.probability import Share
-from pushforward.tables.queries.where import Where
+from pushforward.tables.queries.where import Where, _wrong
 from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.schema.learner import Learner
 from pushforward.tables.schema.schema import Schema
@@ -640,3 +640,9 @@ def test_a_list_with_what_cannot_be_is_refused(where: Any, said: str, unfitted: 
     with pytest.raises(InputError, match=said) as caught:
         Where.of(unfitted, where)
     assert caught.value.argument == "where"
+
+
+def test_text_of_which_half_the_examples_are_no_numbers_is_left_to_what_refuses_it():
+    cells = pl.DataFrame({"kind": ["-", "1", "2", "3"]})
+    for each in (cells, cells.reverse()):
+        assert _wrong(each, pl.sql_expr("CAST(kind AS INT) > 1 OR kind = '-'")) == ""

@@ -26,7 +26,7 @@ from .region import Part, Region, both, others, part_of, region_of, union
 TRUTHS = re.compile(r"'\s*(true|false)\s*'", re.IGNORECASE)
 TRUTH_AND_TEXT = "a truth value is no text; write TRUE or FALSE"
 NOT_BY_ROW = "expected a condition that holds or not in each row, as in price > 5000"
-CHAIN = "a condition is no number; write 1 < x < 2 as x > 1 AND x < 2"
+CHAIN = "a condition is no number; write 1 < x < 2 as x > 1 AND x < 2, and n = (x > 1) as n = CAST(x > 1 AS INT)"
 MOMENT_AND_NUMBER = (
     "a date or a time, or what is between two, is no number; write DATE '2024-01-31', or INTERVAL '3 days' for the "
     "time between two"
@@ -169,7 +169,7 @@ def _wrong(cells: pl.DataFrame, condition: pl.Expr) -> str:
     conditions = any(each == pl.Boolean and part.meta.pop() for each, part in zip(types, parts, strict=True))
     if whole == pl.Boolean and conditions and any(each.is_numeric() for each in types):
         return CHAIN
-    if not said.equals(pl.concat(apart) if names else apart[0]):
+    if len(said) and not said.equals(pl.concat(apart) if names else apart[0]):
         return NOT_BY_ROW
     return next(filter(None, (_wrong(cells, part) for part in parts)), "")
 
