@@ -38,10 +38,7 @@ HALVES = 0.2  # share of the rows half-way between two values, from which these 
 HOLDS = 0.5  # share of the rows in which a sum with slips holds
 WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
 ROUNDING = 1e-6  # of a column's spread, or usual size if this is less: of formulas that were computed in float32
-CLOSE, NARROW = (
-    0.02,
-    0.15,
-)  # median remainder, of a product's size or a sum's spread: at most; as a part of a constant's
+CLOSE, NARROW = 0.02, 0.15  # median remainder at most: of a product's size, or a sum's spread; of a constant's
 POSITIVE = 0.99  # share of the rows in which a factor is
 LEAST_POWER = 0.1
 AS_WELL = 4.0  # standard errors, of a median of evenly spread remainders, that they may be larger with simple powers
@@ -490,8 +487,10 @@ def _near(column: Column, formula: Formula, values: Rows, known: Columns, stated
 
 def _rest(column: Column, formula: Formula, values: Rows, known: Columns) -> Numbers:
     """What a formula leaves of a column."""
-    rest, step = values[column.name] - formula(_amounts(formula.inputs, values, known)), column.kind.step
-    return np.asarray(np.round(rest / step, 6) * step if step else rest)
+    y, step = values[column.name], column.kind.step
+    rest = y - formula(_amounts(formula.inputs, values, known))
+    noise = Dependency.close * np.maximum(np.abs(y), np.nanmedian(np.abs(y)))  # that it may seem to have a scale of
+    return np.asarray(np.round(rest / step, 6) * step if step else np.where(np.abs(rest) <= noise, 0.0, rest))
 
 
 def _kind(column: Column, x: Numbers) -> Numeric:
