@@ -39,6 +39,7 @@ HOLDS = 0.5  # share of the rows in which a sum with slips holds
 WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
 ROUNDING = 1e-6  # of a column's spread, or usual size if this is less: of formulas that were computed in float32
 CLOSE, NARROW = 0.02, 0.15  # median remainder at most: of a product's size, or a sum's spread; of a constant's
+FAR = 10.0  # times the largest small remainder: what least squares of all columns may leave, as slips move these
 POSITIVE = 0.99  # share of the rows in which a factor is
 LEAST_POWER = 0.1
 AS_WELL = 4.0  # standard errors, of a median of evenly spread remainders, that they may be larger with simple powers
@@ -393,6 +394,10 @@ def _sums(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> I
 def _close_sums(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator[Formula]:
     """The sum of multiples of fewest columns that leaves a remainder which is small beside the column's spread."""
     spread, as_well = float(np.median(np.abs(y - np.median(y)))), 1 + AS_WELL / np.sqrt(len(y))
+    whole = np.column_stack([*table, np.ones(len(y))])
+    left = y - whole @ np.linalg.lstsq(whole, y, rcond=None)[0]
+    if np.median(np.abs(left)) > FAR * CLOSE * spread:  # no few columns leave little where all of them do not
+        return
     for chosen, beta in best_subsets(table, y, MOST_TERMS):
         best = float(np.median(np.abs(y - table[chosen].T @ beta[:-1] - beta[-1])))
         if not best < CLOSE * spread:
