@@ -54,13 +54,13 @@ def columns(e: RowEvidence) -> Blocks:
 
 def _column(e: RowEvidence, j: int) -> list[Any]:
     column = e.schema.columns[j]
-    there = seen(e.data[:, j])
+    said, there = column.describe(), seen(e.data[:, j])
     quantiles = np.quantile(there.numpy(), [0.0, 0.5, 1.0]).tolist()
     values = [*quantiles, float(there.mean()), float(there.std(correction=0))]
     told: list[Any] = [Entry("", float("inf"))] * len(values) if column.classes else values
     if column.reading.moment and not column.classes:
         told[:4] = [Entry(column.shown(value), value) for value in values[:4]]
-    return [column.name, column.describe().kind, *told, column.describe().first]
+    return [column.name, said.kind, *told, said.first]
 
 
 @section("drift", "Whether the table has changed", RowEvidence)

@@ -264,7 +264,7 @@ def _log_mass(
         widths.append(row.new_full((len(own),), log_width).masked_fill(~possible, -math.inf))
         rest += [other] * len(own)
     at, found, log_widths = torch.cat([own for own, _ in parts]), torch.cat(x), torch.cat(widths)
-    draws = most_draws(len(found), FEWEST, FIRST, points)
+    draws, regions = most_draws(len(found), FEWEST, FIRST, points), [region for _, region in parts]
 
     def of_union(value: Tensor, error: Tensor) -> Tensor:
         value = value.cpu() + log_widths
@@ -274,9 +274,7 @@ def _log_mass(
         found,
         rows[at].context,
         draws=draws,
-        most=max(draws, fewer(MOST, [region for _, region in parts]))
-        if draws == FIRST and precise < math.inf
-        else draws,
+        most=max(draws, fewer(MOST if draws == FIRST and precise < math.inf else draws, regions)),
         precise=precise,
         points=points,
         replicates=REPLICATES if draws == FIRST else 1,

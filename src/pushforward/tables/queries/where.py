@@ -202,11 +202,11 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
     their zone; the table itself if it has none."""
     coded = frame.select(pl.col(pl.Categorical, pl.Enum))
     numbers = [column.cast(pl.String).cast(pl.Float64, strict=False) for column in coded]
-    plain = [one for one, column in zip(numbers, coded, strict=True) if one.null_count() == column.null_count()]
-    plain += [column.dt.replace_time_zone(None) for column in frame.select(pl.selectors.datetime(time_zone="*"))]
     texts = frame.select(pl.col(pl.String))
     days = [column.str.to_date("%Y-%m-%d", strict=False) for column in texts]
-    plain += [one for one, column in zip(days, texts, strict=True) if one.null_count() == column.null_count()]
+    read = [*zip(numbers, coded, strict=True), *zip(days, texts, strict=True)]
+    plain = [one for one, column in read if one.null_count() == column.null_count()]
+    plain += [column.dt.replace_time_zone(None) for column in frame.select(pl.selectors.datetime(time_zone="*"))]
     return frame.with_columns(plain) if plain else frame
 
 

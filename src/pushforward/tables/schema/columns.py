@@ -199,8 +199,9 @@ class Column(Saved):
 
     def strange_in(self, cells: pl.Series, rows: Tensor, source: str, first: int) -> Note:
         """What is said of rows given what nothing is known of."""
-        cell = cells[int(rows.byte().argmax())]
-        if missing(cells)[int(rows.byte().argmax())]:
+        row = int(rows.byte().argmax())
+        cell = cells[row]
+        if missing(cells)[row]:
             said = "a missing value, but no training row has one in this column, which the model is given"
         elif self.classes:
             said = f"{cell!r} was not among the training rows; the model knows {listed(self.kind.labels)}"
