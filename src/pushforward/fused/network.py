@@ -26,7 +26,6 @@ from .products import engine
 
 STEP = 64  # rows at least, where the weight has that many: thinner steps skip more zeros, with a call more for each
 LEAST_SAVED = 4096  # zeros that a further step skips
-LEAST_SKIPPED = 1 << 18  # the same, times the events: multiplications that take about as long as a call
 
 
 class BlockStep(NamedTuple):
@@ -78,11 +77,15 @@ def block_triangular(rows: tuple[int, ...], columns: tuple[int, ...], least: int
     return BlockTriangular(len(rows), len(columns), tuple(steps), (rows, columns))
 
 
-def for_events(pattern: BlockTriangular, n: int) -> BlockTriangular:
-    """The same matrix in fewer steps where few events are multiplied: there a call takes longer than the zeros."""
+def for_events(pattern: BlockTriangular, n: int, call: int) -> BlockTriangular:
+    """The same matrix in fewer steps where a further call takes longer than the zeros that it skips for n events.
+
+    Args:
+        call: Multiplications that take as long as a call.
+    """
     if pattern.degrees is None:
         return pattern
-    return block_triangular(*pattern.degrees, max(LEAST_SAVED, LEAST_SKIPPED >> (n - 1).bit_length()))
+    return block_triangular(*pattern.degrees, max(LEAST_SAVED, call >> (n - 1).bit_length()))
 
 
 @lru_cache(maxsize=256)
@@ -113,7 +116,8 @@ class Network:
 
     def __init__(self, shape: Shape, like: Tensor, n: int) -> None:
         layers, self.masked, self.residual, self.straight = shape
-        self.layers = [for_events(pattern, n) for pattern in layers]
+        calls = [engine(n * each.rows * each.columns, like).call for each in layers]
+        self.layers = [for_events(pattern, n, call) for pattern, call in zip(layers, calls, strict=True)]
         self.x = like.new_empty(self.layers[0].columns, n)
         self.hidden = [like.new_empty(pattern.rows, n) for pattern in self.layers[:-1]]
         # a residual stream continues unrectified, so the next layer's rectified input needs its own plane

@@ -27,9 +27,10 @@ CLEARLY = 0.87  # of the other's time: a smaller gain may be noise
 
 class Engine(NamedTuple):
     """How matrices are multiplied, without a graph: ``product(a, b, out=c)``, whose result is in c or in new memory,
-    ``mm(a, b, out=c)``, and ``add(c, a, b)`` for c + a b in place."""
+    ``mm(a, b, out=c)``, and ``add(c, a, b)`` for c + a b in place. ``call`` multiplications take as long as a call."""
 
     name: str
+    call: int
     product: Callable[..., Tensor]
     add: Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -38,8 +39,10 @@ class Engine(NamedTuple):
         return out if found is out else out.copy_(found)
 
 
-BLAS = Engine("blas", torch.mm, torch.Tensor.addmm_)
-ONEDNN = Engine("onednn", lambda a, b, out: onednn_product(a, b), lambda total, a, b: total.add_(onednn_product(a, b)))
+BLAS = Engine("blas", 1 << 18, torch.mm, torch.Tensor.addmm_)
+ONEDNN = Engine(
+    "onednn", 1 << 23, lambda a, b, out: onednn_product(a, b), lambda total, a, b: total.add_(onednn_product(a, b))
+)
 
 _CHOSEN: dict[str, Engine] = {}  # by number of threads
 
