@@ -52,6 +52,7 @@ class Query:
     broken: np.ndarray | None = None  # which rows violate each relation, and so have density 0, ``(relations, n)``
     encoded: Encoded | None = None  # the rows before anything was conditioned on, if they come from a table
     notes: tuple[Note, ...] = ()  # what was decided about given values
+    sure: Tensor | None = None  # log-probability, 0 or -inf, of what is asked and follows from the given; NaN without
 
     @classmethod
     def of(cls, model: TableModel, piece: Piece, given: Sequence[str] = (), drop_missing: bool = False) -> Query:
@@ -67,8 +68,18 @@ class Query:
         if not given:
             return cls(Rows(encoded.x, encoded.context), conditions, broken, encoded, encoded.notes)
         x, strange, notes = condition_on(model, encoded, given, piece.frame, piece.source, piece.first)
+        sure = None
+        for week in model.schema.weeks:
+            if week.date in given and week.weekday not in given:
+                day = model.schema.features_of([week.weekday])
+                conditions, told = conditions | day, x[:, day].sum(1)
+                if week.weekday in piece.frame.columns:
+                    never = strange | torch.from_numpy(missing(piece.frame[week.weekday]))
+                    sure = torch.where(told < 0, -math.inf, 0.0).double().masked_fill(never, math.nan)
+                    dated = piece.frame.drop(week.weekday)
+                    x = x.where(~day, encode_partly(model, dated, piece.source, piece.first).x)
         rows = Rows(x.masked_fill(strange[:, None], math.nan), encoded.context)
-        return cls(rows, conditions, broken, encoded, notes)
+        return cls(rows, conditions, broken, encoded, notes, sure)
 
     def answer(self, model: TableModel, *, samples: int | None = None, seed: int | None = None) -> Answer:
         """The log-densities in nats: NaN for rows without a value that is asked for, or given what cannot be.
@@ -81,16 +92,20 @@ class Query:
         rows = self.rows
         about = (~self.given & ~_among_holes(rows.x, model.schema.missingness.unknown)).any(1)
         if not about.any():
-            return Answer.joined(len(about), [])
+            return self._certain(Answer.joined(len(about), []), about)
         some = rows if about.all() else rows[about]
         if self.given.any():
             found = conditional(model, some, self.given, samples, seed)
         else:
             found = marginal(model, some, samples, seed)
-        return self._certain(found if about.all() else Answer.joined(len(rows), [(about, found)]))
+        return self._certain(found if about.all() else Answer.joined(len(rows), [(about, found)]), about)
 
-    def _certain(self, found: Answer) -> Answer:
-        """The answer with density 0 for rows that violate a relation."""
+    def _certain(self, found: Answer, about: Tensor) -> Answer:
+        """The answer with what is sure beside it, and with density 0 for rows that violate a relation."""
+        if self.sure is not None:
+            beside = [torch.where(about, each, 0.0) for each in found[:2]]
+            value, error = (torch.where(self.sure.isnan(), old, new) for old, new in zip(found, beside, strict=False))
+            found = found._replace(value=value + self.sure.nan_to_num(neginf=-math.inf), error=error)
         if self.broken is None:
             return found
         broken = torch.from_numpy(self.broken.any(0))

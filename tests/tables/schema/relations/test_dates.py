@@ -84,6 +84,17 @@ def test_the_weekday_is_known_from_the_date(model):
     assert (drawn["wday"] == "Sun").all()
 
 
+def test_a_given_date_gives_its_weekday(model):
+    fresh = births(20, seed=5)
+    by_date = model.score_samples(fresh.select("date"))
+    given = model.score_samples(fresh.select("date", "births", "wday"), given=["date"])
+    np.testing.assert_allclose(given, model.score_samples(fresh.select("date", "births")) - by_date, atol=1e-6)
+    np.testing.assert_allclose(model.score_samples(fresh.drop("wday"), given=["date"]), given, atol=1e-6)
+    rest, days = ["date", "births"], [fresh.with_columns(wday=pl.lit(name)) for name in NAMES]
+    each = np.array([model.score_samples(day.select("date", "births", "wday"), given=rest) for day in days])
+    np.testing.assert_array_equal(np.exp(each), fresh["wday"].to_numpy() == NAMES[:, None])
+
+
 def test_weekdays_may_be_numbers():
     table = births(300).with_columns(wday=pl.col("date").dt.weekday() % 7).drop("weekend")
     model = pf.TableDensity("maf", layers=1, hidden=(8,), steps=2, queries=False).fit(table)
