@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from schemas import schema_of
+from schemas import prepared_schema, schema_of
 
 import pushforward as pf
 from pushforward.tables.schema.schema import Schema
@@ -102,3 +102,11 @@ def test_parts_of_another_column():
     assert (drawn["sport"] + drawn["work"] + drawn["rest"] == drawn["total"]).all()
     assert drawn.min_horizontal().min() >= 0
     assert abs((drawn["sport"] == 0).mean() - (time_use(600)["sport"] == 0).mean()) < 0.1
+
+
+def test_parts_that_are_missing_are_not_learnt_by_their_ratios():
+    gaps, table = pl.int_range(pl.len()) % 3 == 0, probabilities(1200)
+    holes = {name: pl.when(gaps).then(None).otherwise(name) for name in ("p0", "p1", "p2", "p3")}
+    (parts,), (holed,) = (prepared_schema(each).compositions for each in (table, table.with_columns(**holes)))
+    assert parts.ratios
+    assert not holed.ratios

@@ -12,8 +12,8 @@ from ....transforms.relations import LogRatios
 from ..columns import Column
 from ..kinds.base import Numbers
 from ..kinds.numeric import Numeric
-from .base import FEWEST, Dependency, Relation, Rows, gained, mapped, scale_of
-from .formula import Determined
+from .base import FEWEST, Dependency, Relation, Rows, gained, mapped
+from .formula import Determined, scale_of
 
 MARGIN = 1.25  # room for the cells of zeros, in multiples of what they need
 MOST_PARTS = 30
@@ -52,14 +52,17 @@ class Composition(Relation):
 
 
 def compositions(columns: Sequence[Column], relations: Sequence[Dependency], values: Rows) -> tuple[Composition, ...]:
-    """Sums whose parts are never negative; by their ratios, where held-out rows are likelier so."""
+    """Sums whose parts are never negative; by their ratios, where none is missing (a guess at missing ones may be no
+    parts of a whole) and held-out rows are likelier so."""
+    holed = {column.name for column in columns if column.holes.share}
     kinds = {column.name: kind for column in columns if (kind := scale_of(column)) is not None}
     found, taken = list[Composition](), set[str]()
     for relation in relations:
         each = _composition(relation, kinds) if type(relation) is Determined else None
         if each is not None and not taken & {*each.parts, *each.wholes}:
-            found.append(replace(each, ratios=_gains(each, kinds, values)))
-            taken |= {*each.parts, *each.wholes}
+            names = {*each.parts, *each.wholes}
+            found.append(replace(each, ratios=not names & holed and _gains(each, kinds, values)))
+            taken |= names
     return tuple(found)
 
 
