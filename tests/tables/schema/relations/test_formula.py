@@ -10,8 +10,7 @@ import pytest
 from schemas import prepared_schema, schema_of
 
 import pushforward as pf
-from pushforward.tables.schema.relations.formula import Added, Determined, Formula
-from pushforward.tables.schema.relations.formula_search import _products
+from pushforward.tables.schema.relations.formula import Added, Determined, Formula, _products
 from pushforward.tables.schema.relations.stated_formula import parsed
 
 QUICK = {"flow": "maf", "layers": 1, "hidden": (16,), "steps": 40, "queries": False, "random_state": 0}
@@ -102,6 +101,15 @@ def test_functions_of_one_column_follow_from_it(log):
     drawn = model.sample(200, random_state=0)
     assert len(model.schema.dependencies) == 1
     assert np.allclose(drawn["f"], log(drawn["x"].to_numpy()), rtol=1e-5)
+
+
+def test_a_formula_is_found_where_few_rows_have_all_columns():
+    rng = np.random.default_rng(0)
+    x, *others = rng.gamma(3.0, size=(7, 300)) + 0.1
+    table = {"x": np.where(rng.random(300) < 0.3, np.nan, x)}
+    table |= {f"other {k}": np.where(rng.random(300) < 0.4, np.nan, each) for k, each in enumerate(others)}
+    schema = schema_of({**table, "f": np.log(table["x"])})
+    assert list(map(str, schema.dependencies)) == ["'f' is log('x')"]
 
 
 def test_a_sum_with_slips_is_drawn_and_slips_are_rare():
