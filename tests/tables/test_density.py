@@ -177,13 +177,14 @@ def test_comparisons_and_reports(tmp_path: Path, fitted: pf.TableDensity):
 
 def test_notes_say_what_was_left_out():
     holes = TABLE.with_columns(pl.Series("name", [f"n{i}" for i in range(300)]))
+    holes = holes.with_columns(pl.when(pl.int_range(pl.len()) % 5 == 0).then("name").alias("remark"))
     holes = holes.with_columns(pl.when(pl.int_range(pl.len()) < 2).then(None).otherwise("size").alias("size"))
     model = pf.TableDensity(**{**QUICK, "steps": 1}).fit(holes)
     said = " ".join(model.notes_)
-    assert "name: left out: a name or free text" in said
+    assert "name, remark: left out: a name or free text" in said
     assert model.schema.names == ["size", "price", "count", "colour"]
     assert model.schema.missingness.ignored == {0: pytest.approx(2 / 300)}  # of size, which misses at random
-    dropped = pf.TableDensity(drop_missing=True, **{**QUICK, "steps": 1}).fit(holes)
+    dropped = pf.TableDensity(drop_missing=True, **{**QUICK, "steps": 1}).fit(holes.drop("remark"))
     assert "left out: 2 rows with missing or infinite values" in " ".join(dropped.notes_)
     with pytest.raises(InputError, match=r"column 'size', row 1: a missing value .* with `drop_missing=True`"):
         pf.TableDensity(strict=True).fit(holes)

@@ -194,8 +194,7 @@ class ImageModel(FittedDensity):
         image = '<img src="data:image/png;base64,{}" alt="Images drawn from the model." style="max-width:100%">'
         return Markup(image).format(content)
 
-    def refuse_unlike(self, other: ImageModel) -> None:
-        super().refuse_unlike(other)
+    def _check_alike(self, other: ImageModel) -> None:
         for what in ("shape", "levels", "resize", "bits"):
             ours, theirs = self.facts[what], other.facts[what]
             if ours != theirs:

@@ -33,7 +33,7 @@ from .schema import Schema
 
 # from the most special to the most general
 KINDS: tuple[type[Kind], ...] = (Category, Periodic, FewValues, Months, *NUMBERS)
-MOST_UNIQUE = 0.5  # share of distinct values among the rows above which text counts as identifiers
+MOST_UNIQUE = 0.5  # share of distinct values among all that are there above which text counts as identifiers
 SPOILT = 0.05  # share of non-numeric cells in a numeric column
 PANDAS = re.compile(r"__index_level_\d+__")  # a column of a file that pandas wrote
 LARGEST = 1e30  # flows compute in float32, whose numbers end at 3e38; squares of differences must fit in float64
@@ -323,12 +323,12 @@ class Learner:
             return False
         if name in self.said.numbers:
             raise InputError(f"{self.source}: holds {there[0]!r}, which is not a number", "numbers", name)
-        if there.n_unique() <= MOST_UNIQUE * len(column) or self.asked:
+        if there.n_unique() <= MOST_UNIQUE * len(there) or self.asked:
             return False
         self._leave(
             name,
             "a name or free text, different in most rows; `categories=` models it",
-            f" holds {there.n_unique()} different values in {len(column)} rows; leave it out with `columns=`, or "
+            f" holds {there.n_unique()} different values in {len(there)} rows; leave it out with `columns=`, or "
             "group them",
         )
         return True

@@ -360,9 +360,7 @@ def _formulas(column: Column, y: Numbers, others: Sequence[Column], scales: Mapp
     yield from (*found, *_seasons(y, others, scales))
 
 
-def _of_some(
-    column: Column, y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]
-) -> Iterator[Formula]:
+def _of_some(column: Column, y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]) -> Iterator[Formula]:
     """Formulas of columns of numbers that y obeys in most of the rows that have all of them."""
     names = [other.name for other in others]
     table = np.stack([y, *(scales[name] for name in names)])
