@@ -112,6 +112,13 @@ def test_a_formula_is_found_where_few_rows_have_all_columns():
     assert list(map(str, schema.dependencies)) == ["'f' is log('x')"]
 
 
+def test_a_logarithm_in_single_precision_is_exact_where_it_is_large_beside_its_spread():
+    weight = np.random.default_rng(0).normal(3400, 500, 900).round()
+    frame = pl.DataFrame({"weight": weight, "log_weight": np.log(weight).astype(np.float32).astype(float)})
+    (relation,) = schema_of(frame).dependencies
+    assert f"{relation}" == "'log_weight' is log('weight')"
+
+
 def test_a_sum_with_slips_is_drawn_and_slips_are_rare():
     frame = ages()
     model = pf.TableDensity(**QUICK).fit(frame)

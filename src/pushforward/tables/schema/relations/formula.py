@@ -36,6 +36,7 @@ POWERS = np.unique([sign * k / d for sign in (1, -1) for d in (2, 3) for k in ra
 HALF = 0.500001  # of a step: as far as a value may be from what it is rounded to
 HALVES = 0.2  # share of the rows half-way between two values, from which these matter
 HOLDS = 0.5  # share of the rows in which a sum with slips holds
+SINGLE = 5e-7  # of a value: how far float32 is from a formula
 WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
 ROUNDING = 1e-6  # of a column's spread, or usual size if this is less: of formulas that were computed in float32
 CLOSE, NARROW = 0.02, 0.15  # median remainder at most: of a product's size, or a sum's spread; of a constant's
@@ -97,10 +98,7 @@ class Determined(Dependency):
 
     def total(self, values: Rows, columns: Columns) -> Numbers:
         """m, as an amount that is not yet rounded."""
-        return self.formula(self._inputs(values, columns))
-
-    def _inputs(self, values: Rows, columns: Columns) -> dict[str, Numbers]:
-        return _amounts(self.inputs, values, columns)
+        return self.formula(_amounts(self.inputs, values, columns))
 
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         return self.column.with_holes(_encoded(self.column, self.total(values, columns)))
@@ -131,7 +129,7 @@ class Determined(Dependency):
 
     def holds(self, values: Rows, columns: Columns) -> bool:
         """Whether the column is m in every row that misses none of them."""
-        found, inputs = values[self.column.name], [*self._inputs(values, columns).values()]
+        found, inputs = values[self.column.name], [*_amounts(self.inputs, values, columns).values()]
         undefined = np.isnan(self.total(values, columns)) & ~np.isnan([found, *inputs]).any(0)
         return not (undefined | self.broken(found, values, columns)).any()
 
@@ -146,7 +144,7 @@ class Determined(Dependency):
         return replace(self, formula=replace(self.formula, offset=shortest(offset + low - room, offset + high + room)))
 
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
-        amounts = self._inputs(values, columns)
+        amounts = _amounts(self.inputs, values, columns)
         holes = {name: np.isnan(x) for name, x in amounts.items()}
         alone = sum(holes.values(), start=np.zeros(len(found), int)) == 1
         y, left = self.column.kind.amounts(found), [name for name in self.solvable if (holes[name] & alone).any()]
@@ -166,10 +164,11 @@ class Added(Determined):
     """
 
     def total(self, values: Rows, columns: Columns) -> Numbers:
-        return self.formula({name: np.nan_to_num(x) for name, x in self._inputs(values, columns).items()})
+        return self.formula({name: np.nan_to_num(x) for name, x in _amounts(self.inputs, values, columns).items()})
 
     def tells(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
-        left = super().broken(found, values, columns) | np.isnan([*self._inputs(values, columns).values()]).all(0)
+        inputs = [*_amounts(self.inputs, values, columns).values()]
+        left = super().broken(found, values, columns) | np.isnan(inputs).all(0)
         return left & super().tells(found, values, columns)
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
@@ -422,8 +421,9 @@ def _close_sums(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator
 
 def _rounding(y: Numbers, step: float) -> float:
     """How far values may be from a formula that holds. A few huge ones do not make all the others alike."""
-    usual = np.median(np.abs(y[y != 0])) if y.any() else 0.0
-    return max(0.501 * step, ROUNDING * float(min(y.std(), usual)))
+    usual = float(np.median(np.abs(y[y != 0]))) if y.any() else 0.0
+    single = step == 0 and np.isclose(y, y.astype(np.float32), rtol=1e-12, atol=0).all()
+    return max(0.501 * step, ROUNDING * min(float(y.std()), usual), SINGLE * usual * single)
 
 
 def _products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator[Formula]:

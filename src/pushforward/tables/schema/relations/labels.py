@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ....errors import listed
 from ..columns import Column
 from ..kinds.base import Numbers
 from .base import FEWEST, Columns, Dependency, Rows, amounts_of, on_scales, shortest
@@ -95,7 +96,7 @@ class Threshold(Dependency):
     def __str__(self) -> str:
         cuts = [f"{cut:.6g}" for cut in self.cuts]
         if len(self.inputs) == 1:
-            return f"{self.column.name!r} tells on which side of {', '.join(cuts)} {self.inputs[0]!r} lies"
+            return f"{self.column.name!r} tells on which side of {listed(cuts)} {self.inputs[0]!r} lies"
         told = zip(self.inputs, cuts, self.words or [""] * len(cuts), strict=True)
         tests = [f"{name!r} = {word}" if word else f"{name!r} > {cut}" for name, cut, word in told]
         return f"{self.column.name!r} tells the first that holds of {', '.join(tests[::-1])}"
