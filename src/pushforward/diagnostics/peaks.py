@@ -21,17 +21,11 @@ MOST = 64  # peaks that are kept, those with the largest mass
 
 @dataclass(frozen=True, eq=False)
 class Peaks:
-    r"""K peaks, and the Gaussians :math:`N(\mu_k, L_k L_k^\top)` that have their curvature.
+    r"""K peaks, and the Gaussians :math:`N(\mu_k, L_k L_k^\top)` that have their curvature."""
 
-    Attributes:
-        loc: mu, ``(K, features)``.
-        factor: L, lower triangular, ``(K, features, features)``.
-        log_mass: Log of the mass around each, ``(K,)``; by Laplace's approximation if it comes from a climb.
-    """
-
-    loc: Tensor
-    factor: Tensor
-    log_mass: Tensor
+    loc: Tensor  # mu, ``(K, features)``
+    factor: Tensor  # L, lower triangular, ``(K, features, features)``
+    log_mass: Tensor  # log of the mass around each, ``(K,)``; by Laplace's approximation if it comes from a climb
 
     def __len__(self) -> int:
         return len(self.loc)

@@ -35,20 +35,13 @@ MOST_TEST, MOST_VALIDATION = 5_000, 1_000  # their errors are small then, and im
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images of one size.
+    """Images of one size."""
 
-    Args:
-        path: Where they came from.
-        images: (n, C, H, W), uint8.
-        names: The file of each, or its number in the file, from 0.
-        labels: The class of each, or None if the files give none.
-        splits: ``train``, ``val`` and ``test`` of a file that comes divided; the object is then the training part.
-    """
-
-    path: Path
-    images: Tensor
-    names: Sequence[str]
-    labels: Sequence[str] | None = None
+    path: Path  # where they came from
+    images: Tensor  # (n, C, H, W), uint8
+    names: Sequence[str]  # the file of each, or its number in the file, from 0
+    labels: Sequence[str] | None = None  # the class of each, or None if the files give none
+    # ``train``, ``val`` and ``test`` of a file that comes divided; the object is then the training part
     splits: dict[str, LabelledImages] = field(default_factory=dict)
 
     def __len__(self) -> int:

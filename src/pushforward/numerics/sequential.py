@@ -20,17 +20,12 @@ Particles = tuple[Tensor, ...]  # each ``(K, n, ...)``
 
 
 class Path(NamedTuple):
-    """The end of a path.
+    """The end of a path."""
 
-    Attributes:
-        particles: Equally weighted draws of the last density.
-        log_mass: The logarithm of the ratio of normalising constants, ``(n,)``.
-        variance: That of ``log_mass`` as the steps see it, ``(n,)``: without the correlation of particles that have an
-            ancestor in common.
-    """
-
-    particles: Particles
-    log_mass: Tensor
+    particles: Particles  # equally weighted draws of the last density
+    log_mass: Tensor  # the logarithm of the ratio of normalising constants, ``(n,)``
+    # that of ``log_mass`` as the steps see it, ``(n,)``: without the correlation of particles that have an ancestor
+    # in common
     variance: Tensor
 
 

@@ -92,17 +92,11 @@ def _turn(part: Transform, size: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Space:
-    """The rows x of a target, and their free coordinates u.
+    """The rows x of a target, and their free coordinates u."""
 
-    Attributes:
-        outer: From x to u.
-        free: Features of u.
-        dtype: Of both.
-    """
-
-    outer: Transform
-    free: int
-    dtype: torch.dtype
+    outer: Transform  # from x to u
+    free: int  # features of u
+    dtype: torch.dtype  # of both
 
     @staticmethod
     def of(blocks: Sequence[tuple[Any, int]], features: int, dtype: torch.dtype) -> Space:

@@ -122,17 +122,12 @@ class Part(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A section of the report.
+    """A section of the report."""
 
-    Args:
-        id: Its anchor in the page, and its key among the report's numbers.
-        of: The kind of evidence that it draws on.
-        write: Yields its blocks, paragraphs as text and figures as a dict; nothing where it does not apply.
-    """
-
-    id: str
+    id: str  # its anchor in the page, and its key among the report's numbers
     title: str
-    of: type
+    of: type  # the kind of evidence that it draws on
+    # yields its blocks, paragraphs as text and figures as a dict; nothing where it does not apply
     write: Callable[[Any], Blocks]
 
     def part(self, evidence: Any) -> Part | None:

@@ -21,23 +21,17 @@ from .words import plus_minus
 
 @dataclass(frozen=True)
 class Page:
-    """What is known of a report before anything is measured.
-
-    Args:
-        summary: Labels and values to show in the overview.
-        command: The command that reproduces the report, to be copied from it.
-        history: Records of the training: ``step``, ``epoch``, ``seconds``, ``train_loss``, ``validation_loss``, ``lr``;
-            ``objective`` if it is ``"matching"``.
-        rivals: Other models by name, and what they score the held-out data, as :meth:`Evidence.measure` does.
-        seed: Seed of all random draws.
-    """
+    """What is known of a report before anything is measured."""
 
     title: str = ""
-    summary: Mapping[str, Any] = field(default_factory=dict)
-    command: str = ""
+    summary: Mapping[str, Any] = field(default_factory=dict)  # labels and values to show in the overview
+    command: str = ""  # the command that reproduces the report, to be copied from it
+    # records of the training: ``step``, ``epoch``, ``seconds``, ``train_loss``, ``validation_loss``, ``lr``;
+    # ``objective`` if it is ``"matching"``
     history: Sequence[Mapping[str, Any]] = ()
+    # other models by name, and what they score the held-out data, as :meth:`Evidence.measure` does
     rivals: Mapping[str, Tensor] = field(default_factory=dict)
-    seed: int = 0
+    seed: int = 0  # seed of all random draws
 
 
 class Mean(NamedTuple):

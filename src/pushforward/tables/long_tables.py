@@ -73,27 +73,18 @@ class LongTable:
 
 @dataclass
 class Survey:
-    """The results of the first pass.
+    """The results of the first pass."""
 
-    Attributes:
-        sample: Training rows; like all others here, without those of weight 0.
-        witnesses: Rows that decide how a column is treated.
-        val: Rows for early stopping.
-        test: Held-out rows.
-        test_numbers: Their numbers, from 0.
-        kept: For every chunk of every row group, the number of training rows.
-        unusable: Rows with missing or infinite values.
-        weight: Total weight of all training rows; their number if all are weighted equally.
-    """
-
+    # training rows; like all others here, without those of weight 0
     sample: pl.DataFrame = field(default_factory=pl.DataFrame)
-    witnesses: pl.DataFrame = field(default_factory=pl.DataFrame)
-    val: pl.DataFrame = field(default_factory=pl.DataFrame)
-    test: pl.DataFrame = field(default_factory=pl.DataFrame)
-    test_numbers: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    witnesses: pl.DataFrame = field(default_factory=pl.DataFrame)  # rows that decide how a column is treated
+    val: pl.DataFrame = field(default_factory=pl.DataFrame)  # rows for early stopping
+    test: pl.DataFrame = field(default_factory=pl.DataFrame)  # held-out rows
+    test_numbers: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # their numbers, from 0
+    # for every chunk of every row group, the number of training rows
     kept: list[np.ndarray] = field(default_factory=list)
-    unusable: int = 0
-    weight: float = 0.0
+    unusable: int = 0  # rows with missing or infinite values
+    weight: float = 0.0  # total weight of all training rows; their number if all are weighted equally
 
 
 def survey(table: LongTable, names: Sequence[str], strict: bool = False) -> Survey:

@@ -20,29 +20,19 @@ REPLICATES, STUDENT = 32, 1.0406  # and the 97.5 % quantile of 31 degrees of fre
 
 @dataclass(frozen=True)
 class RowsWithHoles:
-    """Rows whose NaN entries are unknown.
+    """Rows whose NaN entries are unknown."""
 
-    Args:
-        x: ``(n, features)``.
-        context: ``(n, context features)`` or None.
-        keys: A hash of each row, ``(n,)``; all randomness follows from it and the seed.
-        seed: Seed of the Sobol sequence.
-        numbers: Which entries are numbers, ``(features,)``.
-        spread: Maps rows ``(K, n, features)`` and uniform numbers of that shape to points of the rows' cells.
-        allowed: Tells which of the filled rows ``(K, n, features)`` are allowed, ``(K, n)``, from these and ``x``.
-        region: Where holes may lie; None for anywhere.
-        replicates: Into how many sequences of draws, each with its own shift, those of a row are divided.
-    """
-
-    x: Tensor
-    context: Tensor | None
-    keys: Tensor
-    seed: int
-    numbers: Tensor
+    x: Tensor  # ``(n, features)``
+    context: Tensor | None  # ``(n, context features)`` or None
+    keys: Tensor  # a hash of each row, ``(n,)``; all randomness follows from it and the seed
+    seed: int  # seed of the Sobol sequence
+    numbers: Tensor  # which entries are numbers, ``(features,)``
+    # maps rows ``(K, n, features)`` and uniform numbers of that shape to points of the rows' cells
     spread: Callable[[Tensor, Tensor], Tensor] | None = None
+    # tells which of the filled rows ``(K, n, features)`` are allowed, ``(K, n)``, from these and ``x``
     allowed: Callable[[Tensor, Tensor], Tensor] | None = None
-    region: Region | None = None
-    replicates: int = 1
+    region: Region | None = None  # where holes may lie; None for anywhere
+    replicates: int = 1  # into how many sequences of draws, each with its own shift, those of a row are divided
 
     def __len__(self) -> int:
         return len(self.x)
@@ -132,17 +122,11 @@ def normal(u: Tensor) -> Tensor:
 
 
 class Answer(NamedTuple):
-    """Log-densities of rows and their accuracy, each of shape ``(n,)``, float64.
+    """Log-densities of rows and their accuracy, each of shape ``(n,)``, float64."""
 
-    Attributes:
-        value: In nats.
-        error: Standard errors, in nats; 0 if the answer is exact.
-        effective: Effective numbers of draws :math:`(\\sum w)^2 / \\sum w^2`; infinity if the answer is exact.
-    """
-
-    value: Tensor
-    error: Tensor
-    effective: Tensor
+    value: Tensor  # in nats
+    error: Tensor  # standard errors, in nats; 0 if the answer is exact
+    effective: Tensor  # effective numbers of draws :math:`(\sum w)^2 / \sum w^2`; infinity if the answer is exact
 
     @classmethod
     def exact(cls, value: Tensor, error: Tensor | float = 0.0) -> Answer:

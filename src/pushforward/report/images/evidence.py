@@ -67,15 +67,7 @@ class RoundTrip:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageEvidence(Evidence):
-    """A density of images judged by held-out images.
-
-    Args:
-        labels: The class of each, or None.
-        classes: The classes that the model is conditioned on, in the order of the contexts' features; empty if it is
-            unconditional.
-        at_fit: Figures of the fit: ``independent_bits_per_dim`` and ``gain`` with their ``…_standard_error``, and
-            ``images``.
-    """
+    """A density of images judged by held-out images."""
 
     noun: ClassVar[str] = "image"
     unit: ClassVar[str] = "bits per dimension"
@@ -86,8 +78,11 @@ class ImageEvidence(Evidence):
     histogram: ClassVar[Callable[[Any, Any], Any]] = staticmethod(plot.bits)
 
     model: PixelDensity
-    labels: Sequence[str] | None = None
+    labels: Sequence[str] | None = None  # the class of each, or None
+    # the classes that the model is conditioned on, in the order of the contexts' features; empty if it is
+    # unconditional
     classes: Sequence[str] = ()
+    # figures of the fit: ``independent_bits_per_dim`` and ``gain`` with their ``…_standard_error``, and ``images``
     at_fit: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -36,50 +36,29 @@ PERMUTATIONS = 20  # of the local test
 
 @dataclass(frozen=True)
 class DrawnRows(Drawn):
-    """Rows drawn from a model (m, features), for the held-out contexts if there are any.
+    """Rows drawn from a model (m, features), for the held-out contexts if there are any."""
 
-    Attributes:
-        level: For held-out rows, the share of the model's own rows (of the same context) that are denser; uniform on
-            [0, 1] if the model is exact.
-        judged: With contexts, indices of the held-out rows that have draws of their own.
-        own: With contexts, these draws, (DRAWS, judged, features).
-        denser: With contexts, how many of them are denser than each row, (judged,).
-    """
-
+    # for held-out rows, the share of the model's own rows (of the same context) that are denser; uniform on [0, 1] if
+    # the model is exact
     level: Tensor
-    judged: Tensor | None = None
-    own: Tensor | None = None
-    denser: Tensor | None = None
+    judged: Tensor | None = None  # with contexts, indices of the held-out rows that have draws of their own
+    own: Tensor | None = None  # with contexts, these draws, (DRAWS, judged, features)
+    denser: Tensor | None = None  # with contexts, how many of them are denser than each row, (judged,)
 
 
 @dataclass(frozen=True)
 class ReportedDrift:
-    """How the rows of a report differ from others, which a model did not see at its fit.
+    """How the rows of a report differ from others, which a model did not see at its fit."""
 
-    Attributes:
-        verdict: In a sentence.
-        others: These rows (m, features).
-        moved: Columns, the most moved first: name, p-value, divergence in nats, and the change in words.
-    """
-
-    verdict: str
-    others: Tensor
+    verdict: str  # in a sentence
+    others: Tensor  # these rows (m, features)
+    # columns, the most moved first: name, p-value, divergence in nats, and the change in words
     moved: Sequence[tuple[str, float, float, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowEvidence(Evidence):
-    """A density of rows judged by held-out rows; float64 on the CPU.
-
-    Args:
-        cells: The cells that values stand for, with what fills missing ones.
-        schema: What the rows consist of.
-        gaussian: Log-densities of a Gaussian fitted to the training rows.
-        whole: The held-out rows, with a draw in place of every cell that is known in part.
-        explain: Maps rows to a frame: the column to blame in each, the value that would fit, and the gain in nats.
-        samples: How many rows are drawn.
-        drift: How they differ from the rows that were held out at the fit, if they are others.
-    """
+    """A density of rows judged by held-out rows; float64 on the CPU."""
 
     noun: ClassVar[str] = "row"
     unit: ClassVar[str] = "nats per row"
@@ -90,12 +69,14 @@ class RowEvidence(Evidence):
     histogram: ClassVar[Callable[[Any, Any], Any]] = staticmethod(plot.densities)
 
     density: Density
-    cells: Cells
-    schema: Schema
-    gaussian: LogProb
-    whole: Rows
+    cells: Cells  # the cells that values stand for, with what fills missing ones
+    schema: Schema  # what the rows consist of
+    gaussian: LogProb  # log-densities of a Gaussian fitted to the training rows
+    whole: Rows  # the held-out rows, with a draw in place of every cell that is known in part
+    # maps rows to a frame: the column to blame in each, the value that would fit, and the gain in nats
     explain: Callable[[Rows], Any]
-    samples: int = 4000
+    samples: int = 4000  # how many rows are drawn
+    # how they differ from the rows that were held out at the fit, if they are others
     drift: ReportedDrift | None = None
 
     @property

@@ -286,17 +286,12 @@ SURE = {",": _sure(",", "."), ".": _sure(r"\.", ",")}
 
 @dataclass(frozen=True)
 class DecimalMarks:
-    """How the numbers of a file are written.
+    """How the numbers of a file are written."""
 
-    Args:
-        file: The mark of the file; empty if its cells have several, or none.
-        columns: The mark of each column of numbers in which commas occur, or in which points may part thousands.
-        notes: What was decided.
-    """
-
-    file: str
+    file: str  # the mark of the file; empty if its cells have several, or none
+    # the mark of each column of numbers in which commas occur, or in which points may part thousands
     columns: Mapping[str, str]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what was decided
 
     def pointed(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """The rows with decimal points and without marks of thousands in the columns with decimal commas."""

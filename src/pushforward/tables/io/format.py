@@ -17,19 +17,13 @@ from .table import RowsInPieces, Table
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the user, or the model that the rows are for, says about a file.
+    """What the user, or the model that the rows are for, says about a file."""
 
-    Args:
-        sheet: The sheet to read.
-        text: Columns that hold text, even where all of it looks like numbers.
-        codes: At a fit, those whose numbers are names, and text where zeros stand before them; None at other times.
-        decimal: The decimal mark to assume where the file leaves it open.
-    """
-
-    sheet: str | None = None
-    text: Sequence[str] = ()
+    sheet: str | None = None  # the sheet to read
+    text: Sequence[str] = ()  # columns that hold text, even where all of it looks like numbers
+    # at a fit, those whose numbers are names, and text where zeros stand before them; None at other times
     codes: Sequence[str] | None = None
-    decimal: str = ""
+    decimal: str = ""  # the decimal mark to assume where the file leaves it open
 
     def at(self, place: Location) -> ReadOptions:
         """The same with what the place says itself."""

@@ -82,17 +82,12 @@ class ColumnDistribution:
 
 @dataclass(frozen=True, eq=False)
 class WeightedColumn(ColumnDistribution):
-    """Weighted values; the mode of numbers is the middle of the shortest range that holds a quarter.
-
-    Args:
-        values: ``(K, n)``, float64, increasing if they have an order.
-        weights: Their weights, which sum to 1 in each row, ``(K, n)``; NaN in rows that have no answer.
-        errors: Standard errors of the weights, if the values are those of a column with a probability for each; else 0.
-    """
+    """Weighted values; the mode of numbers is the middle of the shortest range that holds a quarter."""
 
     column: Column
-    values: Tensor
-    weights: Tensor
+    values: Tensor  # ``(K, n)``, float64, increasing if they have an order
+    weights: Tensor  # their weights, which sum to 1 in each row, ``(K, n)``; NaN in rows that have no answer
+    # standard errors of the weights, if the values are those of a column with a probability for each; else 0
     errors: Tensor
 
     @classmethod
@@ -177,20 +172,14 @@ class WeightedColumn(ColumnDistribution):
 
 @dataclass(frozen=True, eq=False)
 class OneColumn(ColumnDistribution):
-    """p(column | given) in some rows, of a column with a density.
-
-    Args:
-        density: The density of its encoded values.
-        cells: The cells of these values.
-        context: Context features of each row, ``(n, features)``; None for a model without, which then has one row.
-        strange: Which rows have no answer, ``(n,)``; None for none.
-    """
+    """p(column | given) in some rows, of a column with a density."""
 
     column: Column
-    density: Density
-    cells: Cells
+    density: Density  # the density of its encoded values
+    cells: Cells  # the cells of these values
+    # context features of each row, ``(n, features)``; None for a model without, which then has one row
     context: Tensor | None
-    strange: Tensor | None = None
+    strange: Tensor | None = None  # which rows have no answer, ``(n,)``; None for none
 
     def __len__(self) -> int:
         return 1 if self.context is None else len(self.context)

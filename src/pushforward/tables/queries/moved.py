@@ -73,24 +73,16 @@ class Values:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Rows that a model did not see, and new ones, in random order, so that nothing but ``second`` tells them apart.
-
-    Attributes:
-        rows: The rows, encoded.
-        columns: What they hold.
-        log_density: Those of the rows; NaN where there is none.
-        tails: Log tail probabilities of every column's cells given the others, with a guide; NaN likewise.
-        broken: Which rows break a relation that all rows kept, by the relation.
-        second: Which rows are new.
-    """
+    """Rows that a model did not see, and new ones, in random order, so that nothing but ``second`` tells them apart."""
 
     model: TableModel
-    rows: Rows
-    columns: list[Values]
-    log_density: Tensor
+    rows: Rows  # the rows, encoded
+    columns: list[Values]  # what they hold
+    log_density: Tensor  # those of the rows; NaN where there is none
+    # log tail probabilities of every column's cells given the others, with a guide; NaN likewise
     tails: dict[str, Tensor]
-    broken: dict[str, Tensor]
-    second: Tensor
+    broken: dict[str, Tensor]  # which rows break a relation that all rows kept, by the relation
+    second: Tensor  # which rows are new
 
     def __len__(self) -> int:
         return len(self.second)

@@ -22,20 +22,14 @@ from .saved import Saved
 
 @dataclass(frozen=True, kw_only=True)
 class Holes(Saved):
-    """What is known of a column's missing values.
+    """What is known of a column's missing values."""
 
-    Args:
-        share: Share of the training rows that have no value.
-        in_part: Share of the training rows that know only a part of the value.
-        at_random: Whether holes fall independently of everything else observed: log-densities are then conditioned on
-            which values are missing.
-        ignored: Whether encoded rows do not record that a value is missing: it is NaN, and integrated out.
-    """
-
-    share: float = 0.0
-    in_part: float = 0.0
+    share: float = 0.0  # share of the training rows that have no value
+    in_part: float = 0.0  # share of the training rows that know only a part of the value
+    # whether holes fall independently of everything else observed: log-densities are then conditioned on which values
+    # are missing
     at_random: bool = False
-    ignored: bool = False
+    ignored: bool = False  # whether encoded rows do not record that a value is missing: it is NaN, and integrated out
 
     @property
     def recorded(self) -> bool:

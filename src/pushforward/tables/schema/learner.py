@@ -69,19 +69,13 @@ def said_of(schema: Schema) -> dict[str, Any]:
 class Learner:
     """Learns one column after another; ``encoded`` holds what it read, by name, and ``decided`` for every reason the
     columns.
-
-    Args:
-        said: What the user says of columns, with the names of all that are to be modelled.
-        source: The file's name, for error messages.
-        in_part: Columns that said what rows know of others, whose cells now say it themselves.
-        asked: Whether the user named the columns, so that row counters and identifiers are not left out.
-        readings: How the cells of columns are read of which that is known.
     """
 
-    said: TableOptions
-    source: str
-    in_part: Sequence[KnownInPart] = ()
-    asked: bool = True
+    said: TableOptions  # what the user says of columns, with the names of all that are to be modelled
+    source: str  # the file's name, for error messages
+    in_part: Sequence[KnownInPart] = ()  # columns that said what rows know of others, whose cells now say it themselves
+    asked: bool = True  # whether the user named the columns, so that row counters and identifiers are not left out
+    # how the cells of columns are read of which that is known
     readings: Mapping[str, Reading] = field(default_factory=dict)
     days: Collection[str] = ()  # whose cells are midnights of a time zone
     encoded: dict[str, Numbers] = field(default_factory=dict)

@@ -43,18 +43,12 @@ OTHERS = {  # formats beside a column's own that cannot be misread
 
 @dataclass(frozen=True)
 class Form:
-    """How the dates or times of a text column are written.
+    """How the dates or times of a text column are written."""
 
-    Args:
-        dtype: ``Date``, ``Datetime`` or ``Time``.
-        form: Their format, as for ``strftime``.
-        slip: Some text that is none of them; None if there is none.
-        ambiguous: A cell that another format would read as another day, as in 03/04/2020; None if there is none.
-    """
-
-    dtype: str
-    form: str
-    slip: str | None = None
+    dtype: str  # ``Date``, ``Datetime`` or ``Time``
+    form: str  # their format, as for ``strftime``
+    slip: str | None = None  # some text that is none of them; None if there is none
+    # a cell that another format would read as another day, as in 03/04/2020; None if there is none
     ambiguous: str | None = None
 
 

@@ -32,23 +32,14 @@ ALIKE = 0.95  # share of the cells that have as many decimals as are written
 
 @dataclass(frozen=True, kw_only=True)
 class Marks(Saved):
-    """How numbers with marks are written; any of them may have others than most when they are read, or none.
+    """How numbers with marks are written; any of them may have others than most when they are read, or none."""
 
-    Args:
-        before: What stands before a number: a currency.
-        after: What stands behind it: per cent, a currency, a unit, with blanks as they are written.
-        thousands: What parts thousands.
-        decimals: How many decimals are written; None for as many as a number has.
-        parentheses: Whether negative numbers stand in parentheses.
-        sign: The currency, or per cent, that cells have if they have any; None for whichever, as in a model of before
-            1.0.
-    """
-
-    before: str = ""
-    after: str = ""
-    thousands: str = ""
-    decimals: int | None = None
-    parentheses: bool = False
+    before: str = ""  # what stands before a number: a currency
+    after: str = ""  # what stands behind it: per cent, a currency, a unit, with blanks as they are written
+    thousands: str = ""  # what parts thousands
+    decimals: int | None = None  # how many decimals are written; None for as many as a number has
+    parentheses: bool = False  # whether negative numbers stand in parentheses
+    # the currency, or per cent, that cells have if they have any; None for whichever, as in a model of before 1.0
     sign: str | None = None
 
     @classmethod

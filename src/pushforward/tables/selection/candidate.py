@@ -83,26 +83,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A density of the table.
+    """A density of the table."""
 
-    Attributes:
-        name: Its name in the summary's comparison of candidates.
-        called: Its name in a sentence.
-        flow: What the summary calls its flow.
-        facts: The summary's facts on the training.
-        history: The training history, step by step.
-        unseen: Densities with positions of rows that they did not see, among all rows: together, of rows that tell how
-            likely fresh rows are under the density.
-        for_good: Fits the chosen density to the validation rows as well, which have nothing left to decide.
-    """
-
-    name: str
-    called: str
+    name: str  # its name in the summary's comparison of candidates
+    called: str  # its name in a sentence
     density: Density
-    flow: str
-    facts: dict[str, Any]
-    history: list[dict[str, Any]]
+    flow: str  # what the summary calls its flow
+    facts: dict[str, Any]  # the summary's facts on the training
+    history: list[dict[str, Any]]  # the training history, step by step
+    # densities with positions of rows that they did not see, among all rows: together, of rows that tell how likely
+    # fresh rows are under the density
     unseen: list[tuple[Density, np.ndarray]]
+    # fits the chosen density to the validation rows as well, which have nothing left to decide
     for_good: Callable[[], Fitted] | None = None
 
     def beside(self, other: Density, share: float) -> Fitted:

@@ -46,34 +46,23 @@ LEAST = 0.02  # smallest weight of a kind that is kept
 
 @dataclass(frozen=True)
 class AverageOptions:
-    """What an average consists of, and how it is fitted.
+    """What an average consists of, and how it is fitted."""
 
-    Args:
-        flow: ``auto`` for flows, Gaussians and mixtures, each of the better of two priors, of the rows and behind a map
-            of each column; ``gmm`` for those of the rows themselves; or a recipe's name for its flows alone.
-        members: Number of folds of the rows, and of flows.
-        layers, hidden: The flows' layers and widths; if None, small ones for few rows under ``auto``, else the
-            recipe's.
-        training: Fields of :class:`~.members.MemberOptions`; those that are None are chosen by the number of rows.
-        epochs: The number of steps, given as passes over the rows.
-        seconds: Time limit of all; the result then depends on the machine's speed.
-        small: Whether ``auto`` uses small flows regardless of the number of rows.
-        classes: Number of classes of the only column, whose networks are in place of the densities of ``flow``.
-        trees: Whether boosted trees are tried, too; for one feature given a context.
-        seed: Fixes the result.
-    """
-
+    # ``auto`` for flows, Gaussians and mixtures, each of the better of two priors, of the rows and behind a map of
+    # each column; ``gmm`` for those of the rows themselves; or a recipe's name for its flows alone
     flow: str = "auto"
-    members: int | str = "auto"
+    members: int | str = "auto"  # number of folds of the rows, and of flows
+    # the flows' layers and widths; if None, small ones for few rows under ``auto``, else the recipe's
     layers: int | None = None
     hidden: Sequence[int] | None = None
+    # fields of :class:`~.members.MemberOptions`; those that are None are chosen by the number of rows
     training: Mapping[str, float | None] = field(default_factory=dict)
-    epochs: int | None = None
-    seconds: float | None = None
-    small: bool = False
-    classes: int = 0
-    trees: bool = False
-    seed: int = 0
+    epochs: int | None = None  # the number of steps, given as passes over the rows
+    seconds: float | None = None  # time limit of all; the result then depends on the machine's speed
+    small: bool = False  # whether ``auto`` uses small flows regardless of the number of rows
+    classes: int = 0  # number of classes of the only column, whose networks are in place of the densities of ``flow``
+    trees: bool = False  # whether boosted trees are tried, too; for one feature given a context
+    seed: int = 0  # fixes the result
 
     def parts(self, rows: int) -> int:
         """Number of folds of so many rows."""
@@ -131,23 +120,15 @@ class AverageOptions:
 
 @dataclass(frozen=True)
 class CrossFitted:
-    """The result of :func:`cross_fit`.
+    """The result of :func:`cross_fit`."""
 
-    Attributes:
-        density: The average.
-        weights: The weight of every kind that was tried.
-        log_likelihood: For every kind alone, and for the average: mean over rows that the fits did not see, in nats.
-        steps: Number of steps for which each flow was trained.
-        folds: Indices of the rows of each fold.
-        without: For each fold, the same average of the fits that did not see it.
-    """
-
-    density: Average
-    weights: dict[str, float]
+    density: Average  # the average
+    weights: dict[str, float]  # the weight of every kind that was tried
+    # for every kind alone, and for the average: mean over rows that the fits did not see, in nats
     log_likelihood: dict[str, float]
-    steps: list[int]
-    folds: list[Tensor]
-    without: list[Average]
+    steps: list[int]  # number of steps for which each flow was trained
+    folds: list[Tensor]  # indices of the rows of each fold
+    without: list[Average]  # for each fold, the same average of the fits that did not see it
 
 
 def wants_average(flow: str, members: int | str) -> bool:

@@ -97,27 +97,18 @@ def others(parts: Sequence[Tensor], k: int) -> Tensor:
 
 @dataclass(frozen=True)
 class MemberOptions:
-    """How members are trained.
+    """How members are trained."""
 
-    Args:
-        steps: Maximum number of steps of each.
-        lr: The peak learning rate, which decays by half a cosine.
-        decay: Weight decay (as in AdamW), which pulls a flow back to the identity, its start.
-        batch_size: Maximum number of rows in a batch of one member.
-        every: Steps between evaluations on the held-out rows.
-        patience: Evaluations without improvement of any member after which training ends.
-        ends: Time, by :func:`time.monotonic`, at which training ends; the result then depends on the machine's speed.
-        together: Whether all take the step that is best on average, with columns that were better at the start as they
-            were there; for :class:`~pushforward.distributions.Categories`. The first has seen all rows, and has no say.
-    """
-
-    steps: int = 600
-    lr: float = 3e-3
-    decay: float = 0.1
-    batch_size: int = 256
-    every: int = 20
-    patience: int = 8
+    steps: int = 600  # maximum number of steps of each
+    lr: float = 3e-3  # the peak learning rate, which decays by half a cosine
+    decay: float = 0.1  # weight decay (as in AdamW), which pulls a flow back to the identity, its start
+    batch_size: int = 256  # maximum number of rows in a batch of one member
+    every: int = 20  # steps between evaluations on the held-out rows
+    patience: int = 8  # evaluations without improvement of any member after which training ends
+    # time, by :func:`time.monotonic`, at which training ends; the result then depends on the machine's speed
     ends: float = math.inf
+    # whether all take the step that is best on average, with columns that were better at the start as they were
+    # there; for :class:`~pushforward.distributions.Categories`. The first has seen all rows, and has no say
     together: bool = False
 
     def __post_init__(self) -> None:

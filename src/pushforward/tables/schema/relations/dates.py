@@ -34,16 +34,12 @@ class DatePart(LookUp):
     """A column that is a part of a date, or follows from it: a weekday, a season, whether it is a weekend.
 
     A part that training rows do not have implies what the nearest does.
-
-    Args:
-        part: One of ``PARTS``.
-        dtype, zone: ``Date`` or ``Datetime``, the input's, and its time zone, whose clock tells the part.
-        shift: What is added to the part, if the column is that in all rows, and no class.
     """
 
-    part: str = "year"
+    part: str = "year"  # one of ``PARTS``
+    # ``Date`` or ``Datetime``, the input's, and its time zone, whose clock tells the part
     dtype: str = "Date"
-    shift: float | None = None
+    shift: float | None = None  # what is added to the part, if the column is that in all rows, and no class
     zone: str | None = None
 
     rest = Dependency.rest  # a part does not tell the date

@@ -52,14 +52,10 @@ class KnownInPart(Relation):
 
 @dataclass(frozen=True, repr=False)
 class Limits(KnownInPart):
-    """A number between two columns; a missing limit is infinite, and equal ones are the number itself.
+    """A number between two columns; a missing limit is infinite, and equal ones are the number itself."""
 
-    Args:
-        low, high: The columns.
-    """
-
-    low: str = ""
-    high: str = ""
+    low: str = ""  # the column of its lower limit
+    high: str = ""  # and of its upper one
 
     @property
     def aside(self) -> tuple[str, ...]:

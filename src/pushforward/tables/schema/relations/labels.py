@@ -49,19 +49,15 @@ class Largest(Dependency):
 class Threshold(Dependency):
     """A label that the last of several cuts that are passed tells: the interval of a scale in which a number lies, or
     the first of several columns that is above its threshold.
-
-    Args:
-        cuts: Where labels meet: the shortest number between the nearest training rows. Each is one of the input's own,
-            or all of them of the only input.
-        gaps: These rows, in between which either label is possible: those below each cut, then those above.
-        codes: The encoded label where no cut is passed, and where each is the last.
-        words: Of several inputs, the value of each that is above its cut, if it is a flag; else "".
     """
 
+    # where labels meet: the shortest number between the nearest training rows. Each is one of the input's own, or all
+    # of them of the only input
     cuts: tuple[float, ...] = ()
+    # these rows, in between which either label is possible: those below each cut, then those above
     gaps: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
-    codes: tuple[float, ...] = ()
-    words: tuple[str, ...] = ()
+    codes: tuple[float, ...] = ()  # the encoded label where no cut is passed, and where each is the last
+    words: tuple[str, ...] = ()  # of several inputs, the value of each that is above its cut, if it is a flag; else ""
 
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         amounts, steps = self.amounts(values, columns), np.arange(1, len(self.codes))[:, None]

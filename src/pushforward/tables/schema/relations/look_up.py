@@ -32,16 +32,12 @@ class LookUp(Dependency):
 
     Numbers that no training row had imply what the nearest does; of two inputs, the nearest of the second one that some
     row had with the first.
-
-    Args:
-        implied: The encoded value that each class, or each number, of the input implies, or each pair.
-        at: The input's numbers, increasing; empty if it has classes. Of two, the places of pairs.
-        levels: Of two inputs, the values of either, increasing.
     """
 
+    # the encoded value that each class, or each number, of the input implies, or each pair
     implied: tuple[float, ...] = ()
-    at: tuple[float, ...] = ()
-    levels: tuple[tuple[float, ...], ...] = ()
+    at: tuple[float, ...] = ()  # the input's numbers, increasing; empty if it has classes. Of two, the places of pairs
+    levels: tuple[tuple[float, ...], ...] = ()  # of two inputs, the values of either, increasing
 
     def looked_at(self, values: Rows) -> Numbers:
         """What is looked up: the encoded input; of two, the place of the second's value within that of the first's."""
