@@ -194,7 +194,8 @@ class ImageModel(FittedDensity):
         image = '<img src="data:image/png;base64,{}" alt="Images drawn from the model." style="max-width:100%">'
         return Markup(image).format(content)
 
-    def _check_alike(self, other: ImageModel) -> None:
+    def refuse_unlike(self, other: ImageModel) -> None:
+        super().refuse_unlike(other)
         for what in ("shape", "levels", "resize", "bits"):
             ours, theirs = self.facts[what], other.facts[what]
             if ours != theirs:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cyclopts import Parameter
 
 from ..errors import InputError
-from ..models.options import FlowOptions, TrainingOptions
+from ..models.options import FittingOptions
 from ..models.typed import Size
 
 
@@ -35,14 +35,8 @@ class PixelOptions:
 
 
 @dataclass(frozen=True)
-class ImageOptions(PixelOptions, FlowOptions):
-    """All options of :class:`~pushforward.ImageDensity` and of the shell's ``fit`` of images.
-
-    Args:
-        training: How to train.
-    """
-
-    training: TrainingOptions = field(default_factory=TrainingOptions)
+class ImageOptions(PixelOptions, FittingOptions):
+    """All options of :class:`~pushforward.ImageDensity` and of the shell's ``fit`` of images."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -265,14 +265,10 @@ class FittedDensity(ABC):
         )
 
     @abstractmethod
-    def _check_alike(self, other: Any) -> None:
-        """Refuses a fitted model of other columns or images."""
-
     def refuse_unlike(self, other: Any) -> None:
-        """Refuses a model whose density is not of the same thing."""
+        """Refuses a model whose density is not of the same columns or images."""
         if not isinstance(other, type(self)):
             raise InputError(f"{type(other).__name__} cannot be compared with a {type(self).__name__}")
-        self._check_alike(other)
 
     def refuse_more(self) -> None:
         """Refuses a model whose training cannot be gone on with: an average."""

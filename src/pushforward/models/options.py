@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from numbers import Integral
 from pathlib import Path
@@ -145,6 +145,17 @@ class TrainingOptions:
         """The same, with checkpoints beside a model's folder if any are asked for."""
         wanted = self.resume or self.checkpoint_every is not None
         return replace(self, checkpoint=output.with_name(output.name + ".training") if wanted else None)
+
+
+@dataclass(frozen=True)
+class FittingOptions(FlowOptions):
+    """What every fit takes: which density, and how it is trained.
+
+    Args:
+        training: How to train.
+    """
+
+    training: TrainingOptions = field(default_factory=TrainingOptions)
 
 
 def check_seed(seed: Any, lowest: int = -(2**63)) -> int:

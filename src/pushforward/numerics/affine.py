@@ -43,22 +43,12 @@ def soft_clamp(raw: Tensor, limit: float | Tensor) -> Tensor:
     return raw / (1 + raw.abs() / limit)
 
 
-def _of_softplus(raw: Tensor, limit: float) -> Tensor:
-    """log((1 - epsilon) softplus(r + c) + epsilon), 0 at r = 0."""
-    return (LEAST_SLOPE + (1 - LEAST_SLOPE) * F.softplus(raw + SOFTPLUS_ONE)).log()
-
-
-def _of_sigmoid(raw: Tensor, limit: float) -> Tensor:
-    """log((1 - epsilon) 2 sigmoid(r) + epsilon), 0 at r = 0."""
-    return (LEAST_SLOPE + (2 - 2 * LEAST_SLOPE) * raw.sigmoid()).log()
-
-
 LOG_SLOPES: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "softplus": _of_softplus,
-    "sigmoid": _of_sigmoid,
+    "softplus": lambda raw, limit: (LEAST_SLOPE + (1 - LEAST_SLOPE) * F.softplus(raw + SOFTPLUS_ONE)).log(),
+    "sigmoid": lambda raw, limit: (LEAST_SLOPE + (1 - LEAST_SLOPE) * 2 * raw.sigmoid()).log(),
     "tanh": lambda raw, limit: limit * (raw / limit).tanh(),
 }
-"""Log-slopes from raw parameters and a limit."""
+"""Log-slopes from raw parameters and a limit, 0 where these are; slopes are at least ``LEAST_SLOPE``, or bounded."""
 
 
 def log_tails(x: Tensor, bound: float, far: float | None = None) -> tuple[Tensor, Tensor]:

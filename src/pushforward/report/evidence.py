@@ -199,10 +199,10 @@ class Evidence(ABC):
         return None if self.train is None else Mean.over(self.measure(self.score(self.some(self.train, self.trained))))
 
     @cached_property
-    def rivals(self) -> dict[str, Lead]:
-        """The leads over other models, of those that have any of the data in common."""
-        found = {name: self.lead_over(theirs) for name, theirs in self.page.rivals.items()}
-        return {name: lead for name, lead in found.items() if lead is not None}
+    def leads(self) -> dict[str, Lead]:
+        """The leads over other models by name, first over the one to beat; of those that are known."""
+        others = {name: self.lead_over(theirs) for name, theirs in self.page.rivals.items()}
+        return {name: lead for name, lead in {self.rival: self.baseline, **others}.items() if lead is not None}
 
     def lead_over(self, theirs: Tensor) -> Lead | None:
         """The lead over another model's measures of the held-out data; None if none are finite in both."""

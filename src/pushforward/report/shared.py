@@ -60,8 +60,7 @@ def overview(e: Evidence) -> Blocks:
     """What was fitted and how well, in plain sentences."""
     yield e.introduction
     yield Facts([*e.facts, *((label, plain(value), "") for label, value in e.page.summary.items())])
-    models = {e.rival: e.baseline, **e.rivals}
-    leads = [against(e, name, lead) for name, lead in models.items() if lead is not None]
+    leads = [against(e, name, lead) for name, lead in e.leads.items()]
     yield Findings([*leads, *e.findings, *(found for found in (overfitted(e), impossible(e)) if found is not None)])
     if e.noun == "row":
         yield Details("What is a flow, and what is a nat?", PRIMER)
@@ -173,8 +172,7 @@ def _means(e: Evidence) -> tuple[list[tuple[str, Mean, int]], dict[str, Any]]:
     rows = [(label, mean, mean.of) for label, mean in ours.values()]
     numbers: dict[str, Any] = {key: mean.value for key, (_, mean) in ours.items()}
     numbers |= {f"{key}_error": mean.error for key, (_, mean) in ours.items()}
-    others = {name: lead for name, lead in {e.rival: e.baseline, **e.rivals}.items() if lead is not None}
-    for name, lead in others.items():
+    for name, lead in e.leads.items():
         rows += [(name, lead.theirs, lead.theirs.of)]
         rows += [(f"lead over {name}, {e.noun} by {e.noun}", lead.lead, lead.lead.of)]
         found = {

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..diagnostics.averages import mean_and_error
 from ..diagnostics.linear_gaussian import LinearGaussian
+from ..distributions.average import Average
 from ..distributions.base import Density
 from ..distributions.guided import AnyOrder, Guided
 from ..distributions.truncated import Truncated, truncated, untruncated
@@ -268,7 +269,9 @@ def _before_figures(task: Task, seek: bool) -> Task:
 def _chosen(task: Task) -> Fitted:
     """The density that suits the rows best, restricted to rows that keep the orders of columns."""
     fitted, rows = choose(task), task.rows
-    fitted = fitted if task.beside is None else fitted.beside(*task.beside)
+    if task.beside is not None:  # what stays has seen none of the rows, and keeps the rest of the weight
+        stays, share = task.beside
+        fitted = fitted.changed(lambda density: Average([stays, density], [1 - share, share]))
     orders = [(by_user, found) for by_user in (True, False) if (found := rows.schema.in_order(by_user)) is not None]
     if not orders:
         return fitted
@@ -280,9 +283,7 @@ def _chosen(task: Task) -> Fitted:
             density = truncated(density, order, some.x, some.context, stated=by_user, seed=task.seed)
         return density
 
-    whole = kept(fitted.density)
-    unseen = [(whole if density is fitted.density else kept(density), at) for density, at in fitted.unseen]
-    return replace(fitted, density=whole, unseen=unseen)
+    return fitted.changed(kept)
 
 
 def _learn_with_holes(task: Task) -> Learned:

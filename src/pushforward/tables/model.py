@@ -170,7 +170,8 @@ class TableModel(FittedDensity):
         figure = marginals(held.x[:, :shown], drawn[:, :shown], labels=self.schema.labels, **about)
         return to_svg(figure, "columns", "Histograms: held-out rows filled, the model's as outlines.")
 
-    def _check_alike(self, other: TableModel) -> None:
+    def refuse_unlike(self, other: TableModel) -> None:
+        super().refuse_unlike(other)
         both, names = f"{self.called} and {other.called}", set(self.schema.names)
         advice = "so their densities cannot be compared"
         if only := names ^ set(other.schema.names):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ..models.options import FlowOptions, TrainingOptions, as_names
+from ..models.options import FittingOptions, as_names
 from ..models.typed import Assignments, Bounds, Flag, Limits, Names, Orders, Periods
 
 if TYPE_CHECKING:
@@ -91,20 +91,18 @@ class ColumnOptions:
 
 
 @dataclass(frozen=True)
-class TableOptions(ColumnOptions, FlowOptions):
+class TableOptions(ColumnOptions, FittingOptions):
     """All options of :class:`~pushforward.TableDensity` and of the shell's ``fit`` of a table.
 
     Args:
         kinds: Columns of kinds of the user's own: each a kind, or a class that fits itself to the column.
         validation: The fraction of the rows used for early stopping; as many again are held out for the figures.
-        training: How to train.
     """
 
     kinds: Mapping[str, Kind | type[Kind]] = field(default_factory=dict)
     validation: float = 0.1
-    training: TrainingOptions = field(default_factory=TrainingOptions)
 
     def __post_init__(self) -> None:
         ColumnOptions.__post_init__(self)
-        FlowOptions.__post_init__(self)
+        FittingOptions.__post_init__(self)
         object.__setattr__(self, "kinds", dict(self.kinds or {}))

@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..errors import InputError, listed
 from ..models.base import PERCENTS
 from ..models.compare import beside_gaussian, describe_held_out
 from ..models.console import Console, aligned
-from ..models.options import DensityOptions, FlowOptions, TrainingOptions
+from ..models.options import DensityOptions, FittingOptions
 from ..models.saved import check_output, save
 from ..objectives.user_target import TargetWarning
 from ..posterior.fit_target import fit_target
@@ -46,14 +46,8 @@ DRAWS = 10_000
 
 
 @dataclass(frozen=True)
-class TargetOptions(DensityOptions, FlowOptions):
-    """All options of the shell's ``fit --target``.
-
-    Args:
-        training: How to train.
-    """
-
-    training: TrainingOptions = field(default_factory=TrainingOptions)
+class TargetOptions(DensityOptions, FittingOptions):
+    """All options of the shell's ``fit --target``."""
 
 
 def run(options: TargetOptions, output: Path, console: Console, command: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ...distributions.average import Average
 from ...distributions.base import Density
 from ...models.console import Console
 from ..guide import GuideFill
@@ -97,14 +96,10 @@ class Fitted:
     # fits the chosen density to the validation rows as well, which have nothing left to decide
     for_good: Callable[[], Fitted] | None = None
 
-    def beside(self, other: Density, share: float) -> Fitted:
-        """The average with a density that has seen none of the rows, which keeps the rest of the weight."""
-
-        def both(density: Density) -> Density:
-            return Average([other, density], [1 - share, share])
-
-        whole = both(self.density)
-        unseen = [(whole if part is self.density else both(part), at) for part, at in self.unseen]
+    def changed(self, change: Callable[[Density], Density]) -> Fitted:
+        """The same with its density changed, and likewise those that did not see some rows."""
+        whole = change(self.density)
+        unseen = [(whole if part is self.density else change(part), at) for part, at in self.unseen]
         return replace(self, density=whole, unseen=unseen)
 
 

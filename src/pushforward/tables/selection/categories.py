@@ -47,7 +47,8 @@ def categories_first(flow: Density, rows: TableSplits, training: TrainingOptions
     result = train_on(objective, train, val, own, Console(quiet=True), batch_size=512, lr=RATE)
     if result.verdict.kind in ("converged", "overfitting"):
         flow.categories.requires_grad_(False)
-    return _less(training, result.seconds)
+    budget, limit = (time and max(time - result.seconds, time / 2) for time in (training.budget, training.limit))
+    return replace(training, budget=budget, limit=limit)  # at least half: even the shortest training takes a moment
 
 
 def release(flow: Density) -> None:
@@ -144,9 +145,3 @@ def _alone(training: TrainingOptions) -> TrainingOptions:
     if time is None or sum(length is not None for length in lengths) > 1:  # which the training refuses
         return own
     return replace(own, budget=None, limit=SHARE * time)
-
-
-def _less(training: TrainingOptions, seconds: float) -> TrainingOptions:
-    """The options with the remaining time, but at least half of it: even the shortest training takes a moment."""
-    budget, limit = (time and max(time - seconds, time / 2) for time in (training.budget, training.limit))
-    return replace(training, budget=budget, limit=limit)
