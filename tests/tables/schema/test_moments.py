@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from schemas import schema_of
+
 import pushforward as pf
 from pushforward.errors import InputError
 from pushforward.serving.columns import RowType
@@ -160,6 +162,15 @@ def test_weekdays_of_months_follow() -> None:
 def test_dates_of_other_days_are_days() -> None:
     (month, *_) = fitted(day=[*MONTHS[:-1], dt.date(2010, 5, 2)]).schema.columns
     assert isinstance(month.kind, Months) is False
+
+
+def test_a_number_beyond_all_dates_is_nearest_to_the_last_month() -> None:
+    months = [dt.date(2010 + k // 12 % 5, 1 + k % 12, 1) for k in range(ROWS)]
+    (month, *_) = schema_of({"month": months, "x": RNG.normal(size=ROWS)}).columns
+    assert isinstance(month.kind, Months)
+    first, last, middle = month.kind.snap(np.array([-1e300, 1e300, 14_611.2])).tolist()
+    assert middle == 14_610  # the first of January, 2010
+    assert write_moments(pl.Series([first, last]), "Date", "").dt.day().to_list() == [1, 1]
 
 
 def test_ambiguous_dates_are_noted() -> None:

@@ -304,6 +304,19 @@ def test_a_season_is_found_where_rows_not_seen_are_likelier_for_it(seed, found):
     assert gain.mean() >= 2 * gain.std() / np.sqrt(len(gain))
 
 
+def test_a_season_of_working_days_is_not_of_waves_that_cancel():
+    rng = np.random.default_rng(0)
+    days = np.arange(900)
+    days = days[days % 7 < 5]
+    sales = 3 * np.sin(2 * np.pi * days / 7) + rng.normal(size=len(days))
+    frame = pl.DataFrame({"day": (days + 4).astype("datetime64[D]"), "sales": sales})
+    (relation,) = prepared_schema(frame).near
+    assert [period for *_, period, _ in relation.formula.waves] == [7.0]
+    assert relation.formula.waves[0][0] == pytest.approx(3, abs=0.3)
+    mondays = frame.with_columns(day=(7 * np.arange(len(days)) % 700 + 4).astype("datetime64[D]"))
+    assert prepared_schema(mondays).near == ()
+
+
 def test_a_formula_is_said_as_it_may_be_stated():
     said = Formula(((2.0, (("a", -5 / 3), ("b", 0.5))), (-1.0, (("a b", 1.0),)), (1.0, (("c", 0.0),))), offset=-3.0)
     assert "'a' ** (-5/3)" in str(said)

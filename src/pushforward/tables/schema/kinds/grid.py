@@ -14,7 +14,8 @@ from .numeric import Numeric, end_atom, never_negative, present
 
 REMARK = "integer, rounded and inflated values are cells: their density is the average over the cell"
 FEWEST = 3  # different dates that tell
-HALF = 15.5 * 86_400e6  # of a month, in microseconds
+HALF = 15.5  # days of a month
+FARTHEST = 2.9e6  # days from 1970: the year 9909
 ATOM, HEAP = 0.02, 0.003  # shares of rows that make a value an atom: always, and if it has room
 LEAST, ROOM = 10, 1e-5  # rows of such a value, and standard deviations to the next one
 CLOSEST = 1e-9  # the same for any atom
@@ -89,9 +90,8 @@ class Months(Grid):
 
 def _nearest(x: Numbers, day: float, last: bool) -> Numbers:
     """The nearest first or last day of a month, in days or seconds since 1970."""
-    ticks = 86_400e6 / day
-    start = pl.Series((x.ravel() * ticks + HALF).astype(np.int64)).cast(pl.Datetime("us")).dt.truncate("1mo")
-    return np.asarray(start.to_physical().to_numpy() / ticks - day * last).reshape(x.shape)
+    middle = np.floor((x / day).clip(-FARTHEST, FARTHEST) + HALF).astype("datetime64[D]")
+    return day * (middle.astype("datetime64[M]").astype("datetime64[D]").astype(float) - last)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -463,13 +463,17 @@ def _seasons(y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]
         lengths = [days * day for days in SEASONS if 2 * days * day <= np.ptp(t)]
         periods = np.array([length / k for length in lengths for k in range(1, HARMONICS + 1)])
         turns = np.exp(2j * np.pi * t / periods[:, None])
-        periods, turns = periods[turns.std(1) > 0.1], turns[turns.std(1) > 0.1]  # others are one value, as of Mondays
-        design = np.stack([np.ones(len(t)), (t - t.mean()) / max(np.ptp(t), 1), *turns.real, *turns.imag], 1)
-        beta = np.linalg.lstsq(design, target, rcond=None)[0]
-        cosines, sines = beta[2:].reshape(2, -1)
-        heights, ends = np.hypot(cosines, sines), np.arctan2(sines, cosines) / (2 * np.pi) * periods
-        clear = heights > CLEAR * (target - design @ beta).std() * np.sqrt(2 / len(t))
-        found = np.stack([heights, periods, ends], 1)[clear].tolist()
+        trend = np.stack([np.ones(len(t)), (t - t.mean()) / max(np.ptp(t), 1)])
+        waves = np.stack([turns.real, turns.imag], 1)  # (periods, 2, rows)
+        basis, left = np.linalg.qr(np.concatenate([trend, *waves]).T)  # each beside those before
+        told = basis.T @ target
+        noise = (target - basis @ told).std()
+        own, height = (np.hypot(*x[2:].reshape(-1, 2).T) for x in (left.diagonal(), told))
+        clear = (own > 0.1 * np.sqrt(len(t))) & (height > CLEAR * noise)  # on working days, some are others' sums
+        design, periods = np.concatenate([trend, *waves[clear]]).T, periods[clear]
+        cosines, sines = np.linalg.lstsq(design, target, rcond=1e-6)[0][2:].reshape(-1, 2).T
+        ends = np.arctan2(sines, cosines) / (2 * np.pi) * periods
+        found = np.stack([np.hypot(cosines, sines), periods, ends], 1).tolist()
         if found:
             yield Formula((), waves=tuple((height, date.name, period, end) for height, period, end in found))
 
