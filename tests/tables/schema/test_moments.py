@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 import pytest
-
 from schemas import schema_of
 
 import pushforward as pf

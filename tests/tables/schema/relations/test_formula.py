@@ -304,6 +304,28 @@ def test_a_season_is_found_where_rows_not_seen_are_likelier_for_it(seed, found):
     assert gain.mean() >= 2 * gain.std() / np.sqrt(len(gain))
 
 
+def test_a_rounded_logarithm_of_numbers_that_seldom_repeat_follows():
+    rng = np.random.default_rng(0)
+    wage = rng.lognormal(2, 0.5, 400).round(2)
+    frame = pl.DataFrame({"wage": wage, "log": np.log(wage).round(4), "educ": rng.integers(8, 18, 400)})
+    (relation,) = prepared_schema(frame).dependencies
+    assert str(relation) == "'log' is log('wage')"
+
+
+def test_the_age_in_years_at_a_date_is_seen_in_nearly_all_rows():
+    rng = np.random.default_rng(0)
+    birth = pl.Series(rng.integers(-11_000, 11_000, 800)).cast(pl.Int32).cast(pl.Date)
+    visit = pl.Series(rng.integers(17_600, 19_000, 800)).cast(pl.Int32).cast(pl.Date)
+    frame = pl.DataFrame({"birth": birth, "visit": visit, "bp": rng.normal(130, 15, 800)})
+    (year, day), (born, birthday) = (
+        (pl.col(name).dt.year(), pl.col(name).dt.strftime("%m%d")) for name in ("visit", "birth")
+    )
+    frame = frame.with_columns(age=year - born - (day < birthday))
+    (relation,) = prepared_schema(frame).near
+    assert {*relation.inputs} | {relation.name} == {"birth", "visit", "age"}
+    assert relation.share > 0.97
+
+
 def test_a_season_of_working_days_is_not_of_waves_that_cancel():
     rng = np.random.default_rng(0)
     days = np.arange(900)

@@ -35,7 +35,7 @@ LOGARITHM = 0.0  # the power that stands for the logarithm, as in the family of 
 POWERS = np.unique([sign * k / d for sign in (1, -1) for d in (2, 3) for k in range(1, 3 * d + 1)])  # of products
 HALF = 0.500001  # of a step: as far as a value may be from what it is rounded to
 HALVES = 0.2  # share of the rows half-way between two values, from which these matter
-HOLDS = 0.5  # share of the rows in which a sum with slips holds
+HOLDS, FEWER = 0.5, 0.01  # share of the rows in which a sum with slips holds, and what fewer digits may lose
 SINGLE = 5e-7  # of a value: how far float32 is from a formula
 WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
 ROUNDING = 1e-6  # of a column's spread, or usual size if this is less: of formulas that were computed in float32
@@ -315,7 +315,7 @@ def _exact(column: Column, others: Sequence[Column], scales: Mapping[str, Number
 
 def _totals(own: Determined, y: Numbers, others: Mapping[str, Numbers]) -> Iterator[Determined]:
     """The only sum of multiples of any number of columns that y may be where none is missing, in ever more digits."""
-    step = own.column.kind.step
+    step = own.column.kind.resolution
     rows = np.flatnonzero(~np.isnan(sum(others.values(), y)))
     x = y[rows]
     if not others or (len(x) < len(y) and len(x) <= max(2 * len(others), FEWEST)) or not x.std() > 0:
@@ -344,7 +344,7 @@ def _totals(own: Determined, y: Numbers, others: Mapping[str, Numbers]) -> Itera
         rest = x - design[:, order] @ short
         terms = tuple((w, ((name, 1.0),)) for w, name in zip(short, names, strict=True))
         relation = replace(own, inputs=names, close=Dependency.close)
-        room = HALF * step or relation.slack
+        room = max(HALF * step, relation.slack)
         offset = shortest(float(rest.max()) - room, float(rest.min()) + room)
         yield replace(relation, formula=Formula(terms, offset))
 
@@ -365,7 +365,7 @@ def _of_some(column: Column, y: Numbers, others: Sequence[Column], scales: Mappi
     table = np.stack([y, *(scales[name] for name in names)])
     table = table[:, ~np.isnan(table).any(0)][:, :SEARCHED]
     if table.shape[1] >= FEWEST and names:
-        exact = [*_sums(table[0], table[1:], names, column.kind.step)]
+        exact = [*_sums(table[0], table[1:], names, column.kind.resolution)]
         yield from exact
         sizes = [not other.reading.day for other in others]  # a date is not a size
         if not exact and not column.reading.day and any(sizes):
@@ -386,15 +386,19 @@ def _sums(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> I
     for chosen, beta in best_subsets(columns, y, MOST_TERMS):
         if np.mean(np.abs(y - columns[chosen].T @ beta[:-1] - beta[-1]) <= tolerance) < least:
             continue
-        matters = np.abs(beta[:-1]) * columns[chosen].std(1) > tolerance
-        chosen = [j for j, some in zip(chosen, matters, strict=True) if some]
-        for digits in (1, 2, 3, 6) if len(chosen) == 1 else (1, 2):
-            weights = [float(f"{w:.{digits}g}") for w in beta[:-1][matters]]
+        sway = np.abs(beta[:-1]) * columns[chosen].std(1)
+        own, alike = beta[:-1][sway > tolerance], np.sign(beta[:-1]) * abs(beta[sway.argmax()])  # as of a mean
+        chosen = [j for j, some in zip(chosen, sway > tolerance, strict=True) if some]
+        found = list[tuple[float, Formula]]()
+        for digits, sizes in itertools.product((1, 2, 3, 6), (alike[sway > tolerance], own)) if chosen else ():
+            weights = [float(f"{w:.{digits}g}") for w in sizes]
             rest = y - columns[chosen].T @ np.array(weights)
-            offset = _commonest(rest, step, tolerance)
-            if chosen and np.mean(np.abs(rest - offset) <= tolerance) >= least:
-                yield Formula(tuple((w, (factors[j],)) for w, j in zip(weights, chosen, strict=True)), offset)
-                return
+            offset = _commonest(rest, tolerance, ROUNDING * float(np.abs(y).max()))
+            terms = tuple((w, (factors[j],)) for w, j in zip(weights, chosen, strict=True))
+            found.append((np.mean(np.abs(rest - offset) <= tolerance), Formula(terms, offset)))
+        most = max((share for share, _ in found), default=0.0)
+        if most >= least:  # in as few digits as hold in as many rows
+            yield next(formula for share, formula in found if share >= max(least, most - FEWER))
         return
 
 
@@ -422,7 +426,7 @@ def _close_sums(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator
 def _rounding(y: Numbers, step: float) -> float:
     """How far values may be from a formula that holds. A few huge ones do not make all the others alike."""
     usual = float(np.median(np.abs(y[y != 0]))) if y.any() else 0.0
-    single = step == 0 and np.isclose(y, y.astype(np.float32), rtol=1e-12, atol=0).all()
+    single = (y % 1 != 0).any() and np.isclose(y, y.astype(np.float32), rtol=1e-12, atol=0).all()
     return max(0.501 * step, ROUNDING * min(float(y.std()), usual), SINGLE * usual * single)
 
 
@@ -478,15 +482,15 @@ def _seasons(y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]
             yield Formula((), waves=tuple((height, date.name, period, end) for height, period, end in found))
 
 
-def _commonest(rest: Numbers, step: float, tolerance: float) -> float:
-    """The shortest number as near as rounding to the commonest remainders, which are in one step if there are steps; 0
-    if it is."""
-    found, counts = np.unique(np.round(rest / (step or np.inf)), return_counts=True)
-    middle = found[counts.argmax()] * step if step else np.median(rest)
-    near = rest[np.abs(rest - middle) <= tolerance]
-    if abs(middle) <= tolerance or not len(near):
-        return 0.0
-    return shortest(near.max() - tolerance, near.min() + tolerance)
+def _commonest(rest: Numbers, tolerance: float, noise: float) -> float:
+    """The shortest number that as many remainders as possible differ from by rounding alone; 0 if as many do, or if it
+    is no more than noise."""
+    x = np.sort(rest)
+    end = np.searchsorted(x, x + 1.99 * tolerance, side="right")  # of neighbours on a grid, only one
+    first = int((end - np.arange(len(x))).argmax())
+    found = shortest(x[end[first] - 1] - tolerance, x[first] + tolerance)
+    fewer = np.mean(np.abs(x) <= tolerance) < (end[first] - first) / len(x) - FEWER
+    return found if fewer and abs(found) > noise else 0.0
 
 
 def _near(column: Column, formula: Formula, values: Rows, known: Columns, stated: bool) -> Near | None:
