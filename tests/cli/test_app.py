@@ -104,7 +104,7 @@ CASES = {
         "column 'k' holds 240 different values, and a category may have 200",
     ),
     # the arguments
-    "no command": (good, "fot", 'Unknown command "fot"'),
+    "no command": (good, "fot", 'Unknown command "fot". Did you mean "fit"? Help: pushforward --help'),
     "no output": (good, "fit {}/t.csv", "--output"),
     "annealed": (good, FIT + "--anneal 5", "--anneal: needs a --target"),
     "modes": (good, FIT + "--modes search", "--modes: needs a --target"),

@@ -115,14 +115,14 @@ def test_the_class_of_an_image_matters_where_the_model_is_told_it(run, gallery: 
 def test_sample_writes_a_grid_and_numbers(run, gallery: Path, tmp_path: Path, model: str) -> None:
     run("sample", gallery / model, "-n", "6", "-o", tmp_path / "s.png", "--seed", "1")
     grid = np.array(Image.open(tmp_path / "s.png"))
-    assert grid.shape == (2 * 9 + 1, 3 * 9 + 1)
+    assert grid.shape == (2 * 65 + 1, 3 * 65 + 1)  # 8 x 8 pixels, large enough to be seen
     run("sample", gallery / model, "-n", "6", "-o", tmp_path / "s.npy", "--seed", "1")
     images = np.load(tmp_path / "s.npy")
     assert (images.dtype, images.shape) == (np.dtype("uint8"), (6, 1, 8, 8))
     most = 3 if model == "pixelcnn" else 255
     assert images.max() <= most
     corner = np.round(images[0, 0] * (255 / most)).astype(np.uint8)
-    assert np.array_equal(grid[1:9, 1:9], corner)  # levels are stretched to the range of a picture
+    assert np.array_equal(grid[1:65:8, 1:65:8], corner)  # levels are stretched to the range of a picture
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.npy", "s.png"]
 
 

@@ -89,6 +89,13 @@ def test_labels_of_axes_say_their_numbers_in_full(value: float, text: str) -> No
     assert axes.xaxis.get_major_formatter()(value) == text
 
 
+@pytest.mark.parametrize(("drawn", "bars"), [(36, 12), (10_000, 40)])
+def test_few_draws_are_shown_in_few_bars(drawn: int, bars: int) -> None:
+    values = np.linspace(1.0, 2.0, 10_000)
+    outline = plot.bits(values, values[:drawn]).axes[0].patches[-1]
+    assert len(np.unique(outline.get_path().vertices[:, 0])) == bars + 1
+
+
 @pytest.mark.parametrize("features", [1, 2, 3])
 def test_marginals_and_corner_have_a_panel_for_each_column_and_pair(features: int) -> None:
     rows = ROWS[:, :features]

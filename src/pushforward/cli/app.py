@@ -47,9 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _note
             command(*bound.args, **bound.kwargs)
     except CycloptsError as error:
-        sentence = " ".join(str(error).split()).rstrip(".")
+        sentence = " ".join(str(error).split()).partition(" Available commands")[0].rstrip(".")  # help lists all of them
+        stop = "" if sentence.endswith("?") else "."
         named = f"{arguments[0]} " if arguments and arguments[0] in app else ""
-        return _fail(2, f"{sentence}. Help: pushforward {named}--help", arguments)
+        return _fail(2, f"{sentence}{stop} Help: pushforward {named}--help", arguments)
     except InputError as error:
         return _fail(2, error.spelled(in_shell), arguments)
     except KeyboardInterrupt as stop:

@@ -19,7 +19,7 @@ from ..saving.files import check_file, write_atomically
 from ..tables.io.place import Location
 from ..tables.io.write import check_output, write_table
 from .explain import explain, oddest, patch_of
-from .formats import png
+from .formats import enlarged, png
 from .impute import CANDIDATES, impute, read_with_holes
 from .labelled import GIVEN, LabelledImages, full_range
 from .model import ImageModel
@@ -172,7 +172,7 @@ def write_images(
 ) -> None:
     """Images as one PNG, in the given number of columns, or as numbers: a .npy, or a .npz with their labels."""
     if output.suffix.lower() == ".png":
-        content = png(full_range(images, levels), columns)
+        content = png(enlarged(full_range(images, levels)), columns)
     else:
         buffer = io.BytesIO()
         told: dict[str, Any] = {} if labels is None else {"labels": np.array(labels)}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
+SIDE = 64  # the least side of an image that is to be looked at, in pixels
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 IDX = {1: "labels", 3: "images"}  # names of uint8 arrays by their number of dimensions, for error messages
 UNREADABLE = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)  # what NumPy raises for broken files
@@ -74,6 +75,12 @@ def png(images: Tensor, columns: int | None = None) -> bytes:
     array, buffer = ground.permute(1, 2, 0).numpy(), io.BytesIO()
     Image.fromarray(array.squeeze(2) if channels == 1 else array).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
+
+
+def enlarged(images: Tensor) -> Tensor:
+    """Small images (N, C, H, W) as large ones: each pixel is a square of several."""
+    zoom = max(1, SIDE // max(images.shape[-2:]))
+    return images.repeat_interleave(zoom, -2).repeat_interleave(zoom, -1)
 
 
 def stacked(paths: list[Path], size: tuple[int, int] | None) -> Tensor:

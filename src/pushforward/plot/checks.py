@@ -160,6 +160,7 @@ def compared(held_out: Any, sampled: Any, reach: tuple[float, float], bins: int,
     figure, axes = panel(7.2, 2.7, label)
     low, high = np.quantile(np.concatenate([held_out, sampled]), reach)
     pad = 0.03 * (high - low) + 1e-6
+    bins = min(bins, math.ceil(2 * math.sqrt(min(len(held_out), len(sampled)))))  # few values fill few bars
     histogram(axes, held_out, sampled, np.linspace(low - pad, high + pad, bins + 1))
     legend(figure, True)
     return figure

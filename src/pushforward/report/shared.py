@@ -153,8 +153,8 @@ def likelihood(e: Evidence) -> Blocks:
         yield e.about_fit
     rows, numbers = _means(e)
     heads = [Heading("model"), Heading(e.unit, str), Heading(f"{e.noun}s", "{:,}".format)]
-    better = "higher" if e.sign > 0 else "lower"
-    yield Listing("likelihoods", f"Means ± their standard errors; {better} is better.", heads, rows, sortable=False)
+    better = "higher is better" if e.sign > 0 else "lower is better, of a lead higher"
+    yield Listing("likelihoods", f"Means ± their standard errors; {better}.", heads, rows, sortable=False)
     finite, own = e.measured[e.measured.isfinite()], e.measure(e.own.log_prob)
     own = own[own.isfinite()]
     if len(finite) and len(own):

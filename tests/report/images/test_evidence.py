@@ -77,6 +77,7 @@ def test_the_numbers_are_those_of_an_independent_computation(tmp_path: Path) -> 
     worst = [row["bits_per_dim"] for row in numbers["unlikely"]["images"]]
     assert worst == pytest.approx(sorted(bits.tolist(), reverse=True)[:12], rel=1e-6)
     assert "fit &lt;x&gt;" in text
+    assert "4 would be no compression at all of 16 levels" in text
 
 
 def test_a_flow_shows_samples_round_trips_and_interpolations(tmp_path: Path) -> None:

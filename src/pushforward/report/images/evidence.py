@@ -22,8 +22,8 @@ PAIRS, STEPS, JOURNEYS, COMPLETED = 5, 9, 10, 8  # interpolations, images in eac
 ENDS = 3  # completions of each image
 BITS = (
     "A model that gives an image the probability P can store it in log₂(1/P) bits. Divided by the numbers of the "
-    "image, that is bits per dimension: 8 would be no compression at all of 8-bit pixels, and what independent pixels "
-    "need is the value to beat."
+    "image, that is bits per dimension: {raw:.3g} would be no compression at all of {levels} levels, and what "
+    "independent pixels need is the value to beat."
 )
 BOUND = (
     " A flow has a density, and pixels are whole numbers, so noise within each level is part of the model; one draw of "
@@ -176,7 +176,8 @@ class ImageEvidence(Evidence):
 
     @property
     def about_fit(self) -> str:
-        return BITS if self.model.exact else BITS + BOUND
+        bits = BITS.format(raw=math.log2(self.model.levels), levels=self.model.levels)
+        return bits if self.model.exact else bits + BOUND
 
     @property
     def losses(self) -> tuple[str, str, float]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ... import plot
-from ...images.formats import png
+from ...images.formats import SIDE, png
 from ...images.labelled import full_range
 from ..blocks import Blocks, Figure, Findings, Heading, Listing, Picture, section
 from ..evidence import Mean
@@ -18,7 +18,6 @@ from ..svg import to_svg
 from ..words import count, fixed
 from .evidence import ImageEvidence, shown
 
-SIDE = 64  # the least side of an image on the page, in pixels
 UNLIKELY = 12
 COARSE = (
     " Half of the latents leave at each scale. What the last scale alone remembers of an image shows what the others "
