@@ -98,8 +98,14 @@ def test_a_saved_model_is_one_of_the_shell_and_the_other_way_round(tmp_path: Pat
 
 
 def test_samples_keep_their_kind_after_loading(tmp_path: Path):
-    pf.TableDensity(**BRIEF).fit(TABLE.to_pandas()).save(tmp_path / "m")
-    assert isinstance(pf.TableDensity.load(tmp_path / "m").sample(2), pd.DataFrame)
+    table = TABLE.to_pandas().astype({"colour": "category"})
+    pf.TableDensity(given=["count"], **BRIEF).fit(table).save(tmp_path / "m")
+    rows = table[["count"]].head(2).set_axis(["a", "b"])
+    drawn = pf.TableDensity.load(tmp_path / "m").sample(2, given=rows)
+    assert drawn.index.tolist() == ["a", "a", "b", "b"]
+    assert drawn["count"].tolist() == rows["count"].repeat(2).tolist()
+    one = pf.TableDensity.load(tmp_path / "m").sample(1, given={"count": 2})
+    assert one["colour"].dtype == table["colour"].dtype  # with all of its categories
 
 
 def test_answers_come_in_the_kind_of_frame_that_was_asked_with(fitted: pf.TableDensity, tmp_path: Path):
@@ -113,7 +119,8 @@ def test_answers_come_in_the_kind_of_frame_that_was_asked_with(fitted: pf.TableD
     ):
         assert isinstance(answer, pd.DataFrame)
         assert answer.index.tolist() == list("abcd")
-    assert isinstance(fitted.outliers(rows, level=0.5), pd.DataFrame)
+    odd = fitted.outliers(rows, level=0.5)
+    assert odd.index.tolist() == rows.index[odd["row"] - 1].tolist()
     for same in (TABLE.head(4), TABLE.head(4).to_dict(), tmp_path / "rows.csv"):
         assert isinstance(fitted.predict(same, "size", "interval"), pl.DataFrame)
     assert isinstance(fitted.predict(TABLE.head(4).lazy(), "size", "interval"), pl.LazyFrame)

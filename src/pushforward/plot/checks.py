@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from .style import DATA, FAINT, MODEL, SMALL, legend, names_of, panel, rows_of, short
-from .tables import histogram
+from .tables import few_bars, histogram
 
 
 def curves(history: Sequence[Mapping[str, Any]], *, unit: str = "nats per row") -> Figure:
@@ -160,7 +160,7 @@ def compared(held_out: Any, sampled: Any, reach: tuple[float, float], bins: int,
     figure, axes = panel(7.2, 2.7, label)
     low, high = np.quantile(np.concatenate([held_out, sampled]), reach)
     pad = 0.03 * (high - low) + 1e-6
-    bins = min(bins, math.ceil(2 * math.sqrt(min(len(held_out), len(sampled)))))  # few values fill few bars
+    bins = min(bins, few_bars(min(len(held_out), len(sampled))))
     histogram(axes, held_out, sampled, np.linspace(low - pad, high + pad, bins + 1))
     legend(figure, True)
     return figure

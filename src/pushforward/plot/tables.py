@@ -52,8 +52,7 @@ def marginals(
         if labels and j in labels:
             _shares(axes, data[:, j], drawn, labels[j])
         else:
-            few = math.ceil(2 * len(data) ** 0.5)  # bars of few rows are a comb if they are narrow
-            edges = bin_edges(data[:, j], step=(steps or {}).get(j, 0.0), bins=min(bins, few), most=min(60, few))
+            edges = bin_edges(data[:, j], step=(steps or {}).get(j, 0.0), bins=bins)
             histogram(axes, data[:, j], drawn, edges, (texts or {}).get(j))
         axes.set_title(short(name, 26), fontsize=SMALL, parse_math=False)
     legend(figure, samples is not None, called=called)
@@ -104,6 +103,11 @@ def corner(
     return figure
 
 
+def few_bars(count: int) -> int:
+    """The most bars for so many values: narrower ones are a comb."""
+    return math.ceil(2 * math.sqrt(count))
+
+
 def bin_edges(values: Any, *, step: float = 0.0, bins: int = 40, most: int = 60) -> np.ndarray:
     """Edges that show the bulk of the values: 99 in 100 of them, and a margin.
 
@@ -112,6 +116,7 @@ def bin_edges(values: Any, *, step: float = 0.0, bins: int = 40, most: int = 60)
     values = _seen(np.asarray(values, dtype=float))
     if not len(values):
         return np.linspace(0.0, 1.0, bins + 1)
+    bins, most = min(bins, few_bars(len(values))), min(most, few_bars(len(values)))
     low, high = np.quantile(values, [0.005, 0.995]) if len(values) >= 200 else (values.min(), values.max())
     if step > 0:
         low = values.min() + np.floor((low - values.min()) / step) * step  # on the grid

@@ -28,7 +28,7 @@ from ..report.evidence import Evidence, Page
 from ..report.write import write
 from .engines import RayTable, SparkTable
 from .fit import Learned, fit_table
-from .io.frames import CODED, from_frame, is_path, to_frame
+from .io.frames import CODED, from_frame, is_path, rows_at, to_frame
 from .io.read import read_any
 from .io.table import WEIGHTS, Piece, Table, one_each
 from .measure import calibrated
@@ -328,7 +328,7 @@ class TableDensity(TableModel):
         return float(np.average(values, weights=weights))
 
     def sample(self, n: int = 1, given: Any = None, random_state: int | None = None) -> Any:
-        """New rows, as a frame of the kind that was fitted.
+        """New rows, as a frame of the kind that was fitted; a pandas frame that is given keeps its index.
 
         Args:
             n: How many rows; for each row of ``given`` if that is a frame.
@@ -350,7 +350,10 @@ class TableDensity(TableModel):
         rows = draw(self, n, known, seed)
         if known.notes:
             self._tell(known.notes)
-        return to_frame(rows, self.facts.get("frame", "polars"))
+        if not (kind := self.facts.get("frame", "polars")).startswith("pandas"):
+            return to_frame(rows, kind)
+        like = None if given is None else rows_at(given, np.arange(rows.height) // n)
+        return to_frame(rows, kind, like, labels={column.name: column.kind.labels for column in self.schema.known})
 
     def probability(self, where: Any, given: Any = None, errors: bool = False) -> Any:
         """P(where | given): the share of rows, of those given, that a condition holds for.
@@ -496,8 +499,8 @@ class TableDensity(TableModel):
 
         Returns:
             A frame of ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit``,
-            ``also_unlikely`` and ``gain`` in nats. ``notes_`` says if these are the rows of the fit, which are flagged
-            less often.
+            ``also_unlikely`` and ``gain`` in nats, with the index of a pandas frame's rows. ``notes_`` says if these are
+            the rows of the fit, which are flagged less often.
 
         Raises:
             InputError: ``level`` is no probability, or the model has too few held-out rows for it.
@@ -508,7 +511,7 @@ class TableDensity(TableModel):
         rows, frame = self._read(table)
         found, notes = outliers(self, rows, level)
         self._tell(notes)
-        return to_frame(found, frame)
+        return to_frame(found, frame, rows_at(table, found["row"].to_numpy() - 1))
 
     def drift(self, table: Any, by: str | None = None) -> Drift:
         """Whether new rows are still of the table that was fitted, and what has moved.

@@ -53,7 +53,7 @@ def run(
     steps.end(
         {"fit": summary, "score": scored, "odd": odd, "ask": asked, **files},
         f"open {report} in a browser: how good the density is, and pictures of it",
-        f"ask a question of your own, or fill holes: pushforward impute {folder} ROWS -o FILLED",
+        f"ask a question of your own as above, or fill holes: pushforward impute {folder} ROWS -o FILLED",
         "fit a table of your own: pushforward demo MY.csv, or step by step: pushforward fit MY.csv -o MODEL",
         f"answer others' questions: pushforward serve {folder}",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,18 @@ def from_frame(table: Any, name: str = "the table") -> tuple[pl.DataFrame, str]:
     return frame, kind
 
 
-def to_frame(frame: pl.DataFrame, kind: str, like: Any = None, typed: bool = False) -> Any:
+def rows_at(table: Any, places: np.ndarray) -> Any:
+    """These rows of a pandas frame, whose index a result gets; None of any other table."""
+    return table.iloc[places] if hasattr(table, "iloc") else None
+
+
+def to_frame(
+    frame: pl.DataFrame,
+    kind: str,
+    like: Any = None,
+    typed: bool = False,
+    labels: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Any:
     """Converts a Polars frame to the kind that :func:`from_frame` found; unchanged if that library is not installed.
 
     Args:
@@ -67,6 +79,7 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None, typed: bool = Fal
             ``numpy records``, or another library that narwhals knows by this name.
         like: A pandas frame whose index the result gets, if the rows correspond one to one, or several times over.
         typed: Whether columns of the same name get the types that they have there, if these hold all values.
+        labels: All categories of columns, whether they occur or not, for pandas, whose types name them.
     """
     if kind == "polars":
         return frame
@@ -87,7 +100,7 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None, typed: bool = Fal
             return frame.to_numpy(structured=library != "numpy")
     try:
         if library == "pandas":
-            return _pandas(frame, names, like, nullable, typed, coded)
+            return _pandas(frame, names, like, nullable, typed, coded, labels)
         import narwhals.stable.v2 as nw
 
         return nw.from_arrow(frame, backend=library).to_native()  # type: ignore[arg-type]
@@ -96,7 +109,13 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None, typed: bool = Fal
 
 
 def _pandas(
-    frame: pl.DataFrame, names: Sequence[str | int], like: Any, nullable: bool, typed: bool, coded: bool
+    frame: pl.DataFrame,
+    names: Sequence[str | int],
+    like: Any,
+    nullable: bool,
+    typed: bool,
+    coded: bool,
+    labels: Mapping[str, Sequence[str]],
 ) -> Any:
     import pandas as pd
 
@@ -111,9 +130,13 @@ def _pandas(
         if (column.null_count() or nullable) and (column.dtype.is_integer() or column.dtype == pl.Boolean):
             dtype: Any = str(column.dtype).lower() if column.dtype == pl.Boolean else str(column.dtype)
             made[column.name] = pd.array(column.to_list(), dtype=dtype)
+    for column in frame.select(pl.col(pl.Categorical)):
+        found, every = made[column.name].cat, labels.get(column.name, ())
+        if found.categories.isin(every).all():
+            made[column.name] = found.set_categories(every)
     for column in frame.select(pl.col(pl.Categorical, pl.Enum)) if coded else ():
-        if not _as_numbers(labels := made[column.name].cat.categories).has_nulls():
-            made[column.name] = made[column.name].cat.rename_categories(pd.to_numeric(labels.astype(str)))
+        if not _as_numbers(codes := made[column.name].cat.categories).has_nulls():
+            made[column.name] = made[column.name].cat.rename_categories(pd.to_numeric(codes.astype(str)))
     made.columns = pd.Index(names)
     if isinstance(like, pd.DataFrame) and len(like) and len(made) % len(like) == 0:
         made.index = like.index[np.tile(np.arange(len(like)), len(made) // len(like))]

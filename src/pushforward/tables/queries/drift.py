@@ -97,8 +97,9 @@ def drift(model: TableModel, table: Table, console: Console, by: str | None = No
     kept, unseen = map(np.flatnonzero, _unseen(model, held, new.rows))
     if left_out := len(frame) - len(unseen):
         console.note(f"{table.path}: left out: {n_rows(left_out)} equal to rows that the model has learnt")
-    if (fewest := min(len(unseen), len(held))) < FEWEST:
-        raise InputError(f"{fewest} rows are too few: {FEWEST} are needed, both of those held out and of new ones")
+    for rows, called in ((unseen, "new rows, which the model has not learnt"), (held, "those that the model held out")):
+        if len(rows) < FEWEST:
+            raise InputError(f"{n_rows(len(rows))} are too few: {FEWEST} are needed of {called}")
     chosen = np.sort(np.random.default_rng(model.seed).permutation(unseen)[:MOST])
     rows, frame = new.rows[chosen], frame[chosen]
     held = replace(held, x=model.schema.as_new(held.x))  # whose names would else be known by themselves
