@@ -43,37 +43,22 @@ class HeldOut:
 
 
 class FittedDensity(ABC):
-    """A density of rows or of images, with its keywords, kept as they came, and everything that is saved with it.
+    """A density of rows or of images, with its keywords, kept as they came, and everything that is saved with it."""
 
-    Attributes:
-        kind: What it describes: ``table`` or ``image``.
-        noun: The same as a plural: ``rows`` or ``images``.
-        verbs: What the shell can do with files: ``score``, ``sample``, ``impute``, …
-        of_others: What is said of an option that only other models have.
-        measure: The measure by which models are compared: ``log_likelihood`` or ``bits_per_dim``.
-        options: The options that its keywords amount to.
-        notes_: What the last fit decided, in sentences.
-        path: Where it was loaded from or saved to.
-        loaded_from: Where it was loaded from, if it has not been fitted since.
-        density: The density itself, once there is one.
-        facts: What is saved with it: ``summary``, ``quantiles``, ``history``, ``held_out``, …
-        training_size: Number of training rows, or images; 0 for a density known up to a constant.
-        seed: The seed of the fit, and the default seed of later random draws.
-    """
-
-    kind: ClassVar[str]
-    noun: ClassVar[str]
-    measure: ClassVar[str]
+    kind: ClassVar[str]  # what it describes: ``table`` or ``image``
+    noun: ClassVar[str]  # the same as a plural: ``rows`` or ``images``
+    measure: ClassVar[str]  # the measure by which models are compared: ``log_likelihood`` or ``bits_per_dim``
+    # what the shell can do with files: ``score``, ``sample``, ``impute``, …
     verbs: ClassVar[Mapping[str, Callable[..., dict[str, Any]]]]
-    of_others: ClassVar[str]
-    options: Any
-    notes_: list[str]
-    path: Path | None = None
-    loaded_from: Path | None = None
-    density: Density
-    facts: dict[str, Any]
-    training_size: int
-    seed: int
+    of_others: ClassVar[str]  # what is said of an option that only other models have
+    options: Any  # the options that its keywords amount to
+    notes_: list[str]  # what the last fit decided, in sentences
+    path: Path | None = None  # where it was loaded from or saved to
+    loaded_from: Path | None = None  # where it was loaded from, if it has not been fitted since
+    density: Density  # the density itself, once there is one
+    facts: dict[str, Any]  # what is saved with it: ``summary``, ``quantiles``, ``history``, ``held_out``, …
+    training_size: int  # number of training rows, or images; 0 for a density known up to a constant
+    seed: int  # the seed of the fit, and the default seed of later random draws
     _keywords: dict[str, Any]
 
     def _keep(self, keywords: Mapping[str, Any], kind: type) -> None:

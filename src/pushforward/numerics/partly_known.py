@@ -26,15 +26,12 @@ Floats = NDArray[np.float64]
 
 
 class Parts(NamedTuple):
-    """What is known of numbers; NaN where nothing is, or all.
+    """What is known of numbers; NaN where nothing is, or all."""
 
-    Attributes:
-        low, high: The ends of an interval, which may be infinite.
-        value, error: A measurement and its standard deviation.
-    """
-
+    # the ends of an interval, which may be infinite
     low: Tensor
     high: Tensor
+    # a measurement and its standard deviation
     value: Tensor
     error: Tensor
 

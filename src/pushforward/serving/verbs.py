@@ -54,18 +54,13 @@ class RowsAnswer(BaseModel, Generic[R]):
 
 
 class Verb(BaseModel):
-    """A request; what its docstring says stands in the description of the paths.
-
-    Attributes:
-        answers: What pydantic documents of its answer; :class:`RowsAnswer` alone has rows of the table.
-        of_rows: Whether it is put to rows, which may come as Arrow.
-        conditions: The fields that are conditions on rows.
-    """
+    """A request; what its docstring says stands in the description of the paths."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    # what pydantic documents of its answer; :class:`RowsAnswer` alone has rows of the table
     answers: ClassVar[Any] = RowsAnswer[dict[str, Any]]
-    of_rows: ClassVar[bool] = True
-    conditions: ClassVar[tuple[str, ...]] = ()
+    of_rows: ClassVar[bool] = True  # whether it is put to rows, which may come as Arrow
+    conditions: ClassVar[tuple[str, ...]] = ()  # the fields that are conditions on rows
 
     @classmethod
     def of(cls, cells: RowType, most: int) -> Any:

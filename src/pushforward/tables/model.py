@@ -33,22 +33,16 @@ QUESTIONS = 100  # whose calibration, or draws, are remembered
 
 
 class TableModel(FittedDensity):
-    """A density of rows with the facts of its fit.
-
-    Attributes:
-        schema: How each column is treated.
-        guided: The density with its guide, which answers questions about some of the columns; None without one.
-        cells: The cells of rows, with the sampler of missing values.
-        samples: Number of points over which each cell is averaged.
-    """
+    """A density of rows with the facts of its fit."""
 
     kind: ClassVar[str] = "table"
     noun: ClassVar[str] = "rows"
     measure: ClassVar[str] = "log_likelihood"
-    schema: Schema
+    schema: Schema  # how each column is treated
+    # the density with its guide, which answers questions about some of the columns; None without one
     guided: Guided | None = None
-    cells: Cells
-    samples: int
+    cells: Cells  # the cells of rows, with the sampler of missing values
+    samples: int  # number of points over which each cell is averaged
     _known: dict[Any, Tensor]
 
     def guide_for(self, instead: str) -> Guided:

@@ -33,21 +33,14 @@ class ReadOptions:
 
 
 class Format:
-    """One format; subclasses are final, and instances stand in the registry, ``formats.py``.
+    """One format; subclasses are final, and instances stand in the registry, ``formats.py``."""
 
-    Attributes:
-        endings: The endings of its files, lower case.
-        written: Those that can be written as well.
-        starts: First bytes by which a stream without a name is recognised.
-        options: What a user may say of a file: which sheet, or which decimal mark its numbers have.
-        long: Whether it is written piece by piece, so that a table may be larger than memory.
-    """
-
-    endings: ClassVar[tuple[str, ...]]
-    written: ClassVar[tuple[str, ...]] = ()
-    starts: ClassVar[tuple[bytes, ...]] = ()
+    endings: ClassVar[tuple[str, ...]]  # the endings of its files, lower case
+    written: ClassVar[tuple[str, ...]] = ()  # those that can be written as well
+    starts: ClassVar[tuple[bytes, ...]] = ()  # first bytes by which a stream without a name is recognised
+    # what a user may say of a file: which sheet, or which decimal mark its numbers have
     options: ClassVar[tuple[str, ...]] = ()
-    long: ClassVar[bool] = False
+    long: ClassVar[bool] = False  # whether it is written piece by piece, so that a table may be larger than memory
 
     def read(self, path: Path, options: ReadOptions) -> Table:
         """The whole table."""

@@ -50,19 +50,14 @@ def error_of_share(weights: Tensor, held: Tensor, share: Tensor) -> Tensor:
 class ColumnDistribution:
     """p(column | what is known) in n rows; all values, asked and answered, are encoded as by the column. An
     ``InputError`` says of a column of names that it has no order and no mean.
-
-    Attributes:
-        cdf: P(Y <= value of each row) of ``cdf(values)``, or P(Y < it) if ``closed=False``, ``(n,)``.
-        quantile: The quantiles at some probabilities, ``(n, len(q))``, of ``quantile(q)``.
-        mean: The expectation of the column as an amount, ``(n,)``, of ``mean()``.
-        mode: The likeliest value, ``(n,)``, of ``mode()``.
     """
 
     column: Column
+    # P(Y <= value of each row) of ``cdf(values)``, or P(Y < it) if ``closed=False``, ``(n,)``
     cdf: Callable[..., Tensor]
-    quantile: Callable[..., Tensor]
-    mean: Callable[[], Tensor]
-    mode: Callable[[], Tensor]
+    quantile: Callable[..., Tensor]  # the quantiles at some probabilities, ``(n, len(q))``, of ``quantile(q)``
+    mean: Callable[[], Tensor]  # the expectation of the column as an amount, ``(n,)``, of ``mean()``
+    mode: Callable[[], Tensor]  # the likeliest value, ``(n,)``, of ``mode()``
 
     @property
     def probabilities(self) -> Tensor:

@@ -98,25 +98,18 @@ def _common(found: pl.Series) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading(Saved):
-    """How the cells of a column are read and written: decided at the fit, and used for every later row.
+    """How the cells of a column are read and written: decided at the fit, and used for every later row."""
 
-    Args:
-        dtype: What they hold: empty for numbers, ``Marked`` (numbers with thousands separators and such), ``Date`` (or
-            midnights of a time zone), ``Datetime``, ``Time``, ``Duration``, ``String``, ``Boolean``; ``Int64`` or
-            ``Float64`` for numbers that are names; ``Part`` for numbers of which some rows know only a part.
-        form: The format of text dates or times; empty if the cells are not text.
-        stored: The type of the table's column, as returned by :func:`stored_type`.
-        lenient: Whether text that is no date is a missing value, as in some of the training rows.
-        recorded: Intervals in which numbers are always recorded as text: the ends, None for infinite ones, and the
-            text of each.
-        marks: How numbers with marks are written; None in a model of before 1.0, which draws plain ones.
-    """
-
+    # what they hold: empty for numbers, ``Marked`` (numbers with thousands separators and such), ``Date`` (or
+    # midnights of a time zone), ``Datetime``, ``Time``, ``Duration``, ``String``, ``Boolean``; ``Int64`` or
+    # ``Float64`` for numbers that are names; ``Part`` for numbers of which some rows know only a part
     dtype: str = ""
-    form: str = ""
-    stored: tuple[str, ...] = ()
-    lenient: bool = False
+    form: str = ""  # the format of text dates or times; empty if the cells are not text
+    stored: tuple[str, ...] = ()  # the type of the table's column, as returned by :func:`stored_type`
+    lenient: bool = False  # whether text that is no date is a missing value, as in some of the training rows
+    # intervals in which numbers are always recorded as text: the ends, None for infinite ones, and the text of each
     recorded: tuple[tuple[float | None, float | None, str], ...] = ()
+    # how numbers with marks are written; None in a model of before 1.0, which draws plain ones
     marks: Marks | None = None
 
     @cached_property

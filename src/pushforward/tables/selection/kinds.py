@@ -32,15 +32,10 @@ Share = tuple[Points, Points]  # the rows of a fit, and those that it does not s
 
 
 class MemberKind(ABC):
-    """A kind of density, fitted to the rows of each share.
+    """A kind of density, fitted to the rows of each share."""
 
-    Attributes:
-        steps: Number of steps for which each of its densities was trained, if that takes steps.
-        beats: Name of the kind that it must be as good as to begin a ladder.
-    """
-
-    steps: Sequence[int] = ()
-    beats: str = ""
+    steps: Sequence[int] = ()  # number of steps for which each of its densities was trained, if that takes steps
+    beats: str = ""  # name of the kind that it must be as good as to begin a ladder
 
     @property
     @abstractmethod

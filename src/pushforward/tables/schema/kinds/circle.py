@@ -17,14 +17,10 @@ from .numeric import Numeric, numbers_of
 
 @dataclass(frozen=True, kw_only=True)
 class Periodic(Numeric, saved_as="Circle"):
-    """Numbers with a period, whose beginning and end are the same value.
+    """Numbers with a period, whose beginning and end are the same value."""
 
-    Args:
-        period: The beginning and the end.
-        step, origin: The grid of the values, as for :class:`Grid`, if there is one that fits the period.
-    """
-
-    period: tuple[float, float]
+    period: tuple[float, float]  # the beginning and the end
+    # the grid of the values, as for :class:`Grid`, if there is one that fits the period
     step: float = 0.0
     origin: float = 0.0
 

@@ -55,18 +55,13 @@ End = tuple[float, float, float]  # where it begins; dx/dz behind it, and the gr
 
 @dataclass(frozen=True)
 class FirstMap(Saved):
-    """A column's own map, from its units to a suitable scale.
+    """A column's own map, from its units to a suitable scale."""
 
-    Args:
-        name: ``log``, ``asinh``, ``softplus``, ``logit`` or ``histogram``.
-        loc, scale: The map is applied to (x - loc) / scale; for a histogram, scale is that of tails of its own.
-        knots: For a histogram, its edges, each with the share of the rows below it.
-    """
-
-    name: str
+    name: str  # ``log``, ``asinh``, ``softplus``, ``logit`` or ``histogram``
+    # the map is applied to (x - loc) / scale; for a histogram, scale is that of tails of its own
     loc: float = 0.0
     scale: float = 1.0
-    knots: tuple[tuple[float, float], ...] = ()
+    knots: tuple[tuple[float, float], ...] = ()  # for a histogram, its edges, each with the share of the rows below it
 
     def transform(self) -> Transform:
         """The map, with ``event_dim`` 0."""

@@ -40,18 +40,12 @@ SHORT = 512  # number of cells below which a loop is faster than a query of Pola
 
 @dataclass(frozen=True, kw_only=True)
 class Named(Kind):
-    """Values that are encoded as their place in a list.
+    """Values that are encoded as their place in a list."""
 
-    Args:
-        values: The values as text, in order.
-        grouped: How many rare values the last one, ``(other)``, stands for; 0 if every value has its own place.
-        fill: The share of the rows that hold each.
-        unseen: u of each, the share of what is encoded as it that no training row had; empty if no others are possible.
-    """
-
-    values: tuple[str, ...]
-    grouped: int = 0
-    fill: tuple[float, ...] = ()
+    values: tuple[str, ...]  # the values as text, in order
+    grouped: int = 0  # how many rare values the last one, ``(other)``, stands for; 0 if every value has its own place
+    fill: tuple[float, ...] = ()  # the share of the rows that hold each
+    # u of each, the share of what is encoded as it that no training row had; empty if no others are possible
     unseen: tuple[float, ...] = ()
 
     title: ClassVar[str]

@@ -26,30 +26,20 @@ MANY = 10  # rows at an end: of n others .05 lie beyond on average, .9 beyond an
 
 @dataclass(frozen=True, kw_only=True)
 class Numeric(Intervals):
-    """Numbers with a density.
+    """Numbers with a density."""
 
-    Args:
-        minimum, maximum: Range of the training rows.
-        quantiles: Quantiles of the training rows, evenly spaced in probability.
-        closed: Whether so many of them are at the minimum, and at the maximum, that nothing is drawn beyond.
-        whole: Whether every value is a whole number, so that samples are written as whole numbers.
-        decimals: The number of decimals that are written; None if there are more than ``DECIMALS``.
-        bounds: The open interval of the values, if one was stated or found; None for no upper end.
-        first: The first map, if there is one.
-        tails: How it goes on beyond the training rows; None if it does so by itself.
-        fill: Quantiles of the training rows spread over their cells, evenly spaced in probability.
-    """
-
+    # range of the training rows
     minimum: float = 0.0
     maximum: float = 0.0
-    quantiles: tuple[float, ...] = ()
+    quantiles: tuple[float, ...] = ()  # quantiles of the training rows, evenly spaced in probability
+    # whether so many of them are at the minimum, and at the maximum, that nothing is drawn beyond
     closed: tuple[bool, ...] = (False, False)
-    whole: bool = False
-    decimals: int | None = None
-    bounds: Bounds | None = None
-    first: FirstMap | None = None
-    tails: Tails | None = None
-    fill: tuple[float, ...] = ()
+    whole: bool = False  # whether every value is a whole number, so that samples are written as whole numbers
+    decimals: int | None = None  # the number of decimals that are written; None if there are more than ``DECIMALS``
+    bounds: Bounds | None = None  # the open interval of the values, if one was stated or found; None for no upper end
+    first: FirstMap | None = None  # the first map, if there is one
+    tails: Tails | None = None  # how it goes on beyond the training rows; None if it does so by itself
+    fill: tuple[float, ...] = ()  # quantiles of the training rows spread over their cells, evenly spaced in probability
 
     @classmethod
     def of(cls, x: Numbers, **cells: Any) -> Self:
