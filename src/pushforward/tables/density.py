@@ -499,8 +499,8 @@ class TableDensity(TableModel):
 
         Returns:
             A frame of ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit``,
-            ``also_unlikely`` and ``gain`` in nats, with the index of a pandas frame's rows. ``notes_`` says if these are
-            the rows of the fit, which are flagged less often.
+            ``also_unlikely`` and ``gain`` in nats, with the index of a pandas frame's rows. ``notes_`` says if these
+            are the rows of the fit, which are flagged less often.
 
         Raises:
             InputError: ``level`` is no probability, or the model has too few held-out rows for it.
