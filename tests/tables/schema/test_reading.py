@@ -295,6 +295,18 @@ def test_whether_a_cell_is_missing_is_part_of_the_probability_where_it_tells_som
         assert drawn[name].null_count() / 4000 == pytest.approx(frame[name].null_count() / ROWS, abs=0.07)
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_holes_that_many_small_groups_tell_are_not_at_random(told: bool) -> None:
+    """Of 90 clinics with six rows each, two thirds report everything, and the others about half."""
+    rng = np.random.default_rng(0)
+    clinic = np.arange(540) % 90
+    gone = rng.random(540) < (0.45 * (clinic % 3 == 0) if told else 0.15)
+    others = {f"x{j}": rng.normal(size=540) for j in range(6)}
+    frame = pl.DataFrame({"rate": np.where(gone, np.nan, rng.normal(size=540)), "clinic": clinic, **others})
+    schema = schema_of(frame.cast({"clinic": pl.String}).fill_nan(None))
+    assert schema.columns[0].holes.at_random != told
+
+
 def test_holes_that_a_rare_name_tells_are_not_at_random() -> None:
     broken = np.arange(ROWS) % 40 == 3  # so few that less than one hole is expected there by chance
     status = np.where(np.arange(ROWS) % 40 < 2, "late", np.where(broken, "error", "ok"))

@@ -35,6 +35,8 @@ from .kinds.base import Description, Hints, Kind, Numbers
 
 LEVEL = 0.01  # of all tests on a table together
 BINS = 5  # of numbers
+USUAL, MANY = 0.5, 20  # rows expected with and without a value, from which so many codes tell; of fewer, one each
+FEWEST = 10  # rows of a test
 TINY = 1e-300
 
 
@@ -186,10 +188,11 @@ def _codes(column: Column, values: np.ndarray) -> np.ndarray:
 
 
 def _independence(missing: np.ndarray, codes: np.ndarray) -> float:
-    """The p-value of Pearson's test that the two are independent, over the rows that have a code; or a bound of it
-    that holds for rare codes as well.
+    """The p-value of Pearson's test that the two are independent, over the rows that have a code, by a gamma
+    distribution with the moments that permuted rows have; or a bound of it that holds for rare codes as well.
 
     Reference:
+        Dawson (1954), A simplified expression for the variance of the chi-squared function on a contingency table.
         Hoeffding (1963), Probability inequalities for sums of bounded random variables, JASA 58.
     """
     rows = codes >= 0
@@ -197,12 +200,17 @@ def _independence(missing: np.ndarray, codes: np.ndarray) -> float:
     table = np.bincount(2 * codes[rows] + missing[rows], minlength=2 * kinds).reshape(kinds, 2).astype(float)
     table = table[table.sum(1) > 0]
     expected = table.sum(1, keepdims=True) * table.sum(0) / max(table.sum(), 1)
-    usual = expected.min(1) >= 1  # the null distribution of the statistic is known unless counts are tiny
+    usual = expected.min(1) >= (USUAL if (expected.min(1) >= USUAL).sum() >= MANY else 1)
     nats = (table * np.log(np.maximum(table, TINY) / np.maximum(expected, TINY))).sum(1)[~usual]
     rare = min(2 * len(nats) * math.exp(-nats.max(initial=0.0)), 1.0) if len(nats) else 1.0
-    table, expected = table[usual], expected[usual]
-    if len(table) < 2:
+    table, n = table[usual], table[usual].sum()
+    if len(table) < 2 or n < FEWEST or not table.sum(0).all():
         return rare
-    statistic = float(((table - expected) ** 2 / expected).sum())
-    half = torch.tensor([(len(table) - 1) / 2, statistic / 2], dtype=torch.float64)
-    return min(rare, float(torch.special.gammaincc(half[0], half[1])))
+    margins = table.sum(1), table.sum(0)
+    statistic = n * float((table**2 / np.outer(*margins)).sum() - 1)
+    v = [(n - len(m)) * (len(m) - 1) / (n - 1) for m in margins]
+    w = [((n / m).sum() - len(m) ** 2) / (n - 2) for m in margins]
+    mean = n * (len(table) - 1) / (n - 1)
+    variance = 2 * n / (n - 3) * np.prod(np.subtract(v, w)) + n**2 / (n - 1) * np.prod(w)
+    gamma = torch.tensor([mean**2 / variance, statistic * mean / variance], dtype=torch.float64)
+    return min(rare, float(torch.special.gammaincc(gamma[0], gamma[1])))
