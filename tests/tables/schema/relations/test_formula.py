@@ -10,7 +10,7 @@ import pytest
 from schemas import prepared_schema, schema_of
 
 import pushforward as pf
-from pushforward.tables.schema.relations.formula import Added, Determined, Formula, _products
+from pushforward.tables.schema.relations.formula import Added, Determined, Formula, _formulas, _products
 from pushforward.tables.schema.relations.stated_formula import parsed
 
 QUICK = {"flow": "maf", "layers": 1, "hidden": (16,), "steps": 40, "queries": False, "random_state": 0}
@@ -110,6 +110,16 @@ def test_a_formula_is_found_where_few_rows_have_all_columns():
     table |= {f"other {k}": np.where(rng.random(300) < 0.4, np.nan, each) for k, each in enumerate(others)}
     schema = schema_of({**table, "f": np.log(table["x"])})
     assert list(map(str, schema.dependencies)) == ["'f' is log('x')"]
+
+
+def test_columns_without_holes_are_searched_once(monkeypatch):
+    x, y = np.random.default_rng(0).normal(size=(2, 200))
+    one, other = schema_of({"x": x, "y": y}).columns
+    searched = []
+    place = f"{_formulas.__module__}._of_some"
+    monkeypatch.setattr(place, lambda *asked: iter(searched.append(asked) or ()))
+    assert not [*_formulas(one, x, [other], {"x": x, "y": y})]
+    assert len(searched) == 1
 
 
 def test_a_logarithm_in_single_precision_is_exact_where_it_is_large_beside_its_spread():

@@ -355,14 +355,16 @@ def _formulas(column: Column, y: Numbers, others: Sequence[Column], scales: Mapp
     able = [other for other in others if other.name in scales]
     there = ~np.isnan(y)
     beside = [other for other in able if not np.isnan(scales[other.name][there]).any()]
-    found = next(filter(None, ([*_of_some(column, y, some, scales)] for some in (beside, able))), [])
+    found = [*_of_some(column, y, beside, scales)]
+    if not found and len(beside) < len(able):
+        found = [*_of_some(column, y, able, scales)]
     yield from (*found, *_seasons(y, others, scales))
 
 
 def _of_some(column: Column, y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]) -> Iterator[Formula]:
     """Formulas of columns of numbers that y obeys in most of the rows that have all of them."""
     names = [other.name for other in others]
-    table = np.stack([y, *(scales[name] for name in names)])
+    table = np.stack([y, *[scales[name] for name in names]])
     table = table[:, ~np.isnan(table).any(0)][:, :SEARCHED]
     if table.shape[1] >= FEWEST and names:
         exact = [*_sums(table[0], table[1:], names, column.kind.resolution)]
@@ -378,9 +380,9 @@ def _sums(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> I
     tolerance = _rounding(y, step)
     if y.std() < WIDE * tolerance:
         return
-    factors = [(name, 1.0) for name in names]
-    factors += [(name, LOGARITHM) for name, x in zip(names, table, strict=True) if x.min() > 0]
-    columns = np.stack([_power(table[names.index(name)], p) for name, p in factors])
+    positive = table.min(1) > 0
+    factors = [(name, 1.0) for name in names] + [(name, LOGARITHM) for name in itertools.compress(names, positive)]
+    columns = np.concatenate([table, np.log(table[positive])])
     common = np.unique(y, return_counts=True)[1].max() / len(y)  # of a column that has one value in most rows
     least = HOLDS + (1 - HOLDS) * common
     for chosen, beta in best_subsets(columns, y, MOST_TERMS):
