@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+from dataclasses import replace
+from html import escape
 
 import numpy as np
 import polars as pl
@@ -58,6 +60,8 @@ def test_a_shift_is_seen_and_its_column_named(model, what):
     assert found.p_value <= 0.01
     assert repr(column) in found.verdict
     assert ("(new)" in found.verdict) == (what == "a new category")
+    shown = replace(found, verdict="a < b")._repr_html_()  # in a notebook: escaped, and in full
+    assert all(escape(change) in shown for change in ["a < b", *found.measures["change"]])
     if what == "missing values":
         assert found.missing["column"][0] == column
         assert found.missing["p_value"][0] <= 0.01
@@ -122,6 +126,8 @@ def test_rows_that_trained_the_model_are_left_out(model):
         assert new + 30 <= found.new_rows <= new + 90  # a tenth of the fitted ones was held out
         assert found.p_value > 0.05
         assert any("left out" in note for note in model.notes_)
+    with pytest.raises(InputError, match="new rows, which the model has not learnt"):
+        model.drift(fitted[:12])
     kept = model.facts.pop("held_out")
     model.facts["held_out"] = kept | {"x": model.schema.encode(fitted, "table").x.tolist(), "numbers": [*range(1000)]}
     assert model.drift(fresh).old_rows == 1000  # rows repeat, so equal ones tell nothing

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from markupsafe import Markup
 from torch import Tensor
 
 from ...diagnostics.averages import mean_and_error
@@ -81,6 +82,11 @@ class Drift:
 
     def __str__(self) -> str:
         return self.verdict
+
+    def _repr_html_(self) -> str:
+        """The verdict and the columns, for a notebook; everything that comes from the data is escaped."""
+        with pl.Config(fmt_str_lengths=200, tbl_rows=-1):
+            return Markup("<p>{}</p>{}").format(self.verdict, Markup(self.measures._repr_html_()))
 
     def to_json(self) -> dict[str, Any]:
         """All of it in plain numbers, texts and lists."""
