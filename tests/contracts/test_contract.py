@@ -226,6 +226,7 @@ TRANSFORMS: dict[str, Entry] = {
     "Remainder of cells": Entry(
         lambda m, c: T.Remainder(m - 1, product(m), cells=[(0, [(0.0, -0.5, 1.0), (2.0, -0.5, 0.75)])]), "triangular"
     ),
+    "Remainder of rounded sums": Entry(lambda m, c: T.Remainder(m - 1, product(m), rounded=(0.25, 0.5)), "diagonal"),
     "Remainder of logarithms": Entry(
         lambda m, c: T.Remainder(m - 1, logarithms(m), floors=[(j, 1e-3) for j in range(m)]), "triangular", "positive"
     ),

@@ -35,6 +35,7 @@ class Remainder(Transform):
         cells: For features with cells, (feature, the value, low and width of each, increasing): a number in value + low
             + [0, width) counts as the value.
         floors: For features with a floor, (feature, floor).
+        rounded: The origin and step of the grid to which m is rounded; empty if it is not.
 
     Raises:
         ValueError: m depends on j itself.
@@ -53,9 +54,10 @@ class Remainder(Transform):
         grids: Sequence[tuple[int, float, float]] = (),
         cells: Sequence[tuple[int, Sequence[Cell]]] = (),
         floors: Sequence[tuple[int, float]] = (),
+        rounded: Sequence[float] = (),
     ) -> None:
         super().__init__()
-        self.feature, self.offset = int(feature), float(offset)
+        self.feature, self.offset, self.rounded = int(feature), float(offset), tuple(map(float, rounded))
         self.terms = tuple((float(w), tuple((int(i), float(p)) for i, p in factors)) for w, factors in terms)
         self.waves = tuple((float(a), int(i), float(period), float(start)) for a, i, period, start in waves)
         used = [i for _, factors in self.terms for i, _ in factors] + [i for _, i, _, _ in self.waves]
@@ -84,7 +86,7 @@ class Remainder(Transform):
             total = total + term
         for size, i, period, start in self.waves:
             total = total + size * (2 * math.pi / period * (self._value(x, i) - start)).cos()
-        return total
+        return _nearest(total, *self.rounded) if self.rounded else total
 
     def _factor(self, x: Tensor, i: int, power: float) -> Tensor:
         c = self._value(x, i)
@@ -93,8 +95,7 @@ class Remainder(Transform):
     def _value(self, x: Tensor, i: int) -> Tensor:
         c = x[..., i]
         if i in self.grids:
-            origin, step = self.grids[i]
-            c = ((c - origin) / step).round() * step + origin
+            c = _nearest(c, *self.grids[i])
         if i in self.celled:
             value, low, high = getattr(self, f"cells_{i}").to(c.dtype)
             place = (torch.searchsorted(low, c.contiguous(), right=True) - 1).clamp_min(0)
@@ -106,6 +107,11 @@ class Remainder(Transform):
     def _moved(self, x: Tensor, shift: Tensor) -> Tensor:
         j = self.feature
         return torch.cat([x[..., :j], (x[..., j] + shift)[..., None], x[..., j + 1 :]], -1)
+
+
+def _nearest(x: Tensor, origin: float, step: float) -> Tensor:
+    """The nearest values of a grid."""
+    return ((x - origin) / step).round() * step + origin
 
 
 class LogRatios(Transform):

@@ -12,6 +12,7 @@ from schemas import prepared_schema, schema_of
 import pushforward as pf
 from pushforward.tables.schema.relations.formula import Added, Determined, Formula, _formulas, _products
 from pushforward.tables.schema.relations.stated_formula import parsed
+from pushforward.tables.schema.schema import Schema
 
 QUICK = {"flow": "maf", "layers": 1, "hidden": (16,), "steps": 40, "queries": False, "random_state": 0}
 
@@ -331,9 +332,13 @@ def test_the_age_in_years_at_a_date_is_seen_in_nearly_all_rows():
         (pl.col(name).dt.year(), pl.col(name).dt.strftime("%m%d")) for name in ("visit", "birth")
     )
     frame = frame.with_columns(age=year - born - (day < birthday))
-    (relation,) = prepared_schema(frame).near
+    schema = prepared_schema(frame)
+    (relation,) = schema.near
     assert {*relation.inputs} | {relation.name} == {"birth", "visit", "age"}
     assert relation.share > 0.97
+    left = relation.left(schema.encode(frame, "t").x, schema.columns)  # of whole years, nothing
+    assert (left.abs() < 1e-6).double().mean() > 0.97
+    assert Schema.from_json(schema.to_json()).near == schema.near
 
 
 def test_a_season_of_working_days_is_not_of_waves_that_cancel():

@@ -59,11 +59,13 @@ class Formula(Saved):
         terms: Each a weight w, and the columns of its product with their powers p; the power 0 is the logarithm.
         offset: b.
         waves: What changes with the season, the weekday, the hour.
+        grid: The origin and step of the values to which m is rounded; empty if it is not.
     """
 
     terms: tuple[Term, ...]
     offset: float = 0.0
     waves: tuple[Wave, ...] = ()
+    grid: tuple[float, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -77,6 +79,9 @@ class Formula(Saved):
             terms = [w * np.prod([_power(amounts[name], p) for name, p in factors], 0) for w, factors in self.terms]
             terms += [a * np.cos(2 * np.pi / period * (amounts[name] - at)) for a, name, period, at in self.waves]
             total = np.sum(terms, 0) + self.offset
+            if self.grid:
+                origin, step = self.grid
+                total = np.round((total - origin) / step) * step + origin
         return np.where(np.isfinite(total), total, np.nan)
 
     def __str__(self) -> str:
@@ -209,6 +214,7 @@ class Near(Relation):
             grids=[(j, kind.origin, kind.step) for j, kind in inputs if kind.step],
             cells=[(j, sorted(kind.atoms)) for j, kind in inputs if kind.atoms],
             floors=[(j, 0.5 * kind.ends[0]) for j, kind in inputs if columns[j].name in bent],
+            rounded=self.formula.grid,
         )
 
     def left(self, x: Tensor, columns: Sequence[Column]) -> Tensor:
@@ -264,7 +270,8 @@ def near(
     @cache
     def sought(name: str, *inputs: str) -> list[Formula]:
         others, y = [known[each] for each in inputs], scales[name]
-        own = [stated[name]] if name in stated else _formulas(known[name], y, others, scales)
+        able = (_rounded(each, known[name], scales) for each in _formulas(known[name], y, others, scales))
+        own = [stated[name]] if name in stated else able
         return [formula for formula in own if {*formula.inputs} <= {*inputs}]
 
     @cache
@@ -482,6 +489,15 @@ def _seasons(y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]
         found = np.stack([np.hypot(cosines, sines), periods, ends], 1).tolist()
         if found:
             yield Formula((), waves=tuple((height, date.name, period, end) for height, period, end in found))
+
+
+def _rounded(formula: Formula, column: Column, scales: Mapping[str, Numbers]) -> Formula:
+    """The formula rounded as the column is, if that is what makes it exact in most rows."""
+    if not column.kind.step or not formula.terms:
+        return formula
+    rounded, y = replace(formula, grid=(column.kind.origin, column.kind.step)), scales[column.name]
+    whole, plain = (np.abs(y - each(scales)) < 1e-3 * column.kind.step for each in (rounded, formula))
+    return rounded if whole.mean() > max(HOLDS, 2 * plain.mean()) else formula
 
 
 def _commonest(rest: Numbers, tolerance: float, noise: float) -> float:
