@@ -130,6 +130,25 @@ def test_a_logarithm_in_single_precision_is_exact_where_it_is_large_beside_its_s
     assert f"{relation}" == "'log_weight' is log('weight')"
 
 
+def test_of_a_sum_follows_what_is_missing_where_the_others_tell_nothing():
+    rng = np.random.default_rng(0)
+    grade, work, gaps = rng.integers(6, 18, 300), rng.integers(0, 20, 300), np.arange(300) % 3 == 0
+    frame = pl.DataFrame({"age": grade + work + 6, "grade": grade, "work": work})
+    hidden = {name: pl.when(pl.Series(gaps)).then(None).otherwise(name) for name in ("grade", "work")}
+    schema = schema_of(frame.with_columns(**hidden))
+    assert len(schema.dependencies) == 1
+    assert "age" in schema.names
+
+
+def test_multiples_of_repeated_numbers_are_those_of_the_table_to_the_last_digit():
+    rng = np.random.default_rng(0)
+    x = rng.choice(np.float32(rng.gamma(3.0, size=200)), 1000)
+    frame = pl.DataFrame({"x": x, "f": x * np.float32(0.31678086)}).cast(pl.Float64)
+    schema = schema_of(frame)
+    assert len(schema.dependencies) == 1
+    assert schema.decode(schema.encode(frame, "t").x).equals(frame)
+
+
 def test_a_sum_with_slips_is_drawn_and_slips_are_rare():
     frame = ages()
     model = pf.TableDensity(**QUICK).fit(frame)

@@ -35,6 +35,7 @@ LOGARITHM = 0.0  # the power that stands for the logarithm, as in the family of 
 POWERS = np.unique([sign * k / d for sign in (1, -1) for d in (2, 3) for k in range(1, 3 * d + 1)])  # of products
 HALF = 0.500001  # of a step: as far as a value may be from what it is rounded to
 HALVES = 0.2  # share of the rows half-way between two values, from which these matter
+UNTOLD = 0.05  # share of the rows that have a value which its formula does not tell
 HOLDS, FEWER = 0.5, 0.01  # share of the rows in which a sum with slips holds, and what fewer digits may lose
 SINGLE = 5e-7  # of a value: how far float32 is from a formula
 WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
@@ -133,9 +134,14 @@ class Determined(Dependency):
             return np.exp(rest) if power == LOGARITHM else np.sign(rest) * np.abs(rest) ** (1 / power)
 
     def holds(self, values: Rows, columns: Columns) -> bool:
-        """Whether the column is m in every row that misses none of them."""
-        found, inputs = values[self.column.name], [*_amounts(self.inputs, values, columns).values()]
-        undefined = np.isnan(self.total(values, columns)) & ~np.isnan([found, *inputs]).any(0)
+        """Whether the column is m in every row that misses none of them; unless an input that m has once is rather what
+        follows, as it is missing in more of the rows without m."""
+        found, inputs = values[self.column.name], _amounts(self.inputs, values, columns)
+        gaps = np.isnan([found, *inputs.values()])
+        own, *others = (~gaps & (gaps.sum(0) > 1)).mean(1)  # the share of the rows that have each, and lack two others
+        if any(own > other + UNTOLD for name, other in zip(inputs, others, strict=True) if name in self.solvable):
+            return False
+        undefined = np.isnan(self.total(values, columns)) & ~gaps.any(0)
         return not (undefined | self.broken(found, values, columns)).any()
 
     def rounded_as(self, values: Rows, columns: Columns) -> Determined:
@@ -239,17 +245,18 @@ def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -
         exact = _exact(_exactly(column) if column.kind.atoms else column, others, scales) if others else ()
         relation = next((each for each in exact if each.holds(values, known)), None)
         if relation is not None:
+            relation = replace(relation, column=_exactly(relation.column, relation.close))
             relations.append(relation.rounded_as(values, known))
             needed |= set(relation.inputs)
             left.remove(column)
     return relations
 
 
-def _exactly(column: Column) -> Column:
-    """The column whose heaps take nothing from around them: what follows is no draw of its own."""
+def _exactly(column: Column, close: float = Dependency.close) -> Column:
+    """The column whose heaps take nothing from around them but rounding errors: what follows is no draw of its own."""
     if not isinstance(kind := column.kind, Spikes):
         return column
-    width = Dependency.close * (kind.maximum - kind.minimum)
+    width = 2 * close * (kind.maximum - kind.minimum)
     return replace(column, kind=replace(kind, atoms=tuple((value, -0.5 * width, width) for value, *_ in kind.atoms)))
 
 
