@@ -178,6 +178,13 @@ def test_blocks_of_numbers_and_zeros_have_bins() -> None:
     assert bool(maps(spread)[1].isfinite().all())
 
 
+def test_times_of_few_days_have_bins_though_each_is_another_second() -> None:
+    rng = np.random.default_rng(0)
+    seconds = 86_400 * rng.choice(180, 30, replace=False)[rng.integers(0, 30, 900)] + rng.integers(0, 7200, 900)
+    schema, _ = described({"played": seconds})
+    assert has_bins(schema.columns[0])
+
+
 def test_many_categories_are_drawn_in_the_shares_of_all_rows() -> None:
     states = np.random.default_rng(5).choice([f"state {k}" for k in range(50)], 4000)
     table = pl.DataFrame({"state": states, "x": np.random.default_rng(6).standard_normal(4000)})

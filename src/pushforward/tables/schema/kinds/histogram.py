@@ -27,6 +27,7 @@ from .column_maps import FirstMap
 
 MOST_VALUES = 2000
 FEWEST_ROWS = 50
+DISTINCT = 0.5  # of the rows: so many values of a grid are bins of many each
 GROUPS = 32  # at most; each holds at least four values
 FLAT = np.array([0.001, 0.003, 0.01, 0.03, *(0.1 * np.arange(1, 10))])  # λ
 SPIKED = 0.35  # the largest λ with which a column is one of spikes, rather than one of a smooth map
@@ -45,7 +46,9 @@ def histogram_of(cells: Intervals, x: Numbers, weight: Numbers) -> FirstMap | No
         return None
     weight = weight / weight.mean()
     listed = cells.step or np.isin(x, cells.atom_cells[0]).all()
-    found = (_few_values if listed else _many_values)(cells, x, weight)
+    found = _few_values(cells, x, weight) if listed else None
+    if found is None and (not listed or len(np.unique(x)) > DISTINCT * len(x)):
+        found = _many_values(cells, x, weight)
     if found is None or not (np.diff(found[0]) > 0).all():  # float64 is too coarse for such cells
         return None
     knots = tuple(zip(found[0].tolist(), found[1].tolist(), strict=True))
