@@ -364,4 +364,6 @@ def test_a_limit_and_threads_are_checked(tmp_path: Path, workshop: Path, run: Ru
     fit = ("fit", workshop / "table.csv", "-o", tmp_path / "m", *QUICK)
     assert "--threads many: expected auto" in run(*fit, "--threads", "many", code=2)["error"]
     assert "--limit: expected" in run(*fit, "--limit", "soon", code=2)["error"]
+    for option in ("--seed", "--keep"):
+        assert f"{option}: expected a whole number" in run(*fit, option, "1.5", code=2)["error"]
     assert "leave out limit=5.0 or steps" in run(*fit, "--limit", "5s", code=2)["error"]

@@ -13,7 +13,7 @@ from cyclopts.validators import Number
 from .. import __version__
 from ..errors import InputError, in_shell
 from ..models.options import check_seed, device_named
-from ..models.typed import Flag
+from ..models.typed import Flag, Whole
 from ..tables.io.place import STANDARD, Location, Source
 
 HELP = """Learn the density of a table or of images, score its rows, draw new ones, and report.
@@ -33,8 +33,9 @@ in nats, in the table's own units. Images are folders of pictures, NumPy or MNIS
 app = App(name="pushforward", help=HELP, version=__version__)
 Model = Annotated[Path, Parameter(help="A model: the folder that `pushforward fit` wrote.")]
 Output = Annotated[str, Parameter(name=["--output", "-o"])]
+
 Seed = Annotated[
-    int,
+    Whole,
     Parameter(
         help="Fixes everything that is drawn at random; of a fitted model, that of its fit if it is not set.",
         validator=lambda _, seed: seed is None or check_seed(seed),
@@ -42,7 +43,7 @@ Seed = Annotated[
 ]
 Device = Annotated[str, Parameter(help="cpu, cuda, or auto: the GPU if there is one.")]
 DropMissing = Annotated[Flag, Parameter(help="Leave out rows with missing or infinite values.")]
-Count = Annotated[int, Parameter(validator=Number(gte=1))]
+Count = Annotated[Whole, Parameter(validator=Number(gte=1))]
 Samples = Annotated[
     Count | None,
     Parameter(help="Points that each whole or rounded number's cell is averaged over [default: 16, images 1]."),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from ..errors import InputError
-from ..models.typed import Flag, Given, Givens, Names
+from ..models.typed import Flag, Given, Givens, Names, Whole
 from ..tables.io.place import STANDARD, SourceOptions, located
 from .options import Count, Device, DropMissing, Model, Output, PrintOptions, Samples, Seed, SpreadsheetSafe, opened
 
@@ -226,7 +226,7 @@ def impute(
     source: SourceOptions = SourceOptions(),
     mask: Path | None = None,
     draws: Count = 1,
-    candidates: int | None = None,
+    candidates: Whole | None = None,
     seed: Seed | None = None,
     device: Device = "auto",
     spreadsheet_safe: SpreadsheetSafe = False,

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from ..errors import InputError
 from ..models.options import FittingOptions
-from ..models.typed import Size
+from ..models.typed import Size, Whole
 
 
 @Parameter(name="*", group="Images")
@@ -27,10 +27,10 @@ class PixelOptions:
     """
 
     resize: Size = None
-    levels: int | None = None
-    bits: int | None = None
-    scales: int | None = None
-    patch: int | None = None
+    levels: Whole | None = None
+    bits: Whole | None = None
+    scales: Whole | None = None
+    patch: Whole | None = None
     noise: float | None = None
 
 

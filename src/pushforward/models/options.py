@@ -19,7 +19,7 @@ from cyclopts import Parameter
 
 from ..errors import InputError, positive_integers, refuse_large_flow
 from ..training.options import duration, is_count
-from .typed import Flag, Names, Seconds, Unasked, Widths
+from .typed import Flag, Names, Seconds, Unasked, Whole, Widths
 
 Options = TypeVar("Options")
 MOST_LAYERS = 1000  # several times as many as the deepest flows that are known
@@ -44,7 +44,7 @@ class FlowOptions:
     """
 
     flow: str = "auto"
-    layers: int | None = None
+    layers: Whole | None = None
     hidden: Widths = None
     given: Names = ()
 
@@ -74,9 +74,9 @@ class DensityOptions:
     """
 
     target: str | None = None
-    dim: int | None = None
+    dim: Whole | None = None
     support: str | None = None
-    anneal: int = 0
+    anneal: Whole = 0
     modes: Literal["search"] | None = None
 
 
@@ -109,19 +109,19 @@ class TrainingOptions:
             are too large for one.
     """
 
-    epochs: int | None = None
-    steps: int | None = None
+    epochs: Whole | None = None
+    steps: Whole | None = None
     budget: Seconds = None
     limit: Seconds = None
-    batch_size: int | None = None
+    batch_size: Whole | None = None
     lr: float | None = None
-    patience: int | None = None
-    seed: int = 0
+    patience: Whole | None = None
+    seed: Whole = 0
     device: str = "auto"
     threads: int | str = "auto"
     compile: Flag = False
     checkpoint: Unasked = None
-    checkpoint_every: int | None = None
+    checkpoint_every: Whole | None = None
     resume: Flag = False
     metrics: Path | None = None
     shard: Flag = False

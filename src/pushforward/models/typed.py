@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token, convert
 
 from ..training.options import duration
 
@@ -121,6 +121,13 @@ def _interval(text: str) -> tuple[str, tuple[float, float]]:
     return name.strip(), (low, high) if math.isfinite(low) else (math.nan, math.nan)
 
 
+def _whole(number: type, words: Sequence[Token]) -> Any:
+    """A whole number; 1.5, which would be rounded, is none."""
+    if "." in (text := words[0].value) and not float(text).is_integer():
+        raise ValueError("expected a whole number")
+    return convert(number, words)
+
+
 def _read_by(read: Callable[..., Any], metavar: str, *, repeated: bool = False) -> Parameter:
     """How the shell reads an option: from a word, or from one for each time that it is given."""
     return Parameter(
@@ -133,6 +140,7 @@ def _read_by(read: Callable[..., Any], metavar: str, *, repeated: bool = False) 
     )
 
 
+Whole = Annotated[int, Parameter(converter=_whole)]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Names = Annotated[Sequence[str], _read_by(names, "NAME,NAME", repeated=True)]
 Widths = Annotated[Sequence[int] | None, _read_by(widths, "N,N")]

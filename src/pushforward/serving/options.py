@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..errors import InputError
-from ..models.typed import Seconds
+from ..models.typed import Seconds, Whole
 
 
 @Parameter(name="*")
@@ -34,15 +34,15 @@ class ServeOptions:
             answers, at the lowest priority, if there is a C++ compiler.
     """
 
-    port: int = 8000
+    port: Whole = 8000
     host: str = "127.0.0.1"
-    max_rows: int = 10_000
+    max_rows: Whole = 10_000
     max_megabytes: float = 16.0
     timeout: Seconds = 30.0
     allow_host: Annotated[Sequence[str], Parameter(negative="", show_default=False)] = ()
     token_file: Path | None = None
-    max_per_client: int = 64
-    threads: int = 1
+    max_per_client: Whole = 64
+    threads: Whole = 1
     compile: bool = True
 
     def __post_init__(self) -> None:

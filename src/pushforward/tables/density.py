@@ -381,7 +381,7 @@ class TableDensity(TableModel):
         asked = [Where.of(self, one) for one in (where if several else [where])]
         known = known.repeated(len(asked), "where") if several else known
         found = probability(self, asked, known, self.seed)
-        self._tell(said_of(found, where, known))
+        self._tell(said_of(found, asked, where, known))
         shown = tuple(float(part[0]) if known.one else part.numpy() for part in found)
         return shown if errors else shown[0]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ..models.options import FittingOptions, as_names
-from ..models.typed import Assignments, Bounds, Flag, Limits, Names, Orders, Periods
+from ..models.typed import Assignments, Bounds, Flag, Limits, Names, Orders, Periods, Whole
 
 if TYPE_CHECKING:
     from .schema.kinds.base import Kind
@@ -59,11 +59,11 @@ class ColumnOptions:
     relations: str = "auto"
     strict: Flag = False
     drop_missing: Flag = False
-    samples: int = 16
+    samples: Whole = 16
     members: int | str = "auto"
     objective: str = "likelihood"
     queries: bool = True
-    keep: int = 0
+    keep: Whole = 0
     stream: Flag = False
 
     @cached_property

@@ -630,7 +630,7 @@ def test_alternatives_may_be_many_and_are_a_list(unfitted: Any) -> None:
     [
         *(
             (where, "can be c;")
-            for where in ({"kind": ["a", "c"]}, "kind IN ('a', 'c')", "x > 1 AND kind NOT IN ('c', 'b')")
+            for where in ({"kind": ["a", "c"]}, "kind IN ('a', 'c')", "x > 1 OR kind IN ('c', 'b')")
         ),
         *((where, r"can be 2\.5;") for where in ({"n": [2, 2.5]}, "n IN (2, 2.5)", "kind = 'a' OR n IN (2, 2.5)")),
     ],
@@ -640,6 +640,64 @@ def test_a_list_with_what_cannot_be_is_refused(where: Any, said: str, unfitted: 
     with pytest.raises(InputError, match=said) as caught:
         Where.of(unfitted, where)
     assert caught.value.argument == "where"
+
+
+def test_a_list_of_what_it_is_none_of_may_have_what_cannot_be(unfitted: Any, model: pf.TableDensity) -> None:
+    for text in ("kind NOT IN ('a', 'c')", "NOT kind IN ('a', 'c')", "x > 1 AND kind NOT IN ('c', 'a') AND y > 1"):
+        found = Where.of(unfitted, text)
+        assert found.region.parts[0].tolist() == [False, True]
+        assert [note.startswith("no value of 'kind' can be c;") for note in found.notes] == [True]
+    same = model.probability("kind NOT IN ('a')", given="kind NOT IN ('c')")
+    assert any("can be c;" in note for note in model.notes_)
+    assert model.probability("kind NOT IN ('a', 'c')") == pytest.approx(same)
+    assert any("can be c;" in note for note in model.notes_)
+
+
+@pytest.mark.parametrize("text", ["x > 5_000", "x > 5 y", "x > 5 AND kind = 'a' AS b"])
+def test_what_sql_would_take_for_a_name_is_refused(text: str, unfitted: Any) -> None:
+    with pytest.raises(InputError, match="would name it"):
+        Where.of(unfitted, text)
+
+
+def test_dates_need_no_word_before_them(unfitted: Any) -> None:
+    for plain, dated in (
+        ("day > '2024-03-01'", "day > DATE '2024-03-01'"),
+        ("day BETWEEN '2024-03-01' AND '2024-04-01'", "day BETWEEN DATE '2024-03-01' AND DATE '2024-04-01'"),
+        ("day IN ('2024-03-01') AND kind = 'a'", "day IN (DATE '2024-03-01') AND kind = 'a'"),
+        ("day >= '2024-03-01 00:00'", "day >= TIMESTAMP '2024-03-01 00:00:00'"),
+        ("STRFTIME(day, '%Y-%m-%d') > '2024-03-01'", "day > DATE '2024-03-01'"),
+    ):
+        found = [Where.of(unfitted, text) for text in (plain, dated)]
+        for parts in zip(*(each.region.parts.values() for each in found), strict=True):
+            np.testing.assert_array_equal(*parts)
+        np.testing.assert_array_equal(*(each.counts(TABLE) for each in found))
+    for text in ("day > '1.3.2024'", "day = 'a' AND day > '2024-03-01'"):
+        with pytest.raises(InputError, match="DATE"):
+            Where.of(unfitted, text)
+
+
+def test_truth_values_are_0_and_1_only_where_nothing_else_is() -> None:
+    frame = TABLE.select("x", "n", flag=(TABLE["x"] > 1).cast(int), few=TABLE["n"] % 3)
+    schema = learn_schema(frame, Learner(TableOptions(columns=frame.columns, relations="none"), "table"))
+    unfitted: Any = SimpleNamespace(schema=schema, called="model")
+    for text in ("flag = (x > 1)", "NOT flag <> (x > 1)", "(1 < x) = flag"):
+        assert Where.of(unfitted, text).counts(frame).all()
+    for text in ("flag = TRUE", "flag = 1"):
+        assert Where.of(unfitted, text).region.parts[2].tolist() == [False, True]
+    assert Where.of(unfitted, {"flag": True}).region.parts[2].tolist() == [False, True]
+    for text in ("n = (x > 1)", "few = TRUE", "flag < (x > 1)", "1 = (x > 1)", "x = n = 1"):
+        with pytest.raises(InputError, match="is no number"):
+            Where.of(unfitted, text)
+    for asked in ({"n": True}, {"few": [True, 2]}, {"n": (np.True_, None)}):
+        with pytest.raises(InputError, match="takes a number"):
+            Where.of(unfitted, asked)
+
+
+def test_a_truth_value_is_given_to_no_number(model: pf.TableDensity) -> None:
+    for given in ({"n": True}, {"total": np.False_}, {"x": [True]}):
+        with pytest.raises(InputError, match="takes a number") as caught:
+            model.probability("kind = 'a'", given=given)
+        assert caught.value.argument == "given"
 
 
 def test_text_of_which_half_the_examples_are_no_numbers_is_left_to_what_refuses_it():

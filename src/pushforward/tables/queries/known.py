@@ -17,9 +17,9 @@ from ...numerics.partly_known import partly_known, unknown
 from ..io.frames import from_frame
 from ..io.values import series
 from ..model import TableModel
-from ..schema.notes import Note
+from ..schema.columns import Column
 from .query import completed, condition_on, encode_partly
-from .region import Region
+from .region import Region, is_odd_truth
 from .told import Told
 from .where import Where
 
@@ -84,10 +84,10 @@ class Known:
                 raise InputError("no row can be so", "given", said)
         if cells.width or schema.given:
             check_known(model, cells.columns)
-        n, rounded = 1, list[Note]()
+        n, rounded = 1, [note for where in wheres for note in where.notes]
         if cells.width:
             n, columns = cells.height, [column for column in schema.known if column.name in cells.columns]
-            rounded = [said for column in columns for said in column.rounded_in(cells[column.name], "given")]
+            rounded += [said for column in columns for said in column.rounded_in(cells[column.name], "given")]
         if not set(cells.columns) <= set(schema.given_names):
             first = [] if {*cells.columns} & {*schema.names} else [pl.lit(None).alias(schema.names[0])]
             encoded = encode_partly(model, cells.with_columns(first), "given")
@@ -190,11 +190,17 @@ def check_known(model: TableModel, names: Sequence[str]) -> None:
 
 def _one_row(model: TableModel, given: Mapping[str, Any]) -> pl.DataFrame:
     """Values given by name, as a frame of one row; numbers may come as text."""
-    plain = {column.name for column in model.schema.known if column.name in given and column.reading.takes_numbers}
-    return pl.DataFrame([series(name, [_number(name, v) if name in plain else v]) for name, v in given.items()])
+    columns = {column.name: column for column in (*model.schema.known, *model.schema.dependencies.columns)}
+    there = {name: _cell(columns[name], v) if name in columns else v for name, v in given.items()}
+    return pl.DataFrame([series(name, [v]) for name, v in there.items()])
 
 
-def _number(name: str, value: Any) -> float:
+def _cell(column: Column, value: Any) -> Any:
+    name = column.name
+    if is_odd_truth(column, value):
+        raise InputError(f"{name!r} takes a number", "given", {name: value})
+    if not column.reading.takes_numbers:
+        return value
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -111,11 +111,11 @@ def probability(model: TableModel, wheres: Sequence[Where], known: Known, seed: 
     return found
 
 
-def said_of(found: Share, where: Any, known: Known) -> tuple[str, ...]:
+def said_of(found: Share, wheres: Sequence[Where], asked: Any, known: Known) -> tuple[str, ...]:
     """What is to be said beside probabilities."""
-    said = [*known.notes]
+    said = [*known.notes, *(note for where in wheres for note in where.notes)]
     if len(found.value) and not found.value.any():
-        said.append(f"{where}: no draw of the model lies there")
+        said.append(f"{asked}: no draw of the model lies there")
     if (found.value.isnan() & ~known.strange).any():
         said.append(UNANSWERED)
     return tuple(said)
@@ -439,8 +439,9 @@ def ask(
 ) -> dict[str, Any]:
     """Prints the probability of a condition and its standard error; returns them."""
     known = Known.of(model, given, within)
-    found = probability(model, [Where.of(model, where)], known, seed)
-    console.note(*said_of(found, where, known))
+    wheres = [Where.of(model, where)]
+    found = probability(model, wheres, known, seed)
+    console.note(*said_of(found, wheres, where, known))
     value, error = (float(part[0]) for part in found)
     condition = " AND ".join([*(f"{name} = {value}" for name, value in given.items()), *([within] if within else [])])
     told = f" ± {error:.2g}" if error > 0 else ", exactly" if value > 0 else ""

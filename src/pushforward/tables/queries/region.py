@@ -232,7 +232,15 @@ def _value(column: Column, value: Any) -> Part:
 def _read(column: Column, value: Any) -> pl.Series:
     if not isinstance(value, PLAIN):
         raise InputError(f"{column.name!r} takes a value, a list of values, or a pair of ends")
+    if is_odd_truth(column, value):
+        raise InputError(f"{column.name!r} takes a number")
     return column.reading.values(series(column.name, [value]))
+
+
+def is_odd_truth(column: Column, value: Any) -> bool:
+    """Whether a truth value stands for a number of a column that has others than 0 and 1."""
+    of_two = column.kind.classes > 0 and {*column.kind.labels} <= {"0", "1"}
+    return isinstance(value, bool | np.bool_) and column.contents in ("number", "marked", "values") and not of_two
 
 
 def _is_cell(column: Column, ends: Numbers) -> bool:

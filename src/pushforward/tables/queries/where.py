@@ -6,7 +6,7 @@ import contextlib
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -25,8 +25,13 @@ from .region import Part, Region, both, others, part_of, region_of, union
 
 TRUTHS = re.compile(r"'\s*(true|false)\s*'", re.IGNORECASE)
 TRUTH_AND_TEXT = "a truth value is no text; write TRUE or FALSE"
+MOMENTS = {  # texts that are moments, and how SQL calls them
+    r"'\d{4}-\d\d-\d\d'": "DATE",
+    r"'\d{4}-\d\d-\d\d[ T]\d\d:[\d:.]+'": "TIMESTAMP",
+    r"'\d\d:[\d:.]+'": "TIME",
+}
 NOT_BY_ROW = "expected a condition that holds or not in each row, as in price > 5000"
-CHAIN = "a condition is no number; write 1 < x < 2 as x > 1 AND x < 2, and n = (x > 1) as n = CAST(x > 1 AS INT)"
+CHAIN = "a truth value is no number; write 1 < x < 2 as x > 1 AND x < 2, and n = (x > 1) as n = CAST(x > 1 AS INT)"
 MOMENT_AND_NUMBER = (
     "a date or a time, or what is between two, is no number; write DATE '2024-01-31', or INTERVAL '3 days' for the "
     "time between two"
@@ -39,6 +44,7 @@ class Where:
 
     region: Region  # what single columns are to hold
     rest: tuple[pl.Expr, ...] = ()  # what is to hold beside, as expressions of polars about the table's columns
+    notes: tuple[str, ...] = ()  # what is said of values that it names
 
     @classmethod
     def of(cls, model: TableModel, asked: Mapping[str, Any] | str, argument: str = "where") -> Where:
@@ -74,6 +80,8 @@ class Where:
             _check_order(each, whole, argument, text)
         found = cls(Region({}))
         cells = _examples(schema)
+        if not len(_said(cells, whole)) and len(_said(_plain(cells), dated := _parsed(_with_moments(text), argument))):
+            whole = dated
         if (wrong := _wrong(cells, whole)) == TRUTH_AND_TEXT:
             whole = _parsed(TRUTHS.sub(r"\1", text), argument)
             wrong = _wrong(cells, whole)
@@ -86,12 +94,11 @@ class Where:
             if region is None:
                 judged(cells, part, argument, text)  # refused before draws
             found &= cls(Region({}), (part,)) if region is None else cls(region)
-        for part in _joined(whole, operator.and_, operator.or_):
-            _check_list(schema, part, argument)
-        return found
+        parts = _joined(whole, operator.and_, operator.or_)
+        return replace(found, notes=tuple(said for part in parts for said in _said_of_values(schema, part, argument)))
 
     def __and__(self, other: Where) -> Where:
-        return Where(self.region & other.region, (*self.rest, *other.rest))
+        return Where(self.region & other.region, (*self.rest, *other.rest), (*self.notes, *other.notes))
 
     def counts(self, frame: pl.DataFrame) -> NDArray[np.bool_]:
         """In which rows of a table the rest holds, ``(n,)``; not where a missing value leaves it open."""
@@ -118,18 +125,37 @@ def _check_order(column: Column, condition: pl.Expr, argument: str, text: str) -
         raise InputError(f"text in the form {form} is not in the order of time; write {mend}", argument, text)
 
 
-def _check_list(schema: Schema, condition: pl.Expr, argument: str) -> None:
-    """Refuses a list of values of which a column cannot hold one."""
-    match = re.match(r'col\("(.*?)"\)\.(sql_)?is_in\(', str(condition))
+def _said_of_values(schema: Schema, condition: pl.Expr, argument: str) -> tuple[str, ...]:
+    """What is said of a value that a column cannot hold, where it is to be none of some; in a list of what it may be,
+    that is refused."""
+    match = re.match(r'col\("(.*?)"\)\.(sql_)?is_in\(', text := str(condition))
     if match and (values := [value for value in _literals(condition) if value is not None]):
-        part_of(schema.asked[match[1]], values, argument)
+        try:
+            part_of(schema.asked[match[1]], values, argument)
+        except InputError as error:
+            if not text.endswith(".not()"):
+                raise
+            return (error.sentence,)
+    return ()
 
 
 def _parsed(text: str, argument: str) -> pl.Expr:
     try:
-        return pl.sql_expr(text)
+        condition = pl.sql_expr(text)
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"is no condition in SQL: {str(error).splitlines()[0]}", argument, text) from None
+        said = re.sub(r" \{.*\}", "", str(error).splitlines()[0])  # a tree of syntax
+        raise InputError(f"is no condition in SQL: {said}", argument, text) from None
+    if not condition.meta.undo_aliases().meta.eq(condition):  # 5_000 is 5 by the name of _000
+        said = f"{condition.meta.output_name()!r} at its end would name it; numbers are written without separators"
+        raise InputError(f"is no condition in SQL: {said}", argument, text)
+    return condition
+
+
+def _with_moments(text: str) -> str:
+    """A condition in SQL in which text that is a date or a time is one."""
+    for moment, kind in MOMENTS.items():
+        text = re.sub(rf"(?i)(?<!DATE )(?<!TIMESTAMP )(?<!TIME ){moment}", rf"{kind} \g<0>", text)
+    return text
 
 
 def _joined(condition: pl.Expr, *joins: Callable[[Any, Any], Any]) -> list[pl.Expr]:
@@ -166,12 +192,21 @@ def _wrong(cells: pl.DataFrame, condition: pl.Expr) -> str:
         return TRUTH_AND_TEXT
     if whole != pl.Duration and any(each.is_temporal() for each in types) and any(each.is_numeric() for each in types):
         return MOMENT_AND_NUMBER
-    conditions = any(each == pl.Boolean and part.meta.pop() for each, part in zip(types, parts, strict=True))
-    if whole == pl.Boolean and conditions and any(each.is_numeric() for each in types):
+    if whole == pl.Boolean and pl.Boolean in types and not _is_truth(cells, condition, parts, types):
         return CHAIN
     if len(said) and not said.equals(pl.concat(apart) if names else apart[0]):
         return NOT_BY_ROW
     return next(filter(None, (_wrong(cells, part) for part in parts)), "")
+
+
+def _is_truth(cells: pl.DataFrame, condition: pl.Expr, parts: list[pl.Expr], types: list[Any]) -> bool:
+    """Whether numbers that stand beside a truth value are 0 and 1 alone, and those of a column that equals it if that
+    is a condition."""
+    numbers = [part for part, each in zip(parts, types, strict=True) if each.is_numeric()]
+    compared = any(each == pl.Boolean and part.meta.pop() for part, each in zip(parts, types, strict=True))
+    equal = len(_joined(condition, operator.eq)) > 1 and all(part.meta.root_names() for part in numbers)
+    of_two = all(_said(cells, part).drop_nulls().is_in([0, 1]).all() for part in numbers)
+    return of_two and (equal or not compared or not numbers)
 
 
 def _said(cells: pl.DataFrame, part: pl.Expr) -> pl.Series:
