@@ -208,3 +208,23 @@ def test_draws_that_agree_are_kept_if_more_candidates_meet_none(
     filled = model.impute(holed(accounts(1).head(3), "x", "y"))
     assert len(tried) > 1
     assert filled.null_count().sum_horizontal().item() == 0
+
+
+def test_what_is_rounded_down_has_all_values_that_are_rounded_to_it() -> None:
+    rng = np.random.default_rng(0)
+    minutes = 60 * rng.integers(0, 150, 600) + rng.integers(5, 50, 600)  # none near the end of an hour
+    frame = pl.DataFrame({"minutes": minutes, "hours": minutes // 60, "x": rng.normal(size=600) + minutes / 2500})
+    model = pf.TableDensity("maf", steps=60, layers=1, hidden=(24,)).fit(frame)
+    drawn = model.sample(400, random_state=1)
+    assert drawn["hours"].equals(drawn["minutes"] // 60)
+    inside = model.sample(300, given={"hours": 10}, random_state=1)["minutes"]
+    assert (inside // 60 == 10).all()
+    assert inside.n_unique() > 40
+    told, error = model.probability("minutes > 630", given={"hours": 10}, errors=True)
+    assert abs(told - model.probability("minutes > 630", given="minutes BETWEEN 600 AND 659")) < max(4 * error, 0.03)
+    holed = frame.head(50).with_columns(minutes=pl.lit(None, pl.Int64))
+    assert (model.impute(holed)["minutes"] // 60).equals(holed["hours"])
+    assert np.isfinite(model.score_samples(frame, given=["hours", "minutes"])).all()
+    with pytest.raises(InputError, match="'hours' follows from minutes") as caught:
+        model.score_samples(frame, given=["hours"])
+    assert caught.value.argument == "given"

@@ -67,6 +67,10 @@ class Query:
         conditions = model.schema.features_of(given)
         if not given:
             return cls(Rows(encoded.x, encoded.context), conditions, broken, encoded, encoded.notes)
+        for name in {*given} & {*model.schema.follow_names}:
+            if lacks := sorted(model.schema.dependencies.sources[name] - {*given}):
+                said = f"{name!r} follows from {listed(lacks)}, and is no condition on a density without; give these"
+                raise InputError(f"{said} as well, or ask for a probability", "given", name)
         x, strange, notes = condition_on(model, encoded, given, piece.frame, piece.source, piece.first)
         sure = None
         for week in model.schema.weeks:

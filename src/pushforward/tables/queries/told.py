@@ -137,11 +137,13 @@ class Told:
             for name in relation.solvable:
                 j, value = schema.names.index(name), torch.from_numpy(values[name])
                 kind, left = schema.columns[j].kind, found[:, j].isnan()
-                agrees &= ~(left & value.isnan())
                 if isinstance(kind, Intervals):
                     low, width = map(torch.from_numpy, kind.cells_of(values[name]))
                     ends = [relation.solved(name, end, amounts) for end in (y, y + relation.slack)]
                     least = torch.from_numpy(np.abs(ends[1] - ends[0]))
+                    first, wide = map(torch.from_numpy, relation.wide(name, y, amounts, kind))
+                    low, width = torch.where(wide > 0, first, low), torch.where(wide > 0, wide, width)
                     value, log_width[:, j] = low + width * u[:, j], torch.where(width > 0, width, least).log()
+                agrees &= ~(left & value.isnan())
                 found[left, j] = value.nan_to_num(kind.typical[0])[left]
         return found.view(drawn.shape), log_width.view(drawn.shape), agrees.view(drawn.shape[:2])

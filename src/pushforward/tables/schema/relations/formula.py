@@ -34,6 +34,7 @@ MOST_TERMS, MOST_FACTORS = 4, 3  # of a sum with slips, of a product
 LOGARITHM = 0.0  # the power that stands for the logarithm, as in the family of Box and Cox
 POWERS = np.unique([sign * k / d for sign in (1, -1) for d in (2, 3) for k in range(1, 3 * d + 1)])  # of products
 HALF = 0.500001  # of a step: as far as a value may be from what it is rounded to
+ALIKE = 10.5, 1e-3  # neighbouring values of a column, or its share, up to which one stands for all
 HALVES = 0.2  # share of the rows half-way between two values, from which these matter
 UNTOLD = 0.05  # share of the rows that have a value which its formula does not tell
 HOLDS, FEWER = 0.5, 0.01  # share of the rows in which a sum with slips holds, and what fewer digits may lose
@@ -133,6 +134,17 @@ class Determined(Dependency):
             rest = (y - others(amounts)) / own(amounts)
             return np.exp(rest) if power == LOGARITHM else np.sign(rest) * np.abs(rest) ** (1 / power)
 
+    def wide(self, name: str, y: Numbers, amounts: Rows, kind: Kind) -> tuple[Numbers, Numbers]:
+        """The lower end and the width of the cells of an input that are all rounded to y; a width of 0 if these are so
+        few that one tells all."""
+        half, step = 0.5 * self.column.kind.resolution, 0.0 if kind.classes else kind.step
+        low, high = np.sort([self.solved(name, y - half, amounts), self.solved(name, y + half, amounts)], axis=0)
+        if step:
+            first, last = kind.snap(low + (1 - HALF) * step), kind.snap(high - (1 - HALF) * step)
+            low, high = first - 0.5 * step, last + 0.5 * step
+        alike = ALIKE[0] * kind.resolution or ALIKE[1] * float(np.ptp(kind.ends))
+        return low, np.where((high - low > alike) & (kind.classes == 0), high - low, 0.0)
+
     def holds(self, values: Rows, columns: Columns) -> bool:
         """Whether the column is m in every row that misses none of them; unless an input that m has once is rather what
         follows, as it is missing in more of the rows without m."""
@@ -160,7 +172,8 @@ class Determined(Dependency):
         alone = sum(holes.values(), start=np.zeros(len(found), int)) == 1
         y, left = self.column.kind.amounts(found), [name for name in self.solvable if (holes[name] & alone).any()]
         each = {name: _possible(columns[name], self.solved(name, y, amounts)) for name in left}
-        return {name: np.where(holes[name] & alone, x, np.nan) for name, x in each.items()}
+        told = {name: holes[name] & alone & (self.wide(name, y, amounts, columns[name].kind)[1] == 0) for name in left}
+        return {name: np.where(told[name], x, np.nan) for name, x in each.items()}
 
     def __str__(self) -> str:
         return f"{self.column.name!r} is {self.formula}"
@@ -359,8 +372,9 @@ def _totals(own: Determined, y: Numbers, others: Mapping[str, Numbers]) -> Itera
         terms = tuple((w, ((name, 1.0),)) for w, name in zip(short, names, strict=True))
         relation = replace(own, inputs=names, close=Dependency.close)
         room = max(HALF * step, relation.slack)
-        offset = shortest(float(rest.max()) - room, float(rest.min()) + room)
-        yield replace(relation, formula=Formula(terms, offset))
+        low, high, down = float(rest.max()) - room, float(rest.min()) + room, (HALF - 1) * step
+        cut = low <= down < high <= 0  # the whole part, as tools cut numbers and times off
+        yield replace(relation, formula=Formula(terms, down if cut else shortest(low, high)))
 
 
 def _formulas(column: Column, y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]) -> Iterator[Formula]:
