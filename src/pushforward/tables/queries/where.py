@@ -247,19 +247,13 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _check_names(schema: Schema, names: Any, argument: str, called: str, text: str | None = None) -> None:
     for name in names:
-        if name in schema.given_names:
-            raise InputError(
-                f"the model {called} is conditioned on {name!r}, so it has no distribution; give its value in `given=`",
-                argument,
-                text or name,
-            )
+        said = f"the model {called} is conditioned on {name!r}, so it has no distribution; give its value in `given=`"
         if name not in schema.table_names:
             quoted = f"; text stands in single quotes, as in '{name}'" if text else ""
-            raise InputError(
-                f"the model {called} has no column {name!r}; it has {listed(schema.table_names)}{quoted}",
-                argument,
-                text or name,
-            )
+            said = f"the model {called} has no column {name!r}; it has {listed(schema.table_names)}{quoted}"
+        elif name not in schema.given_names:
+            continue
+        raise InputError(said, argument, text or name)
 
 
 def _expression(column: Column, part: Part) -> pl.Expr:
