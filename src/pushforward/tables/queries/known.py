@@ -94,14 +94,14 @@ class Known:
             x, strange, notes = condition_on(model, encoded, cells.columns, cells, "given", 0)
             broken = schema.broken(encoded)
             strange = strange | torch.from_numpy(broken.any(0))
-            notes = (*rounded, *notes, *schema.contradictions(broken, "given"))
+            told = (*rounded, *notes, *schema.contradictions(broken, "given"))
             rows = Rows(schema.missingness.forgotten(schema.seen(x), torch.nan), encoded.context)
             for known, where in zip(partly_known(rows.x), wheres, strict=False):
                 if both := [schema.features[j] for j in where.region.parts if known[j]]:
                     raise InputError(f"{both[0]!r} is known in part, and takes no range beside", "given")
             if one and not wheres[0].region.holds(rows.x)[0]:
                 raise InputError("no row can be so", "given")
-            return cls(cells, rows, wheres, strange, one, Told(schema, encoded.follow), notes)
+            return cls(cells, rows, wheres, strange, one, Told(schema, encoded.follow), told)
         x = torch.full((n, len(schema.columns)), torch.nan, dtype=torch.float64)
         context, strange, notes = schema.context(cells, "given") if schema.given else (None, torch.zeros(n) > 0, ())
         return cls(cells, Rows(x, context), wheres, strange, one, Told(schema, {}), (*rounded, *notes))
