@@ -78,13 +78,13 @@ class Known:
     def _with(
         cls, model: TableModel, cells: pl.DataFrame, wheres: tuple[Where, ...], one: bool, said: str | None = None
     ) -> Known:
-        schema = model.schema
+        schema, n, rounded = model.schema, 1, list[str]()
         for where in wheres:
+            rounded += where.notes
             if where.region.empty:
                 raise InputError("no row can be so", "given", said)
         if cells.width or schema.given:
             check_known(model, cells.columns)
-        n, rounded = 1, [note for where in wheres for note in where.notes]
         if cells.width:
             n, columns = cells.height, [column for column in schema.known if column.name in cells.columns]
             rounded += [said for column in columns for said in column.rounded_in(cells[column.name], "given")]
