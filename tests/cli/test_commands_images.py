@@ -86,7 +86,7 @@ def test_missing_pixels_are_drawn(run, gallery: Path, tmp_path: Path, name: str)
     assert kept.tolist() == [str(label) for label in labels] * 2
     run("impute", gallery / name, tmp_path / "new.npz", "-o", tmp_path / "f.png", *options)
     with Image.open(tmp_path / "f.png") as picture:
-        assert picture.size == (3 * 9 + 1, 2 * 9 + 1)
+        assert picture.size == (3 * 65 + 1, 2 * 65 + 1)  # each of 8 x 8 pixels, enlarged
 
 
 def test_an_odd_image_is_less_likely_than_its_kind(run, gallery: Path, tmp_path: Path) -> None:
