@@ -685,7 +685,7 @@ def test_truth_values_are_0_and_1_only_where_nothing_else_is() -> None:
     for text in ("flag = TRUE", "flag = 1"):
         assert Where.of(unfitted, text).region.parts[2].tolist() == [False, True]
     assert Where.of(unfitted, {"flag": True}).region.parts[2].tolist() == [False, True]
-    for text in ("n = (x > 1)", "few = TRUE", "flag < (x > 1)", "1 = (x > 1)", "x = n = 1"):
+    for text in ("n = (x > 1)", "few = TRUE", "flag < (x > 1)", "1 = (x > 1)", "x = n = 1", "x > x > x > 0.5"):
         with pytest.raises(InputError, match="is no number"):
             Where.of(unfitted, text)
     for asked in ({"n": True}, {"few": [True, 2]}, {"n": (np.True_, None)}):

@@ -205,7 +205,7 @@ def _is_truth(cells: pl.DataFrame, condition: pl.Expr, parts: list[pl.Expr], typ
     numbers = [part for part, each in zip(parts, types, strict=True) if each.is_numeric()]
     compared = any(each == pl.Boolean and part.meta.pop() for part, each in zip(parts, types, strict=True))
     equal = len(_joined(condition, operator.eq)) > 1 and all(part.meta.root_names() for part in numbers)
-    of_two = all(_said(cells, part).drop_nulls().is_in([0, 1]).all() for part in numbers)
+    of_two = all(_said(cells, part).drop_nulls().cast(pl.Float64).is_in([0.0, 1.0]).all() for part in numbers)
     return of_two and (equal or not compared or not numbers)
 
 
