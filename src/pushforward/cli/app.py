@@ -47,9 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _note
             command(*bound.args, **bound.kwargs)
     except CycloptsError as error:
-        sentence = (
-            " ".join(str(error).split()).partition(" Available commands")[0].rstrip(".")
-        )  # help lists all of them
+        said = " ".join(str(error).split()).partition(" Available commands")[0]  # help lists all of them
+        sentence = said.rstrip(".")
         stop = "" if sentence.endswith("?") else "."
         named = f"{arguments[0]} " if arguments and arguments[0] in app else ""
         return _fail(2, f"{sentence}{stop} Help: pushforward {named}--help", arguments)
