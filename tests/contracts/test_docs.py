@@ -60,7 +60,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_fits: None)
     monkeypatch.setattr("pushforward.diagnostics.two_samples.DIVISIONS", 199)
     monkeypatch.setattr("pushforward.diagnostics.two_samples.OTHERS", 40)
     monkeypatch.setattr("pushforward.tables.fit.FEW_STEPS", 20)
-    monkeypatch.setattr("pushforward.tables.schema.relations.formula._gain", lambda *_: 0.0)  # no remainder is likelier
+    monkeypatch.setattr("pushforward.tables.schema.relations.formula_search._gain", lambda *_: 0)  # none is likelier
     monkeypatch.setattr("pushforward.tables.selection.kinds.ROWS_EACH", 40)  # mixtures of 8 at most
     monkeypatch.setattr("pushforward.tables.selection.one_mixture.MOST", 4)
     monkeypatch.setattr("pushforward.diagnostics.peaks.peaks_from.__defaults__", (40,))

@@ -19,7 +19,7 @@ from .missingness import flags_of, random_holes
 from .numbers import refuse_gaps
 from .relations.base import Dependencies, Dependency, Rows, inputs_of, modelled
 from .relations.dates import Weeks, date_parts, weeks
-from .relations.formula import determined
+from .relations.formula_search import determined
 from .relations.labels import Threshold, labels
 from .relations.look_up import Codes, codes_of, implied_categories, implies, looked_up, looked_up_together
 from .relations.order import Exclusive, Order, find_exclusive, find_orders

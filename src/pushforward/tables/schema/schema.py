@@ -28,7 +28,8 @@ from .partial_cells import typical_of
 from .relations.base import Dependencies, Dependency, Relation
 from .relations.composition import Composition, compositions
 from .relations.dates import Weeks
-from .relations.formula import Formula, Near, near
+from .relations.formula import Formula, Near
+from .relations.formula_search import near
 from .relations.known_in_part import KnownInPart, joined
 from .relations.labels import Threshold
 from .relations.order import Exclusive, Order, in_order

@@ -10,7 +10,8 @@ import pytest
 from schemas import prepared_schema, schema_of
 
 import pushforward as pf
-from pushforward.tables.schema.relations.formula import Added, Determined, Formula, _formulas, _products
+from pushforward.tables.schema.relations.formula import Added, Determined, Formula
+from pushforward.tables.schema.relations.formula_search import _formulas, _products
 from pushforward.tables.schema.relations.stated_formula import parsed
 from pushforward.tables.schema.schema import Schema
 

@@ -204,6 +204,11 @@ def on_scales(columns: Sequence[Column], values: Rows) -> dict[str, Numbers]:
     return {column.name: column.kind.amounts(values[column.name]) for column in scales}
 
 
+def scale_of(column: Column) -> Numeric | None:
+    """The kind of a column of numbers on a scale that has no period; None for others."""
+    return column.kind if isinstance(column.kind, Numeric) and column.kind.circle is None else None
+
+
 def learnt(rows: int) -> np.ndarray:
     """The half of so many rows that is not held out, as a mask."""
     return np.random.default_rng(0).permutation(rows) % 2 == 0

@@ -12,8 +12,8 @@ from ....transforms.relations import LogRatios
 from ..columns import Column
 from ..kinds.base import Numbers
 from ..kinds.numeric import Numeric
-from .base import FEWEST, Dependency, Relation, Rows, gained, mapped
-from .formula import Determined, scale_of
+from .base import FEWEST, Dependency, Relation, Rows, gained, mapped, scale_of
+from .formula import Determined
 
 MARGIN = 1.25  # room for the cells of zeros, in multiples of what they need
 MOST_PARTS = 30

@@ -9,8 +9,8 @@ import numpy as np
 
 from ....errors import InputError
 from ..columns import Column
-from .base import Dependency, Rows
-from .formula import LOGARITHM, Determined, Formula, Term, scale_of, sources
+from .base import Dependency, Rows, scale_of
+from .formula import LOGARITHM, Determined, Formula, Term, sources
 
 EXPECTED = "expected sums and products of columns, their powers and logarithms, as in total = price + 2 * log(tax)"
 
