@@ -126,7 +126,7 @@ class Closeness:
         """The same in words."""
         return (
             f"{self.drawn:.1%} of the draws and {self.held_out:.1%} of the held-out rows are as near to a training row "
-            f"as the nearest 1 % of training rows are to each other; the median distance to the closest is "
+            f"as the nearest 1% of training rows are to each other; the median distance to the closest is "
             f"{self.median_drawn:.3g} for draws, {self.median_held_out:.3g} for held-out rows"
         )
 

@@ -55,12 +55,12 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def factor(nats: float) -> str:
-    """A difference of log-densities as a ratio of densities: ``about 22 times``."""
+    """A difference of log-densities as a ratio of densities: ``about 22 times``, ``about 1.03 times``."""
     if abs(nats) > 14:
         return f"about 10{str(round(abs(nats) / math.log(10))).translate(_SUPERSCRIPT)} times"
     ratio = math.exp(abs(nats))
     if ratio < 10:
-        return f"about {ratio:.2g} times"
+        return f"about {ratio:.{2 if ratio >= 1.1 else 3}g} times"
     return f"about {whole(float(f'{ratio:.2g}'))} times"
 
 
