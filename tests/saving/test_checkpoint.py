@@ -22,7 +22,6 @@ from pushforward.distributions.average import Average, GivenFeatures
 from pushforward.numerics.torch_internals import watch_operators
 from pushforward.saving import checkpoint
 from pushforward.saving.checkpoint import CheckpointError, load_extra
-from pushforward.saving.config import build
 from pushforward.saving.upgrade import upgrade
 from pushforward.transforms import Columns, Compose, Extended, Histogram, Standardize
 from pushforward.transforms.normalization import Precision
@@ -96,17 +95,6 @@ def test_tensors_of_another_precision_keep_it(tmp_path):
 def test_a_guide_whose_weights_had_a_power_is_read_without_it():
     config = {"format": 4, "model": {"type": "Guided", "arguments": {"tell": [], "power": 1.0}}}
     assert upgrade(config, {})[0]["model"]["arguments"] == {"tell": []}
-
-
-def test_a_class_given_scores_is_read_as_a_network_without_hidden_layers():
-    a, b, scores = torch.tensor(0.4), torch.tensor([0.3, -1.0, 0.0]), torch.randn(5, 3)
-    config = {"format": 4, "model": {"type": "Softmax", "arguments": {"classes": 3}}}
-    config, tensors = upgrade(config, {"scale": a, "shift": b})
-    density = build(config["model"])
-    density.load_state_dict(tensors)
-    codes = torch.tensor([0.0, 1.0, 2.0, 1.0, 3.0])[:, None]
-    expected = torch.cat([(a * scores + b).log_softmax(1), torch.full((5, 1), -torch.inf)], 1)
-    torch.testing.assert_close(density(codes, scores), expected.gather(1, codes.long())[:, 0])
 
 
 def test_loading_leaves_the_callers_random_numbers(model):

@@ -16,7 +16,6 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 FLOOR = 0.01  # of splines up to format 3
@@ -35,8 +34,6 @@ def upgrade(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[st
         config = {**config, "model": _changed(config["model"], _composed)}
     if config["format"] < 4:
         config = {**config, "model": _changed(config["model"], _with_floor)}
-    if "Softmax" in json.dumps(config["model"]):
-        config, tensors = {**config, "model": _changed(config["model"], _linear)}, _linear_weights(tensors)
     return {**config, "model": _changed(config["model"], _without_power)}, tensors
 
 
@@ -91,25 +88,6 @@ def _without_power(value: dict[str, Any]) -> dict[str, Any]:
     if value.get("type") == "Guided":
         value["arguments"].pop("power", None)
     return value
-
-
-def _linear(value: dict[str, Any]) -> dict[str, Any]:
-    """A part of format 4; where it was a class with logits a c + b of its context, a network without hidden layers."""
-    if value.get("type") != "Softmax":
-        return value
-    n = value["arguments"]["classes"]
-    net = {"type": "MADE", "arguments": {"features": 1, "num_params": n, "context": n, "hidden": [], "inputs": n}}
-    return {**value, "type": "Categories", "arguments": {"net": net, "classes": [n], "context": n}}
-
-
-def _linear_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with these scales a and shifts b as weights."""
-    found = dict(tensors)
-    for name in [name for name in tensors if name.endswith("shift")]:
-        b, a = found.pop(name), found.pop(name.removesuffix("shift") + "scale")
-        net = {"context_weight": a * torch.eye(len(b)).to(b), "weights.0": b.new_zeros(len(b), len(b)), "biases.0": b}
-        found |= {f"{name.removesuffix('shift')}net.{key}": value for key, value in net.items()}
-    return found
 
 
 def renamed(model: nn.Module, name: str) -> str:

@@ -23,8 +23,7 @@ NUMERIC = ("minimum", "maximum", "quantiles", "bounds", "fill")
 def upgraded(values: dict[str, Any]) -> dict[str, Any]:
     """The JSON of a schema as it is saved now."""
     if "type" in values:
-        known = values.get("relations", [])
-        return values | {"relations": [_sum(r, r["column"]) if r["type"] == "Sum" else r for r in known]}
+        return values
     return {
         "type": "Schema",
         "columns": [_column(column) for column in values["columns"]],
@@ -82,14 +81,8 @@ def _relation(old: dict[str, Any]) -> dict[str, Any]:
     known = {"column": _column(old["column"]), "inputs": old.get("inputs", [])}
     if not known["inputs"]:
         return {"type": Constant.type_name, **known, "value": old.get("offset", 0.0)}
-    if old.get("weights"):
-        return _sum(old, known["column"])
+    if weights := old.get("weights"):
+        terms = [[w, [[x, 1.0]]] for w, x in zip(weights, old["inputs"], strict=True)]
+        formula = {"type": Formula.type_name, "terms": terms, "offset": old.get("offset", 0.0)}
+        return {"type": Determined.type_name, **known, "formula": formula, "close": Dependency.close}
     return {"type": LookUp.type_name, **known, "implied": old.get("implied", []), "at": old.get("at", [])}
-
-
-def _sum(old: dict[str, Any], column: dict[str, Any]) -> dict[str, Any]:
-    """A sum, whose class was its own at first, as a formula."""
-    terms = [[w, [[x, 1.0]]] for w, x in zip(old["weights"], old["inputs"], strict=True)]
-    formula = {"type": Formula.type_name, "terms": terms, "offset": old.get("offset", 0.0)}
-    known = {"type": Determined.type_name, "column": column, "inputs": old["inputs"]}
-    return {**known, "formula": formula, "close": Dependency.close}

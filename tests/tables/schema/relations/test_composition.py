@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import polars as pl
 import pytest
@@ -11,7 +9,6 @@ import torch
 from schemas import prepared_schema, schema_of
 
 import pushforward as pf
-from pushforward.tables.schema.schema import Schema
 
 QUICK = {"flow": "maf", "layers": 2, "hidden": (32,), "steps": 100, "queries": False}
 
@@ -29,17 +26,6 @@ def test_a_sum_that_is_drawn_at_its_bound_keeps_the_relation():
     drawn = schema.decode(torch.tensor([[3.0], [7.0]], dtype=torch.float64))
     assert drawn["over 5"].to_list() == [0.0, 2.0]
     assert not schema.broken(schema.encode(drawn, "t")).any()
-
-
-def test_a_sum_of_a_class_of_its_own_is_read_as_a_formula():
-    first, second = np.random.default_rng(0).gamma(3, size=(2, 300)).round(2)
-    schema = schema_of({"first": first, "second": second, "total": (first + second).round(2)})
-    saved = json.loads(json.dumps(schema.to_json()))
-    (relation,) = saved["relations"]
-    formula = relation.pop("formula")
-    del relation["close"], relation["stated"]
-    relation |= {"type": "Sum", "weights": [w for w, _ in formula["terms"]], "offset": formula["offset"], "gap": None}
-    assert Schema.from_json(saved) == schema
 
 
 def test_a_total_that_no_row_had_breaks_a_sum_of_few_values():
