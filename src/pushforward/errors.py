@@ -144,6 +144,11 @@ def listed(names: Iterable[str], limit: int = 12) -> str:
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def counted(n: int, noun: str) -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
 def _value(code: str) -> Any:
     """The value that an argument has in a sentence, None if there is none; what is no literal stands as it is."""
     try:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..diagnostics.averages import mean_and_error
 from ..distributions.guided.density import FEW
-from ..errors import InputError, listed
+from ..errors import InputError, counted, listed
 from ..models.console import Console, aligned
 from ..saving.files import check_file, write_atomically
 from ..tables.io.place import Location
@@ -141,8 +141,7 @@ def impute_file(
     counts = effective[effective.isfinite()].numpy()
     few = int((counts < FEW).sum())
     missing = int(hole.sum())
-    times = f"{draws} time{'s' if draws > 1 else ''}"
-    console.say(f"{missing:,} missing numbers of {len(pictures):,} images, drawn {times}")
+    console.say(f"{missing:,} missing numbers of {len(pictures):,} images, drawn {counted(draws, 'time')}")
     console.say(f"effective number of candidates: median {np.median(counts):.1f}, least {counts.min():.1f}")
     if few:
         console.note(

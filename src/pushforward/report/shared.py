@@ -12,10 +12,11 @@ import torch
 
 from .. import __version__, plot
 from ..diagnostics.averages import overfits, rules_out
+from ..errors import counted
 from .blocks import Blocks, Code, Details, Fact, Facts, Figure, Finding, Findings, Heading, Listing, section
 from .evidence import Evidence, Lead, Mean
 from .svg import to_svg
-from .words import count, factor, is_number, number, percent, plain, plus_minus, seconds, whole
+from .words import factor, is_number, number, percent, plain, plus_minus, seconds, whole
 
 PRIMER = (
     "A normalizing flow is an invertible map, learnt from data, that turns rows of a table into bell-shaped noise. "
@@ -109,7 +110,7 @@ def impossible(e: Evidence) -> Finding | None:
     missing = e.held_out.left_out
     if not missing:
         return None
-    said, verb = count(missing, f"held-out {e.noun}"), "gets" if missing == 1 else "get"
+    said, verb = counted(missing, f"held-out {e.noun}"), "gets" if missing == 1 else "get"
     what = "density" if e.noun == "row" else "probability"
     return Finding("poor", f"{said} {verb} no {what} at all, and the means here leave such {e.noun}s out.")
 

@@ -70,11 +70,6 @@ def seconds(value: float) -> str:
     return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
 
 
-def count(n: int, noun: str) -> str:
-    """``1 row``, ``2,000 rows``."""
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
-
-
 def listing(items: list[str]) -> str:
     """``a, b and c``."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

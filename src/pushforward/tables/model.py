@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..distributions.base import Density
 from ..distributions.guided import Guided
-from ..errors import InputError, listed
+from ..errors import InputError, counted, listed
 from ..models.base import FittedDensity, HeldOut
 from ..models.compare import describe_held_out, gain_in_words
 from ..models.console import Console, aligned
@@ -24,7 +24,6 @@ from .io.place import Location
 from .io.read import read_table
 from .io.table import Table
 from .schema.cells import Cells
-from .schema.numbers import n_rows
 from .schema.schema import Schema
 from .splits import HELD_OUT, fingerprint, held_out_order
 from .targets import describe_target
@@ -109,7 +108,7 @@ class TableModel(FittedDensity):
             numbers = numbers[self.schema.usable(frame)]
             if len(numbers) < frame.height:
                 left = frame.height - len(numbers)
-                console.note(f"{source}: left out: {n_rows(left)} with missing or infinite values")
+                console.note(f"{source}: left out: {counted(left, 'row')} with missing or infinite values")
                 frame = frame[numbers]
         encoded = self.schema.encode(frame, source)
         console.note(*encoded.notes)

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from ..errors import InputError, listed
+from ..errors import InputError, counted, listed
 from ..models.console import Console
 from ..models.train import Rows
 from .io.parquet import ParquetRows
@@ -20,7 +20,7 @@ from .long_tables import LongTable, ShuffledRows, survey
 from .options import TableOptions
 from .schema.decide import learn_schema
 from .schema.learner import Learner
-from .schema.numbers import is_text, n_rows, refuse_text, refuse_twice, require_columns, row_weights, usable_rows
+from .schema.numbers import is_text, refuse_text, refuse_twice, require_columns, row_weights, usable_rows
 from .schema.relations.stated_formula import stated_formulas
 from .schema.schema import Schema
 from .splits import MOST_HELD_OUT, TableSplits, divide, refuse_few_rows
@@ -147,7 +147,7 @@ def prepare_large(source: ParquetRows, learner: Learner, console: Console) -> Ta
     table = LongTable(source, options.training.seed, share, options.drop_missing, options.weights)
     found = survey(table, [*options.columns, *options.given], options.strict)
     if found.unusable:
-        console.note(f"{name}: left out: {n_rows(found.unusable)} with missing or infinite values")
+        console.note(f"{name}: left out: {counted(found.unusable, 'row')} with missing or infinite values")
     refuse_few_rows(source.rows - found.unusable, name)
     parts = [found.sample, found.val, found.test]
     if not all(part.height for part in parts):
@@ -186,5 +186,5 @@ def _complete(table: Table, wanted: Sequence[str], console: Console) -> Table:
     whole = table.mapped(lambda frame: frame.filter(usable_rows(frame, wanted)))
     before, after = (sum(part.height for part in each.splits.values() or [each.frame]) for each in (table, whole))
     if before > after:
-        console.note(f"{table.path}: left out: {n_rows(before - after)} with missing or infinite values")
+        console.note(f"{table.path}: left out: {counted(before - after, 'row')} with missing or infinite values")
     return whole

@@ -24,7 +24,7 @@ import polars as pl
 import torch
 
 from ..distributions.truncated import untruncated
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..models.console import Console
 from ..models.train import Rows
 from ..recipes.by_name import learning_rate
@@ -41,7 +41,7 @@ from .queries.sample import draw
 from .schema.columns import Column
 from .schema.decide import learn_schema
 from .schema.learner import Learner
-from .schema.numbers import missing, n_rows
+from .schema.numbers import missing
 from .schema.relations.labels import Threshold
 from .schema.schema import Schema
 from .schema.widening import widened
@@ -85,10 +85,10 @@ def update_table(
     record |= {name: getattr(moved, name) for name in ("p_value", "effect", "verdict", "columns")}
     updates = [*old.updates, record]
     if old.grows and same and not change.anew and options.training.budget is None:
-        console.note(f"{source}: waits, and is learnt when there are {n_rows(GROWN * old.fitted)}")
+        console.note(f"{source}: waits, and is learnt when there are {counted(GROWN * old.fitted, 'row')}")
         return None, {**model.facts, "updates": updates, "waiting": saved(fresh, np.arange(len(fresh)))}
-    if left_out := int(change.schema.unplaced(fresh.x).sum()):
-        console.note(f"{source}: left out {n_rows(left_out)} with new names, as rare as those that are expected")
+    if left := int(change.schema.unplaced(fresh.x).sum()):
+        console.note(f"{source}: left out {counted(left, 'row')} with new names, as rare as those that are expected")
     rows, kept, learnt = change.joined(old, fresh, options, source)
     options = _as_it_was(model, options, change.anew, old.steps)
     beside = (untruncated(model.density), len(fresh) / change.known) if change.alone else None
@@ -233,7 +233,7 @@ class _Old:
         if not self.recognises:
             raise InputError(f"{source}: holds rows that the model has had; give it the new ones alone")
         had &= had.cumsum() <= count  # those after them are equal by chance
-        console.note(f"{source}: left out {n_rows(int(had.sum()))} that the model has had")
+        console.note(f"{source}: left out {counted(int(had.sum()), 'row')} that the model has had")
         self.had, self.whole = new.filter(pl.Series(had)), self.complete or known.keys() <= {*keys}
         return new.filter(pl.Series(~had))
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from ... import plot
+from ...errors import counted
 from ...images.pixels import PixelDensity
 from ...training.batches import Rows
 from ..blocks import Fact, Finding
 from ..evidence import Drawn, Evidence, Lead, Mean
-from ..words import count, number, whole
+from ..words import number, whole
 
 PAIRS, STEPS, JOURNEYS, COMPLETED = 5, 9, 10, 8  # interpolations, images in each, images for round trips, completions
 ENDS = 3  # completions of each image
@@ -53,7 +54,7 @@ class RoundTrip:
     def finding(self) -> Finding:
         """Whether images survive the map and its inverse."""
         numbers = self.images.numel()
-        of = f"{whole(numbers)} numbers of {count(len(self.images), 'image')}"
+        of = f"{whole(numbers)} numbers of {counted(len(self.images), 'image')}"
         if self.same == 1:
             return Finding(
                 "good", f"The map is invertible in practice: all {of} came back from the latents as they were."
@@ -62,7 +63,7 @@ class RoundTrip:
         if self.same > 0.999 and self.furthest <= 1:
             why = "their noise lay so near to the edge of a level that rounding tipped them over"
             return Finding("good", f"Of {of}, {changed}1 level: {why}.")
-        return Finding("poor", f"Of {of}, {changed}{count(self.furthest, 'level')} at most.")
+        return Finding("poor", f"Of {of}, {changed}{counted(self.furthest, 'level')} at most.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +161,7 @@ class ImageEvidence(Evidence):
         return (
             f"A model was fitted to {'grey' if channels == 1 else 'colour'} images of {height} x {width} pixels: a "
             "formula that says how probable any such image is, and that can draw new ones. This page judges it on "
-            f"{count(len(self.data), 'image')} that were held out. The model would store such an image in "
+            f"{counted(len(self.data), 'image')} that were held out. The model would store such an image in "
             f"{self.held_out} bits for each of its {whole(self.data[0].numel())} numbers (the mean and its standard "
             f"error; lower is better).{bound}"
         )

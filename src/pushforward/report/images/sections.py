@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from ... import plot
+from ...errors import counted
 from ...images.formats import SIDE, png
 from ...images.labelled import full_range
 from ..blocks import Blocks, Figure, Findings, Heading, Listing, Picture, section
 from ..evidence import Mean
 from ..svg import to_svg
-from ..words import count, fixed
+from ..words import fixed
 from .evidence import ImageEvidence, shown
 
 UNLIKELY = 12
@@ -30,8 +31,8 @@ def pictures(e: ImageEvidence) -> Blocks:
     """Some of the held-out images."""
     n, (channels, height, width) = len(e.data), e.data.shape[1:]
     yield (
-        f"{count(n, 'held-out image')} of {height} x {width} pixels, {count(channels, 'channel')}, with whole numbers "
-        f"from 0 to {e.model.levels - 1}."
+        f"{counted(n, 'held-out image')} of {height} x {width} pixels, {counted(channels, 'channel')}, with whole "
+        f"numbers from 0 to {e.model.levels - 1}."
     )
     yield picture(e, e.data[: shown(e.data, 36)], "Held-out images.", "The first of them.", across(e))
 
@@ -58,7 +59,7 @@ def pixel_values(e: ImageEvidence) -> Blocks:
     alt = "How often every value of a pixel occurs, in held-out images and in images of the model."
     yield Figure(to_svg(figure, "levels", alt), "Filled: held-out images. Outline: images drawn from the model.")
     means = [images.double().mean(0, keepdim=True).round().to(torch.uint8) for images in (e.data, e.own.data)]
-    caption = f"The mean of the held-out images, and of {count(len(e.own.data), 'sample')}."
+    caption = f"The mean of the held-out images, and of {counted(len(e.own.data), 'sample')}."
     yield picture(e, torch.cat(means), "Mean images.", caption, 2)
 
 

@@ -21,13 +21,14 @@ from ...diagnostics.ranks import rank
 from ...distributions.base import Density, StandardNormal
 from ...distributions.mixed import Mixed
 from ...distributions.truncated import untruncated
+from ...errors import counted
 from ...numerics.partly_known import partly_known
 from ...tables.schema.cells import Cells, LogProb
 from ...tables.schema.schema import Schema
 from ...training.batches import Rows
 from ..blocks import Fact, Finding
 from ..evidence import Drawn, Evidence, Lead, shuffled
-from ..words import count, decimals_of, percent, step_decimals
+from ..words import decimals_of, percent, step_decimals
 
 BATCH = 2048
 DRAWS = 99  # for each context
@@ -217,11 +218,11 @@ class RowEvidence(Evidence):
 
     @property
     def introduction(self) -> str:
-        n, columns = len(self.data), count(len(self.schema.table_names), "column")
+        n, columns = len(self.data), counted(len(self.schema.table_names), "column")
         return (
             f"A density was fitted to a table of {columns}: a formula that says "
             "how common or rare any row would be, and that can invent new ones. This page judges it on "
-            f"{count(n, 'row')} that were held out. On average such a row has a log-density of {self.held_out} nats "
+            f"{counted(n, 'row')} that were held out. On average such a row has a log-density of {self.held_out} nats "
             "(the mean and its standard error; higher is better, and the zero depends on the units of the columns)."
         )
 
@@ -233,7 +234,7 @@ class RowEvidence(Evidence):
             ruled_out = rules_out(self.baseline.theirs.error, self.held_out.error)
             lead = ("without meaning", "it rules rows out") if ruled_out else (str(self.baseline.lead), self.unit)
             found.append(("Above a Gaussian by", *lead))
-        return [*found, ("Held-out rows", f"{n:,}", f"of {count(len(self.schema.table_names), 'column')}")]
+        return [*found, ("Held-out rows", f"{n:,}", f"of {counted(len(self.schema.table_names), 'column')}")]
 
     @property
     def about_fit(self) -> str:
@@ -312,7 +313,7 @@ def noise(normality: Sequence[dict[str, float]], rows: int) -> list[Finding]:
     if not normality:
         return []
     distance, bound = max(z["ks"] for z in normality), ks_bound(rows, len(normality))
-    of = count(len(normality), "latent dimension")
+    of = counted(len(normality), "latent dimension")
     words = f"the distribution of the worst of {of} is off by {percent(distance)} at most"
     if distance <= bound:
         return [Finding("good", f"The latents look like standard normal noise: {words}, which chance explains.")]

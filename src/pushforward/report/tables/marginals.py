@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ... import plot
-from ...errors import in_shell, spelled
+from ...errors import counted, in_shell, spelled
 from ...plot.tables import bin_edges
 from ...tables.schema.columns import Column
 from ...training.batches import Rows
 from ..blocks import Blocks, Entry, Figure, Heading, Listing, Menus, section
 from ..evidence import shuffled
 from ..svg import to_svg
-from ..words import count, listing, number
+from ..words import listing, number
 from .evidence import RowEvidence, seen
 
 SHOWN_MARGINALS, SHOWN_CORNER, SHOWN_MOVED = 32, 5, 8
@@ -33,11 +33,11 @@ SAYS = (
 @section("data", "The data", RowEvidence)
 def columns(e: RowEvidence) -> Blocks:
     """The columns: what they are and where they lie."""
-    says = f"{count(len(e.data), 'held-out row')} of {count(len(e.schema.table_names), 'column')}."
+    says = f"{counted(len(e.data), 'held-out row')} of {counted(len(e.schema.table_names), 'column')}."
     if e.train is not None:
-        says += f" The flow was trained on {count(len(e.train), 'row')}."
+        says += f" The flow was trained on {counted(len(e.train), 'row')}."
     if e.context is not None:
-        features = count(e.context.shape[-1], "number")
+        features = counted(e.context.shape[-1], "number")
         says += f" The flow is conditional: each row comes with a context of {features} that the flow is told."
     if e.schema.notes:
         says += f" What was decided about columns: {spelled('; '.join(e.schema.notes), in_shell)}."
@@ -73,7 +73,7 @@ def drift(e: RowEvidence) -> Blocks:
     yield f"{e.drift.verdict[0].upper()}{e.drift.verdict[1:]}."
     yield {"verdict": e.drift.verdict, "columns": [name for name, *_ in moved]}
     figure = _histograms(e, at, e.drift.others, e.held.x, called=("held out", "these rows"))
-    alt = f"Histograms of {count(len(at), 'column')}: rows held out at the fit filled, these rows as outlines."
+    alt = f"Histograms of {counted(len(at), 'column')}: rows held out at the fit filled, these rows as outlines."
     yield Figure(to_svg(figure, "drift", alt), "Filled: rows held out at the fit. Outline: these rows.")
     heads = [Heading("column"), Heading("p-value", number), Heading("nats", number), Heading("change")]
     yield Listing("moved", "Columns, the most moved first; p-values are corrected for their number.", heads, moved)
@@ -91,9 +91,9 @@ def marginals(e: RowEvidence) -> Blocks:
     shown = min(len(e.schema.features), SHOWN_MARGINALS)
     figure = _histograms(e, range(shown), e.data, e.own.data)
     left = len(e.schema.features) - shown
-    note = f" The last {count(left, 'column')} are left out." if left else ""
+    note = f" The last {counted(left, 'column')} are left out." if left else ""
     bulk = f"The middle 99% of the values are shown{', of categories the commonest' if e.schema.labels else ''}."
-    alt = f"Histograms of {count(shown, 'column')}: held-out rows filled, rows of the flow as outlines."
+    alt = f"Histograms of {counted(shown, 'column')}: held-out rows filled, rows of the flow as outlines."
     yield "Column by column, the rows that the flow invents should be spread like the real ones."
     yield Figure(
         to_svg(figure, "marginals", alt), f"Filled: held-out rows. Outline: rows drawn from the flow. {bulk}{note}"
@@ -110,7 +110,7 @@ def remainders(e: RowEvidence) -> Blocks:
     steps = {j: each.remainder.step for j, each in enumerate(shown) if each.remainder.step}
     figure = plot.marginals(data, own, columns=[each.name for each in shown], steps=steps)
     formulas = "; ".join(map(str, shown))
-    alt = f"Histograms of {count(len(shown), 'remainder')}: held-out rows filled, rows of the flow as outlines."
+    alt = f"Histograms of {counted(len(shown), 'remainder')}: held-out rows filled, rows of the flow as outlines."
     yield "Some columns nearly follow from others by a formula; what is left of each should be as it is in real rows."
     yield Figure(
         to_svg(figure, "remainders", alt), f"Filled: held-out rows. Outline: rows drawn from the flow. {formulas}."
@@ -167,9 +167,9 @@ def conditionals(e: RowEvidence) -> Blocks:
             for j in shown
         ],
     }
-    note = "" if len(shown) == len(names) else f" The first {count(len(shown), 'column')} are shown."
+    note = "" if len(shown) == len(names) else f" The first {counted(len(shown), 'column')} are shown."
     yield SAYS
-    yield Menus(data, f"From {count(len(x), 'row')} that the model drew; each row of bars adds up to 1.{note}")
+    yield Menus(data, f"From {counted(len(x), 'row')} that the model drew; each row of bars adds up to 1.{note}")
 
 
 class _Axis:

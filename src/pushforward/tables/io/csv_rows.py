@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from ...errors import InputError, listed
+from ...errors import InputError, counted, listed
 from .csv_dialect import COMMAS, LIKE, DecimalMarks, Dialect, cells, decimal_marks, example, open_text, sniffed
 from .format import Format, ReadOptions, refusing_damage
 from .place import Location
@@ -227,6 +227,6 @@ def _fault(path: Location, file: Path, dialect: Dialect, error: Exception) -> st
             return f"{path}: its first line is a comment; remove it, so that the first line names the columns"
         for row, found in enumerate(cells(lines, dialect.separator)):
             if row and len(found) > width:
-                named = f"{width} column{'s' if width > 1 else ''}"
+                named = counted(width, "column")
                 return f"{path}: row {row} has {len(found)} cells, but the first line names {named}; mend it"
     return f"{path}: cannot be read as CSV: {str(error).splitlines()[0]}"

@@ -20,14 +20,13 @@ from torch import Tensor
 
 from ...diagnostics.averages import mean_and_error
 from ...diagnostics.two_samples import Comparison, compared
-from ...errors import InputError, listed
+from ...errors import InputError, counted, listed
 from ...models.console import Console, aligned
 from ...models.train import Rows
 from ..io.place import Location
 from ..io.table import Table
 from ..model import TableModel
 from ..schema.moments import find_form, read_moments
-from ..schema.numbers import n_rows
 from ..splits import keys_of
 from .explain import explain
 from .moved import LEVEL, Pooled, Values, tails_of, values_of
@@ -102,10 +101,10 @@ def drift(model: TableModel, table: Table, console: Console, by: str | None = No
     held = model.saved_held_out().rows
     kept, unseen = map(np.flatnonzero, _unseen(model, held, new.rows))
     if left_out := len(frame) - len(unseen):
-        console.note(f"{table.path}: left out: {n_rows(left_out)} equal to rows that the model has learnt")
+        console.note(f"{table.path}: left out: {counted(left_out, 'row')} equal to rows that the model has learnt")
     for rows, called in ((unseen, "new rows, which the model has not learnt"), (held, "those that the model held out")):
         if len(rows) < FEWEST:
-            raise InputError(f"{n_rows(len(rows))} are too few: {FEWEST} are needed of {called}")
+            raise InputError(f"{counted(len(rows), 'row')} are too few: {FEWEST} are needed of {called}")
     chosen = np.sort(np.random.default_rng(model.seed).permutation(unseen)[:MOST])
     rows, frame = new.rows[chosen], frame[chosen]
     held = replace(held, x=model.schema.as_new(held.x))  # whose names would else be known by themselves

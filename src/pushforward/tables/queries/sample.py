@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...diagnostics.sampling_quality import closeness, sampling_quality
-from ...errors import InputError, listed, positive_integers, refuse_beyond_memory
+from ...errors import InputError, counted, listed, positive_integers, refuse_beyond_memory
 from ...models.console import Console, aligned
 from ...models.train import Rows
 from ...saving.files import NotSaved
@@ -220,7 +220,7 @@ def impute_file(
     cells = sum(before[name].null_count() - after[name].null_count() for name in there)
     absent = model.schema.lacks(before.columns)
     write_table(filled, output)
-    console.say(f"{cells:,} missing cells of {table.frame.height:,} rows, drawn {draws} time{'s' if draws > 1 else ''}")
+    console.say(f"{cells:,} missing cells of {table.frame.height:,} rows, drawn {counted(draws, 'time')}")
     if absent:
         console.say(f"columns that the table lacks, drawn whole: {listed(absent)}")
     console.say(f"saved {output}")

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 from tqdm import tqdm
 
-from ...errors import InputError
+from ...errors import InputError, counted
 from ...models.console import Console, aligned
 from ...saving.bundle import read_config
 from ...saving.files import remove_directory, write_file
@@ -27,7 +27,7 @@ from ..io.table import Piece, RowsInPieces
 from ..io.write import check_output, delivered, write_table
 from ..model import TableModel
 from ..schema.notes import Note, together
-from ..schema.numbers import n_rows, require_columns
+from ..schema.numbers import require_columns
 from .score import Scoring, note_columns, refuse_scores_name, score_table
 from .score_figures import score_figures
 
@@ -75,7 +75,7 @@ def _figures(scores: pl.LazyFrame, source: Location, console: Console) -> Figure
     if not figures["scored"]:
         raise InputError(f"{source}: no row has a value in every column of the model")
     if missing := figures["rows"] - figures["scored"]:
-        what = f"{n_rows(missing)} with missing or infinite values, or given what no training row had"
+        what = f"{counted(missing, 'row')} with missing or infinite values, or given what no training row had"
         console.note(f"{source}: no score for {what}")
     return figures, worst
 
@@ -101,7 +101,8 @@ def _describe(summary: dict[str, Any], worst: pl.DataFrame, name: str) -> list[s
     if points := summary["cell_samples"]:
         lines.append(f"each row's cell is averaged over {points} points (standard_error says how well)")
     if summary["impossible"]:
-        lines.append(f"log_density is -inf, as the model has no density there, in {n_rows(summary['impossible'])}")
+        rows = counted(summary["impossible"], "row")
+        lines.append(f"log_density is -inf, as the model has no density there, in {rows}")
     shown = [c for c in ("row", "log_density", "percentile", "unlikely_because", "would_fit") if c in worst.columns]
     return [*lines, "", "the least likely rows", *aligned([shown, *worst.select(shown).rows()]), ""]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from ...errors import InputError, listed
+from ...errors import InputError, counted, listed
 
 
 def require_columns(columns: Sequence[str], names: Sequence[str], source: str, argument: str | None = None) -> None:
@@ -78,14 +78,9 @@ def refuse_gaps(frame: pl.DataFrame, names: Sequence[str], source: str, first: i
             )
 
 
-def n_rows(count: int) -> str:
-    """So many rows: ``1 row``, ``1,200 rows``."""
-    return f"{count:,} row{'s' if count != 1 else ''}"
-
-
 def more(count: int) -> str:
     """How many further rows a message speaks of."""
-    return f" (and {count - 1:,} more row{'s' if count > 2 else ''} like it)" if count > 1 else ""
+    return f" (and {counted(count - 1, 'more row')} like it)" if count > 1 else ""
 
 
 def is_text(column: pl.Series) -> bool:

@@ -13,14 +13,14 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from ...errors import listed
+from ...errors import counted, listed
 from ...numerics.partly_known import known_in_part
 from .columns import Column
 from .kinds.base import Hints, Kind, Numbers
 from .kinds.few_values import is_unseen
 from .learner import KINDS, kind_of
 from .missingness import flags_of
-from .numbers import missing, n_rows
+from .numbers import missing
 from .relations.base import Dependency, Relation
 from .relations.formula import Near
 from .relations.order import in_order
@@ -85,10 +85,10 @@ def _news(column: Column, cells: pl.Series, rare_names: bool, spreads: float) ->
     gone, found = _missing(column, cells) & (column.holes.share == 0), list[str]()
     if odd.any():
         names = cells.filter(pl.Series(odd)).unique(maintain_order=True).cast(pl.String).to_list()
-        found.append(f"column {column.name!r}: {listed(map(repr, names), 5)} in {n_rows(int(odd.sum()))}: taken in")
+        found.append(f"{listed(map(repr, names), 5)} in {counted(int(odd.sum()), 'row')}: taken in")
     if gone.any():
-        found.append(f"column {column.name!r}: missing in {n_rows(int(gone.sum()))}, as in none before: taken in")
-    return found
+        found.append(f"missing in {counted(int(gone.sum()), 'row')}, as in none before: taken in")
+    return [f"column {column.name!r}: {news}" for news in found]
 
 
 def _beyond(kind: Kind, values: Numbers, low: float, high: float) -> np.ndarray:
