@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .same import same
+from .same import ours, same
 
 # layers of torch.nn that a saved model may hold, so that an encoder that is a Sequential of them needs no class of its
 # own: their constructor arguments, but for the usual ones, are read from their attributes
@@ -45,7 +45,7 @@ class Configurable(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        Configurable.registry[_name(cls)] = cls
+        Configurable.registry[registered(cls)] = cls
         if "__init__" in cls.__dict__:
             cls.__init__ = _remember_arguments(cls.__init__)  # type: ignore[method-assign]
 
@@ -90,9 +90,9 @@ def _short(value: Any) -> str:
     return repr(value)
 
 
-def _name(cls: type) -> str:
-    inside = cls.__module__.split(".")[0] == __package__.split(".")[0]
-    return cls.__name__ if inside else f"{cls.__module__}.{cls.__qualname__}"
+def registered(cls: type) -> str:
+    """The name under which a class is saved."""
+    return cls.__name__ if ours(cls) else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _remember_arguments(init: Any) -> Any:
@@ -202,7 +202,7 @@ def _build_ours(description: dict[str, Any], arguments: dict[str, Any]) -> Confi
 def _arguments_of(layer: nn.Module) -> dict[str, Any] | None:
     """The name of a module and its arguments, modules among them; None if it is of torch.nn, but none of ``LAYERS``."""
     if isinstance(layer, Configurable):
-        return {"type": _name(type(layer)), "arguments": layer.arguments()}
+        return {"type": registered(type(layer)), "arguments": layer.arguments()}
     name = type(layer).__name__
     if name not in LAYERS or type(layer) is not getattr(nn, name):
         return None

@@ -37,6 +37,11 @@ def same(first: Any, second: Any) -> bool:
     return bool(first == second)
 
 
+def ours(cls: type) -> bool:
+    """Whether a class is of this package, so that what it reads is known here: what users add affects no result."""
+    return cls.__module__.split(".")[0] == __package__.split(".")[0]
+
+
 def difference(live: nn.Module, rebuilt: nn.Module) -> str | None:
     """How a module differs from the one its description builds, in one sentence; None if it does not.
 
@@ -79,7 +84,7 @@ def _inside(prefix: str, live: nn.Module, rebuilt: nn.Module) -> Iterator[str]:
     attributes = {name: value for name, value in vars(live).items() if name[0] != "_" and name not in IGNORED}
     for name, value in attributes.items():
         if name not in vars(rebuilt):
-            if hasattr(type(live), name) or not _ours(live):
+            if hasattr(type(live), name) or not ours(type(live)):
                 yield f"{prefix}{name} was set from outside, and no description holds it"
         elif not same(value, vars(rebuilt)[name]):
             yield f"{prefix}{name} is {value!r:.60}, but its description gives {vars(rebuilt)[name]!r:.60}"
@@ -90,11 +95,6 @@ def _inside(prefix: str, live: nn.Module, rebuilt: nn.Module) -> Iterator[str]:
 def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
     parameters = module.named_parameters(recurse=False, remove_duplicate=False)
     return {**dict(parameters), **dict(module.named_buffers(recurse=False, remove_duplicate=False))}
-
-
-def _ours(module: nn.Module) -> bool:
-    """Whether all attributes that the class reads are known here: attributes added by users do not affect results."""
-    return type(module).__module__.split(".")[0] == __package__.split(".")[0]
 
 
 def _tied(module: nn.Module) -> list[list[str]]:

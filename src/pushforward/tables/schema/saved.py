@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from ...errors import InputError
 from ...saving.bundle import jsonable
+from ...saving.config import registered
 
 
 class Saved:
@@ -20,8 +21,7 @@ class Saved:
 
     def __init_subclass__(cls, saved_as: str = "") -> None:
         super().__init_subclass__()
-        inside = cls.__module__.split(".")[0] == __package__.split(".")[0]
-        cls.type_name = saved_as or (cls.__name__ if inside else f"{cls.__module__}.{cls.__qualname__}")
+        cls.type_name = saved_as or registered(cls)
         Saved.registry[cls.type_name] = cls
 
     type_name: ClassVar[str] = ""
