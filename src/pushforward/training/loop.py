@@ -79,13 +79,13 @@ class Training:
             progress = self._tick()
             if at.step % WATCH == 0:
                 self._watch(monitor)
-            over = self._over(progress)
-            validated = over or at.step % self.every == 0
+            ended = progress >= self.schedule.end(at.cooling)
+            validated = ended or at.step % self.every == 0
             if validated:
                 self._validate(monitor)
             if isinstance(self.schedule, OpenEnded) and at.cooling is None:
                 self._cool(self.schedule, progress, validated)
-            over = self._over(progress) if validated else over
+            over = validated and self._over(progress)
             if over or at.step % store.every == 0:
                 store.write(at, self.tensors)
 

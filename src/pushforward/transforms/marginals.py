@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..numerics.kernel import smooth_distribution
+from ..numerics.logs import HALF_LOG_2PI
 from ..numerics.spline import bin_inverse, bin_map
 from ..numerics.tails import Tail
 from ..numerics.torch_internals import transformed
@@ -123,7 +124,7 @@ class Marginals(Transform):
         last = -float(torch.special.ndtri(torch.tensor(0.25 / x.shape[1], dtype=x.dtype)))
         z = torch.linspace(-last, last, knots, dtype=x.dtype)
         u = _interpolate(z, torch.special.ndtri(cdf.clamp(1e-12, 1 - 1e-12)), grid)
-        slope = _interpolate(u, grid, density) * (0.5 * z.square() + 0.918938533204673).exp()
+        slope = _interpolate(u, grid, density) * (0.5 * z.square() + HALF_LOG_2PI).exp()
         return middle + spread * _apart(u), z, slope.clamp_min(1e-4) / spread
 
     def _bin(self, v: Tensor, knots: Tensor) -> tuple[Tensor, ...]:
