@@ -124,15 +124,15 @@ def prepare(table: Table, learner: Learner, console: Console, schema: Schema | N
     refuse_few_rows(table.frame.height, source)
     frame, split = divide(table, options.training.seed, options.validation)
     weight = weights_of(frame, options.weights, source)
-    counted = np.ones(frame.height, bool) if weight is None else (weight > 0).numpy()  # other rows decide nothing
-    train, val, test = (part[counted[part]] for part in split)
+    counts = np.ones(frame.height, bool) if weight is None else (weight > 0).numpy()  # other rows decide nothing
+    train, val, test = (part[counts[part]] for part in split)
     if weight is not None and not all(map(len, (train, val, test))):
         raise InputError(f"{source}: column {options.weights!r}: all weights are 0, so no row counts")
     # supports, grids and categories from all rows, so that every row can be encoded; all else from the training rows
-    known = frame if counted.all() else frame.filter(counted)
+    known = frame if counts.all() else frame.filter(counts)
     fresh, schema = schema is None, schema or learn_schema(known, learner)
     encoded = schema.encode(frame, source)
-    if encoded.strange[torch.from_numpy(counted)].any():
+    if encoded.strange[torch.from_numpy(counts)].any():
         raise InputError(encoded.notes[0])
     rows = Rows(encoded.x, encoded.context, weight)
     numbers = np.arange(len(test)) if table.splits else np.flatnonzero(usable)[test]
