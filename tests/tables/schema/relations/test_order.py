@@ -40,6 +40,15 @@ def test_orders_are_found_without_those_that_follow():
     }
 
 
+def test_an_order_of_few_rows_is_found_where_the_differences_end_sharply_at_none():
+    rng = np.random.default_rng(1)
+    married, start = 20 + rng.gamma(2.0, 3.0, 140), rng.normal(0, 1.6, 140)
+    table = {"married": married, "age": married + rng.uniform(0, 30, 140)}
+    table |= {"start": start, "later": start + rng.normal(3.85, 1, 140)}
+    schema = prepared_schema(pl.DataFrame(table).select(pl.all().round(2)))
+    assert [str(each) for each in schema.orders] == ["'married' <= 'age'"]
+
+
 @pytest.fixture(scope="module")
 def model() -> pf.TableDensity:
     return pf.TableDensity(**QUICK).fit(wars())
