@@ -37,6 +37,9 @@ def test_its_mass_outside_is_estimated_and_its_draws_are_in_order():
 
 
 def test_grids_and_codes_are_compared_as_the_values_that_they_stand_for():
+    sign = InOrder([(-1, 2)], grids=[(0, 0.07, 0.1), (1, 5.07, 0.1)], signs=[(-1, 0, 1)])  # 1.57 and 1.57, by rounding
+    x = [[1.53, 1.58, 0.0], [1.53, 1.58, -1.0], [1.4, 1.58, -1.0], [2.0, 1.0, 1.0], [2.0, 1.0, 0.0]]
+    assert sign(torch.tensor(x, dtype=torch.float64)).tolist() == [True, False, True, True, False]
     order = InOrder([(0, 1), (1, 2)], grids=[(0, 0.0, 1.0), (1, 0.0, 0.5)], tables=[(2, [3.0, 1.0])])
     x = torch.tensor([[0.4, -0.2, 0.0], [0.6, 0.7, 0.0], [0.4, 1.6, 1.0], [0.4, math.nan, 0.0]], dtype=torch.float64)
     assert order(x).tolist() == [True, False, False, True]  # 0 <= 0 <= 3; 1 > 0.5; 1.5 > 1; nothing is known

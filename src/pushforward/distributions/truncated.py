@@ -16,6 +16,8 @@ ROUNDS = 1000  # of redrawing: an order that one draw in fifty keeps leaves one 
 DRAWS = 8_000  # that estimate a mass: of a half, to 0.011 nats
 LEAST = 0.02  # share of draws that keep the order, below which redrawing would take too long
 
+ROUNDING = 64  # units in the last place: how far apart two features may be and count as equal
+
 
 class InOrder(Configurable):
     r"""Whether features of an event are in order, :math:`c_i(x_i) \le c_j(x_j)` for some pairs, and hold at most one of
@@ -33,6 +35,7 @@ class InOrder(Configurable):
         apart: Pairs of a feature and a code of which an event holds at most one, a list for each such condition.
         read_from: For numbers that codes of others stand for, too, which pairs and tables name like further features,
             (number, the feature).
+        signs: For signs of differences x_i - x_j, which pairs name like further features, (number, i, j).
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class InOrder(Configurable):
         flags: Sequence[tuple[int, int]] = (),
         apart: Sequence[Sequence[tuple[int, float]]] = (),
         read_from: Sequence[tuple[int, int]] = (),
+        signs: Sequence[tuple[int, int, int]] = (),
     ) -> None:
         super().__init__()
         self.pairs = [(int(i), int(j)) for i, j in pairs]
@@ -53,6 +57,7 @@ class InOrder(Configurable):
         self.flags = {int(j): int(flag) for j, flag in flags}
         self.apart = [[(int(j), float(code)) for j, code in some] for some in apart]
         self.read_from = {int(j): int(feature) for j, feature in read_from}
+        self.signs = {int(number): (int(i), int(j)) for number, i, j in signs}
 
     def forward(self, x: Tensor) -> Tensor:
         """Which events keep all conditions, ``(*batch,)``; a missing value breaks none."""
@@ -61,6 +66,10 @@ class InOrder(Configurable):
         return ~torch.stack(broken, -1).any(-1)
 
     def _value(self, x: Tensor, j: int) -> Tensor:
+        if j in self.signs:
+            first, second = (self._value(x, feature) for feature in self.signs[j])
+            same = torch.isclose(first, second, rtol=ROUNDING * torch.finfo(x.dtype).eps, atol=0)
+            return (first - second).sign().masked_fill(same, 0)
         value = x[..., self.read_from.get(j, j)]
         if j in self.flags:
             value = value.masked_fill(x[..., self.flags[j]] == 1, math.nan)

@@ -84,3 +84,10 @@ def test_holes_of_dates_are_filled_whether_dates_are_text_or_not() -> None:
         assert filled.dtype == fresh["day"].dtype
         assert filled.null_count() == 0
         assert filled[1:].equals(fresh["day"][1:])
+
+
+def test_what_follows_from_a_new_number_near_one_that_many_rows_have_is_computed_from_it():
+    x = np.random.default_rng(0).gamma(3, 10, 800).round(1) - 0.03  # of which the commonest stand out, with cells
+    model = pf.TableDensity(flow="maf", layers=1, hidden=(8,), steps=5).fit({"x": x, "twice": 2 * x})
+    new = pl.DataFrame({"x": x.max() - np.arange(300) / 100}).with_columns(twice=pl.lit(None, pl.Float64))
+    np.testing.assert_allclose(model.impute(new)["twice"], 2 * new["x"])

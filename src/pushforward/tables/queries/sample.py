@@ -173,7 +173,7 @@ def impute(
     torn = filled.isnan().any(-1).any(0) & ~found.strange
     strange = found.strange | torn
     filled = filled.masked_fill(strange[:, None], math.nan)
-    written = schema.decode(filled.flatten(0, 1), into=frame)
+    written = schema.decode(filled.flatten(0, 1), into=frame, told=rows.x.repeat(draws, 1))
     before = pl.concat([frame] * draws) if draws > 1 else frame
     holes = {column.name: rows.x[:, j].isnan().repeat(draws).numpy() for j, column in enumerate(schema.columns)}
     for name in [*schema.names, *schema.follow_names]:  # some holes were completed from sums

@@ -84,8 +84,8 @@ def _divided(columns: list[Column], learner: Learner) -> tuple[list[Column], lis
 def _modelled(columns: Sequence[Column], relations: Sequence[Dependency]) -> list[Column]:
     """The columns without those that follow, but with labels of theirs, for others to depend on: of several that the
     same columns tell, the one with most intervals."""
-    left = {column.name for column in modelled(columns, relations)}
-    told = [r for r in relations if isinstance(r, Threshold) and {*r.inputs} <= left]
+    left = {column.name: column for column in modelled(columns, relations)}
+    told = [r for r in relations if isinstance(r, Threshold) and r.seen_beside(left)]
     kept = {r.inputs: r.column.name for r in sorted(told, key=lambda label: len(label.codes))}
     return modelled(columns, [r for r in relations if r.column.name not in kept.values()])
 

@@ -472,17 +472,21 @@ class Schema(Saved):
         rows = self.dated(self.snap(x.double().cpu().flatten(0, -2)))
         return torch.from_numpy(self.dependencies.computed(rows)[name]).reshape(x.shape[:-1])
 
-    def decode(self, x: Tensor, into: pl.DataFrame | None = None) -> pl.DataFrame:
+    def decode(self, x: Tensor, into: pl.DataFrame | None = None, told: Tensor | None = None) -> pl.DataFrame:
         """Samples as a table: snapped to grids, whole numbers as integers, categories by name, holes empty.
 
         Args:
             x: Encoded rows ``(n, features)``.
             into: The table whose holes they fill: numbers are written as such, not as the interval that is recorded for
                 them, and dates that are no text there as dates.
+            told: What was told of these rows, encoded, from which others follow as it is; NaN where nothing was.
         """
         drawn, known = self.missingness.emptied(x.detach().double().cpu()), self.fields
         together = self.follow_names or self.compositions or self.weeks
         snapped = self._snapped(drawn) if together else self._values(drawn.numpy())
+        if told is not None:
+            values = self._values(told.numpy())
+            snapped = {name: np.where(np.isnan(values[name]), own, values[name]) for name, own in snapped.items()}
         for week in self.weeks:
             week.joined(snapped)
         if self.follow_names:

@@ -95,3 +95,10 @@ def test_draws_end_where_ten_rows_do_and_hardly_any_fresh_row_lies_beyond() -> N
     rows, fresh = np.minimum(rng.exponential(size=(2, 2000)), 5.0)
     assert 10 <= (rows == 5).sum() < 20
     assert Number.of(rows).limits(1.0)[1] == fresh.max() == 5.0
+
+
+def test_what_is_snapped_stays_where_it_is():
+    x = np.random.default_rng(0).gamma(3, 300, 900).round(1)
+    kind = Spikes.of(np.append(x, x[:300].round()), decimals=1, atoms=((120.0, -0.12, 0.24), (130.5, -0.1, 0.2)))
+    drawn = kind.snap(np.linspace(110, 140, 3001))
+    np.testing.assert_array_equal(kind.snap(drawn), drawn)

@@ -140,6 +140,58 @@ def test_the_first_of_some_that_is_true_or_above_a_threshold_is_told():
     assert np.isneginf(model.score_samples(checks(50).filter("brakes").with_columns(failed=pl.lit("light")))).all()
 
 
+def games(n: int, seed: int = 0) -> pl.DataFrame:
+    """Goals, the winner, a deadline and whether it was met, a time until death or the end."""
+    rng = np.random.default_rng(seed)
+    home, away, day = rng.poisson(1.6, n), rng.poisson(1.3, n), rng.integers(19_000, 19_400, n)
+    end = rng.integers(20, 90, n)
+    time, arrival = np.minimum(end, rng.integers(5, 120, n)), day + rng.integers(-6, 5, n)
+    return pl.DataFrame(
+        {
+            "home": home,
+            "away": away,
+            "winner": np.array(["away", "draw", "home"])[np.sign(home - away) + 1],
+            "due": pl.Series(day, dtype=pl.Int32).cast(pl.Date),
+            "arrival": pl.Series(arrival, dtype=pl.Int32).cast(pl.Date),
+            "late": arrival > day,
+            "end": end,
+            "time": time,
+            "status": np.where(time < end, "dead", "alive"),
+        }
+    )
+
+
+@pytest.mark.parametrize("columns", [["home", "away", "winner"], ["due", "arrival", "late"], ["end", "time", "status"]])
+@pytest.mark.parametrize("modelled", [True, False])
+def test_the_larger_of_two_columns_is_told(columns, modelled, monkeypatch, tmp_path):
+    monkeypatch.setattr("pushforward.tables.fit.mean_and_error", lambda *_: (float(modelled), 0.5))
+    low, high, label = columns
+    model = pf.TableDensity(**{**QUICK, "queries": True}).fit(games(500).select(columns))
+    (relation,) = model.schema.dependencies
+    assert (relation.column.name, *relation.inputs) == (label, low, high)
+    assert all(repr(name) in f"{relation}" for name in columns)
+    assert (label in model.schema.names) == modelled
+    fresh, drawn = games(900, 1).select(columns), model.sample(400, random_state=0)
+    assert np.isfinite(model.score_samples(fresh)).all()
+    wrong = fresh.with_columns(pl.col(label).shift(1)).filter(fresh[label] != fresh[label].shift(1))
+    assert np.isneginf(model.score_samples(wrong)).all()
+    filled = [model.impute(fresh[:50].with_columns(pl.lit(None, fresh[name].dtype).alias(name))) for name in columns]
+    told = {(np.sign(a - b), c) for a, b, c in games(900, 2).select(pl.col(low, high).cast(float), label).rows()}
+    for rows in (drawn, *filled):
+        assert {(np.sign(a - b), c) for a, b, c in rows.select(pl.col(low, high).cast(float), label).rows()} <= told
+    assert set(model.sample(50, given={label: fresh[label][0]}, random_state=0)[label]) == {fresh[label][0]}
+    model.save(tmp_path / "model.pt")
+    again = pf.TableDensity.load(tmp_path / "model.pt")
+    np.testing.assert_allclose(again.score_samples(fresh), model.score_samples(fresh), rtol=1e-5)
+
+
+def test_what_one_column_tells_alone_is_no_comparison():
+    rng = np.random.default_rng(0)
+    dose = np.where(treated := rng.random(400) < 0.5, rng.integers(1, 5, 400), 0)
+    frame = pl.DataFrame({"dose": dose, "base": -rng.integers(0, 4, 400), "z": rng.normal(size=400), "t": treated})
+    assert [relation.inputs for relation in schema_of(frame).dependencies] == [("dose",)]
+
+
 def test_intervals_of_few_rows_are_told_in_any_order_of_their_names():
     age = np.random.default_rng(0).normal(45, 12, 400).round(1)
     frame = pl.DataFrame({"age": age, "group": np.array(["young", "middle", "old"])[np.digitize(age, [40, 50])]})

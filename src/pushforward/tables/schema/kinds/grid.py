@@ -121,9 +121,11 @@ class Spikes(Numeric):
 
     def snap(self, numbers: Numbers) -> Numbers:
         value, low, width = self.atom_cells
-        place = (np.searchsorted(value + low, numbers, side="right") - 1).clip(0)
-        inside = (numbers >= (value + low)[place]) & (numbers < (value + low + width)[place])
-        return super().snap(np.where(inside, value[place], numbers))
+        for _ in range(2):  # what lies beside a cell may be rounded into it
+            place = (np.searchsorted(value + low, numbers, side="right") - 1).clip(0)
+            inside = (numbers >= (value + low)[place]) & (numbers < (value + low + width)[place])
+            numbers = super().snap(np.where(inside, value[place], numbers))
+        return numbers
 
     def describe(self) -> Description:
         return replace(super().describe(), kind=f"inflated at {listed((f'{v:g}' for v, _, _ in self.atoms), 3)}")

@@ -1,9 +1,10 @@
 """Labels that follow from numbers: the largest or smallest of some columns, the interval of a scale, the first of some
-columns that is above a threshold or true."""
+columns that is above a threshold or true, the larger of two."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ MOST = 60  # columns among which a label is sought
 EVIDENCE = 30.0  # nats, beyond those of looking at many columns
 FEWEST_EACH = 5  # rows of each of the labels that are told by several columns
 EDGE = 0.01  # of a gap, at either end of which only the label there is possible
+EQUAL = 1e-12  # of a number: how far another may be that is the same but for rounding errors
 BEYOND = 0.1  # share of the rows without a label that may lie beyond those of the label that follows
 
 
@@ -59,6 +61,15 @@ class Threshold(Dependency):
     codes: tuple[float, ...] = ()  # the encoded label where no cut is passed, and where each is the last
     words: tuple[str, ...] = ()  # of several inputs, the value of each that is above its cut, if it is a flag; else ""
 
+    @property
+    def scales(self) -> tuple[tuple[str, ...], ...]:
+        """The columns by which each of the amounts that are cut is told."""
+        return tuple((name,) for name in self.inputs)
+
+    def seen_beside(self, columns: Columns) -> bool:
+        """Whether a density of the label and these columns can keep it."""
+        return {*self.inputs} <= columns.keys()
+
     def computed(self, values: Rows, columns: Columns) -> Numbers:
         amounts, steps = self.amounts(values, columns), np.arange(1, len(self.codes))[:, None]
         last = np.max(steps * (amounts > np.array(self.cuts)[:, None]), 0)
@@ -67,18 +78,19 @@ class Threshold(Dependency):
     def sure(self, values: Rows, columns: Columns) -> np.ndarray:
         """Which rows lie where training rows were, not beyond them nor in a gap, and have the label that these have."""
         amounts, (below, above) = self.amounts(values, columns), np.array(self.gaps)[..., None]
-        low, high = np.array([columns[name].kind.ends for name in self.inputs]).T[..., None]
-        there = ((low <= amounts) & (amounts <= high)).all(0) & ((amounts <= below) | (above <= amounts)).all(0)
+        inputs, ends = super().amounts(values, columns), np.array([columns[name].kind.ends for name in self.inputs])
+        low, high = ends.T[..., None]
+        there = ((low <= inputs) & (inputs <= high)).all(0) & ((amounts <= below) | (above <= amounts)).all(0)
         own, found = self.computed(values, columns), values[self.column.name]
         return np.isnan(own) | (there & (self.column.missing(found) | (own == found)))
 
-    def limits(self, classes: int) -> dict[str, np.ndarray]:
-        """The least and the largest amount of each input for each code of the label, ``(2, classes)``; in the gaps more
+    def limits(self, classes: int) -> dict[tuple[str, ...], np.ndarray]:
+        """The least and the largest amount on each scale for each code of the label, ``(2, classes)``; in the gaps more
         than one is possible."""
-        names, codes = self.inputs * (len(self.cuts) // len(self.inputs)), np.array(self.codes, int)
-        ends = {name: np.repeat([[-np.inf], [np.inf]], classes, 1) for name in self.inputs}
-        for step, (name, below, above) in enumerate(zip(names, *self.gaps, strict=True), 1):
-            edge, (low, high) = EDGE * (above - below), ends[name]
+        scales, codes = self.scales * (len(self.cuts) // len(self.scales)), np.array(self.codes, int)
+        ends = {scale: np.repeat([[-np.inf], [np.inf]], classes, 1) for scale in self.scales}
+        for step, (scale, below, above) in enumerate(zip(scales, *self.gaps, strict=True), 1):
+            edge, (low, high) = EDGE * (above - below), ends[scale]
             low[codes[step]] = below + edge
             high[codes[:step]] = np.minimum(high[codes[:step]], above - edge)
         return ends
@@ -86,7 +98,7 @@ class Threshold(Dependency):
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         known, ends = np.isin(found, self.codes), self.limits(self.column.classes)
         code = np.where(known, found, 0).astype(int)
-        each = zip(self.amounts(values, columns), (ends[name][:, code] for name in self.inputs), strict=True)
+        each = zip(self.amounts(values, columns), (ends[scale][:, code] for scale in self.scales), strict=True)
         return ~self.column.missing(found) & (~known | np.any([(x < low) | (x > high) for x, (low, high) in each], 0))
 
     def __str__(self) -> str:
@@ -98,21 +110,44 @@ class Threshold(Dependency):
         return f"{self.column.name!r} tells the first that holds of {', '.join(tests[::-1])}"
 
 
+@dataclass(frozen=True, repr=False)
+class Comparison(Threshold):
+    """A label that tells which of two columns is larger: cuts of the sign of their difference. Of equal columns it
+    tells what it did in all rows where they were, or either."""
+
+    @property
+    def scales(self) -> tuple[tuple[str, ...], ...]:
+        return (self.inputs,)
+
+    def seen_beside(self, columns: Columns) -> bool:
+        """In the cell of a value that stands out, new values of the one may be on either side of the other."""
+        return super().seen_beside(columns) and not any(columns[name].kind.atoms for name in self.inputs)
+
+    def amounts(self, values: Rows, columns: Columns) -> Numbers:
+        x, y = super().amounts(values, columns)
+        return _sign(x, y)[None]
+
+    def __str__(self) -> str:
+        x, y = self.inputs
+        equal = ", or that they are equal" if len(self.codes) > 2 else ""
+        return f"{self.column.name!r} tells which of {x!r} and {y!r} is larger{equal}"
+
+
 def labels(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
     """Labels, but for the free ones, that follow from numbers and flags in every row that has one."""
     scales = [*on_scales([column for column in columns if not column.classes], values)][:MOST]
     flags = [column.name for column in columns if column.classes == 2 and not column.holes.share]
     known, names = {column.name: column for column in columns}, [*scales, *flags][:MOST]
     words, found = {name: known[name].shown(1.0) for name in flags}, list[Dependency]()
-    if not names:
-        return []
-    amounts = np.array([amounts_of(known[name], values[name]) for name in names])
-    least = EVIDENCE + np.log(len(columns) * len(names))
+    numbers = on_scales([column for column in columns if column.classes != 2], values)
+    amounts = [amounts_of(known[name], values[name]) for name in names]
+    least = EVIDENCE + np.log(len(columns) * max(len(names), 1))
     for column in columns:
         there = ~column.missing(values[column.name])
         if column.classes < 2 or column.name in free or there.sum() < FEWEST:
             continue
-        x, told_by = values[column.name][there], amounts[:, there]
+        x = values[column.name][there]
+        told_by = np.reshape([amount[there] for amount in amounts], (len(names), len(x)))
         if _nats(x) < least:
             continue
         groups = [[j] for j in range(len(scales))]
@@ -120,6 +155,7 @@ def labels(columns: Sequence[Column], values: Rows, free: Collection[str]) -> li
             groups.append([*range(len(names))])
         label = _largest(column, x, scales, told_by[: len(scales)])
         label = label or _threshold(column, x, names, told_by, groups, words)
+        label = label or _comparison(column, x, {name: y[there] for name, y in [*numbers.items()][:MOST]})
         if label is not None and _may_be_filled(label, values, known):
             found.append(label)
     return found
@@ -176,6 +212,37 @@ def _threshold(
             said = tuple(words.get(name, "") for name in inputs)
             return Threshold(column, inputs, cuts, (below, above), tuple(codes[labels].tolist()), said)
     return None
+
+
+def _comparison(column: Column, x: Numbers, numbers: Mapping[str, Numbers]) -> Dependency | None:
+    """The label by the sign of the difference of two columns of numbers, neither of which tells it alone."""
+    codes, names = np.unique(x), [name for name in numbers if name != column.name]
+    if len(codes) > 3 or len(names) < 2 or _nats(x) < EVIDENCE + 2 * np.log(len(numbers)):
+        return None
+    amounts = np.stack([numbers[name] for name in names])
+    first, second = np.array([*itertools.combinations(range(len(names)), 2)]).T
+    few = np.concatenate([np.flatnonzero(x == code)[:FEWEST] for code in codes])  # which refute most pairs
+    for rows in (few, np.arange(len(x))):
+        signs, own = _sign(amounts[first][:, rows], amounts[second][:, rows]), x[rows]
+        low, high = (np.stack([of(signs[:, own == code], 1) for code in codes]) for of in (np.min, np.max))
+        below, above = np.sort(high, 0)[:-1], np.sort(low, 0)[1:]  # (labels - 1, pairs)
+        first, second = first[apart := (below < above).all(0)], second[apart]
+    for i, j, least, *gaps in zip(first, second, low.T[apart], below.T[apart], above.T[apart], strict=True):
+        if not _alone(amounts[i], x) and not _alone(amounts[j], x):
+            told, ends = tuple(codes[least.argsort()].tolist()), (tuple(gaps[0].tolist()), tuple(gaps[1].tolist()))
+            return Comparison(column, (names[i], names[j]), tuple(map(shortest, *ends)), ends, told)
+    return None
+
+
+def _alone(amounts: Numbers, x: Numbers) -> bool:
+    """Whether repeated values tell a label, or are no more than two."""
+    values, place = np.unique(amounts, return_inverse=True)
+    return len(values) <= 2 or (2 * len(values) < len(x) and len(np.unique(place + 1j * x)) == len(values))
+
+
+def _sign(x: Numbers, y: Numbers) -> Numbers:
+    """The sign of x - y; 0 where only rounding errors lie between them."""
+    return np.where(np.isclose(x, y, rtol=EQUAL, atol=0), 0.0, np.sign(x - y))
 
 
 def _cuts(low: np.ndarray, high: np.ndarray) -> list[tuple[int, int, float, float]]:

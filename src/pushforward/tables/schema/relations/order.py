@@ -162,12 +162,16 @@ def in_order(
     places |= {each.column.name: j for j, each in enumerate(implied, first)}
     read = [(each.inputs[0], each.column.kind.amounts(np.array(each.implied))) for each in implied]
     pairs = [(places[order.low], places[order.high]) for order in orders if isinstance(order, Order)]
+    signs = list[tuple[int, int, int]]()
     for label in (order for order in orders if isinstance(order, Threshold)):
-        for name, ends in label.limits(columns[places[label.column.name]].classes).items():
-            pairs += [(first + len(read), places[name]), (places[name], first + len(read) + 1)]
+        for scale, ends in label.limits(columns[places[label.column.name]].classes).items():
+            i, *others = (places[name] for name in scale)
+            signs += [(-1 - len(signs), i, j) for j in others]
+            place = -len(signs) if others else i
+            pairs += [(first + len(read), place), (place, first + len(read) + 1)]
             read += [(label.column.name, end) for end in ends]
     apart = [order for order in orders if isinstance(order, Exclusive)]
-    kinds = {j: columns[j].kind for pair in pairs for j in sorted(pair) if j < first}
+    kinds = {j: columns[j].kind for some in [*pairs, *signs] for j in sorted(some) if 0 <= j < first}
     codes = {j: np.arange(float(kind.classes)) for j, kind in kinds.items() if kind.classes}
     tables = {j: amounts_of(columns[j], code) for j, code in codes.items()}
     tables |= {j: numbers for j, (_, numbers) in enumerate(read, first)}
@@ -179,4 +183,5 @@ def in_order(
         flags=[(j, flags[j]) for j in kinds if j in flags],
         apart=[[(places[name], code) for name, code in zip(each.names, each.codes, strict=True)] for each in apart],
         read_from=[(j, places[name]) for j, (name, _) in enumerate(read, first)],
+        signs=signs,
     )
