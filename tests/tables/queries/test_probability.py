@@ -561,6 +561,20 @@ def test_durations_are_asked_for_in_sql() -> None:
         Where.of(model, "took > '1 hour'")
 
 
+def test_a_condition_that_the_typical_values_do_not_show_is_counted_among_draws() -> None:
+    """The hours of a moment and the last digits of a number are no ranges, though no typical value may lie there."""
+    days = np.arange(400)
+    rare = days % 99 == 55  # none of them a quantile
+    seconds = 86_400 * days + 3600 * np.where(rare, 20, 9)
+    t = pl.Series(seconds * 1_000_000).cast(pl.Duration("us")) + dt.datetime(2024, 1, 1)
+    table = pl.DataFrame({"t": t, "x": 10 * days + np.where(rare, 7, 0)})
+    schema = learn_schema(table, Learner(TableOptions(columns=table.columns), "table"))
+    model: Any = SimpleNamespace(schema=schema, called="model")
+    for text in ("EXTRACT(hour FROM t) >= 18", "x % 10 = 7"):
+        assert Where.of(model, text).counts(table).sum() == 4
+    assert Where.of(model, "t > TIMESTAMP '2024-03-01 00:00:00'").rest == ()
+
+
 def test_dates_that_are_text_have_an_order_only_where_it_is_that_of_time() -> None:
     days = [dt.date(2020, 1, 1) + dt.timedelta(int(day)) for day in np.random.default_rng(0).integers(0, 900, 200)]
     frame = pl.DataFrame(

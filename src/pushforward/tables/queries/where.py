@@ -23,6 +23,7 @@ from ..schema.kinds.base import Numbers
 from ..schema.schema import Schema
 from .region import Part, Region, both, others, part_of, region_of, union
 
+TRIED = 1000  # values of a column between its ends, which tell whether a condition compares it with others alone
 TRUTHS = re.compile(r"'\s*(true|false)\s*'", re.IGNORECASE)
 TRUTH_AND_TEXT = "a truth value is no text; write TRUE or FALSE"
 MOMENTS = {  # texts that are moments, and how SQL calls them
@@ -296,10 +297,11 @@ def _intervals(column: Column, points: Numbers, holds: Callable[[Numbers], NDArr
     pieces = list(_pieces(points, column.kind.resolution))
     held = holds(np.array([middle for _, _, middle in pieces]))
     chosen = [(low, high) for (low, high, _), holds in zip(pieces, held, strict=True) if holds]
-    typical = np.array(column.kind.typical)
-    inside = [typical == low if low == high else (typical > low) & (typical < high) for low, high in chosen]
+    between = np.random.default_rng(0).uniform(*column.kind.ends, TRIED)
+    tried = np.append(column.kind.typical, column.kind.snap(between))  # as hours, which most values do not show
+    inside = [tried == low if low == high else (tried > low) & (tried < high) for low, high in chosen]
     expected = np.any(inside, axis=0) if chosen else False
-    if (holds(typical) != expected).any():
+    if (holds(tried) != expected).any():
         return None
     parts = [column.kind.between(low, high) for low, high in chosen]
     parts = [some for some in parts if some.size]
