@@ -201,6 +201,9 @@ TRANSFORMS: dict[str, Entry] = {
     "Standardize": Entry(lambda m, c: T.Standardize(normal(m), normal(m, seed=1).exp()), "diagonal"),
     "Whiten": Entry(lambda m, c: T.Whiten(normal(m), normal(m, m).tril() + 3 * torch.eye(m).to(DEVICE)), "triangular"),
     "Histogram": Entry(lambda m, c: T.Columns([T.Histogram([-1, 0, 0.5, 2], [0.1, 0.2, 0.7, 0.9])] * m), "diagonal"),
+    "PeriodicHistogram": Entry(
+        lambda m, c: T.Columns([T.PeriodicHistogram(0.1, 0.7, [0.5, 0.2, 0.3])] * m), "diagonal"
+    ),
     "Extended": Entry(
         lambda m, c: T.Columns([T.Extended(T.Asinh(0), (-0.8, 0.9, 0.3), (0.4, 1.5, 1.0))] * m), "diagonal"
     ),

@@ -113,3 +113,20 @@ def test_what_is_no_histogram_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         T.Histogram(edges, cumulative, tail)
+
+
+def test_periods_keep_their_ends_and_their_parts_hold_as_many_as_others() -> None:
+    rhythm = T.PeriodicHistogram(-3.0, 7.0, [0.1, 0.2, 0.3, 0.4])
+    ends = torch.tensor([-10.0, -3.0, 4.0, 1e9 * 7 - 3], dtype=torch.float64)
+    torch.testing.assert_close(rhythm(ends)[0], ends, rtol=0, atol=1e-5)
+    place = torch.tensor([1.5, 2.0], dtype=torch.float64)  # of four parts
+    for turn in (0, -5, 300):
+        z, log_slope = rhythm(-3 + 7 * (turn + place / 4))
+        torch.testing.assert_close(z, -3 + 7 * (turn + torch.tensor([0.2, 0.3], dtype=torch.float64)))
+        torch.testing.assert_close(log_slope.exp(), 4 * torch.tensor([0.2, 0.3], dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("period", "shares"), [(0.0, [0.5, 0.5]), (1.0, [0.0, 1.0]), (1.0, [0.2, 0.2])])
+def test_what_is_no_period_is_refused(period: float, shares: list[float]) -> None:
+    with pytest.raises(ValueError, match="period"):
+        T.PeriodicHistogram(0.0, period, shares)

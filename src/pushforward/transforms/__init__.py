@@ -8,6 +8,7 @@ from .circle import Circle as Circle
 from .columns import Columns as Columns
 from .columns import Extended as Extended
 from .columns import Histogram as Histogram
+from .columns import PeriodicHistogram as PeriodicHistogram
 from .columns import Univariate as Univariate
 from .compose import Compose as Compose
 from .compose import Inverse as Inverse

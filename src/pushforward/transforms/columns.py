@@ -269,6 +269,51 @@ class Histogram(Transform):
         return u.clamp_min(1e-12)
 
 
+class PeriodicHistogram(Transform):
+    r"""Numbers moved within each period so that all its parts hold as many.
+
+    .. math:: z = a + P\,(k + F(u)), \qquad x = a + P\,(k + u), \quad k \in \mathbb Z, \; 0 \le u < 1
+
+    with F the distribution function of a histogram of equal bins. The ends of periods stay where they are. Nothing is
+    trained.
+
+    Args:
+        start: a, where a period begins.
+        period: P, its length.
+        shares: Those of the bins, all positive, with the sum 1.
+
+    Raises:
+        ValueError: the period or a share is not positive, or the shares' sum is not 1.
+    """
+
+    even: Tensor  # the bins' edges, in periods
+    cumulative: Tensor  # F there
+
+    def __init__(self, start: float, period: float, shares: Tensor | Sequence[float]) -> None:
+        super().__init__()
+        shares = torch.as_tensor(shares, dtype=torch.float64)
+        if not (period > 0 and bool((shares > 0).all()) and abs(float(shares.sum()) - 1) < 1e-6):
+            raise ValueError(f"period and shares must be positive, and these have the sum 1, got {period} and {shares}")
+        self.event_dim, self.start, self.period = 0, float(start), float(period)
+        self.register_buffer("even", torch.linspace(0, 1, len(shares) + 1, dtype=torch.float64))
+        self.register_buffer("cumulative", torch.cat([self.even[:1], shares.cumsum(0)[:-1], self.even[-1:]]))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._moved(x, self.even, self.cumulative)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._moved(z, self.cumulative, self.even)
+
+    def _moved(self, x: Tensor, knots: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers moved from between knots to between places in their period, and the log-slopes."""
+        turn = (x.to(knots) - self.start) / self.period
+        u = turn - turn.floor()
+        bin = _bin_of(u, knots)
+        slope = (places[bin + 1] - places[bin]) / (knots[bin + 1] - knots[bin])
+        z = self.start + self.period * (turn.floor() + places[bin] + slope * (u - knots[bin]))
+        return z.to(x), slope.log().to(x)
+
+
 def _bin_of(v: Tensor, knots: Tensor) -> Tensor:
     """The bin that each number between the knots falls into."""
     if torch.compiler.is_compiling():  # ONNX has no searchsorted

@@ -71,7 +71,6 @@ def _decimals(origin: float, decimals: int, float32: bool) -> int:
 class Months(Grid):
     """Days of which the first, or the last, of each month occur: what is drawn is the nearest such."""
 
-    day: float = 1.0  # a day in the column's unit
     last: bool = False  # whether they are the last days
 
     @classmethod
@@ -81,7 +80,7 @@ class Months(Grid):
             return None
         ends = [last for last in (False, True) if np.array_equal(_nearest(x, hints.day, last), x)]
         found = super().fits(values, hints) if ends else None
-        return None if found is None else replace(found, day=hints.day, last=ends[0])
+        return None if found is None else replace(found, last=ends[0])
 
     def snap(self, numbers: Numbers) -> Numbers:
         there = np.isfinite(numbers)

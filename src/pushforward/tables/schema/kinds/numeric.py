@@ -11,11 +11,13 @@ from torch import Tensor
 
 from ....errors import InputError
 from ....transforms.base import Transform
+from ....transforms.compose import Compose
 from ....transforms.elementwise import Identity
 from ..partial_cells import encoded, points_of
 from .base import Atom, Bounds, Description, Hints, Intervals, Numbers
 from .column_maps import FirstMap, Tails, first_map_of, tails_of
 from .histogram import histogram_of
+from .rhythms import Rhythm, rhythms_of
 
 QUANTILES = 33
 FILL = 17  # quantiles between which missing values are drawn
@@ -37,6 +39,8 @@ class Numeric(Intervals):
     whole: bool = False  # whether every value is a whole number, so that samples are written as whole numbers
     decimals: int | None = None  # the number of decimals that are written; None if there are more than ``DECIMALS``
     bounds: Bounds | None = None  # the open interval of the values, if one was stated or found; None for no upper end
+    day: float = 0.0  # how long a day is, if they are moments; else 0
+    rhythms: tuple[Rhythm, ...] = ()  # those of moments, which come before the first map
     first: FirstMap | None = None  # the first map, if there is one
     tails: Tails | None = None  # how it goes on beyond the training rows; None if it does so by itself
     fill: tuple[float, ...] = ()  # quantiles of the training rows spread over their cells, evenly spaced in probability
@@ -58,7 +62,8 @@ class Numeric(Intervals):
         """The kind with its bounds, its first map, and the quantiles from which missing values are drawn."""
         x = present(values)
         kind = replace(self, bounds=self._bounds(x, hints) if hints.bounds is None else self._stated(values, hints))
-        return replace(kind, first=first_map_of(kind, kind.middles(x), kind._starts()), fill=kind.quantiles_of_cells(x))
+        first, fill = first_map_of(kind, kind.middles(x), kind._starts()), kind.quantiles_of_cells(x)
+        return replace(kind, day=hints.day, first=first, fill=fill)
 
     def _stated(self, values: pl.Series, hints: Hints) -> Bounds:
         """The stated bounds; a cell leaves room beside a value on a bound."""
@@ -161,7 +166,8 @@ class Numeric(Intervals):
 
     def first_map(self) -> Transform:
         first = Identity(event_dim=0) if self.first is None else self.first.transform()
-        return first if self.tails is None else self.tails.around(first)
+        first = first if self.tails is None else self.tails.around(first)
+        return Compose([*(rhythm.transform() for rhythm in self.rhythms), first]) if self.rhythms else first
 
     def without(self, *maps: str) -> Self:
         idle = self.bounds is None and self.first is not None and self.first.name in maps
@@ -169,15 +175,31 @@ class Numeric(Intervals):
 
     def shaped(self, x: Numbers, weight: Numbers, again: bool = False) -> Self:
         spiked = self.first is not None and self.first.name == "histogram"
-        if np.isnan(x).all() or (again and not spiked):  # if all are, every row knows only a part
+        if np.isnan(x).all() or (again and not spiked and not self.rhythms):  # if all are, each row knows only a part
             return self
+        there = ~np.isnan(x) & (weight > 0)
+        if self.day and self.bounds is None:
+            points, like = self.spread(x[there], np.random.default_rng(0)), self.rhythms if again else None
+            rhythms = rhythms_of(self, points, weight[there], self.day, like)
+            if rhythms:
+                return replace(self, rhythms=rhythms)._in_rhythm(points, weight[there])
         first = histogram_of(self, x, weight) or self.first
-        return replace(self, first=first, tails=tails_of(first, self, x[~np.isnan(x) & (weight > 0)]))
+        return replace(self, rhythms=(), first=first, tails=tails_of(first, self, x[there]))
+
+    def _in_rhythm(self, x: Numbers, weight: Numbers) -> Self:
+        """The kind of moments with the first map that they call for in the time of their rhythms."""
+        for rhythm in self.rhythms:
+            x = rhythm(x)
+        even = Number.of(x)
+        even = replace(even, first=first_map_of(even, x, []))
+        first = histogram_of(even, x, weight) or even.first
+        return replace(self, first=first, tails=tails_of(first, even, x))
 
     def describe(self) -> Description:
         title = "integer" if self.whole else "rounded"
         kind = "continuous" if not self.step else title if self.step == 1 else f"{title} to {self.step:g}"
-        return Description(kind, f"{self.minimum:g}", f"{self.maximum:g}", str(self.first or "-"))
+        first = ", ".join(str(each) for each in (*self.rhythms, self.first) if each is not None)
+        return Description(kind, f"{self.minimum:g}", f"{self.maximum:g}", first or "-")
 
 
 @dataclass(frozen=True, kw_only=True)
