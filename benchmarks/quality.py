@@ -144,7 +144,7 @@ def main() -> None:
             for line in lines
         ]
         title = f"{options.data}: log-likelihood after {options.budget:g} seconds, {options.family}"
-        notes = f"{len(rows.train):,} training rows of {rows.features} features, {size}; test nats in the data's units"
+        notes = f"{len(rows.train):,} training rows, {size}; test nats in the data's units"
         results.write(
             name, title, {"Test rows": results.table(shown)}, lines, notes=notes, figure=picture(lines, title)
         )

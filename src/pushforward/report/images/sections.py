@@ -78,7 +78,7 @@ def reconstructions(e: ImageEvidence) -> Blocks:
         f"every pixel. Nothing is compressed away.{'' if trip.coarse is None else COARSE}"
     )
     yield Findings([trip.finding])
-    caption = "; ".join(f"Row {k}: {line}" for k, line in enumerate(lines, 1)) + "."
+    caption = ". ".join(f"Row {k}: {line}" for k, line in enumerate(lines, 1)) + "."
     stacked = torch.cat(list(lines.values()))
     yield picture(e, stacked, "Images, and the same from their latents.", caption, len(trip.images))
     yield {"same": trip.same, "furthest": trip.furthest}
