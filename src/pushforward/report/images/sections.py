@@ -71,8 +71,7 @@ def reconstructions(e: ImageEvidence) -> Blocks:
         return
     lines = {"held-out images": trip.images, "the same after the map and its inverse": trip.back}
     if trip.coarse is not None:
-        only = "what is left when only the latents of the coarsest scale are kept and the others set to 0"
-        lines[only] = trip.coarse
+        lines["what is left when only the latents of the coarsest scale are kept and the others set to 0"] = trip.coarse
     yield (
         "A flow is invertible: every image has one latent, and the latent gives back the image, to the last level of "
         f"every pixel. Nothing is compressed away.{'' if trip.coarse is None else COARSE}"

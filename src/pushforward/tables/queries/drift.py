@@ -261,7 +261,7 @@ def _change(pooled: Pooled, values: Values) -> str:
     if abs(before[1] - after[1]) >= 0.1 * (before[2] - before[0]):
         return f"median {values.shown(float(before[1]))} → {values.shown(float(after[1]))}"
     ends = (f"{values.shown(float(part[0]))} to {values.shown(float(part[2]))}" for part in (before, after))
-    return "central 80 %: " + " → ".join(ends)
+    return "central 80%: " + " → ".join(ends)
 
 
 def _correlations(pooled: Pooled, one: str, other: str) -> list[float]:

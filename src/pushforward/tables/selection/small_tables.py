@@ -167,7 +167,7 @@ def _fitted(
     if budget is not None and seconds > budget:
         verdict = Verdict("unknown", None, None, LATE)
     used = sorted(((weight, name) for name, weight in found.weights.items() if weight > 0), reverse=True)
-    shares = ", ".join(f"{name} {100 * weight:.0f} %" for weight, name in used[:6])
+    shares = ", ".join(f"{name} {weight:.0%}" for weight, name in used[:6])
     console.say(f"an average of {count} densities, weighted by rows that they did not see: {shares}")
     facts = {
         "verdict": verdict.text,

@@ -70,6 +70,14 @@ def test_a_few_missing_names_that_are_alike_by_chance_imply_nothing() -> None:
     assert not schema.broken(schema.encode(fresh, "t")).any()
 
 
+def test_a_few_rows_without_either_of_two_names_refute_nothing() -> None:
+    at = RNG.integers(4, size=600)
+    without = pl.Series(np.arange(600) < 6)
+    town, region = (pl.Series(np.array(list(names))[at]).set(without, None) for names in ("abcd", "nnss"))
+    schema = learnt(pl.DataFrame({"town": town, "region": region, "x": RNG.normal(size=600)}))
+    assert follows(schema) == {"region": ("town",)}
+
+
 def test_more_names_than_have_places_keep_others_of_the_same() -> None:
     at = np.tile(np.arange(250), 5)
     names = pl.DataFrame(

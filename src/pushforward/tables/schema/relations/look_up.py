@@ -196,10 +196,10 @@ def _following(
 
 
 def _holes_tell(column: Column, codes: Numbers, then: Numbers) -> bool:
-    """Whether rows in which a column has no value are too many for others to be alike in them by chance, if any are."""
-    holes = np.count_nonzero(column.missing(codes))
-    shares = np.unique(then, return_counts=True)[1] / len(then)
-    return holes == 0 or -(holes - 1) * np.log(np.square(shares).sum()) >= CLEAR
+    """Whether rows without a value of a column, if any, are too many to be alike, or like few others, by chance."""
+    holes, shares = then[column.missing(codes)], np.unique(then, return_counts=True)[1] / len(then)
+    chance = min(np.square(shares).sum(), np.mean(np.isin(then, holes[:1])))
+    return len(holes) == 0 or -(len(holes) - 1) * np.log(chance) >= CLEAR
 
 
 def _codes(columns: Sequence[Column], values: Rows) -> dict[str, Codes]:
