@@ -156,7 +156,17 @@ def test_draws_of_a_poor_guide_are_not_all_the_same(draws: int, monkeypatch: pyt
     monkeypatch.setattr(guided, "partly_known", lambda x: x.isnan() | True)  # so no draw of the joint is asked for
     filled, count = density.fill(x, draws=draws)
     assert count.median() < 3
-    assert torch.tensor([len(row.unique(dim=0)) for row in filled.transpose(0, 1)]).float().mean() > 0.9 * draws
+    distinct = torch.tensor([len(row.unique(dim=0)) for row in filled.transpose(0, 1)])
+    assert distinct.float().mean() > min(0.9 * draws, guided.SHARED)
+
+
+@pytest.mark.parametrize("draws", [200, 1000])
+def test_draws_are_those_of_the_joint_however_many(draws: int) -> None:
+    x = torch.ones(20, 6)
+    x[:, 0] = NAN
+    filled, _ = narrow().fill(x, draws=draws)
+    assert float(filled[..., 0].std(0).mean()) == pytest.approx(float(NARROW.stddev), rel=0.1)
+    assert float(filled[..., 0].mean()) == pytest.approx(float(NARROW.mean), abs=0.01)
 
 
 def test_a_row_is_its_own_affair() -> None:

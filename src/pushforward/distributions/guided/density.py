@@ -19,7 +19,7 @@ from .region import Inside, Region
 
 Spread = Callable[[Tensor, Tensor], Tensor]
 BATCH = 1 << 15  # points evaluated at once
-SHARED = 50.0  # minimal effective candidates for draws; or two for each draw, or half of all
+SHARED = 50.0  # minimal effective candidates for draws, however many these are; or half of all
 FEW = 10.0  # effective draws below which more are taken
 LARGE_ERROR = 0.05  # nats; likewise
 TRIED, FIRST, PROMISING = 16, 32, 4.0  # draws of the joint are tried on a 16th of them, and go on if four are effective
@@ -176,11 +176,11 @@ class Guided(Density):
         asked, enough = rows.x.isnan().any(1), max(FEW, draws / 4)
         size, most = (max(some + some % 2, 4 * draws) for some in (candidates, most))
         while asked.any():
-            least = min(size / 2, max(SHARED, 2 * draws))
             for some in pieces(asked, BATCH // size):
                 found, log_w = self._weigh(rows[some], *rows[some].mirrored(size), whole=True)
                 count[some.cpu()] = effective(log_w).cpu()
-                filled[:, some] = self._taken(rows[some], found, next_power(log_w, least) * log_w, draws)
+                tempered = next_power(log_w, min(size / 2, SHARED)) * log_w
+                filled[:, some] = self._taken(rows[some], found, tempered, draws)
             asked &= (count < enough).to(asked.device)
             if size >= most:
                 break
