@@ -239,13 +239,34 @@ def test_simple_powers_are_told_from_few_rows(share):
         assert found == Formula(((1000.0, (("cases", 1.0), ("deaths", -1.0))),))
 
 
-def test_a_date_is_no_multiple_of_another():
+def test_a_date_is_no_multiple_of_another_but_some_time_after_it():
     rng = np.random.default_rng(0)
     start = np.datetime64("1992-01-01") + rng.integers(0, 300, 400)
     days = np.where(rng.random(400) < 0.9, 168 + rng.integers(0, 2, 400), rng.integers(13, 197, 400))
     table = pl.DataFrame({"start": start, "end": start + days})
     schema = schema_of(table)
-    assert not schema.with_near(schema.encode(table, "t").x, (), {}).near
+    (relation,) = schema.with_near(schema.encode(table, "t").x, (), {}).near
+    assert f"{relation}" == "'end' is about 'start' + 168"
+
+
+def test_the_time_between_two_moments_is_the_remainder_of_one_of_them():
+    rng = np.random.default_rng(0)
+    start, took = rng.integers(0, 300 * 86_400, 600), (5 + rng.gamma(2, 20, 600)).astype(int) * 60
+
+    def moment(seconds: np.ndarray) -> pl.Series:
+        return pl.Series(seconds * 1_000_000).cast(pl.Datetime("us"))
+
+    table = pl.DataFrame({"start": moment(start), "end": moment(start + took), "x": rng.normal(size=600)})
+    model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=150, lr=0.01, queries=False).fit(table)
+    assert {relation.name for relation in model.schema.near} <= {"start", "end"}
+    assert len(model.schema.near) == 1
+    drawn = model.sample(2000, random_state=0)
+    lengths = [(frame["end"] - frame["start"]).dt.total_minutes() for frame in (drawn, table)]
+    assert lengths[0].min() >= 0
+    for q in (0.25, 0.5, 0.9):
+        assert abs(lengths[0].quantile(q) - lengths[1].quantile(q)) < 0.35 * lengths[1].quantile(q)
+    other = table.with_columns(end=table["end"].shuffle(seed=1))
+    assert prepared_schema(other).near == ()
 
 
 def test_huge_values_do_not_make_all_others_alike():

@@ -172,10 +172,10 @@ def _of_some(column: Column, y: Numbers, others: Sequence[Column], scales: Mappi
     if table.shape[1] >= FEWEST and names:
         exact = [*_sums(table[0], table[1:], names, column.kind.resolution)]
         yield from exact
-        sizes = [not other.reading.day for other in others]  # a date is not a size
-        if not exact and not column.reading.day and any(sizes):
-            able = table[0], table[1:][sizes], [*itertools.compress(names, sizes)]
-            yield from (*_products(*able), *_close_sums(*able))
+        alike = [(other.reading.day > 0) == (column.reading.day > 0) for other in others]  # a date is not a size
+        if not exact and any(alike):
+            able = table[0], table[1:][alike], [*itertools.compress(names, alike)]
+            yield from (*(() if column.reading.day else _products(*able)), *_close_sums(*able))
 
 
 def _sums(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> Iterator[Formula]:
