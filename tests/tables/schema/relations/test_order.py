@@ -125,6 +125,20 @@ def test_an_order_of_a_number_that_a_name_implies_is_kept_in_draws(tmp_path):
     assert np.isneginf(stated.score_samples(fresh.with_columns(weight=pl.lit(1.0)))).all()
 
 
+@pytest.mark.slow
+def test_flags_that_are_equal_wherever_both_are_known_are_drawn_so():
+    rng = np.random.default_rng(0)
+    kind, x = rng.choice(["new", "old", "none"], 400), rng.normal(size=400)
+    new = (kind == "new").astype(int)  # follows from the kind
+    table = pl.DataFrame({"kind": kind, "new": new, "before": new, "x": x})
+    table = table.with_columns(before=pl.when(pl.col("x") > -0.5).then("before"))
+    model = pf.TableDensity(**QUICK).fit(table)
+    assert {str(each) for each in model.schema.orders} == {"'before' <= 'new'", "'new' <= 'before'"}
+    drawn = model.sample(1000, random_state=0)
+    assert 500 < drawn["before"].count() < 900
+    assert (drawn["new"] == drawn["before"]).drop_nulls().all()
+
+
 def smokers(n: int, seed: int = 0) -> pl.DataFrame:
     """Flags of which no row has two, one that may be with any, and one that all rows with the first have."""
     rng = np.random.default_rng(seed)

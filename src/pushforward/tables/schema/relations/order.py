@@ -12,6 +12,7 @@ from ....distributions.truncated import InOrder
 from ....errors import InputError
 from ..columns import Column
 from ..kinds.base import Numbers
+from ..kinds.few_values import FEW
 from .base import FEWEST, Relation, Rows, amounts_of, on_scales
 from .labels import Threshold
 from .look_up import LookUp
@@ -67,15 +68,17 @@ def find_orders(
 ) -> tuple[Order, ...]:
     """Stated orders, as pairs of which the lower one comes first; and with ``found``, those that all rows keep and that
     independent columns of the same values would break, without those that follow from others. One of the two may be a
-    number that names imply."""
-    implied, told = [each.column for each in implied_numbers(relations, columns)], {(low, high) for low, high in stated}
-    numbers, modelled = on_scales([*columns, *implied], values), {column.name for column in columns}
+    number that other names imply."""
+    implied, told = implied_numbers(relations, columns), {(low, high) for low, high in stated}
+    numbers = on_scales([*columns, *(each.column for each in implied)], values)
+    modelled, alone = {column.name for column in columns}, [{each.column.name, *each.inputs} for each in implied]
     for low, high in stated:
         _check(low, high, numbers, source)
     evidence = EVIDENCE + 2 * np.log(max(len(numbers), 1))
-    pairs = [pair for pair in itertools.permutations(numbers, 2) if {*pair} & modelled or pair in told]
+    pairs = [p for p in itertools.permutations(numbers, 2) if p in told or ({*p} & modelled and {*p} not in alone)]
     kept = {pair for pair in pairs if found and _ordered(numbers[pair[0]], numbers[pair[1]], evidence)} | told
-    between = {(low, high) for low, high in kept if any({(low, each), (each, high)} <= kept for each in numbers)}
+    ways = ((pair, (pair[0], each), (each, pair[1])) for pair in kept for each in numbers)
+    between = {pair for pair, *way in ways if {*way} <= kept and not {(high, low) for low, high in way} & kept}
     return tuple(Order(*pair, pair in told) for pair in pairs if pair in told or pair in kept - between)
 
 
@@ -92,10 +95,11 @@ def _check(low: str, high: str, numbers: Mapping[str, Numbers], source: str) -> 
 
 def _ordered(x: Numbers, y: Numbers, evidence: float) -> bool:
     """Whether x <= y in all rows, and independent columns of the same values would break that by so many nats, or at
-    least often while the differences end as sharply at 0."""
+    least often while the differences end as sharply at 0. If they are always equal, only where few values are: such
+    columns may be missing in different rows."""
     there = ~(np.isnan(x) | np.isnan(y))
     x, y = x[there], y[there]
-    if len(x) < FEWEST or (x > y).any() or (x == y).all():
+    if len(x) < FEWEST or (x > y).any() or ((x == y).all() and len(np.unique(x)) > FEW):
         return False
     breaks = float(np.searchsorted(np.sort(y), x, side="left").mean() / len(y))  # P(y < x) of shuffled columns
     return _nats(breaks, len(x)) >= evidence or (breaks >= OFTEN and _sharp(y - x) >= evidence)
@@ -172,8 +176,7 @@ def in_order(
             read += [(label.column.name, end) for end in ends]
     apart = [order for order in orders if isinstance(order, Exclusive)]
     kinds = {j: columns[j].kind for some in [*pairs, *signs] for j in sorted(some) if 0 <= j < first}
-    codes = {j: np.arange(float(kind.classes)) for j, kind in kinds.items() if kind.classes}
-    tables = {j: amounts_of(columns[j], code) for j, code in codes.items()}
+    tables = {j: amounts_of(columns[j], np.arange(float(kind.classes))) for j, kind in kinds.items() if kind.classes}
     tables |= {j: numbers for j, (_, numbers) in enumerate(read, first)}
     return InOrder(
         pairs,
