@@ -160,12 +160,12 @@ def test_draws_of_a_poor_guide_are_not_all_the_same(draws: int, monkeypatch: pyt
     assert distinct.float().mean() > min(0.9 * draws, guided.SHARED)
 
 
-@pytest.mark.parametrize("draws", [200, 1000])
+@pytest.mark.parametrize("draws", [1, 200, 1000])
 def test_draws_are_those_of_the_joint_however_many(draws: int) -> None:
-    x = torch.ones(20, 6)
+    x = torch.ones(max(1000 // draws, 20), 6)
     x[:, 0] = NAN
     filled, _ = narrow().fill(x, draws=draws)
-    assert float(filled[..., 0].std(0).mean()) == pytest.approx(float(NARROW.stddev), rel=0.1)
+    assert float(filled[..., 0].std()) == pytest.approx(float(NARROW.stddev), rel=0.1)
     assert float(filled[..., 0].mean()) == pytest.approx(float(NARROW.mean), abs=0.01)
 
 

@@ -19,7 +19,7 @@ from .region import Inside, Region
 
 Spread = Callable[[Tensor, Tensor], Tensor]
 BATCH = 1 << 15  # points evaluated at once
-SHARED = 50.0  # minimal effective candidates for draws, however many these are; or half of all
+SHARED = 50.0  # effective candidates for draws, at least; or two for each draw, or half of all, if that is fewer
 FEW = 10.0  # effective draws below which more are taken
 LARGE_ERROR = 0.05  # nats; likewise
 TRIED, FIRST, PROMISING = 16, 32, 4.0  # draws of the joint are tried on a 16th of them, and go on if four are effective
@@ -179,7 +179,7 @@ class Guided(Density):
             for some in pieces(asked, BATCH // size):
                 found, log_w = self._weigh(rows[some], *rows[some].mirrored(size), whole=True)
                 count[some.cpu()] = effective(log_w).cpu()
-                tempered = next_power(log_w, min(size / 2, SHARED)) * log_w
+                tempered = next_power(log_w, min(size / 2, SHARED, 2 * draws)) * log_w
                 filled[:, some] = self._taken(rows[some], found, tempered, draws)
             asked &= (count < enough).to(asked.device)
             if size >= most:
