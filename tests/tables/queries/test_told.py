@@ -49,6 +49,19 @@ def holed(rows: pl.DataFrame, *names: str) -> pl.DataFrame:
     return rows.with_columns(pl.lit(None, rows[name].dtype).alias(name) for name in names)
 
 
+def test_a_cell_that_another_says_is_missing_stays_so_with_a_note() -> None:
+    rng = np.random.default_rng(0)
+    came = rng.random(N) < 0.6
+    result = pl.Series(rng.choice(list("abc"), N)).set(pl.Series(~came), None)
+    rows = pl.DataFrame({"came": np.where(came, "yes", "no"), "result": result, "x": rng.normal(size=N)})
+    model = pf.TableDensity(**QUICK).fit(rows)
+    assert [*model.schema.follow_names] == ["came"]
+    filled = model.impute(holed(rows, "x"))
+    assert filled.select("came", "result").equals(rows.select("came", "result"))
+    assert np.isfinite(model.score_samples(filled)).all()
+    assert "no draw agrees with what it says of 'came'" in model.notes_[-1]
+
+
 @pytest.mark.slow
 def test_missing_parts_of_a_known_total_add_up_to_it(model: pf.TableDensity) -> None:
     rows = accounts(1).head(300)

@@ -169,10 +169,10 @@ def impute(
     schema = model.schema
     found = encode_partly(model, frame, source)
     rows = Rows(schema.missingness.forgotten(found.x, 0.0), found.context)  # once drawn, the values are present
-    filled = fill(model, rows, Told(schema, found.follow), draws, seed)
-    torn = filled.isnan().any(-1).any(0) & ~found.strange
-    strange = found.strange | torn
-    filled = filled.masked_fill(strange[:, None], math.nan)
+    told = Told(schema, found.follow)
+    filled = fill(model, rows, told, draws, seed)
+    denied, strange = told.denied(rows.x, filled), found.strange
+    filled = filled.masked_fill(strange[:, None] | denied, math.nan)
     written = schema.decode(filled.flatten(0, 1), into=frame, told=rows.x.repeat(draws, 1))
     before = pl.concat([frame] * draws) if draws > 1 else frame
     holes = {column.name: rows.x[:, j].isnan().repeat(draws).numpy() for j, column in enumerate(schema.columns)}
@@ -188,7 +188,7 @@ def impute(
         elif name in written.columns and (hole := hole & ~strange.repeat(draws).numpy()).any():
             columns.append(_filled(before[name], written[name], pl.Series(hole)))
     notes = found.notes
-    if torn.any():
+    if (torn := denied.any(1) & ~strange).any():
         what = f"what it says of {listed(map(repr, schema.follow_names))}"
         notes = (*notes, Note.of(torn, f": no draw agrees with {what}, so its cells stay missing", source))
     return before.with_columns(columns), notes

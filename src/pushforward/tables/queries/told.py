@@ -45,6 +45,16 @@ class Told:
         """Which encoded rows know something that follows from what they lack, ``(n,)``."""
         return self._holes(x).any(-1).any(0)
 
+    def denied(self, x: Tensor, filled: Tensor) -> Tensor:
+        """The holes of rows, ``(n, features)``, not drawn or against what is known: it may say that one is empty."""
+        values = self.schema.dated(self.schema.snap(filled.flatten(0, 1)))
+        follow = {name: np.tile(each, len(filled)) for name, each in self.follow.items()}
+        broken, denied = self.schema.dependencies.broken(values, follow, len(filled) * len(x)), filled.isnan().any(0)
+        for relation, rows in zip(self.schema.dependencies, torch.from_numpy(broken), strict=True):
+            if not isinstance(relation, Determined):  # a sum may count a missing part as nothing, whatever it is
+                denied |= rows.view(filled.shape[:2]).any(0)[:, None] & self.schema.features_of(relation.inputs)
+        return unknown(x) & denied
+
     @torch.no_grad()
     def drawn(
         self,
