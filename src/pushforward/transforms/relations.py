@@ -20,7 +20,7 @@ class Remainder(Transform):
     r"""Subtracts from one feature what others say of it: :math:`z_j = x_j - m(x)`, the rest unchanged.
 
     .. math:: m(x) = b + \sum_k w_k \prod_i c_i(x_i)^{p_{ki}} + \sum_l a_l \cos(2 \pi (c_i(x_i) - s_l) / T_l),
-              \quad\text{where } c^0 \text{ stands for } \log c
+              \quad\text{where } c^0 \text{ stands for } \log c \text{ and } c^{-10^9} \text{ for } \log (1 + c)
 
     m may be any function of the other features, since :math:`\log|\det| = 0`. That c replaces a number on a grid by the
     grid's nearest value, and one in a cell by the value that the cell stands for, so that all points of a row's cell
@@ -90,7 +90,8 @@ class Remainder(Transform):
 
     def _factor(self, x: Tensor, i: int, power: float) -> Tensor:
         c = self._value(x, i)
-        return c if power == 1 else c.log() if power == 0 else c.pow(power)
+        bent = {0.0: torch.log, -1e9: torch.log1p}
+        return bent[power](c) if power in bent else c if power == 1 else c.pow(power)
 
     def _value(self, x: Tensor, i: int) -> Tensor:
         c = x[..., i]

@@ -485,3 +485,56 @@ def test_what_lies_between_two_values_is_rounded_as_it_was_in_all_rows(formula):
     np.testing.assert_array_equal(relation.computed(rows, columns), rows["y"])
     assert not relation.broken(rows["y"], rows, columns).any()
     assert relation.broken(rows["y"] - np.median(np.diff(np.unique(rows["y"]))), rows, columns).all()
+
+
+def invoices(n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Invoices: what is charged anyway, and for each unit, less a discount; and logarithms of counts that may be 0."""
+    rng = np.random.default_rng(seed)
+    fixed, price, off = rng.uniform(5, 30, n).round(2), rng.lognormal(2, 0.7, n).round(2), rng.choice([0, 0.1, 0.15], n)
+    units, used = rng.integers(1, 40, n), rng.poisson(4, n) * rng.integers(1, 30, n)
+    parts = {"fixed": fixed, "price": price, "units": units, "off": off, "used": used}
+    total, plain = fixed + units * price * (1 - off), fixed + 0.5 * used * price
+    return parts | {"total": total.round(2), "plain": plain, "log": np.log1p(used)}
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (["price", "off", "units", "fixed", "total"], "'fixed' + 'units' * 'price' - 'units' * 'price' * 'off'"),
+        (["fixed", "used", "price", "plain"], "'fixed' + 0.5 * 'used' * 'price'"),
+        (["used", "fixed", "log"], "log(1 + 'used')"),
+    ],
+)
+def test_sums_of_products_and_logarithms_of_one_more_follow(columns, said, tmp_path):
+    table = {name: invoices(400)[name] for name in columns}
+    model, fresh = (
+        pf.TableDensity(**{**QUICK, "queries": True}).fit(table),
+        pl.DataFrame(invoices(300, 1)).select(columns),
+    )
+    (relation,) = model.schema.dependencies
+    assert {*f"{relation}".split(" is ")[1].split(" ")} == {*said.split(" ")}
+    model.save(tmp_path / "model.pt")
+    model = pf.TableDensity.load(tmp_path / "model.pt")
+    assert np.isfinite(model.score_samples(fresh)).all()
+    last, first = columns[-1], columns[0]
+    assert np.isneginf(model.score_samples(fresh.with_columns(pl.col(last) + 0.02))).all()
+    for name in (last, first):
+        filled = model.impute(fresh[:40].with_columns(pl.lit(None, fresh[name].dtype).alias(name)))
+        np.testing.assert_allclose(
+            filled[last], relation.formula({c: filled[c].to_numpy() for c in columns}), atol=6e-3
+        )
+
+
+def test_sums_of_products_up_to_a_remainder_leave_it():
+    table = invoices(600)
+    table["total"] = (
+        table["fixed"] + 0.5 * table["used"] * table["price"] + np.random.default_rng(1).normal(0, 0.3, 600)
+    )
+    (relation,) = prepared_schema({name: table[name] for name in ("fixed", "used", "price", "total")}).near
+    assert f"{relation}".startswith("'total' is about ")
+    assert {*relation.inputs} == {"fixed", "used", "price"}
+
+
+def test_a_sum_with_a_product_is_no_composition():
+    x, y = np.random.default_rng(0).uniform(1, 5, (2, 400)).round(2)
+    assert not schema_of(pl.DataFrame({"x": x, "y": y, "z": 40 - x - 0.5 * x * x})).compositions

@@ -71,7 +71,11 @@ def _composition(relation: Determined, kinds: Mapping[str, Numeric]) -> Composit
     signs = {name: weight for weight, ((name, power), *more) in relation.formula.terms if power == 1 and not more}
     parts = tuple(name for name, sign in signs.items() if sign == -1)
     wholes = tuple(name for name, sign in signs.items() if sign == 1)
-    if not 0 < len(parts) <= MOST_PARTS or not {*relation.inputs} == {*parts, *wholes} <= {*kinds}:
+    if (
+        not 0 < len(parts) <= MOST_PARTS
+        or len(signs) < len(relation.formula.terms)
+        or not {*relation.inputs} == {*parts, *wholes} <= {*kinds}
+    ):
         return None
     least = min(kind.ends[0] for kind in (relation.column.kind, *(kinds[name] for name in parts)))
     if least < 0 or relation.formula.offset < 0 or not (wholes or relation.formula.offset):

@@ -25,7 +25,7 @@ Factor = tuple[str, float]  # a column and its power
 Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product
 Wave = tuple[float, str, float, float]  # a height, a column of dates, a period and when in it the wave is highest
 
-LOGARITHM = 0.0  # the power that stands for the logarithm, as in the family of Box and Cox
+LOGARITHM, ONE_MORE = 0.0, -1e9  # powers that stand for log x, as in the family of Box and Cox, and for log(1 + x)
 HALF = 0.500001  # of a step: as far as a value may be from what it is rounded to
 ALIKE = 10.5, 1e-3  # neighbouring values of a column, or its share, up to which one stands for all
 HALVES = 0.2  # share of the rows half-way between two values, from which these matter
@@ -39,7 +39,7 @@ class Formula(Saved):
     r"""m(x), a sum of waves and of weighted products of powers of columns, :math:`b + \sum_k w_k \prod_i x_i^{p_{ki}}`.
 
     Args:
-        terms: Each a weight w, and the columns of its product with their powers p; the power 0 is the logarithm.
+        terms: Each a weight w, and the columns of its product with their powers p; 0 is the logarithm.
         offset: b.
         waves: What changes with the season, the weekday, the hour.
         grid: The origin and step of the values to which m is rounded; empty if it is not.
@@ -99,21 +99,23 @@ class Determined(Dependency):
 
     @property
     def solvable(self) -> tuple[str, ...]:
-        """The inputs that m has once."""
-        names = [name for _, factors in self.formula.terms for name, _ in factors]
-        return tuple(name for name in self.inputs if names.count(name) == 1)
+        """The inputs that m has in one power, of which it is a multiple and what is without them."""
+        terms = [factors for _, factors in self.formula.terms]
+        powers = {name: {tuple(p for x, p in some if x == name) for some in terms} - {()} for name in self.inputs}
+        return tuple(name for name, found in powers.items() if [*map(len, found)] == [1])
 
     def solved(self, name: str, y: Numbers, amounts: Mapping[str, Numbers]) -> Numbers:
         """The amount of an input at which the column's is y, given those of the others; of an even power, the positive
         root."""
-        terms = self.formula.terms
-        ((weight, factors),) = (term for term in terms if name in dict(term[1]))
-        others = replace(self.formula, terms=tuple(term for term in terms if name not in dict(term[1])))
-        own = Formula(((weight, tuple(factor for factor in factors if factor[0] != name)),))
-        power = dict(factors)[name]
+        mine = [(weight, dict(factors)) for weight, factors in self.formula.terms if name in dict(factors)]
+        others = replace(self.formula, terms=tuple(term for term in self.formula.terms if name not in dict(term[1])))
+        power = {factors.pop(name) for _, factors in mine}.pop()
+        own = Formula(tuple((weight, tuple(factors.items())) for weight, factors in mine))
         with np.errstate(all="ignore"):
             rest = (y - others(amounts)) / own(amounts)
-            return np.exp(rest) if power == LOGARITHM else np.sign(rest) * np.abs(rest) ** (1 / power)
+            if power in (LOGARITHM, ONE_MORE):
+                return np.exp(rest) - (power == ONE_MORE)
+            return np.sign(rest) * np.abs(rest) ** (1 / power)
 
     def wide(self, name: str, y: Numbers, amounts: Rows, kind: Kind) -> tuple[Numbers, Numbers]:
         """The lower end and the width of the cells of an input that are all rounded to y; a width of 0 if these are so
@@ -127,7 +129,7 @@ class Determined(Dependency):
         return low, np.where((high - low > alike) & (kind.classes == 0), high - low, 0.0)
 
     def holds(self, values: Rows, columns: Columns) -> bool:
-        """Whether the column is m in every row that misses none of them; unless an input that m has once is rather what
+        """Whether the column is m in every row that misses none of them; unless an input that it tells is rather what
         follows, as it is missing in more of the rows without m."""
         found, inputs = values[self.column.name], amounts_in(self.inputs, values, columns)
         gaps = np.isnan([found, *inputs.values()])
@@ -256,14 +258,15 @@ def amounts_in(names: Sequence[str], values: Rows, columns: Columns) -> dict[str
 
 
 def _power(x: Numbers, p: float) -> Numbers:
-    return np.log(x) if p == LOGARITHM else x**p
+    return np.log(x) if p == LOGARITHM else np.log1p(x) if p == ONE_MORE else x**p
 
 
 def _said(weight: float, factors: Sequence[Factor]) -> str:
     def named(x: str, p: float) -> str:
         thirds = Fraction(p).limit_denominator(3)
         power = f"({thirds})" if thirds.denominator == 3 and abs(thirds - p) < ROUNDING else f"{p:.12g}"
-        return repr(x) if p == 1 else f"log({x!r})" if p == LOGARITHM else f"{x!r} ** {power}"
+        known = {1: repr(x), LOGARITHM: f"log({x!r})", ONE_MORE: f"log(1 + {x!r})"}
+        return known.get(p) or f"{x!r} ** {power}"
 
     names = [named(x, p) for x, p in factors]
     sizes = [] if names and abs(weight) == 1 else [f"{abs(weight):.12g}"]

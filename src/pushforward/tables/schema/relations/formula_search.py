@@ -18,8 +18,22 @@ from ..kinds.few_values import FEW
 from ..kinds.numeric import Number, Numeric
 from ..kinds.quantity import numbers_kind
 from .base import FEWEST, Columns, Dependency, Rows, Seen, gained, learnt, mapped, on_scales, scale_of, shortest
-from .formula import HALF, HOLDS, LOGARITHM, ROUNDING, Added, Determined, Formula, Near, amounts_in, exactly, sources
+from .formula import (
+    HALF,
+    HOLDS,
+    LOGARITHM,
+    ONE_MORE,
+    ROUNDING,
+    Added,
+    Determined,
+    Formula,
+    Near,
+    amounts_in,
+    exactly,
+    sources,
+)
 
+Product = tuple[tuple[str, float], ...]  # of columns and their powers
 SEARCHED, FIRST = 1000, 2000  # rows in which a formula is searched, and that suffice to refute most sums
 MOST_INPUTS = 30  # columns that a sum may be made of
 MOST_TERMS, MOST_FACTORS = 4, 3  # of a sum with slips, of a product
@@ -29,6 +43,9 @@ SINGLE = 5e-7  # of a value: how far float32 is from a formula
 WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
 CLOSE, NARROW = 0.02, 0.15  # median remainder at most: of a product's size, or a sum's spread; of a constant's
 FAR = 10.0  # times the largest small remainder: what least squares of all columns may leave, as slips move these
+MOST_PRODUCTS, FEW_ROWS = 3, 100  # of a sum of products, rows in which they are sought
+PRODUCTS, TELLS, LIKELY = 0.25, 0.2, 10  # of what sums leave: what products must leave, each tell; how many are tried
+POINTS = 10  # in which a sum of products holds, for each of its terms
 POSITIVE = 0.99  # share of the rows in which a factor is
 LEAST_POWER = 0.1
 AS_WELL = 4.0  # standard errors, of a median of evenly spread remainders, that they may be larger with simple powers
@@ -170,22 +187,66 @@ def _of_some(column: Column, y: Numbers, others: Sequence[Column], scales: Mappi
     table = np.stack([y, *[scales[name] for name in names]])
     table = table[:, ~np.isnan(table).any(0)][:, :SEARCHED]
     if table.shape[1] >= FEWEST and names:
-        exact = [*_sums(table[0], table[1:], names, column.kind.resolution)]
+        y, columns, step = table[0], table[1:], column.kind.resolution
+        plain, least = [((name, 1.0),) for name in names], columns.min(1)
+        bent = np.where(least > 0, LOGARITHM, ONE_MORE)[least >= 0].tolist()
+        logs = [((name, p),) for name, p in zip(itertools.compress(names, least >= 0), bent, strict=True)]
+        every = np.log(columns[least >= 0] + (least == 0)[least >= 0, None])
+        exact = [*_sums(y, np.concatenate([columns, every]), [*plain, *logs], step)]
         yield from exact
         alike = [(other.reading.day > 0) == (column.reading.day > 0) for other in others]  # a date is not a size
         if not exact and any(alike):
-            able = table[0], table[1:][alike], [*itertools.compress(names, alike)]
-            yield from (*(() if column.reading.day else _products(*able)), *_close_sums(*able))
+            names, plain = [*itertools.compress(names, alike)], [*itertools.compress(plain, alike)]
+            able, dated = (y, columns[alike]), column.reading.day > 0
+            yield from (*(() if dated else _products(*able, names)), *_close_sums(*able, plain))
+            beside = None if dated or len(names) > MOST_INPUTS else _with_products(*able, names)
+            if beside is not None:
+                sums = *_sums(y, *beside, step), *_close_sums(y, *beside)
+                points = {f: able[1][[names.index(name) for name in f.inputs]] for f in sums}  # few of them fit any
+                yield from (f for f, x in points.items() if len(np.unique(x, axis=1).T) > POINTS * len(f.terms))
 
 
-def _sums(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> Iterator[Formula]:
-    """A sum of multiples of few columns or of their logarithms, exact up to rounding in most rows."""
+def _with_products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, list[Product]] | None:
+    """The columns, and the products of two or three of them that tell most of what their multiples leave of y; nothing
+    if these leave much, too.
+
+    Reference:
+        Pati, Rezaiifar, Krishnaprasad (1993), Orthogonal matching pursuit.
+    """
+    x = table[:, :: len(y) // FEW_ROWS + 1] / np.maximum(np.abs(table).max(1, keepdims=True), 1e-300)
+    terms: list[tuple[int, ...]] = [*itertools.combinations(range(len(x)), 1)]
+    values, (first, second) = x - x.mean(1, keepdims=True), np.triu_indices(len(x), 1)
+    basis = np.linalg.qr(np.column_stack([np.ones(x.shape[1]), *x]))[0]
+    left = y[:: len(y) // FEW_ROWS + 1]
+    left = left - basis @ (basis.T @ left)
+    least = min(FAR * CLOSE * y.std(), PRODUCTS * left.std())
+    while first.size and len(terms) < len(x) + MOST_PRODUCTS:
+        each = values[first] * values[second]  # but for what the basis tells, the products of the columns themselves
+        likely = np.argsort(-((each @ left) ** 2) / np.maximum(each.var(1), 1e-300), kind="stable")[:LIKELY]
+        beside = each[likely] - (each[likely] @ basis) @ basis.T
+        beside /= np.maximum(np.sqrt(np.square(beside).sum(1, keepdims=True)), ROUNDING)
+        told = beside @ left
+        best = int(np.abs(told).argmax())
+        if told[best] ** 2 < TELLS * left @ left:
+            break
+        basis, left = np.column_stack([basis, beside[best]]), left - told[best] * beside[best]
+        term = terms[first[likely[best]]] + terms[second[likely[best]]]
+        more = np.array([j for j in range(len(x)) if j not in term and len(term) < MOST_FACTORS], int)
+        first, second = np.append(first, np.full_like(more, len(terms))), np.append(second, more)
+        product = x[[*term]].prod(0)
+        terms, values = [*terms, term], np.stack([*values, product - product.mean()])
+    if len(terms) == len(x) or left.std() >= least:
+        return None
+    return np.stack([table[[*term]].prod(0) for term in terms]), [
+        tuple((names[j], 1.0) for j in term) for term in terms
+    ]
+
+
+def _sums(y: Numbers, columns: np.ndarray, factors: Sequence[Product], step: float) -> Iterator[Formula]:
+    """A sum of multiples of few columns, their logarithms or products, exact up to rounding in most rows."""
     tolerance = _rounding(y, step)
     if y.std() < WIDE * tolerance:
         return
-    positive = table.min(1) > 0
-    factors = [(name, 1.0) for name in names] + [(name, LOGARITHM) for name in itertools.compress(names, positive)]
-    columns = np.concatenate([table, np.log(table[positive])])
     common = np.unique(y, return_counts=True)[1].max() / len(y)  # of a column that has one value in most rows
     least = HOLDS + (1 - HOLDS) * common
     for chosen, beta in best_subsets(columns, y, MOST_TERMS):
@@ -199,7 +260,7 @@ def _sums(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> I
             weights = [float(f"{w:.{digits}g}") for w in sizes]
             rest = y - columns[chosen].T @ np.array(weights)
             offset = _commonest(rest, tolerance, ROUNDING * float(np.abs(y).max()))
-            terms = tuple((w, (factors[j],)) for w, j in zip(weights, chosen, strict=True))
+            terms = tuple((w, factors[j]) for w, j in zip(weights, chosen, strict=True))
             found.append((np.mean(np.abs(rest - offset) <= tolerance), Formula(terms, offset)))
         most = max((share for share, _ in found), default=0.0)
         if most >= least:  # in as few digits as hold in as many rows
@@ -207,7 +268,7 @@ def _sums(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> I
         return
 
 
-def _close_sums(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator[Formula]:
+def _close_sums(y: Numbers, table: np.ndarray, factors: Sequence[Product]) -> Iterator[Formula]:
     """The sum of multiples of fewest columns that leaves a remainder which is small beside the column's spread."""
     spread, as_well = float(np.median(np.abs(y - np.median(y)))), 1 + AS_WELL / np.sqrt(len(y))
     whole = np.column_stack([*table, np.ones(len(y))])
@@ -223,7 +284,7 @@ def _close_sums(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator
             rest = y - table[chosen].T @ np.array(weights)
             middle = float(np.median(rest))
             if np.median(np.abs(rest - middle)) <= as_well * best:
-                terms = tuple((w, ((names[j], 1.0),)) for w, j in zip(weights, chosen, strict=True) if w)
+                terms = tuple((w, factors[j]) for w, j in zip(weights, chosen, strict=True) if w)
                 yield Formula(terms, shortest(middle - best / 8, middle + best / 8))
                 return
 
