@@ -25,7 +25,7 @@ Factor = tuple[str, float]  # a column and its power
 Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product
 Wave = tuple[float, str, float, float]  # a height, a column of dates, a period and when in it the wave is highest
 
-LOGARITHM, ONE_MORE = 0.0, -1e9  # powers that stand for log x, as in the family of Box and Cox, and for log(1 + x)
+LOGARITHM, ONE_MORE = LOGARITHMS = 0.0, -1e9  # powers that stand for log x, as Box and Cox have it, and log(1 + x)
 HALF = 0.500001  # of a step: as far as a value may be from what it is rounded to
 ALIKE = 10.5, 1e-3  # neighbouring values of a column, or its share, up to which one stands for all
 HALVES = 0.2  # share of the rows half-way between two values, from which these matter
@@ -113,7 +113,7 @@ class Determined(Dependency):
         own = Formula(tuple((weight, tuple(factors.items())) for weight, factors in mine))
         with np.errstate(all="ignore"):
             rest = (y - others(amounts)) / own(amounts)
-            if power in (LOGARITHM, ONE_MORE):
+            if power in LOGARITHMS:
                 return np.exp(rest) - (power == ONE_MORE)
             return np.sign(rest) * np.abs(rest) ** (1 / power)
 

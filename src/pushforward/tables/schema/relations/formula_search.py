@@ -18,20 +18,7 @@ from ..kinds.few_values import FEW
 from ..kinds.numeric import Number, Numeric
 from ..kinds.quantity import numbers_kind
 from .base import FEWEST, Columns, Dependency, Rows, Seen, gained, learnt, mapped, on_scales, scale_of, shortest
-from .formula import (
-    HALF,
-    HOLDS,
-    LOGARITHM,
-    ONE_MORE,
-    ROUNDING,
-    Added,
-    Determined,
-    Formula,
-    Near,
-    amounts_in,
-    exactly,
-    sources,
-)
+from .formula import HALF, HOLDS, LOGARITHMS, ROUNDING, Added, Determined, Formula, Near, amounts_in, exactly, sources
 
 Product = tuple[tuple[str, float], ...]  # of columns and their powers
 SEARCHED, FIRST = 1000, 2000  # rows in which a formula is searched, and that suffice to refute most sums
@@ -189,7 +176,7 @@ def _of_some(column: Column, y: Numbers, others: Sequence[Column], scales: Mappi
     if table.shape[1] >= FEWEST and names:
         y, columns, step = table[0], table[1:], column.kind.resolution
         plain, least = [((name, 1.0),) for name in names], columns.min(1)
-        bent = np.where(least > 0, LOGARITHM, ONE_MORE)[least >= 0].tolist()
+        bent = np.where(least > 0, *LOGARITHMS)[least >= 0].tolist()
         logs = [((name, p),) for name, p in zip(itertools.compress(names, least >= 0), bent, strict=True)]
         every = np.log(columns[least >= 0] + (least == 0)[least >= 0, None])
         exact = [*_sums(y, np.concatenate([columns, every]), [*plain, *logs], step)]
