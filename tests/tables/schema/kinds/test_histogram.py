@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from schemas import schema_of
+from schemas import prepared_schema, schema_of
 
 import pushforward as pf
 from pushforward.tables.schema.cells import Cells
@@ -125,6 +125,17 @@ def test_numbers_that_people_give_again_and_again_are_drawn_again() -> None:
     values = drawn_from(schema, x, "wage")
     assert np.isin(values, heaps).mean() == pytest.approx(np.isin(wage, heaps).mean(), abs=0.06)
     assert np.isin(values, wage).mean() < 0.5
+
+
+def test_positive_numbers_far_above_0_are_drawn_near_the_least_rather_than_down_to_0() -> None:
+    rng = np.random.default_rng(0)
+    weight, stated = rng.normal(128, 20, 1000).clip(85), rng.random(1000) < 0.6  # in pounds, many of them about so
+    table = pl.DataFrame({"weight": np.where(stated, 5 * (weight / 5).round(), weight.round())})
+    (column,) = prepared_schema(table).columns
+    assert column.kind.bounds == (0, None)
+    beyond = column.kind.first_map().inverse(torch.linspace(-5, -3.4, 20))[0]
+    assert beyond.min() > 50
+    assert (beyond.diff() > 0).all()
 
 
 def test_sums_that_were_rounded_half_up_are_recognised() -> None:

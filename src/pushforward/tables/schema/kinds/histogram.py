@@ -35,6 +35,7 @@ GAIN = 0.02  # nats a row
 BINS = (24, 48, 96, 192, 384)
 ROWS_OF_BIN = 8  # at least, on average
 GAP = 0.6  # of a bin's width
+FAR = 3.0  # times the range of the lowest square root of n rows: a bound so far below is never reached
 
 
 def histogram_of(cells: Intervals, x: Numbers, weight: Numbers) -> FirstMap | None:
@@ -182,10 +183,14 @@ def _bins(cells: Intervals, counts: _Counts, flat: float) -> tuple[np.ndarray, n
 
 
 def _with_ends(cells: Intervals, edges: np.ndarray, shares: np.ndarray, rows: float) -> tuple[np.ndarray, np.ndarray]:
-    """Edges, and the distribution function there: up to the column's bounds, and below 1 if there is none."""
+    """Edges, and the distribution function there: up to the column's bounds, and below 1 if there is none, or none that
+    is near: between 0 and the least weight of mothers, weights are no more alike than above the largest."""
     beyond, near = 0.5 / (rows + 1), 1e-6 * np.diff(edges).min()
     shares = np.maximum(shares / shares.sum(), 1e-12)
     low, high = cells.bounds or (None, None)
+    reach = float(np.interp(rows**-0.5, shares.cumsum() / shares.sum(), edges[1:])) - edges[0]
+    if low is not None and edges[0] - cells.lowest_edge(low) > FAR * reach:
+        low = None
     if low is not None and (end := cells.lowest_edge(low)) < edges[0] - near:
         edges, shares = np.insert(edges, 0, end), np.insert(shares, 0, beyond)
     elif low is not None:
