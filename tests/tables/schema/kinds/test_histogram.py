@@ -134,7 +134,7 @@ def test_positive_numbers_far_above_0_are_drawn_near_the_least_rather_than_down_
     (column,) = prepared_schema(table).columns
     assert column.kind.bounds == (0, None)
     beyond = column.kind.first_map().inverse(torch.linspace(-5, -3.4, 20))[0]
-    assert beyond.min() > 50
+    assert beyond.min() > 40
     assert (beyond.diff() > 0).all()
 
 
