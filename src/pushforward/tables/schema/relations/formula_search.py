@@ -177,7 +177,7 @@ def _of_some(column: Column, y: Numbers, others: Sequence[Column], scales: Mappi
         y, columns, step = table[0], table[1:], column.kind.resolution
         plain, least = [((name, 1.0),) for name in names], columns.min(1)
         bent = np.where(least > 0, *LOGARITHMS)[least >= 0].tolist()
-        logs = [((name, p),) for name, p in zip(itertools.compress(names, least >= 0), bent, strict=True)]
+        logs = zip(zip(itertools.compress(names, least >= 0), bent, strict=True))
         every = np.log(columns[least >= 0] + (least == 0)[least >= 0, None])
         exact = [*_sums(y, np.concatenate([columns, every]), [*plain, *logs], step)]
         yield from exact
