@@ -33,7 +33,6 @@ in nats, in the table's own units. Images are folders of pictures, NumPy or MNIS
 app = App(name="pushforward", help=HELP, version=__version__)
 Model = Annotated[Path, Parameter(help="A model: the folder that `pushforward fit` wrote.")]
 Output = Annotated[str, Parameter(name=["--output", "-o"])]
-
 Seed = Annotated[
     Whole,
     Parameter(

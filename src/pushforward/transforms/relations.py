@@ -15,6 +15,9 @@ Term = tuple[float, Sequence[tuple[int, float]]]  # w and the (feature, power) o
 Cell = tuple[float, float, float]  # value, low and width
 Wave = tuple[float, int, float, float]  # a, i, the period T and s
 
+LOGARITHM, ONE_MORE = 0.0, -1e9  # powers that stand for log c, as Box and Cox have it, and for log(1 + c)
+LOGARITHMS = LOGARITHM, ONE_MORE
+
 
 class Remainder(Transform):
     r"""Subtracts from one feature what others say of it: :math:`z_j = x_j - m(x)`, the rest unchanged.
@@ -90,8 +93,9 @@ class Remainder(Transform):
 
     def _factor(self, x: Tensor, i: int, power: float) -> Tensor:
         c = self._value(x, i)
-        bent = {0.0: torch.log, -1e9: torch.log1p}
-        return bent[power](c) if power in bent else c if power == 1 else c.pow(power)
+        if power in LOGARITHMS:
+            return c.log1p() if power == ONE_MORE else c.log()
+        return c if power == 1 else c.pow(power)
 
     def _value(self, x: Tensor, i: int) -> Tensor:
         c = x[..., i]

@@ -184,7 +184,7 @@ def _bins(cells: Intervals, counts: _Counts, flat: float) -> tuple[np.ndarray, n
 
 def _with_ends(cells: Intervals, edges: np.ndarray, shares: np.ndarray, rows: float) -> tuple[np.ndarray, np.ndarray]:
     """Edges, and the distribution function there: up to the column's bounds, and below 1 if there is none, or none that
-    is near: between 0 and the least weight of mothers, weights are no more alike than above the largest."""
+    is near: draws below the lightest of some mothers would lie evenly down to 0."""
     beyond, near = 0.5 / (rows + 1), 1e-6 * np.diff(edges).min()
     shares = np.maximum(shares / shares.sum(), 1e-12)
     low, high = cells.bounds or (None, None)

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from ....transforms.relations import Remainder
+from ....transforms.relations import LOGARITHM, LOGARITHMS, ONE_MORE, Remainder
 from ..columns import Column
 from ..kinds.base import Kind, Numbers
 from ..kinds.grid import Spikes
@@ -25,7 +25,6 @@ Factor = tuple[str, float]  # a column and its power
 Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product
 Wave = tuple[float, str, float, float]  # a height, a column of dates, a period and when in it the wave is highest
 
-LOGARITHM, ONE_MORE = LOGARITHMS = 0.0, -1e9  # powers that stand for log x, as Box and Cox have it, and log(1 + x)
 HALF = 0.500001  # of a step: as far as a value may be from what it is rounded to
 ALIKE = 10.5, 1e-3  # neighbouring values of a column, or its share, up to which one stands for all
 HALVES = 0.2  # share of the rows half-way between two values, from which these matter

@@ -12,13 +12,14 @@ import polars as pl
 import torch
 
 from ....numerics.robust import best_subsets
+from ....transforms.relations import LOGARITHMS
 from ..columns import Column
 from ..kinds.base import Hints, Kind, Numbers
 from ..kinds.few_values import FEW
 from ..kinds.numeric import Number, Numeric
 from ..kinds.quantity import numbers_kind
 from .base import FEWEST, Columns, Dependency, Rows, Seen, gained, learnt, mapped, on_scales, scale_of, shortest
-from .formula import HALF, HOLDS, LOGARITHMS, ROUNDING, Added, Determined, Formula, Near, amounts_in, exactly, sources
+from .formula import HALF, HOLDS, ROUNDING, Added, Determined, Formula, Near, amounts_in, exactly, sources
 
 Product = tuple[tuple[str, float], ...]  # of columns and their powers
 SEARCHED, FIRST = 1000, 2000  # rows in which a formula is searched, and that suffice to refute most sums
@@ -181,16 +182,19 @@ def _of_some(column: Column, y: Numbers, others: Sequence[Column], scales: Mappi
         every = np.log(columns[least >= 0] + (least == 0)[least >= 0, None])
         exact = [*_sums(y, np.concatenate([columns, every]), [*plain, *logs], step)]
         yield from exact
-        alike = [(other.reading.day > 0) == (column.reading.day > 0) for other in others]  # a date is not a size
-        if not exact and any(alike):
-            names, plain = [*itertools.compress(names, alike)], [*itertools.compress(plain, alike)]
-            able, dated = (y, columns[alike]), column.reading.day > 0
-            yield from (*(() if dated else _products(*able, names)), *_close_sums(*able, plain))
-            beside = None if dated or len(names) > MOST_INPUTS else _with_products(*able, names)
-            if beside is not None:
-                sums = *_sums(y, *beside, step), *_close_sums(y, *beside)
-                points = {f: able[1][[names.index(name) for name in f.inputs]] for f in sums}  # few of them fit any
-                yield from (f for f, x in points.items() if len(np.unique(x, axis=1).T) > POINTS * len(f.terms))
+        dated = column.reading.day > 0
+        alike = [(other.reading.day > 0) == dated for other in others]  # a date is not a size
+        if exact or not any(alike):
+            return
+        columns, names, plain = columns[alike], [*itertools.compress(names, alike)], [*itertools.compress(plain, alike)]
+        if not dated:
+            yield from _products(y, columns, names)
+        yield from _close_sums(y, columns, plain)
+        beside = None if dated or len(names) > MOST_INPUTS else _with_products(y, columns, names)
+        if beside is not None:
+            sums = *_sums(y, *beside, step), *_close_sums(y, *beside)
+            points = {f: columns[[names.index(name) for name in f.inputs]] for f in sums}  # few of them fit any
+            yield from (f for f, x in points.items() if len(np.unique(x, axis=1).T) > POINTS * len(f.terms))
 
 
 def _with_products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, list[Product]] | None:
@@ -200,12 +204,12 @@ def _with_products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> tuple
     Reference:
         Pati, Rezaiifar, Krishnaprasad (1993), Orthogonal matching pursuit.
     """
-    x = table[:, :: len(y) // FEW_ROWS + 1] / np.maximum(np.abs(table).max(1, keepdims=True), 1e-300)
+    rows = slice(None, None, len(y) // FEW_ROWS + 1)
+    x = table[:, rows] / np.maximum(np.abs(table).max(1, keepdims=True), 1e-300)
     terms: list[tuple[int, ...]] = [*itertools.combinations(range(len(x)), 1)]
     values, (first, second) = x - x.mean(1, keepdims=True), np.triu_indices(len(x), 1)
     basis = np.linalg.qr(np.column_stack([np.ones(x.shape[1]), *x]))[0]
-    left = y[:: len(y) // FEW_ROWS + 1]
-    left = left - basis @ (basis.T @ left)
+    left = y[rows] - basis @ (basis.T @ y[rows])
     least = min(FAR * CLOSE * y.std(), PRODUCTS * left.std())
     while first.size and len(terms) < len(x) + MOST_PRODUCTS:
         each = values[first] * values[second]  # but for what the basis tells, the products of the columns themselves
@@ -224,9 +228,8 @@ def _with_products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> tuple
         terms, values = [*terms, term], np.stack([*values, product - product.mean()])
     if len(terms) == len(x) or left.std() >= least:
         return None
-    return np.stack([table[[*term]].prod(0) for term in terms]), [
-        tuple((names[j], 1.0) for j in term) for term in terms
-    ]
+    factors = [tuple((names[j], 1.0) for j in term) for term in terms]
+    return np.stack([table[[*term]].prod(0) for term in terms]), factors
 
 
 def _sums(y: Numbers, columns: np.ndarray, factors: Sequence[Product], step: float) -> Iterator[Formula]:

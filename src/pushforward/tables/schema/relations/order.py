@@ -169,9 +169,10 @@ def in_order(
     signs = list[tuple[int, int, int]]()
     for label in (order for order in orders if isinstance(order, Threshold)):
         for scale, ends in label.limits(columns[places[label.column.name]].classes).items():
-            i, *others = (places[name] for name in scale)
-            signs += [(-1 - len(signs), i, j) for j in others]
-            place = -len(signs) if others else i
+            place, *second = (places[name] for name in scale)
+            if second:  # the sign of the difference of two, which a number of its own stands for
+                signs.append((-1 - len(signs), place, second[0]))
+                place = signs[-1][0]
             pairs += [(first + len(read), place), (place, first + len(read) + 1)]
             read += [(label.column.name, end) for end in ends]
     apart = [order for order in orders if isinstance(order, Exclusive)]

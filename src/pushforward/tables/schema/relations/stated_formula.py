@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ....errors import InputError
+from ....transforms.relations import LOGARITHM
 from ..columns import Column
 from .base import Dependency, Rows, scale_of
-from .formula import LOGARITHM, Determined, Formula, Term, sources
+from .formula import Determined, Formula, Term, sources
 
 EXPECTED = "expected sums and products of columns, their powers and logarithms, as in total = price + 2 * log(tax)"
 
