@@ -18,6 +18,7 @@ from .conditional import Conditional as Conditional
 from .conditional import Gaussian as Gaussian
 from .conditional import Mixture as Mixture
 from .flow import Flow as Flow
+from .grouped import Grouped as Grouped
 from .guidance import with_guidance as with_guidance
 from .guided import AnyOrder as AnyOrder
 from .guided import Guided as Guided

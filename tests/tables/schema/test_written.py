@@ -81,6 +81,15 @@ def test_names_that_look_like_numbers_are_read_as_names_whatever_stands_beside_t
     assert beside[1] == -np.inf
 
 
+def test_numbers_that_begin_with_zeros_are_written_with_them() -> None:
+    """Families 001 to 204, one of which was divided."""
+    text = [f"{number:03d}" for number in RNG.integers(1, 100, ROWS)]
+    table = pl.DataFrame({"family": ["136A", *text[1:]], "x": RNG.normal(size=ROWS)})
+    drawn = fitted(table, numbers=["family"]).sample(50, random_state=0)["family"].drop_nulls()
+    assert drawn.str.contains(r"^\d\d\d$").all()
+    assert drawn.str.starts_with("0").any()
+
+
 def test_truth_values_may_be_written_as_0_and_1() -> None:
     model = fitted(pl.DataFrame({"b": RNG.random(ROWS) < 0.3, "x": RNG.normal(size=ROWS)}))
     expected = scored(model, "b", [False, True]).tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from ...numerics.sequential import effective, next_power, picked, resampled
 from ..base import Density, Generator
 from .anyorder import AnyOrder
 from .holes import EVERY, WIDE, Answer, RowsWithHoles, Weights, normal, pieces
+from .recall import Recall
 from .region import Inside, Region
 
 Spread = Callable[[Tensor, Tensor], Tensor]
@@ -72,6 +74,11 @@ class Guided(Density):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         self.joint.initialize(x, context)
         self.guide.initialize(x, context)
+
+    @cached_property
+    def _recall(self) -> Recall | None:
+        """The groups that the joint knows, if any."""
+        return Recall.of(self.joint, self.guide.classes)
 
     @torch.no_grad()
     def marginal(
@@ -284,18 +291,42 @@ class Guided(Density):
     def _weigh(
         self, rows: RowsWithHoles, points: Tensor, z: Tensor, scale: Tensor, whole: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """The rows filled from noise, and log p(filled row) - log of the density that the fillings come from.
+        """The rows filled from noise, every other time from groups that the joint knows and that fit them, and log
+        p(filled row) - log of the density that the fillings come from; arguments as for :meth:`_weigh_smooth`."""
+        recall = self._recall
+        if recall is None or len(z) == 1:
+            return self._weigh_smooth(rows, points, z, scale, whole)
+        shares = recall.log_shares(rows)
+        fit = ~shares.isnan().any(1)
+        if not fit.any():
+            return self._weigh_smooth(rows, points, z, scale, whole)
+        filled, log_w, half = points.clone(), points.new_empty(points.shape[:2]), len(z) // 2
+        own = self._weigh_smooth(rows[~fit], points[:, ~fit], z[:, ~fit], scale, True)
+        filled[:, ~fit], log_w[:, ~fit] = own
+        filled[::2, fit], smooth = self._weigh_smooth(rows[fit], points[::2, fit], z[::2, fit], scale[::2], True)
+        log_w[::2, fit] = smooth.masked_fill(recall.known(filled[::2, fit]), -math.inf) - math.log1p(-half / len(z))
+        some, at, log_q = recall.filled(rows[fit], half, shares[fit])
+        noise = (z / scale[:, None, None])[1::2, fit].flatten(0, 1)[None]
+        told, log_told = self._weigh_smooth(some, at, noise, None, True)
+        filled[1::2, fit] = told.view(-1, *rows[fit].x.shape)
+        log_w[1::2, fit] = log_told.view(log_q.shape) - log_q - math.log(half / len(z))
+        return filled, log_w if rows.allowed is None else log_w.masked_fill(~rows.allowed(filled, rows.x), -math.inf)
+
+    def _weigh_smooth(
+        self, rows: RowsWithHoles, points: Tensor, z: Tensor, scale: Tensor | None, whole: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The rows filled by the guide alone, and their log-weights.
 
         Args:
             points: Points of their cells, including holes.
             z: Noise for the holes.
-            scale: How much wider than standard normal the noise of each draw is, ``(K,)``.
+            scale: How much wider than standard normal the noise of each draw is, ``(K,)``; None for 1.
             whole: Whether all holes are filled; otherwise some may stay whose integral has a closed form.
         """
         filled, context, log_mass, inside = points, rows.context, z.new_zeros(2, *z.shape[:2]), None
         log_q: Tensor | float = 0.0
         if rows.region is not None:
-            inside = Inside(rows.region, z, scale, (1.0, WIDE))
+            inside = Inside(rows.region, z, torch.ones_like(z[:, 0, 0]) if scale is None else scale, (1.0, WIDE))
             order, leave = rows.region.entries, ~rows.region.named(filled)
             filled, log_q = self.guide.fill(filled, z, context, order=order, inside=inside, leave=leave)
             z, log_mass = inside.z.view(z.shape), inside.log_mass.view(log_mass.shape)
@@ -307,7 +338,7 @@ class Guided(Density):
             log_q = log_q + more
         log_p = self._closed(rows, filled) if closed else self._log_p(filled, context)
         log_w = log_p - torch.as_tensor(log_q).double().nan_to_num(nan=math.inf)
-        log_w = log_w + rows.correction(z, filled, log_mass)
+        log_w = log_w + (log_mass[0] if scale is None else rows.correction(z, filled, log_mass))
         return filled, log_w if rows.allowed is None else log_w.masked_fill(~rows.allowed(filled, rows.x), -math.inf)
 
     def _filled_up(self, x: Tensor, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:

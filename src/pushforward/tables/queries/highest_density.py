@@ -99,7 +99,7 @@ class Conditional:
         n, schema = len(self.known), self.model.schema
         draws, regions = most_draws(n, FEWEST, MOST, POINTS), [self.known.where(row).region for row in range(n)]
         x, log_w = weighted_draws(self.model, self.known.rows, regions, draws, self.seed)
-        x, log_w = x.double().transpose(0, 1), log_w.T
+        x, log_w = schema.snap(x.flatten(0, 1)).view(x.shape).transpose(0, 1), log_w.T
         value = self.log_prob(x.flatten(0, 1), torch.arange(n).repeat_interleave(draws)).view(n, draws)
         at_random = [c.name for c in schema.fields if c.name in self.columns and c.holes.at_random]
         gone = (schema.missingness.found(x) | x.isnan())[..., schema.features_of(at_random)].any(2)

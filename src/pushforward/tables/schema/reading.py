@@ -41,6 +41,7 @@ class Marks(Saved):
     parentheses: bool = False  # whether negative numbers stand in parentheses
     # the currency, or per cent, that cells have if they have any; None for whichever, as in a model of before 1.0
     sign: str | None = None
+    width: int = 0  # digits before the decimal mark, at least: zeros stand for those that a number lacks
 
     @classmethod
     def of(cls, there: pl.Series) -> Marks:
@@ -50,7 +51,9 @@ class Marks(Saved):
         alike = decimals.filter(~there.str.contains(r"\d[eE][-+]?\d")).value_counts(sort=True)
         signs = there.str.extract(f"({SIGN})").drop_nulls()
         sign = str(signs.mode().sort()[0]) if len(signs) else ""
+        widths = there.str.extract(r"(\d+)").str.len_chars().drop_nulls().unique().to_list()
         return cls(
+            width=widths[0] if codes and len(widths) == 1 else 0,
             sign="" if sign == "%" and len(signs) <= MOST * len(there) else sign,  # .12 and 12% are not in one unit
             before=_common(there.str.extract(r"^\s*[-+(]?([$€£¥]\s*)")),
             after=_common(there.str.extract(rf"\d(\s*[%$€£¥]{'' if codes else f'|{UNIT}'})\)?\s*$")),
@@ -84,7 +87,8 @@ class Marks(Saved):
     def _text(self, value: float) -> str:
         digits = ".15g" if self.decimals is None else f".{self.decimals}f"
         number = f"{abs(value):{',' if self.thousands else ''}{digits}}".replace(",", self.thousands)
-        written = f"{self.before}{number}{self.after}"
+        whole, mark, rest = number.partition(".")
+        written = f"{self.before}{whole.zfill(self.width)}{mark}{rest}{self.after}"
         if value >= 0:
             return written
         return f"({written})" if self.parentheses else f"-{written}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from ...errors import InputError
 from ...numerics import threads
 from ...recipes.by_name import flow_by_name, learning_rate
 from .categories import ClassNetworks
+from .groups import GroupMember, recurring
 from .kinds import PRIORS, SIZES, Features, Flows, MemberKind, OnFeatures, Share, sizes_of_mixtures
 from .members import WARM_UP, MemberOptions, Points, folds, others
 from .trees import TreeFeatures
@@ -110,6 +111,9 @@ class AverageOptions:
             flows = self.flows(less.rows, ends)
             rungs: list[Sequence[MemberKind]] = [first, *([[flows]] if flows else []), *larger]
             yield [[OnFeatures(kind, less, beats=kind.name) for kind in rung] for rung in rungs]
+        if self.flow == "auto" and (inside := recurring(rows, self.seed)):
+            left = None if self.seconds is None else max(ends - time.monotonic(), 0.1)
+            yield [[GroupMember.of(rows, inside, lambda rest: cross_fit(rest, replace(self, seconds=left)))]]
         if self.trees:
             features = TreeFeatures.of_number(rows, parts, self.seed)
             sizes = sizes_of_mixtures(features.rows, SIZES[:3], PRIORS[:1], behind=True)

@@ -34,11 +34,13 @@ F = TypeVar("F", bound=Density)
 @dataclass(frozen=True, eq=False)
 class Points:
     """Rows ``(copies, n, features)``, the same ones at several points of their cells; their contexts ``(n, context
-    features)`` or None; and the weight of each row, ``(n,)``."""
+    features)`` or None; the weight of each row, ``(n,)``; and what each cell stands for, and its ends, ``(3, n,
+    features)``, float64: NaN where there is none, or None if nothing is known of cells."""
 
     x: Tensor
     context: Tensor | None
     weight: Tensor
+    cells: Tensor | None = None
 
     @classmethod
     def of(cls, x: Tensor, context: Tensor | None = None, weight: Tensor | None = None) -> Points:
@@ -50,7 +52,8 @@ class Points:
         return self.x.shape[1]
 
     def __getitem__(self, rows: Tensor) -> Points:
-        return Points(self.x[:, rows], None if self.context is None else self.context[rows], self.weight[rows])
+        cells = None if self.cells is None else self.cells[:, rows]
+        return Points(self.x[:, rows], None if self.context is None else self.context[rows], self.weight[rows], cells)
 
     @property
     def features(self) -> int:

@@ -13,8 +13,9 @@ from torch import Tensor
 from ...distributions.average import Average, Recalibrated
 from ...distributions.base import Density
 from ...distributions.flow import Flow
+from ...distributions.grouped import Grouped
 from ...distributions.mixed import Categories, Mixed
-from ...errors import InputError
+from ...errors import InputError, listed
 from ...models.console import Console
 from ...models.options import device_named
 from ...training.verdict import Verdict
@@ -27,6 +28,7 @@ from ..splits import TableSplits
 from .candidate import Candidate, Fitted, Task
 from .categories import crossed_categories
 from .cross_fitting import FEW_ROWS, AverageOptions, CrossFitted, cross_fit, share_of_medians, wants_average
+from .groups import move_cells, with_cells
 from .members import Points, others
 from .trees import MOST_ROWS, can_grow
 
@@ -110,6 +112,7 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
     categories."""
     started, options, training = time.perf_counter(), task.options, task.options.training
     first, sample, points, codes = _standardised(rows, task.fill, task.seed)
+    points = with_cells(points, rows.together.x, rows.schema, first)
     chosen = AverageOptions(
         flow=options.flow,
         members=options.members,
@@ -139,6 +142,7 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
         if k is not None:  # a fold's own first maps, but on the scale of its fits, from which a number may not be moved
             rest = rows.together[others(found.folds, k)]
             before = Compose(preprocessing(rows.schema.shaped(rest.x, rest.weights, again=True).numeric, sample))
+            move_cells(average, rows.schema, before)
         flow = Flow(before, numbers, context=points.given)
         return Mixed(categories[0 if k is None else k + 1], flow, rows.schema.classes) if categories else flow
 
@@ -169,6 +173,10 @@ def _fitted(
     used = sorted(((weight, name) for name, weight in found.weights.items() if weight > 0), reverse=True)
     shares = ", ".join(f"{name} {weight:.0%}" for weight, name in used[:6])
     console.say(f"an average of {count} densities, weighted by rows that they did not see: {shares}")
+    groups = next((each for each in found.density.members if isinstance(each, Grouped)), None)
+    equal = [rows.schema.features[rows.schema.numbers[j]] for j in groups.inside] if groups else []
+    if groups:
+        console.say(f"rows come in groups, {groups.groups} of which are known: each has one {listed(equal)}")
     facts = {
         "verdict": verdict.text,
         "training": {
@@ -186,6 +194,7 @@ def _fitted(
             "weights": found.weights,
             "log_likelihood": found.log_likelihood,
             "best_steps": found.steps,
+            "groups": equal,
         },
     }
     name, unseen = f"average of {count}", [*unseen, (density, rows.split[2])]

@@ -108,13 +108,14 @@ class Spikes(Numeric):
     def fits(cls, values: pl.Series, hints: Hints) -> Self | None:
         x = present(values)
         unique, counts = np.unique(x, return_counts=True)
-        spread, apart = float(x.std()), np.diff(unique).min() > CLOSEST * np.ptp(x)  # or cells would be points
+        spread, gaps = float(x.std()), np.pad(np.diff(unique), 1, constant_values=np.inf)
         often = _often(unique, counts, spread) if len(unique) > 2 else np.zeros(0, int)
         if hints.bounds is None and x.min() == 0 and never_negative(x, hints):
             often = np.union1d([0], often).astype(int)  # which a map that starts at 0 could not reach
         atoms = tuple(end_atom(unique, place, spread) for place in often.tolist())
-        rest = np.delete(np.arange(len(unique)), often)
-        if apart and counts[rest].max(initial=1) > 1 and _heaped(unique[rest], counts[rest], cls.of(x).resolution):
+        apart = np.minimum(gaps[1:], gaps[:-1]) > CLOSEST * np.ptp(x)  # or cells would be points
+        rest = np.setdiff1d(np.flatnonzero(apart), often)
+        if counts[rest].max(initial=1) > 1 and _heaped(unique[rest], counts[rest], cls.of(x).resolution):
             atoms = (*atoms, *_among(unique, rest, spread))
         return cls.of(x, atoms=atoms).mapped(values, hints) if atoms else None
 
