@@ -130,3 +130,10 @@ def test_probabilities_as_small_as_rounding_are_fitted() -> None:
         frame = pd.DataFrame(rows[:, :2], columns=["p", "q"])
         model = fitted(frame, flow="nsf")
         assert np.isfinite(model.score_samples(frame)).mean() > 0.9
+
+
+def test_numbers_on_a_grid_far_from_0_are_written_to_the_last_digit() -> None:
+    """Half points, less their mean over all pupils, 11.834062090074333."""
+    centred = RNG.integers(8, 36, ROWS) / 2 - 11.834062090074333
+    drawn = fitted(pl.DataFrame({"iq": centred, "x": RNG.normal(size=ROWS)})).sample(100, random_state=0)["iq"]
+    assert np.isin(drawn.to_numpy(), centred).mean() > 0.95

@@ -47,7 +47,7 @@ class Grid(Numeric):
         return cls.of(x, step=step, origin=float(unique[0]), decimals=decimals) if step else None
 
 
-def grid_of(unique: Numbers, float32: bool) -> tuple[float, int]:
+def grid_of(unique: Numbers, float32: bool) -> tuple[float, int | None]:
     """The largest step that explains every value, and the decimals to write; (0, 0) if there is none."""
     gaps = unique - unique[0]
     blur = (6e-8 if float32 else 1e-15) * np.abs(unique).max() * 4
@@ -61,10 +61,10 @@ def grid_of(unique: Numbers, float32: bool) -> tuple[float, int]:
     return 0.0, 0
 
 
-def _decimals(origin: float, decimals: int, float32: bool) -> int:
-    """The number of decimals that can represent both the step and the grid's origin."""
+def _decimals(origin: float, decimals: int, float32: bool) -> int | None:
+    """The number of decimals that can represent both the step and the grid's origin; None if there are many."""
     blur = (1e-6 if float32 else 1e-12) * max(abs(origin), 1.0)
-    return next((more for more in range(decimals, 10) if abs(round(origin, more) - origin) <= blur), 10)
+    return next((more for more in range(decimals, 10) if abs(round(origin, more) - origin) <= blur), None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,7 +124,8 @@ class Numeric(Intervals):
     def snap(self, numbers: Numbers) -> Numbers:
         if self.step:
             places = np.round((numbers - self.origin) / self.step)
-            numbers = np.round(places * self.step + self.origin, self.decimals or 0) + 0.0  # zeros have no sign
+            numbers = places * self.step + self.origin
+            numbers = (numbers if self.decimals is None else np.round(numbers, self.decimals)) + 0.0  # no sign of zeros
         elif self.decimals is not None:
             rounded = np.round(numbers, self.decimals) + 0.0
             numbers = np.where(self.can(rounded), rounded, numbers)
