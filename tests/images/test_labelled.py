@@ -123,3 +123,20 @@ def test_independent_pixels_are_histograms_and_a_probability():
     torch.testing.assert_close(model(every).exp().sum(), torch.ones((), dtype=torch.float64), atol=1e-6, rtol=0)
     shares = [((train[:, 0, 0, j] == 2).double().sum() + 1) / 53 for j in (0, 1)]
     assert float(model(every[-1:]).exp()) == pytest.approx(float(shares[0] * shares[1]), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "better"),
+    [
+        ([0, 255], "bits=1"),
+        (range(17), "levels=17"),
+        (range(0, 256, 15), "bits=5"),
+        (range(256), ""),
+        ([0], "levels=2"),
+    ],
+)
+def test_levels_that_no_image_has_are_told(values, better, tmp_path):
+    pixels = np.resize(np.array(list(values), np.uint8), (4, 8, 8))
+    np.save(tmp_path / "few.npy", pixels)
+    assert (f"`{better}`" if better else "") in (note := read_pictures(tmp_path / "few.npy").fewer_levels(256))
+    assert bool(note) == bool(better)

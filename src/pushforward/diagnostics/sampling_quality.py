@@ -79,7 +79,7 @@ def sampling_quality(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) ->
     Args:
         train: A frame of polars, pandas or PyArrow, or an array ``(n, columns)``; missing cells are null or NaN.
         held_out: Rows that the model has not seen, with the same columns.
-        drawn: Draws, ideally at least as many as held-out rows.
+        drawn: Draws, ideally at least as many as held-out rows; the k-th may have been drawn given values of the k-th.
         seed: Seed of the choice of rows and of the folds.
 
     Raises:
@@ -193,13 +193,13 @@ def _told_apart(real: Numbers, fake: Numbers, texts: Sequence[int], seed: int) -
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.metrics import roc_auc_score
-        from sklearn.model_selection import StratifiedKFold, cross_val_predict
+        from sklearn.model_selection import PredefinedSplit, cross_val_predict
         from threadpoolctl import threadpool_limits  # a dependency of scikit-learn
     except ImportError:
         return None, None
     few = [j for j in texts if len(np.unique(np.concatenate([real[:, j], fake[:, j]]))) <= 255]  # its own limit
     classifier = HistGradientBoostingClassifier(max_iter=TREES, categorical_features=few or None, random_state=seed)
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    folds = PredefinedSplit(np.tile(np.arange(n) % FOLDS, 2))  # a row and the draw given its values are in one
     x, y = np.nan_to_num(np.concatenate([real, fake]), nan=GONE), np.repeat([0, 1], n)
     with threadpool_limits(1):  # small work
         chances = cross_val_predict(classifier, x, y, cv=folds, method="predict_proba")[:, 1]

@@ -139,15 +139,13 @@ def impute_file(
     columns = len(pictures) if draws > 1 and len(pictures) <= 24 else None  # a row for each draw
     write_images(path, filled.flatten(0, 1), labels, model.levels, columns)
     counts = effective[effective.isfinite()].numpy()
-    few = int((counts < FEW).sum())
-    missing = int(hole.sum())
-    console.say(f"{missing:,} missing numbers of {len(pictures):,} images, drawn {counted(draws, 'time')}")
+    few, missing = int((counts < FEW).sum()), int(hole.sum())
+    which = counted(len(pictures), "image")
+    console.say(f"{missing:,} missing numbers of {which}, drawn {counted(draws, 'time')}")
     console.say(f"effective number of candidates: median {np.median(counts):.1f}, least {counts.min():.1f}")
     if few:
-        console.note(
-            f"for {few:,} images fewer than {FEW:g} candidates count, so their draws may not yet be those of the "
-            "conditional; give more `candidates=`"
-        )
+        doubt = "whose draws may not yet be those of the conditional; give more `candidates=`"
+        console.note(f"fewer than {FEW:g} candidates count for {few:,} of {which}, {doubt}")
     console.say(f"saved {output}")
     return {
         "images": len(pictures),

@@ -51,6 +51,8 @@ def fit_images(
     started = time.perf_counter()
     pictures = pictures.with_bits(options.bits)
     pictures.check_levels(levels, f"`levels={levels}`")
+    if options.levels is options.bits is None and (note := pictures.fewer_levels(levels)):
+        console.note(note)
     classes = _classes(pictures, options, console)
     splits = divide(pictures, options.training.seed)
     name = default_image_flow(pictures.shape) if options.flow == "auto" else options.flow

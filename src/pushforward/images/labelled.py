@@ -99,6 +99,17 @@ class LabelledImages:
                     "the 8 bits of every number"
                 )
 
+    def fewer_levels(self, levels: int) -> str:
+        """Says how to leave out levels, if most of them occur in no image; else ""."""
+        values = self.images.unique()
+        if 4 * len(values) > levels:
+            return ""
+        bits = next(bits for bits in range(1, 9) if len((values >> (8 - bits)).unique()) == len(values))
+        used = max(int(values.max()) + 1, 2)
+        better = f"levels={used}" if used <= 2**bits else f"bits={bits}"
+        few = f"{len(values)} of {levels} levels occur, and gaps between them cost a flow bits"
+        return f"{self.path}: only {few}; `{better}` keeps all values apart"
+
     def fingerprint(self) -> str:
         """A digest of pixels and labels: identifies the file that a model was fitted to."""
         digest = hashlib.sha256(self.images.contiguous().numpy().tobytes())
