@@ -478,7 +478,7 @@ def test_drift_of_rows_and_of_those_that_were_scored_last(url: str, model: pf.Ta
     assert found["p_value"] == pytest.approx(expected.p_value)
     assert (found["verdict"], found["columns"]) == (expected.verdict, expected.columns)
     assert [w["window"] for w in ok(f"{url}/drift", {"rows": same, "by": "group"})["windows"]] == ["a", "b"]
-    refused(f"{url}/drift", {"rows": same[:5]}, 422, "5 rows are too few")
+    refused(f"{url}/drift", {"rows": same[:5]}, 422, "5 rows: 10 are needed")
     refused(f"{url}/drift", {"rows": same, "by": "nobody"}, 422, "no such column")
     ok(f"{url}/score", as_arrow(far), content_type=ARROW)  # whole numbers, not floats
     for rows in (moved, moved, moved):  # more than a window holds

@@ -107,7 +107,7 @@ class LabelledImages:
         bits = next(bits for bits in range(1, 9) if len((values >> (8 - bits)).unique()) == len(values))
         used = max(int(values.max()) + 1, 2)
         better = f"levels={used}" if used <= 2**bits else f"bits={bits}"
-        few = f"{len(values)} of {levels} levels occur, and gaps between them cost a flow bits"
+        few = f"{len(values)} of {levels} levels occur, and the others cost a flow bits"
         return f"{self.path}: only {few}; `{better}` keeps all values apart"
 
     def fingerprint(self) -> str:

@@ -104,7 +104,7 @@ def drift(model: TableModel, table: Table, console: Console, by: str | None = No
         console.note(f"{table.path}: left out: {counted(left_out, 'row')} equal to rows that the model has learnt")
     for rows, called in ((unseen, "new rows, which the model has not learnt"), (held, "those that the model held out")):
         if len(rows) < FEWEST:
-            raise InputError(f"{counted(len(rows), 'row')} are too few: {FEWEST} are needed of {called}")
+            raise InputError(f"{counted(len(rows), 'row')}: {FEWEST} are needed of {called}")
     chosen = np.sort(np.random.default_rng(model.seed).permutation(unseen)[:MOST])
     rows, frame = new.rows[chosen], frame[chosen]
     held = replace(held, x=model.schema.as_new(held.x))  # whose names would else be known by themselves

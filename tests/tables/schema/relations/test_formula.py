@@ -14,6 +14,7 @@ from pushforward.tables.schema.relations.formula import Added, Determined, Formu
 from pushforward.tables.schema.relations.formula_search import _formulas, _products
 from pushforward.tables.schema.relations.stated_formula import parsed
 from pushforward.tables.schema.schema import Schema
+from pushforward.tables.splits import held_out_order
 
 QUICK = {"flow": "maf", "layers": 1, "hidden": (16,), "steps": 40, "queries": False, "random_state": 0}
 
@@ -538,3 +539,14 @@ def test_sums_of_products_up_to_a_remainder_leave_it():
 def test_a_sum_with_a_product_is_no_composition():
     x, y = np.random.default_rng(0).uniform(1, 5, (2, 400)).round(2)
     assert not schema_of(pl.DataFrame({"x": x, "y": y, "z": 40 - x - 0.5 * x * x})).compositions
+
+
+def test_a_held_out_row_has_a_density_where_it_has_no_ratio():
+    rng, held_out = np.random.default_rng(0), held_out_order(400, 0)[2][:2]
+    size, hours = rng.lognormal(1, 0.5, 400).round(2), rng.lognormal(1, 0.5, 400).round(2) + 0.1
+    speed = (size / hours * np.exp(rng.normal(0, 0.01, 400))).round(2)
+    hours[held_out] = 0.0
+    frame = pl.DataFrame({"size": size, "hours": hours, "speed": speed})
+    model = pf.TableDensity(**QUICK, relations="speed = size / hours").fit(frame)
+    assert [near.name for near in model.schema.near] == ["speed"]
+    assert np.isfinite(model.score_samples(frame)).all()

@@ -206,7 +206,7 @@ class Near(Relation):
         """x_j - m(x) as a transform of encoded rows."""
         places = {column.name: j for j, column in enumerate(columns)}
         inputs = [(places[name], columns[places[name]].kind) for name in self.formula.inputs]
-        bent = {name for _, factors in self.formula.terms for name, p in factors if p <= 0 or p % 1}
+        floors = [(j, self._floor(columns[j].name, kind)) for j, kind in inputs]
         return Remainder(
             places[self.name],
             [(w, [(places[name], p) for name, p in factors]) for w, factors in self.formula.terms],
@@ -214,9 +214,18 @@ class Near(Relation):
             waves=[(a, places[name], period, at) for a, name, period, at in self.formula.waves],
             grids=[(j, kind.origin, kind.step) for j, kind in inputs if kind.step],
             cells=[(j, sorted(kind.atoms)) for j, kind in inputs if kind.atoms],
-            floors=[(j, 0.5 * kind.ends[0]) for j, kind in inputs if columns[j].name in bent],
+            floors=[(j, floor) for j, floor in floors if floor is not None],
             rounded=self.formula.grid,
         )
+
+    def _floor(self, name: str, kind: Kind) -> float | None:
+        """Half of the least value, where a power is not defined below; above 0 where it is not there, as rows that were
+        not learnt may have a 0."""
+        powers = {p for _, factors in self.formula.terms for x, p in factors if x == name}
+        least, above = kind.ends[0], any(ONE_MORE < p <= 0 for p in powers)
+        if not any(p in LOGARITHMS or p % 1 or p < 0 <= least for p in powers):
+            return None
+        return 0.5 * (least if least > 0 else (kind.step or ROUNDING * kind.ends[1]) if above else 0.0)
 
     def left(self, x: Tensor, columns: Sequence[Column]) -> Tensor:
         """The remainders of encoded rows ``(n, features)``."""
