@@ -561,6 +561,20 @@ def test_durations_are_asked_for_in_sql() -> None:
         Where.of(model, "took > '1 hour'")
 
 
+@pytest.mark.parametrize("asked", ["sent - day > 7", "x > 0 AND sent > 7", "sent - day > INTERVAL '7 days'"])
+def test_dates_that_came_as_text_are_no_numbers_either(asked: str) -> None:
+    days = pl.Series([dt.date(2024, 1, 1) + dt.timedelta(days=k) for k in range(60)])
+    table = pl.DataFrame({"day": days.dt.to_string(), "sent": (days + dt.timedelta(days=9)).dt.to_string()})
+    table = table.with_columns(x=pl.Series(np.random.default_rng(0).normal(size=60)))
+    said = TableOptions(columns=["day", "sent", "x"], relations="none")
+    model: Any = SimpleNamespace(schema=learn_schema(table, Learner(said, "table")), called="model")
+    if "INTERVAL" in asked:
+        assert Where.of(model, asked).counts(table).all()
+    else:
+        with pytest.raises(InputError, match="INTERVAL '3 days'"):
+            Where.of(model, asked)
+
+
 def test_a_condition_that_the_typical_values_do_not_show_is_counted_among_draws() -> None:
     """The hours of a moment and the last digits of a number are no ranges, though no typical value may lie there."""
     days = np.arange(400)

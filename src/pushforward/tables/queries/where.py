@@ -187,6 +187,8 @@ def _wrong(cells: pl.DataFrame, condition: pl.Expr) -> str:
     parts = joined if len(joined) > 1 else condition.meta.pop()
     if not parts and (names or condition.meta.is_literal()):
         return ""
+    if not len(_said(cells, condition)) and len(_said(plain := _plain(cells), condition)):
+        cells = plain
     said, *apart = (_said(rows, condition) for rows in (cells, cells[: len(cells) // 2], cells[len(cells) // 2 :]))
     whole, *types = (each.explode().dtype for each in (said, *(_said(cells, part) for part in parts)))
     if whole in (pl.Boolean, pl.Null) and pl.Boolean in types and pl.String in types:
