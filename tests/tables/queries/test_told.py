@@ -105,6 +105,21 @@ def test_a_total_is_given(model: pf.TableDensity) -> None:
         assert raised.value.argument == "given"
 
 
+def test_a_label_of_a_total_is_given() -> None:
+    """It follows from what follows itself, and tells of the parts that neither of them is drawn without."""
+    a, b = np.random.default_rng(0).integers(0, 60, (2, N))
+    rows = pl.DataFrame({"a": a, "b": b, "total": a + b, "passed": np.where(a + b >= 70, "yes", "no")})
+    model = pf.TableDensity(**QUICK).fit(rows)
+    assert {*model.schema.follow_names} == {"total", "passed"}
+    for passed in ("yes", "no"):
+        drawn = model.sample(100, given={"passed": passed})
+        assert ((drawn["total"] >= 70) == (passed == "yes")).all() and (drawn["passed"] == passed).all()
+    filled = model.impute(holed(rows[:40], "a", "total"))
+    assert filled["passed"].equals(rows["passed"][:40]) and filled["total"].equals(filled["a"] + filled["b"])
+    assert model.probability("total > 90", given={"passed": "no"}) == 0
+    assert abs(model.probability("total > 90", given={"passed": "yes"}) - 0.32) < 0.1  # 0.32 counted
+
+
 def test_many_draws_are_drawn_in_pieces(model: pf.TableDensity, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushforward.tables.queries.query.BATCH", 256)
     drawn = model.sample(150, given={"sum": 2.0})

@@ -27,6 +27,7 @@ from ...numerics.partly_known import unknown
 from ...numerics.sequential import effective, picked, resampled
 from ..model import TableModel
 from ..schema.kinds.base import Intervals, Numbers
+from ..schema.relations.base import Dependency
 from ..schema.relations.formula import Determined
 from ..schema.schema import Schema
 
@@ -52,7 +53,7 @@ class Told:
         broken, denied = self.schema.dependencies.broken(values, follow, len(filled) * len(x)), filled.isnan().any(0)
         for relation, rows in zip(self.schema.dependencies, torch.from_numpy(broken), strict=True):
             if not isinstance(relation, Determined):  # a sum may count a missing part as nothing, whatever it is
-                denied |= rows.view(filled.shape[:2]).any(0)[:, None] & self.schema.features_of(relation.inputs)
+                denied |= rows.view(filled.shape[:2]).any(0)[:, None] & self._behind(relation)
         return unknown(x) & denied
 
     @torch.no_grad()
@@ -116,8 +117,13 @@ class Told:
         for relation in self.schema.dependencies:
             own = self.follow.get(relation.column.name, np.full(len(x), np.nan))
             told = torch.from_numpy(relation.tells(own, values, self.schema.dependencies.known))
-            found.append((holes & told[:, None] & self.schema.features_of(relation.inputs))[None])
+            found.append((holes & told[:, None] & self._behind(relation))[None])
         return torch.cat(found)
+
+    def _behind(self, relation: Dependency) -> Tensor:
+        """The features of the columns that the inputs are, or follow from, as those of a total do, ``(features,)``."""
+        sources = self.schema.dependencies.sources
+        return self.schema.features_of({each for name in relation.inputs for each in sources[name]})
 
     def _turns(self, x: Tensor) -> Tensor:
         """What is left to the end in each turn, one hole of every sum, ``(turns, n, features)``."""
