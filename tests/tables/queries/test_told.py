@@ -113,9 +113,11 @@ def test_a_label_of_a_total_is_given() -> None:
     assert {*model.schema.follow_names} == {"total", "passed"}
     for passed in ("yes", "no"):
         drawn = model.sample(100, given={"passed": passed})
-        assert ((drawn["total"] >= 70) == (passed == "yes")).all() and (drawn["passed"] == passed).all()
+        assert ((drawn["total"] >= 70) == (passed == "yes")).all()
+        assert (drawn["passed"] == passed).all()
     filled = model.impute(holed(rows[:40], "a", "total"))
-    assert filled["passed"].equals(rows["passed"][:40]) and filled["total"].equals(filled["a"] + filled["b"])
+    assert filled["passed"].equals(rows["passed"][:40])
+    assert filled["total"].equals(filled["a"] + filled["b"])
     assert model.probability("total > 90", given={"passed": "no"}) == 0
     assert abs(model.probability("total > 90", given={"passed": "yes"}) - 0.32) < 0.1  # 0.32 counted
 

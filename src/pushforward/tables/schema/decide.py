@@ -94,7 +94,10 @@ def _found(columns: Sequence[Column], values: Rows, free: Collection[str], stric
     """What follows from other columns, but for the free ones, in the order in which it is computed. A label of numbers
     has a probability beside them, so ``strict`` neither seeks nor refuses one."""
     last = date_parts(columns, values, free)
-    last += [] if strict else labels(modelled(columns, last), values, free)
+    told = [] if strict else labels(modelled(columns, last), values, free)
+    others = {column.name for column in columns} - inputs_of(told)
+    factors = inputs_of(determined(modelled(columns, last), values, {*free, *others})) if told else set()
+    last += [label for label in told if label.column.name not in factors]  # of x * flag, the flag is no label
     columns = modelled(columns, last)
     implied = implied_categories(columns, values, free)
     formulas = determined(modelled(columns, implied), values, {*free, *inputs_of(implied)})

@@ -11,7 +11,7 @@ from schemas import prepared_schema, schema_of
 
 import pushforward as pf
 from pushforward.tables.schema.relations.formula import Added, Determined, Formula
-from pushforward.tables.schema.relations.formula_search import _formulas, _products
+from pushforward.tables.schema.relations.formula_search import _formulas, _products, _with_products
 from pushforward.tables.schema.relations.stated_formula import parsed
 from pushforward.tables.schema.schema import Schema
 from pushforward.tables.splits import held_out_order
@@ -524,6 +524,25 @@ def test_sums_of_products_and_logarithms_of_one_more_follow(columns, said, tmp_p
         np.testing.assert_allclose(
             filled[last], relation.formula({c: filled[c].to_numpy() for c in columns}), atol=6e-3
         )
+
+
+def test_a_column_times_a_flag_follows_beside_many_others():
+    """The flag, which tells whether the product is above 0, is its factor rather than its label."""
+    rng = np.random.default_rng(0)
+    table = {"flag": rng.integers(0, 2, 600), "x": rng.normal(6.3, 0.2, 600).round(4)}
+    table |= {f"n{i}": rng.normal(size=600).round(4) if i % 2 else rng.integers(0, 2, 600) for i in range(12)}
+    (relation,) = schema_of(table | {"y": table["flag"] * table["x"]}).dependencies
+    assert f"{relation}" == "'y' is 'flag' * 'x'"
+
+
+def test_a_product_is_sought_by_what_its_factors_leave_of_it():
+    """Beside them and 22 other columns, it is itself nothing that stands out."""
+    rng = np.random.default_rng(0)
+    wage = np.exp(rng.normal(5.6, 0.5, 600)).round(2)
+    high, others = (wage > 340) * 1.0, [*rng.integers(0, 2, (11, 600)), *rng.normal(size=(11, 600))]
+    table = np.stack([high, np.log(wage), wage, *others])
+    _, factors = _with_products(high * np.log(wage), table, [f"c{j}" for j in range(len(table))])
+    assert (("c0", 1.0), ("c1", 1.0)) in factors
 
 
 def test_sums_of_products_up_to_a_remainder_leave_it():

@@ -32,7 +32,7 @@ WIDE = 20.0  # times the rounding of a column that its spread must be for a sum 
 CLOSE, NARROW = 0.02, 0.15  # median remainder at most: of a product's size, or a sum's spread; of a constant's
 FAR = 10.0  # times the largest small remainder: what least squares of all columns may leave, as slips move these
 MOST_PRODUCTS, FEW_ROWS = 3, 100  # of a sum of products, rows in which they are sought
-PRODUCTS, TELLS, LIKELY = 0.25, 0.2, 10  # of what sums leave: what products must leave, each tell; how many are tried
+PRODUCTS, TELLS = 0.25, 0.2  # of what sums leave: what products must leave, and each tell
 POINTS = 10  # in which a sum of products holds, for each of its terms
 POSITIVE = 0.99  # share of the rows in which a factor is
 LEAST_POWER = 0.1
@@ -212,16 +212,15 @@ def _with_products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> tuple
     left = y[rows] - basis @ (basis.T @ y[rows])
     least = min(FAR * CLOSE * y.std(), PRODUCTS * left.std())
     while first.size and len(terms) < len(x) + MOST_PRODUCTS:
-        each = values[first] * values[second]  # but for what the basis tells, the products of the columns themselves
-        likely = np.argsort(-((each @ left) ** 2) / np.maximum(each.var(1), 1e-300), kind="stable")[:LIKELY]
-        beside = each[likely] - (each[likely] @ basis) @ basis.T
+        beside = values[first] * values[second]
+        beside -= (beside @ basis) @ basis.T  # what the basis tells of the products
         beside /= np.maximum(np.sqrt(np.square(beside).sum(1, keepdims=True)), ROUNDING)
         told = beside @ left
         best = int(np.abs(told).argmax())
         if told[best] ** 2 < TELLS * left @ left:
             break
         basis, left = np.column_stack([basis, beside[best]]), left - told[best] * beside[best]
-        term = terms[first[likely[best]]] + terms[second[likely[best]]]
+        term = terms[first[best]] + terms[second[best]]
         more = np.array([j for j in range(len(x)) if j not in term and len(term) < MOST_FACTORS], int)
         first, second = np.append(first, np.full_like(more, len(terms))), np.append(second, more)
         product = x[[*term]].prod(0)
