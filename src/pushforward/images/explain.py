@@ -94,12 +94,9 @@ def patch_of(model: ImageModel, patch: int | None) -> int:
 
 def _patches(size: tuple[int, int], side: int) -> Tensor:
     """Masks of the patches, ``(p, H, W)``, bool, row by row; those at the right and lower ends may be smaller."""
-    height, width = size
-    found = torch.zeros(-(-height // side), -(-width // side), height, width, dtype=torch.bool)
-    for i, row in enumerate(found):
-        for j, mask in enumerate(row):
-            mask[i * side : (i + 1) * side, j * side : (j + 1) * side] = True
-    return found.flatten(0, 1)
+    down, across = (torch.arange(length) // side for length in size)
+    place = down[:, None] * (across[-1] + 1) + across  # the number of each pixel's patch
+    return place == torch.arange(int(place[-1, -1]) + 1)[:, None, None]
 
 
 def oddest(excess: NDArray[np.float64], side: int) -> tuple[list[str], list[float]]:

@@ -90,13 +90,11 @@ class LabelledImages:
         """Refuses numbers above levels - 1."""
         for part in (self, *self.splits.values()):
             most = part.images.flatten(1).amax(1).int()  # 256 does not fit in uint8
-            above = (most >= levels).nonzero().flatten()
-            if len(above):
-                value = int(most[above[0]])
+            if (most >= levels).any():
+                first = int((most >= levels).int().argmax())
                 raise InputError(
-                    f"{self.path}: image {part.names[int(above[0])]} holds {value}, but {option} allows 0 to "
-                    f"{levels - 1}: use `levels={max(value + 1, int(most.max()) + 1)}`, or `bits=` to keep fewer of "
-                    "the 8 bits of every number"
+                    f"{self.path}: image {part.names[first]} holds {most[first]}, but {option} allows 0 to "
+                    f"{levels - 1}: use `levels={most.max() + 1}`, or `bits=` for fewer of the 8 bits of every number"
                 )
 
     def fewer_levels(self, levels: int) -> str:
@@ -107,8 +105,8 @@ class LabelledImages:
         bits = next(bits for bits in range(1, 9) if len((values >> (8 - bits)).unique()) == len(values))
         used = max(int(values.max()) + 1, 2)
         better = f"levels={used}" if used <= 2**bits else f"bits={bits}"
-        few = f"{len(values)} of {levels} levels occur, and the others cost a flow bits"
-        return f"{self.path}: only {few}; `{better}` keeps all values apart"
+        few = f"only {len(values)} of {levels} levels occur, and the others cost a flow bits"
+        return f"{self.path}: {few}; `{better}` keeps all values apart"
 
     def fingerprint(self) -> str:
         """A digest of pixels and labels: identifies the file that a model was fitted to."""

@@ -197,8 +197,7 @@ class ImageModel(FittedDensity):
     def refuse_unlike(self, other: ImageModel) -> None:
         super().refuse_unlike(other)
         for what in ("shape", "levels", "resize", "bits"):
-            ours, theirs = self.facts[what], other.facts[what]
-            if ours != theirs:
+            if (ours := self.facts[what]) != (theirs := other.facts[what]):
                 raise InputError(
                     f"{self.called} and {other.called} are not of the same images ({what} {ours} and {theirs}), "
                     "so their bits cannot be compared"

@@ -561,6 +561,24 @@ def test_durations_are_asked_for_in_sql() -> None:
         Where.of(model, "took > '1 hour'")
 
 
+def test_a_column_that_a_missing_value_implies_is_given_by_value_as_in_sql() -> None:
+    """Hours are missing of those who do not work, so 'work' follows from 'hours', and says whether there are any."""
+    rng = np.random.default_rng(0)
+    work = rng.choice(["yes", "no"], 300)
+    hours = np.where(work == "yes", rng.choice(["20", "30", "40"], 300), None).tolist()
+    table = pl.DataFrame({"work": work, "hours": hours, "x": rng.normal(size=300) + (work == "yes")})
+    model = pf.TableDensity("maf", layers=1, hidden=(16,), steps=60, random_state=0).fit(table)
+    assert model.schema.follow_names == ["work"]
+    for given in ({"work": "no"}, {"work": ["no"]}, {"work": "no", "x": 0.5}, pl.DataFrame({"work": ["no"]})):
+        np.testing.assert_allclose(model.probability("hours IS NULL", given=given), 1.0)
+    assert model.probability("hours IS NULL", given={"work": "yes"}) == 0.0
+    drawn = model.sample(20, given={"work": "yes"}, random_state=0)
+    assert drawn["hours"].null_count() == 0
+    assert model.impute(table, random_state=0)["hours"].equals(table["hours"])
+    plain, sql = (model.probability({"x": (0, None)}, given=each) for each in ({"work": "yes"}, "work = 'yes'"))
+    assert plain == pytest.approx(sql, abs=0.02)
+
+
 @pytest.mark.parametrize("asked", ["sent - day > 7", "x > 0 AND sent > 7", "sent - day > INTERVAL '7 days'"])
 def test_dates_that_came_as_text_are_no_numbers_either(asked: str) -> None:
     days = pl.Series([dt.date(2024, 1, 1) + dt.timedelta(days=k) for k in range(60)])

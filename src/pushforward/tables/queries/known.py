@@ -91,6 +91,8 @@ class Known:
         if not set(cells.columns) <= set(schema.given_names):
             first = [] if {*cells.columns} & {*schema.names} else [pl.lit(None).alias(schema.names[0])]
             encoded = encode_partly(model, cells.with_columns(first), "given")
+            if first:  # nothing is known of it, not even that it is missing
+                encoded = replace(encoded, x=encoded.x.masked_fill(schema.missingness.found(encoded.x), torch.nan))
             x, strange, notes = condition_on(model, encoded, cells.columns, cells, "given", 0)
             broken = schema.broken(encoded)
             strange = strange | torch.from_numpy(broken.any(0))

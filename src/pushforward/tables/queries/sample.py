@@ -169,7 +169,7 @@ def impute(
     schema = model.schema
     found = encode_partly(model, frame, source)
     rows = Rows(schema.missingness.forgotten(found.x, 0.0), found.context)  # once drawn, the values are present
-    told = Told(schema, found.follow)
+    told = Told(schema, found.follow, empty=False)
     filled = fill(model, rows, told, draws, seed)
     denied, strange = told.denied(rows.x, filled), found.strange
     filled = filled.masked_fill(strange[:, None] | denied, math.nan)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,9 +38,10 @@ class Told:
 
     schema: Schema
     follow: Mapping[str, Numbers]  # those that follow, encoded, by name
+    empty: bool = True  # whether what rows lack may be missing, rather than not known
 
     def __getitem__(self, rows: Tensor) -> Told:
-        return Told(self.schema, {name: values[rows.numpy()] for name, values in self.follow.items()})
+        return replace(self, follow={name: values[rows.numpy()] for name, values in self.follow.items()})
 
     def bears_on(self, x: Tensor) -> Tensor:
         """Which encoded rows know something that follows from what they lack, ``(n,)``."""
@@ -116,7 +117,7 @@ class Told:
         values = self.schema.dependencies.computed({**self.schema.dated(x), **self.follow})
         for relation in self.schema.dependencies:
             own = self.follow.get(relation.column.name, np.full(len(x), np.nan))
-            told = torch.from_numpy(relation.tells(own, values, self.schema.dependencies.known))
+            told = torch.from_numpy(relation.tells(own, values, self.schema.dependencies.known, self.empty))
             found.append((holes & told[:, None] & self._behind(relation))[None])
         return torch.cat(found)
 

@@ -63,8 +63,8 @@ class Dependency(Relation):
         """In which rows the inputs have values to which the relation applies."""
         return True
 
-    def tells(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
-        """In which rows the column, encoded, says something about inputs that have a value."""
+    def tells(self, found: Numbers, values: Rows, columns: Columns, empty: bool = False) -> np.ndarray:
+        """In which rows the column, encoded, says something about inputs that have a value, or may be ``empty``."""
         return ~self.column.missing(found)
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:

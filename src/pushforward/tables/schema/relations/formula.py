@@ -172,7 +172,7 @@ class Added(Determined):
     def total(self, values: Rows, columns: Columns) -> Numbers:
         return self.formula({name: np.nan_to_num(x) for name, x in amounts_in(self.inputs, values, columns).items()})
 
-    def tells(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
+    def tells(self, found: Numbers, values: Rows, columns: Columns, empty: bool = False) -> np.ndarray:
         inputs = [*amounts_in(self.inputs, values, columns).values()]
         left = super().broken(found, values, columns) | np.isnan(inputs).all(0)
         return left & super().tells(found, values, columns)

@@ -62,9 +62,9 @@ class LookUp(Dependency):
         first = np.isin(values[self.inputs[0]], self.levels[0]) if self.levels else True
         return first & np.isin(self.looked_at(values), self.at) if self.at else True
 
-    def tells(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
-        """Not where a missing input alone implies it."""
-        most = None if self.at else columns[self.inputs[0]].kind.classes
+    def tells(self, found: Numbers, values: Rows, columns: Columns, empty: bool = False) -> np.ndarray:
+        """Not where a missing input alone implies it, unless it may be empty."""
+        most = None if self.at or empty else columns[self.inputs[0]].kind.classes
         return super().tells(found, values, columns) & np.isin(found, self.implied[:most])
 
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
