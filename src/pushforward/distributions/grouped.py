@@ -114,7 +114,7 @@ class Grouped(Density):
         first = torch.zeros_like(z[:, 0], dtype=torch.long)
         last, group, known = torch.full_like(first, self.groups), first, torch.zeros_like(first, dtype=torch.bool)
         for _ in range(self.groups.bit_length()):
-            at = torch.div(first + last, 2, rounding_mode="floor").clamp_max(self.groups - 1)
+            at = ((first + last) // 2).clamp_max(self.groups - 1)
             side = (z > high[at]).int() - (z < low[at]).int()
             side = side.gather(1, (side != 0).int().argmax(1, keepdim=True))[:, 0]  # in the first that differs
             first, last = torch.where(side > 0, at + 1, first), torch.where(side < 0, at, last)
