@@ -89,7 +89,7 @@ def test_of_few_rows_gains_are_as_rare_as_fresh_rows_have_them(houses: pl.DataFr
     assert 8 < planted["gain"].median() < 20  # type: ignore[operator]
     del model.facts["unseen_by_guide"]["shapes"]  # type: ignore[attr-defined]
     raw = blame(model, encoded)[1]  # of a model without them, by the light tails of a guide that saw 120 rows
-    assert (raw > math.log(1000)).double().mean() > 0.004
+    assert (raw > math.log(1000)).double().mean() > 0.003
     assert (raw.argmax(1) == gains.argmax(1)).all()
 
 

@@ -26,7 +26,7 @@ from ...models.train import Rows
 from ...numerics.partly_known import unknown
 from ...numerics.sequential import effective, picked, resampled
 from ..model import TableModel
-from ..schema.kinds.base import Intervals, Numbers
+from ..schema.kinds.base import Numbers
 from ..schema.relations.base import Dependency
 from ..schema.relations.formula import Determined
 from ..schema.schema import Schema
@@ -154,7 +154,7 @@ class Told:
             for name in relation.solvable:
                 j, value = schema.names.index(name), torch.from_numpy(values[name])
                 kind, left = schema.columns[j].kind, found[:, j].isnan()
-                if isinstance(kind, Intervals):
+                if not kind.classes:
                     low, width = map(torch.from_numpy, kind.cells_of(values[name]))
                     ends = [relation.solved(name, end, amounts) for end in (y, y + relation.slack)]
                     least = torch.from_numpy(np.abs(ends[1] - ends[0]))

@@ -1,13 +1,15 @@
-"""Rhythms of moments: how busy the parts of an hour, a day, a week and a year are."""
+"""Rhythms: how busy the parts of an hour, a day, a week and a year are, and which last digits are common."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from schemas import schema_of
 
 import pushforward as pf
@@ -111,3 +113,85 @@ def test_regular_series_midnights_and_constant_hours_have_none() -> None:
     hourly, daily = np.arange(2000) * 3600, np.arange(500) * DAY
     for seconds in (hourly, np.repeat(daily, 3), np.repeat(daily + 9 * 3600, 3), np.arange(3000) * 600):
         assert found(moments(seconds.astype(float))) == []
+
+
+def incomes(n: int, seed: int = 0) -> np.ndarray:
+    """Half told in thousands, a quarter in hundreds."""
+    rng = np.random.default_rng(seed)
+    unit = rng.choice([1000, 100, 1], n, p=[0.5, 0.25, 0.25])
+    return (rng.lognormal(10.5, 0.5, n) / unit).round() * unit
+
+
+def shaped(x: np.ndarray, **options) -> tuple[Schema, torch.Tensor]:
+    table = pl.DataFrame({"x": x})
+    schema = schema_of(table, **options)
+    rows = schema.encode(table, "").x
+    return schema.shaped(rows), rows
+
+
+def cell_nats(schema: Schema, x: np.ndarray) -> float:
+    """The mean log-probability of the cells of some values, if the column's own map made its rows normal."""
+    (column,) = schema.columns
+    cells = torch.from_numpy(x) + 0.5 * column.kind.step * torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    z = column.kind.first_map()(torch.from_numpy(incomes(4000, 2)))[0]
+    low, high = torch.special.ndtr((column.kind.first_map()(cells)[0] - z.mean()) / z.std())
+    return float((high - low).log().mean())
+
+
+def test_numbers_told_in_tens_and_thousands_are_likelier_and_drawn_so() -> None:
+    schema, _ = shaped(incomes(1500))
+    (column,) = schema.columns
+    assert [rhythm.name for rhythm in column.kind.rhythms] == ["10", "100", "1000"]
+    assert column.describe().first == "rhythm of 10, rhythm of 100, rhythm of 1000, log(x +0.5)"
+    plain = replace(schema, columns=(replace(column, kind=replace(column.kind, rhythms=())),))
+    fresh = incomes(2000, seed=1)
+    assert cell_nats(schema, fresh) > cell_nats(plain, fresh) + 2
+    first = column.kind.first_map()
+    z = first(torch.from_numpy(fresh))[0]
+    drawn = column.kind.snap(first.inverse(z.mean() + z.std() * torch.randn(4000, dtype=torch.float64))[0].numpy())
+    for unit in (100, 1000):
+        assert (drawn % unit == 0).mean() == pytest.approx((fresh % unit == 0).mean(), abs=0.05)
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+def test_last_digits_have_their_own_shares_beside_values_that_many_rows_hold() -> None:
+    rng = np.random.default_rng(0)
+    heaped = np.where(rng.random(2000) < 0.3, 40.0, 5 * rng.normal(50, 15, 2000).round())
+    x = np.where(rng.random(2000) < 0.7, heaped, rng.normal(250, 75, 2000).round())
+    schema, rows = shaped(x)
+    kind = schema.columns[0].kind
+    assert [rhythm.name for rhythm in kind.rhythms] == ["10"]
+    assert kind.first.name == "histogram"
+    z = kind.first_map()(torch.from_numpy(kind.spread(rows[:, 0].numpy(), rng)))[0]
+    assert float(z.mean()) == pytest.approx(0, abs=0.05)
+    assert float(z.std()) == pytest.approx(1, abs=0.05)
+    again = schema.shaped(rows[::2], again=True).columns[0].kind
+    assert [rhythm.name for rhythm in again.rhythms] == ["10"]
+    assert again.rhythms != kind.rhythms
+
+
+@pytest.mark.parametrize("bounds", [{"x": (0, 100)}, {"x": (0, None)}, {"x": (-3, 104)}, {}])
+def test_bounds_hold_in_the_time_of_last_digits(bounds: dict) -> None:
+    rng = np.random.default_rng(0)
+    percent = 100 * rng.beta(1.2, 1.2, 4000)
+    schema, _ = shaped(np.where(rng.random(4000) < 0.4, 5 * (percent / 5).round(), percent.round()), bounds=bounds)
+    kind = schema.columns[0].kind
+    assert len(kind.rhythms) == 1
+    low, high = kind.limits(1.0)
+    edges = torch.arange(max(low, kind.minimum - 0.5), min(high, kind.maximum + 0.5) + 1, dtype=torch.float64)
+    z = kind.first_map()(edges[1:-1])[0]
+    assert bool(z.isfinite().all())
+    assert bool((z.diff() > 0).all())
+    drawn = kind.first_map().inverse(torch.linspace(-40, 40, 99, dtype=torch.float64))[0].numpy()
+    inside = bounds.get("x", (-np.inf, None))
+    assert (drawn >= inside[0] - 0.5001).all()  # the ends are float32
+    assert (drawn <= (inside[1] or np.inf) + 0.5001).all()
+
+
+@pytest.mark.parametrize("n", [200, 3000])
+def test_even_digits_serial_numbers_and_roundness_by_chance_have_no_rhythm(n: int) -> None:
+    rng = np.random.default_rng(n)
+    falling, bell, serial = rng.exponential(300, n).round(), rng.normal(500, 100, n).round(), 7.0 * np.arange(n)
+    tenths = rng.uniform(0, 1000, n).round(1)
+    for x in (falling, bell, serial, tenths):
+        assert shaped(x)[0].columns[0].kind.rhythms == ()

@@ -19,8 +19,7 @@ from ..saved import Saved
 Numbers = NDArray[np.float64]
 Bounds = tuple[float, float | None]  # an open interval; None for no upper end
 Atom = tuple[float, float, float]  # a value; the lower end, relative to it, and the width of its cell
-SLACK = 1e-9  # steps: the rounding of a value on a grid
-FAR = 1e300
+FARTHEST = 1e300
 MOST_ATOMS = 100  # in a column that also has other values
 
 
@@ -58,7 +57,50 @@ class Description:
     first: str = "-"
 
 
-class Kind(Saved, ABC):
+class Partition:
+    """A scale divided into cells: the density of a value is averaged over its own."""
+
+    minimum: float  # of the training rows
+    maximum: float
+    bounds: Bounds | None = None  # the open interval of the values
+    step: float = 0.0  # the width of every value's cell, with the value in its middle; 0 if there are none
+    origin: float = 0.0  # one of the values that are multiples of the step apart
+    atoms: tuple[Atom, ...] = ()  # the cells of values that stand out
+
+    @cached_property
+    def atom_cells(self) -> Numbers:
+        """The atoms in increasing order: their values, and the lower end, from there, and the width of each one's cell,
+        ``(3, atoms)``."""
+        return np.array(sorted(self.atoms)).reshape(-1, 3).T
+
+    def cells_of(self, x: Numbers) -> tuple[Numbers, Numbers]:
+        """The lower end and the width of each value's cell."""
+        low, width = np.full(len(x), -0.5 * self.step), np.full(len(x), self.step)
+        if self.atoms:
+            value, below, wide = self.atom_cells
+            at = np.searchsorted(value, x).clip(max=len(value) - 1)
+            here = value[at] == x
+            low, width = np.where(here, below[at], low), np.where(here, wide[at], width)
+        return x + low, width
+
+    def middles(self, x: Numbers) -> Numbers:
+        """The middle of each value's cell."""
+        low, width = self.cells_of(x)
+        return low + 0.5 * width
+
+    def lowest_edge(self, low: float) -> float:
+        """The lower end of the cells of values down to ``low``."""
+        values = self.atom_cells[0]
+        return float(self.cells_of(np.append(values[values <= max(low, self.minimum)], low))[0].min())
+
+    def highest_edge(self, high: float) -> float:
+        """The upper end of the cells of values up to ``high``."""
+        values = self.atom_cells[0]
+        start, width = self.cells_of(np.append(values[values >= min(high, self.maximum)], high))
+        return float((start + width).max())
+
+
+class Kind(Partition, Saved, ABC):
     """A kind of column: which values it can hold, and how a model sees them.
 
     Encoded values are float64 numbers, NaN where one is missing. Those of a kind with :attr:`classes` are the indices
@@ -71,10 +113,6 @@ class Kind(Saved, ABC):
     is_number: ClassVar[bool] = True  # whether encoded values, or the names of classes, are amounts
     whole: bool = False  # whether every value is a whole number
     flags: str = ""  # the column whose missing values it flags
-    bounds: Bounds | None = None  # the open interval of the values
-    step: float = 0.0  # the width of every value's cell, with the value in its middle; 0 if there are none
-    origin: float = 0.0  # one of the values that are multiples of the step apart
-    atoms: tuple[Atom, ...] = ()  # the cells of values that stand out
     period: tuple[float, float] | None = None  # the beginning and end of a circular column's period
     circle: tuple[float, float] | None = None  # where the one turn of a circular column begins and ends
     labels: tuple[str, ...] = ()  # names of the values that have a probability each; none for numbers with a density
@@ -122,12 +160,6 @@ class Kind(Saved, ABC):
     def classes(self) -> int:
         """How many values have a probability each; 0 for numbers with a density."""
         return len(self.labels)
-
-    @cached_property
-    def atom_cells(self) -> Numbers:
-        """The atoms in increasing order: their values, and the lower end, from there, and the width of each one's cell,
-        ``(3, atoms)``."""
-        return np.array(sorted(self.atoms)).reshape(-1, 3).T
 
     @property
     def has_cells(self) -> bool:
@@ -205,72 +237,3 @@ class Kind(Saved, ABC):
     def log_unseen(self, x: Tensor) -> Tensor | float:
         """The change in the log-densities of encoded values that no training row had, in nats."""
         return 0.0
-
-
-class Intervals(Kind):
-    """Numbers on a scale, their cells, and the interval that all of them lie in."""
-
-    minimum: float  # of the training rows
-    maximum: float
-
-    def cells_of(self, x: Numbers) -> tuple[Numbers, Numbers]:
-        """The lower end and the width of each value's cell."""
-        low, width = np.full(len(x), -0.5 * self.step), np.full(len(x), self.step)
-        if self.atoms:
-            value, below, wide = self.atom_cells
-            at = np.searchsorted(value, x).clip(max=len(value) - 1)
-            here = value[at] == x
-            low, width = np.where(here, below[at], low), np.where(here, wide[at], width)
-        return x + low, width
-
-    def spread(self, x: Numbers, random: np.random.Generator) -> Numbers:
-        """A point in each value's cell, as a density sees it."""
-        low, width = self.cells_of(x)
-        return np.asarray(low + width * random.random(len(x)))
-
-    def between(self, low: float, high: float) -> Numbers:
-        """The cells of the values from ``low`` to ``high``, together, ``(2, intervals)``: disjoint, in increasing
-        order, and infinite where nothing lies beyond."""
-        resolution = self.resolution
-        if resolution:
-            first, last = (np.array([low, high]) - self.origin) / resolution
-            blur = np.spacing(np.abs([low, high]).clip(abs(self.origin), FAR))
-            before, after = SLACK + 4 * blur / resolution  # ends are rounded as numbers, too
-            low, high = self.origin + resolution * np.array([np.ceil(first - before), np.floor(last + after)])
-        ends = np.array([low - 0.5 * resolution, high + 0.5 * resolution])
-        value, below, width = self.atom_cells
-        start, stop = value + below, value + below + width
-        edges = np.unique(np.concatenate([ends, start, stop]))
-        middle = 0.5 * (edges[:-1].clip(-FAR, FAR) + edges[1:].clip(-FAR, FAR))
-        inside = (middle > ends[0]) & (middle < ends[1])
-        if len(value):
-            at = (np.searchsorted(start, middle, side="right") - 1).clip(0)
-            held = (middle >= start[at]) & (middle < stop[at])
-            inside = np.where(held, (value[at] >= low) & (value[at] <= high), inside)
-        turns = np.flatnonzero(np.diff(np.r_[False, inside, False]))
-        return self._within_bounds(edges[turns].reshape(-1, 2).T)
-
-    def _within_bounds(self, ends: Numbers) -> Numbers:
-        """Intervals without what lies beyond the bounds; infinite where they begin or end there."""
-        low, high = self.bounds or (-np.inf, None)
-        lowest = self.lowest_edge(low)
-        highest = np.inf if high is None else self.highest_edge(high)
-        some = ends[:, (ends[1] > lowest) & (ends[0] < highest) & (ends[0] < ends[1])]
-        return np.stack([np.where(some[0] <= lowest, -np.inf, some[0]), np.where(some[1] >= highest, np.inf, some[1])])
-
-    def middles(self, x: Numbers) -> Numbers:
-        """The middle of each value's cell."""
-        if not self.atoms:
-            return x
-        low, width = self.cells_of(x)
-        return low + 0.5 * width
-
-    def lowest_edge(self, low: float) -> float:
-        """The lower end of the cells of values down to ``low``."""
-        low = min([low, *(value + below for value, below, _ in self.atoms if value <= max(low, self.minimum))])
-        return low - 0.5 * self.step
-
-    def highest_edge(self, high: float) -> float:
-        """The upper end of the cells of values up to ``high``."""
-        ends = [value + below + width for value, below, width in self.atoms if value >= min(high, self.maximum)]
-        return max([high, *ends]) + 0.5 * self.step

@@ -33,7 +33,7 @@ from ....transforms.compose import Compose
 from ....transforms.elementwise import Asinh, Identity, InverseSoftplus, Log, Logit
 from ....transforms.normalization import Standardize
 from ..saved import Saved
-from .base import Intervals, Numbers
+from .base import Numbers, Partition
 
 GAIN = 0.1  # nats a row that a first map must gain if none is required
 SMALL = (0.05, 0.25, 0.5)  # quantiles of magnitudes: below one an arsinh is linear
@@ -87,7 +87,7 @@ class FirstMap(Saved):
         }[self.name]
 
 
-def first_map_of(cells: Intervals, x: Numbers, starts: list[float]) -> FirstMap | None:
+def first_map_of(cells: Partition, x: Numbers, starts: list[float]) -> FirstMap | None:
     """The map that a column requires or is worth it, from the middles of its cells and where a logarithm may start."""
     low, high = cells.bounds or (-np.inf, None)
     lowest, alone = cells.lowest_edge(low), -np.log(x.std())
@@ -104,7 +104,7 @@ def first_map_of(cells: Intervals, x: Numbers, starts: list[float]) -> FirstMap 
     return maps[int(np.argmax(nats))] if cells.bounds is not None or max(nats) >= GAIN + alone else None
 
 
-def _a_little_wider(cells: Intervals, x: Numbers, lowest: float) -> FirstMap | None:
+def _a_little_wider(cells: Partition, x: Numbers, lowest: float) -> FirstMap | None:
     """A logit that ends a little beyond many rows with sharp ends; below, at the lowest possible edge if it is near."""
     if len(x) < MANY or max(excesses := _excesses(cells, np.sort(x))) > SHARP * x.std():
         return None
@@ -152,7 +152,7 @@ class Tails(Saved):
         return Extended(first, self.low, self.high, stretch=self.stretch)
 
 
-def tails_of(first: FirstMap | None, cells: Intervals, x: Numbers) -> Tails | None:
+def tails_of(first: FirstMap | None, cells: Partition, x: Numbers) -> Tails | None:
     """The tails of a column with these cells behind its first map, if it has one, from training rows without NaN; None
     if both its ends are hard."""
     f = Identity(event_dim=0) if first is None else first.transform()
@@ -166,7 +166,7 @@ def tails_of(first: FirstMap | None, cells: Intervals, x: Numbers) -> Tails | No
     return None if ends == [None, None] else Tails(ends[0], ends[1], float(STRETCH * scale))
 
 
-def _edges(first: FirstMap | None, f: Transform, cells: Intervals) -> tuple[float | None, float | None]:
+def _edges(first: FirstMap | None, f: Transform, cells: Partition) -> tuple[float | None, float | None]:
     """Where the tails begin: beyond the cells of all rows; None for a hard end."""
     if isinstance(f, Histogram):
         low, high = f.edges[[0, -1]].tolist()
@@ -187,7 +187,7 @@ def _end(f: Transform, edge: float, excess: float, loc: float, scale: float, nam
     return edge, slope / scale, excess / scale**2
 
 
-def _excesses(cells: Intervals, x: Numbers) -> list[float]:
+def _excesses(cells: Partition, x: Numbers) -> list[float]:
     """The means by which the lowest and the highest square root of n of sorted numbers exceed the next one, shrunk."""
     some = min(max(round(math.sqrt(len(x))), FEWEST), len(x) - 1)
     means = x[some] - x[:some].mean(), x[-some:].mean() - x[-some - 1]

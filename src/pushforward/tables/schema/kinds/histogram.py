@@ -22,7 +22,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from .base import MOST_ATOMS, Intervals, Numbers
+from .base import MOST_ATOMS, Numbers, Partition
 from .column_maps import FirstMap
 
 MOST_VALUES = 2000
@@ -38,7 +38,7 @@ GAP = 0.6  # of a bin's width
 FAR = 3.0  # times the range of the lowest square root of n rows: a bound so far below is never reached
 
 
-def histogram_of(cells: Intervals, x: Numbers, weight: Numbers) -> FirstMap | None:
+def histogram_of(cells: Partition, x: Numbers, weight: Numbers) -> FirstMap | None:
     """The histogram that makes a column normal, from encoded training rows with weights; None if these do not call for
     one."""
     there = ~np.isnan(x)
@@ -46,9 +46,10 @@ def histogram_of(cells: Intervals, x: Numbers, weight: Numbers) -> FirstMap | No
     if len(x) < FEWEST_ROWS:
         return None
     weight = weight / weight.mean()
-    listed = cells.step or np.isin(x, cells.atom_cells[0]).all()
+    values = np.unique(x)
+    listed = len(values) <= MOST_VALUES and (cells.step > 0 or np.isin(values, cells.atom_cells[0]).all())
     found = _few_values(cells, x, weight) if listed else None
-    if found is None and (not listed or len(np.unique(x)) > DISTINCT * len(x)):
+    if found is None and (not listed or len(values) > DISTINCT * len(x)):
         found = _many_values(cells, x, weight)
     if found is None or not (np.diff(found[0]) > 0).all():  # float64 is too coarse for such cells
         return None
@@ -79,11 +80,9 @@ class _Counts:
         return np.log(np.vstack([share, flat]) / (total - 1)) @ self.rows / total
 
 
-def _few_values(cells: Intervals, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def _few_values(cells: Partition, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Edges, and the distribution function there, of a column with one bin per value; None if it is smooth."""
     values, where = np.unique(x, return_inverse=True)
-    if len(values) > MOST_VALUES:
-        return _many_values(cells, x, weight)
     if len(values) < 3:
         return None
     most = GROUPS if cells.step else round(len(x) ** 0.5)
@@ -97,7 +96,7 @@ def _few_values(cells: Intervals, x: np.ndarray, weight: np.ndarray) -> tuple[np
     return _bins(cells, counts, float(FLAT[best]))
 
 
-def _many_values(cells: Intervals, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def _many_values(cells: Partition, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """The same with bins of many values each, except for values that stand out."""
     if len(cells.atoms) > MOST_ATOMS:
         return None
@@ -114,7 +113,7 @@ def _many_values(cells: Intervals, x: np.ndarray, weight: np.ndarray) -> tuple[n
     return _with_ends(cells, edges, shares, len(x))
 
 
-def _smooth(cells: Intervals, x: np.ndarray) -> float:
+def _smooth(cells: Partition, x: np.ndarray) -> float:
     """The mean log-density of rows that their column's own map makes normal; -inf if it has none, or a histogram."""
     first = getattr(cells, "first", None)
     if first is None or first.knots:
@@ -122,33 +121,31 @@ def _smooth(cells: Intervals, x: np.ndarray) -> float:
     return float(first.nats(cells.middles(x)) - 0.5 * np.log(2 * np.pi * np.e))
 
 
-def _nats(cells: Intervals, size: int, known: tuple[np.ndarray, np.ndarray], judged: np.ndarray) -> float:
+def _nats(cells: Partition, size: int, known: tuple[np.ndarray, np.ndarray], judged: np.ndarray) -> float:
     """The mean log-density of some rows under the bins of others; rows beyond these are moved to their ends."""
     edges, shares = _even_bins(cells, size, *known)
     return float(np.log(shares / shares.sum() / np.diff(edges))[_bin_of(cells, judged, edges)].mean())
 
 
-def _even_bins(cells: Intervals, size: int, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _even_bins(cells: Partition, size: int, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Edges, and the number of rows per bin, plus half a row."""
-    values, below, width = cells.atom_cells
-    rest = np.sort(x[~np.isin(x, values)])
-    starts, stops = values + below, values + below + width
-    inner = np.zeros(0)
+    values = cells.atom_cells[0]
+    rest, (starts, widths) = np.sort(x[~np.isin(x, values)]), cells.cells_of(values)
+    stops, inner = starts + widths, np.zeros(0)
     if len(rest):
         last = NormalDist().inv_cdf(1 - 0.5 / (len(rest) + 1))
         levels = [NormalDist().cdf(z) for z in np.linspace(-last, last, size + 1)]
         inner = np.quantile(rest, [0.0, *levels[1:-1], 1.0], method="lower")
         inner = np.sort(np.concatenate([inner, _ends_of_gaps(cells, rest, np.unique(inner))]))
-        if cells.step:
-            inner = cells.origin + cells.step * (np.floor((inner - cells.origin) / cells.step + 0.5) - 0.5)
-            inner[-1] += cells.step  # the cell of the largest value
+        start, width = cells.cells_of(inner)
+        inner = np.append(start[:-1], start[-1] + width[-1])  # up to the end of the cell of the largest value
     inside = ((inner[:, None] > starts) & (inner[:, None] < stops)).any(1)
     edges = np.unique(np.concatenate([inner[~inside], starts, stops]))
     edges = edges[np.append(np.diff(edges) > 1e-9 * np.ptp(edges), True)]
     return edges, 0.5 + np.bincount(_bin_of(cells, x, edges), weight, minlength=len(edges) - 1)
 
 
-def _ends_of_gaps(cells: Intervals, rest: np.ndarray, inner: np.ndarray) -> np.ndarray:
+def _ends_of_gaps(cells: Partition, rest: np.ndarray, inner: np.ndarray) -> np.ndarray:
     """The beginnings and ends of gaps that take up most of a bin, given sorted rows."""
     place = np.searchsorted(inner, rest[:-1], side="right") - 1
     width = np.diff(inner, append=np.inf)[place]
@@ -157,7 +154,7 @@ def _ends_of_gaps(cells: Intervals, rest: np.ndarray, inner: np.ndarray) -> np.n
     return np.concatenate([begin, rest[1:][wide]])
 
 
-def _bin_of(cells: Intervals, x: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def _bin_of(cells: Partition, x: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """The bin of each row, taken at the middle of its cell."""
     return (np.searchsorted(edges, cells.middles(x), side="right") - 1).clip(0, len(edges) - 2)
 
@@ -169,7 +166,7 @@ def _counted(start: np.ndarray, width: np.ndarray, rows: np.ndarray, most: int) 
     return _Counts(start, stop, rows, group, np.diff([*start[first], stop[-1]]))
 
 
-def _bins(cells: Intervals, counts: _Counts, flat: float) -> tuple[np.ndarray, np.ndarray]:
+def _bins(cells: Partition, counts: _Counts, flat: float) -> tuple[np.ndarray, np.ndarray]:
     """Edges in the column's units, and the distribution function there."""
     start, stop = counts.start, counts.stop
     gaps = (np.append(start[1:], stop[-1]) - stop).clip(0)
@@ -182,7 +179,7 @@ def _bins(cells: Intervals, counts: _Counts, flat: float) -> tuple[np.ndarray, n
     return _with_ends(cells, edges, shares, counts.rows.sum())
 
 
-def _with_ends(cells: Intervals, edges: np.ndarray, shares: np.ndarray, rows: float) -> tuple[np.ndarray, np.ndarray]:
+def _with_ends(cells: Partition, edges: np.ndarray, shares: np.ndarray, rows: float) -> tuple[np.ndarray, np.ndarray]:
     """Edges, and the distribution function there: up to the column's bounds, and below 1 if there is none, or none that
     is near: draws below the lightest of some mothers would lie evenly down to 0."""
     beyond, near = 0.5 / (rows + 1), 1e-6 * np.diff(edges).min()

@@ -14,20 +14,21 @@ from ....transforms.base import Transform
 from ....transforms.compose import Compose
 from ....transforms.elementwise import Identity
 from ..partial_cells import encoded, points_of
-from .base import Atom, Bounds, Description, Hints, Intervals, Numbers
+from .base import FARTHEST, Atom, Bounds, Description, Hints, Kind, Numbers, Partition
 from .column_maps import FirstMap, Tails, first_map_of, tails_of
 from .histogram import histogram_of
-from .rhythms import Rhythm, rhythms_of
+from .rhythms import Rhythm, Timed, rhythms_of
 
 QUANTILES = 33
 FILL = 17  # quantiles between which missing values are drawn
 DECIMALS = 9  # that are kept in samples
+SLACK = 1e-9  # steps: the rounding of a value on a grid
 FAR = 10.0  # standard deviations from 0 that make a bound there unnecessary
 MANY = 10  # rows at an end: of n others .05 lie beyond on average, .9 beyond an end of a single row
 
 
 @dataclass(frozen=True, kw_only=True)
-class Numeric(Intervals):
+class Numeric(Kind):
     """Numbers with a density."""
 
     # range of the training rows
@@ -40,7 +41,7 @@ class Numeric(Intervals):
     decimals: int | None = None  # the number of decimals that are written; None if there are more than ``DECIMALS``
     bounds: Bounds | None = None  # the open interval of the values, if one was stated or found; None for no upper end
     day: float = 0.0  # how long a day is, if they are moments; else 0
-    rhythms: tuple[Rhythm, ...] = ()  # those of moments, which come before the first map
+    rhythms: tuple[Rhythm, ...] = ()  # of moments and last digits, which come before the first map
     first: FirstMap | None = None  # the first map, if there is one
     tails: Tails | None = None  # how it goes on beyond the training rows; None if it does so by itself
     fill: tuple[float, ...] = ()  # quantiles of the training rows spread over their cells, evenly spaced in probability
@@ -96,6 +97,11 @@ class Numeric(Intervals):
         if self.minimum < 0:
             return []
         return [-self.step] if self.step > 0 else [low * 2 for value, low, _ in self.atoms if value == 0]
+
+    def spread(self, x: Numbers, random: np.random.Generator) -> Numbers:
+        """A point in each value's cell, as a density sees it."""
+        low, width = self.cells_of(x)
+        return np.asarray(low + width * random.random(len(x)))
 
     def quantiles_of_cells(self, x: Numbers) -> tuple[float, ...]:
         """Quantiles of the values spread over their cells, strictly increasing."""
@@ -154,6 +160,36 @@ class Numeric(Intervals):
         kind = self if lowest >= low else replace(self, minimum=lowest, closed=(False, self.closed[1]))
         return kind if highest <= high else replace(kind, maximum=highest, closed=(kind.closed[0], False))
 
+    def between(self, low: float, high: float) -> Numbers:
+        """The cells of the values from ``low`` to ``high``, together, ``(2, intervals)``: disjoint, in increasing
+        order, and infinite where nothing lies beyond."""
+        resolution = self.resolution
+        if resolution:
+            first, last = (np.array([low, high]) - self.origin) / resolution
+            blur = np.spacing(np.abs([low, high]).clip(abs(self.origin), FARTHEST))
+            before, after = SLACK + 4 * blur / resolution  # ends are rounded as numbers, too
+            low, high = self.origin + resolution * np.array([np.ceil(first - before), np.floor(last + after)])
+        ends = np.array([low - 0.5 * resolution, high + 0.5 * resolution])
+        value, below, width = self.atom_cells
+        start, stop = value + below, value + below + width
+        edges = np.unique(np.concatenate([ends, start, stop]))
+        middle = 0.5 * (edges[:-1].clip(-FARTHEST, FARTHEST) + edges[1:].clip(-FARTHEST, FARTHEST))
+        inside = (middle > ends[0]) & (middle < ends[1])
+        if len(value):
+            at = (np.searchsorted(start, middle, side="right") - 1).clip(0)
+            held = (middle >= start[at]) & (middle < stop[at])
+            inside = np.where(held, (value[at] >= low) & (value[at] <= high), inside)
+        turns = np.flatnonzero(np.diff(np.r_[False, inside, False]))
+        return self._within_bounds(edges[turns].reshape(-1, 2).T)
+
+    def _within_bounds(self, ends: Numbers) -> Numbers:
+        """Intervals without what lies beyond the bounds; infinite where they begin or end there."""
+        low, high = self.bounds or (-np.inf, None)
+        lowest = self.lowest_edge(low)
+        highest = np.inf if high is None else self.highest_edge(high)
+        some = ends[:, (ends[1] > lowest) & (ends[0] < highest) & (ends[0] < ends[1])]
+        return np.stack([np.where(some[0] <= lowest, -np.inf, some[0]), np.where(some[1] >= highest, np.inf, some[1])])
+
     def shown(self, number: float) -> str:
         return f"{number:.6g}"
 
@@ -179,22 +215,17 @@ class Numeric(Intervals):
         if np.isnan(x).all() or (again and not spiked and not self.rhythms):  # if all are, each row knows only a part
             return self
         there = ~np.isnan(x) & (weight > 0)
-        if self.day and self.bounds is None:
-            points, like = self.spread(x[there], np.random.default_rng(0)), self.rhythms if again else None
-            rhythms = rhythms_of(self, points, weight[there], self.day, like)
-            if rhythms:
-                return replace(self, rhythms=rhythms)._in_rhythm(points, weight[there])
-        first = histogram_of(self, x, weight) or self.first
-        return replace(self, rhythms=(), first=first, tails=tails_of(first, self, x[there]))
-
-    def _in_rhythm(self, x: Numbers, weight: Numbers) -> Self:
-        """The kind of moments with the first map that they call for in the time of their rhythms."""
-        for rhythm in self.rhythms:
-            x = rhythm(x)
-        even = Number.of(x)
-        even = replace(even, first=first_map_of(even, x, []))
-        first = histogram_of(even, x, weight) or even.first
-        return replace(self, first=first, tails=tails_of(first, even, x))
+        points, first = self.spread(x[there], np.random.default_rng(0)), self.first
+        cells: Partition = self
+        rhythms = rhythms_of(self, points, weight[there], self.day, self.rhythms if again else None)
+        if rhythms:
+            cells = timed = Timed(self, rhythms)
+            if not again or (first is not None and first.name == "logit"):  # whose ends move
+                first = first_map_of(timed, timed.middles(x[there]), timed.time(np.array(self._starts())).tolist())
+            timed.first = first
+        if spiked or not again:
+            first = histogram_of(cells, x, weight) or first
+        return replace(self, rhythms=rhythms, first=first, tails=tails_of(first, cells, x[there]))
 
     def describe(self) -> Description:
         title = "integer" if self.whole else "rounded"
