@@ -94,7 +94,8 @@ class LabelledImages:
                 first = int((most >= levels).int().argmax())
                 raise InputError(
                     f"{self.path}: image {part.names[first]} holds {most[first]}, but {option} allows 0 to "
-                    f"{levels - 1}: use `levels={most.max() + 1}`, or `bits=` to keep fewer of the 8 bits of every number"
+                    f"{levels - 1}: use `levels={most.max() + 1}`, or `bits=` to keep fewer of the 8 bits of every "
+                    "number"
                 )
 
     def fewer_levels(self, levels: int) -> str:
