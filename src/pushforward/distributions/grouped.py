@@ -52,10 +52,9 @@ class Grouped(Density):
         self.event_shape, self.context_features = torch.Size((features,)), context
         self.features, self.context, self.inside, self.groups, self.inner = features, context, inside, groups, inner
         self.rest = [j for j in range(features) if j not in inside]
+        values = torch.zeros(groups, len(inside), dtype=torch.float64)
         self.register_buffer("cells", torch.zeros(2, groups, len(inside)))  # their ends, groups in increasing order
-        self.register_buffer(
-            "values", torch.zeros(groups, len(inside), dtype=torch.float64)
-        )  # what the cells stand for
+        self.register_buffer("values", values)  # what the cells stand for
         self.register_buffer("log_count", torch.zeros(groups))  # log(n - d)
         self.register_buffer("log_share", torch.zeros(groups, context))  # log of the shares of features of the context
 
@@ -140,13 +139,19 @@ class Grouped(Density):
 
 def log_cut_off(z: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The log-density of a logistic number that is known to lie between two ends."""
-    low, high = torch.where(low > 0, -high, low), torch.where(low > 0, -low, high)  # by symmetry, the precise side
+    _, low, high = _precise(low, high)
     mass = F.logsigmoid(high) + torch.log(-torch.expm1(F.logsigmoid(low) - F.logsigmoid(high)))
     return F.logsigmoid(z) + F.logsigmoid(-z) - mass
 
 
 def cut_off(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Such numbers from uniform ones."""
-    sign = torch.where(low > 0, -1.0, 1.0)
-    first, last = torch.where(low > 0, -high, low).sigmoid(), torch.where(low > 0, -low, high).sigmoid()
+    sign, first, last = _precise(low, high)
+    first, last = first.sigmoid(), last.sigmoid()
     return (sign * torch.logit(first + u * (last - first))).clamp(low, high)
+
+
+def _precise(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """An interval, mirrored at 0 if it lies above, where the distribution function is near 1: its sign and its ends."""
+    above = low > 0
+    return torch.where(above, -1.0, 1.0), torch.where(above, -high, low), torch.where(above, -low, high)

@@ -263,8 +263,7 @@ class Guided(Density):
         ]
         log_h, log_s = (part.double().nan_to_num(nan=-math.inf) for part in log_q)
         log_w = self._log_p(filled, context) + log_s - torch.logaddexp(log_h + log_s, self._log_p(before, context))
-        log_w = log_w.masked_fill(log_w.isnan(), -math.inf)
-        return filled, log_w if rows.allowed is None else log_w.masked_fill(~rows.allowed(filled, rows.x), -math.inf)
+        return rows.kept(filled, log_w.masked_fill(log_w.isnan(), -math.inf))
 
     @staticmethod
     def _taken(rows: RowsWithHoles, found: Tensor, log_w: Tensor, draws: int) -> Tensor:
@@ -294,15 +293,14 @@ class Guided(Density):
         """The rows filled from noise, every other time from groups that the joint knows and that fit them, and log
         p(filled row) - log of the density that the fillings come from; arguments as for :meth:`_weigh_smooth`."""
         recall = self._recall
-        if recall is None or len(z) == 1:
-            return self._weigh_smooth(rows, points, z, scale, whole)
-        shares = recall.log_shares(rows)
+        shares = rows.x.new_full((len(rows), 1), math.nan) if recall is None else recall.log_shares(rows)
         fit = ~shares.isnan().any(1)
-        if not fit.any():
-            return self._weigh_smooth(rows, points, z, scale, whole)
+        if recall is None or len(z) == 1 or not fit.any():
+            return rows.kept(*self._weigh_smooth(rows, points, z, scale, whole))
         filled, log_w, half = points.clone(), points.new_empty(points.shape[:2]), len(z) // 2
-        own = self._weigh_smooth(rows[~fit], points[:, ~fit], z[:, ~fit], scale, True)
-        filled[:, ~fit], log_w[:, ~fit] = own
+        if not fit.all():
+            own = self._weigh_smooth(rows[~fit], points[:, ~fit], z[:, ~fit], scale, True)
+            filled[:, ~fit], log_w[:, ~fit] = own
         filled[::2, fit], smooth = self._weigh_smooth(rows[fit], points[::2, fit], z[::2, fit], scale[::2], True)
         log_w[::2, fit] = smooth.masked_fill(recall.known(filled[::2, fit]), -math.inf) - math.log1p(-half / len(z))
         some, at, log_q = recall.filled(rows[fit], half, shares[fit])
@@ -310,7 +308,7 @@ class Guided(Density):
         told, log_told = self._weigh_smooth(some, at, noise, None, True)
         filled[1::2, fit] = told.view(-1, *rows[fit].x.shape)
         log_w[1::2, fit] = log_told.view(log_q.shape) - log_q - math.log(half / len(z))
-        return filled, log_w if rows.allowed is None else log_w.masked_fill(~rows.allowed(filled, rows.x), -math.inf)
+        return rows.kept(filled, log_w)
 
     def _weigh_smooth(
         self, rows: RowsWithHoles, points: Tensor, z: Tensor, scale: Tensor | None, whole: bool
@@ -338,8 +336,7 @@ class Guided(Density):
             log_q = log_q + more
         log_p = self._closed(rows, filled) if closed else self._log_p(filled, context)
         log_w = log_p - torch.as_tensor(log_q).double().nan_to_num(nan=math.inf)
-        log_w = log_w + (log_mass[0] if scale is None else rows.correction(z, filled, log_mass))
-        return filled, log_w if rows.allowed is None else log_w.masked_fill(~rows.allowed(filled, rows.x), -math.inf)
+        return filled, log_w + (log_mass[0] if scale is None else rows.correction(z, filled, log_mass))
 
     def _filled_up(self, x: Tensor, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """All holes of rows ``(K, n, features)`` filled by the guide, and the log-density of what fills them.

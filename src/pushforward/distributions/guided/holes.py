@@ -105,6 +105,10 @@ class RowsWithHoles:
         flat = uniforms(splitmix64(self.keys ^ (stream + 1)), count * features)
         return flat.view(len(self), count, features).transpose(0, 1)
 
+    def kept(self, filled: Tensor, log_w: Tensor) -> tuple[Tensor, Tensor]:
+        """Filled rows and their log-weights, which are infinitely low where they are not allowed."""
+        return filled, log_w if self.allowed is None else log_w.masked_fill(~self.allowed(filled, self.x), -math.inf)
+
     def points(self, u: Tensor) -> Tensor:
         """Points of each row's cell, from uniform numbers ``(K, n, features)``."""
         x = self.x.expand(u.shape)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from ..base import Density
 from ..flow import Flow
 from ..grouped import Grouped
 from .holes import RowsWithHoles
+from .region import Region
 
 GROUP, CELL = 41, 42  # streams of random numbers
 
@@ -47,12 +49,12 @@ class Recall:
                         return cls(member, part.transform, classes)
         return None
 
-    @property
+    @cached_property
     def numbers(self) -> list[int]:
         """The entries that are numbers."""
         return [j for j, size in enumerate(self.classes) if not size]
 
-    @property
+    @cached_property
     def inside(self) -> list[int]:
         """The entries that are equal within a group."""
         return [self.numbers[k] for k in self.groups.inside]
@@ -69,15 +71,11 @@ class Recall:
         logits = self.groups.log_weights(self._context(rows), len(rows)).to(rows.x)
         for own, each in zip(seen.t(), values.t(), strict=True):
             logits = logits.masked_fill(~((own[:, None] == each) | own[:, None].isnan()), -math.inf)
-        for k, j in enumerate(self.inside):
-            if rows.region is not None and j in rows.region.numbers:
-                low, high = (end[:, k] for end in self._ends(rows))
-                first, last = rows.region.numbers[j].to(low)[..., None]  # (intervals, n, 1)
-                meets = ((first < high) & (last > low)).any(0) | first[0].isnan()
-                logits = logits.masked_fill(~meets, -math.inf)
-        for j in rows.region.codes if rows.region is not None else ():
-            allowed = self._log_classes(rows, j).logsumexp(2).t()
-            logits = logits + torch.where(rows.x[:, j, None].isnan(), allowed, 0.0)
+        if rows.region is not None:
+            logits = logits.masked_fill(~self._meets(rows.region, *self._ends(rows)), -math.inf)
+            for j in rows.region.codes:
+                allowed = self._log_classes(rows, j).logsumexp(2).t()
+                logits = logits + torch.where(rows.x[:, j, None].isnan(), allowed, 0.0)
         asked = seen.isnan().any(1) & ~partly_known(seen).any(1)
         return logits.log_softmax(1).masked_fill(~asked[:, None], math.nan)
 
@@ -103,12 +101,20 @@ class Recall:
                 log_q = log_q + torch.where(holes[:, j], log_p.gather(-1, code[..., None])[..., 0], 0.0)
         every = replace(rows[n.repeat(count)], x=x.flatten(0, 1), allowed=None)
         points = every.points(rows.uniform(count, stream=CELL).flatten(0, 1)[None])
-        for j in self.inside:
-            if every.region is not None and j in every.region.numbers:
-                first, last = every.region.numbers[j].to(points)
-                lies = ((first <= points[0, :, j]) & (points[0, :, j] <= last)).any(0) | first[0].isnan()
-                log_q = log_q.masked_fill(~lies.view(log_q.shape), math.inf)
+        if every.region is not None:
+            at = points[0, :, None, self.inside]
+            log_q = log_q.masked_fill(~self._meets(every.region, at, at).view(log_q.shape), math.inf)
         return every, points, log_q
+
+    def _meets(self, region: Region, low: Tensor, high: Tensor) -> Tensor:
+        """Whether cells, or points, of which ends ``(places, |S|)`` or those for each row are given, reach into each
+        row's region, ``(n, places)``; their edges alone do not."""
+        meets = torch.ones(1, 1, dtype=torch.bool, device=low.device)
+        for k, j in enumerate(self.inside):
+            if j in region.numbers:
+                first, last = region.numbers[j].to(low)[..., None]  # (intervals, n, 1)
+                meets = meets & (((first < high[..., k]) & (last > low[..., k])).any(0) | first[0].isnan())
+        return meets
 
     def _ends(self, rows: RowsWithHoles) -> tuple[Tensor, Tensor]:
         """The ends of the groups' cells in the rows' units, ``(groups, |S|)`` each."""
@@ -119,8 +125,7 @@ class Recall:
         return low, high
 
     def _log_classes(self, rows: RowsWithHoles, j: int) -> Tensor:
-        """The log-shares of the classes of entry j in each group, for each row's region, ``(groups, n or 1,
-        classes)``."""
+        """The log-shares of the classes of entry j in each group, for each row's region, ``(groups, n, classes)``."""
         start = self.groups.context - sum(self.classes[j:])
         found = self.groups.log_share[:, None, start : start + self.classes[j]].to(rows.x)
         if rows.region is None or j not in rows.region.codes:
@@ -128,12 +133,11 @@ class Recall:
         allowed = rows.region.codes[j].to(rows.x.device).t()
         return found.masked_fill(~allowed & allowed.any(1, keepdim=True), -math.inf)
 
-    def _context(self, rows: RowsWithHoles) -> Tensor | None:
+    def _context(self, rows: RowsWithHoles) -> Tensor:
         """The context of the numbers: that of the rows, and the categories that are seen."""
         named = [j for j, size in enumerate(self.classes) if size]
-        parts = [] if rows.context is None else [rows.context.float()]
-        parts += [indicators(rows.x[:, named], [self.classes[j] for j in named]).float()] if named else []
-        return torch.cat(parts, 1) if parts else None
+        seen = indicators(rows.x[:, named], [self.classes[j] for j in named], torch.float32)
+        return seen if rows.context is None else torch.cat([rows.context.float(), seen], 1)
 
 
 def _drawn(u: Tensor, log_p: Tensor) -> Tensor:

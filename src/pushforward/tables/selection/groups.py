@@ -8,7 +8,7 @@ are near it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -88,7 +88,7 @@ def with_cells(points: Points, x: Tensor, schema: Schema, first: Compose) -> Poi
     low, high = _ends(x, schema, first)
     values = torch.stack([x[:, schema.numbers], low, high])
     values = values.masked_fill(odd | ~(low < high) | x[:, schema.numbers].isnan(), torch.nan)
-    return Points(points.x, points.context, points.weight, values)
+    return replace(points, cells=values)
 
 
 def _ends(x: Tensor, schema: Schema, first: Compose) -> tuple[Tensor, Tensor]:

@@ -88,6 +88,11 @@ class Partition:
         low, width = self.cells_of(x)
         return low + 0.5 * width
 
+    def spread(self, x: Numbers, random: np.random.Generator) -> Numbers:
+        """A point in each value's cell, as a density sees it."""
+        low, width = self.cells_of(x)
+        return np.asarray(low + width * random.random(len(x)))
+
     def lowest_edge(self, low: float) -> float:
         """The lower end of the cells of values down to ``low``."""
         values = self.atom_cells[0]

@@ -38,9 +38,9 @@ GAP = 0.6  # of a bin's width
 FAR = 3.0  # times the range of the lowest square root of n rows: a bound so far below is never reached
 
 
-def histogram_of(cells: Partition, x: Numbers, weight: Numbers) -> FirstMap | None:
+def histogram_of(cells: Partition, x: Numbers, weight: Numbers, first: FirstMap | None) -> FirstMap | None:
     """The histogram that makes a column normal, from encoded training rows with weights; None if these do not call for
-    one."""
+    one, in place of another first map, if there is one."""
     there = ~np.isnan(x)
     x, weight = x[there], weight[there]
     if len(x) < FEWEST_ROWS:
@@ -50,7 +50,7 @@ def histogram_of(cells: Partition, x: Numbers, weight: Numbers) -> FirstMap | No
     listed = len(values) <= MOST_VALUES and (cells.step > 0 or np.isin(values, cells.atom_cells[0]).all())
     found = _few_values(cells, x, weight) if listed else None
     if found is None and (not listed or len(values) > DISTINCT * len(x)):
-        found = _many_values(cells, x, weight)
+        found = _many_values(cells, x, weight, first)
     if found is None or not (np.diff(found[0]) > 0).all():  # float64 is too coarse for such cells
         return None
     knots = tuple(zip(found[0].tolist(), found[1].tolist(), strict=True))
@@ -96,7 +96,9 @@ def _few_values(cells: Partition, x: np.ndarray, weight: np.ndarray) -> tuple[np
     return _bins(cells, counts, float(FLAT[best]))
 
 
-def _many_values(cells: Partition, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def _many_values(
+    cells: Partition, x: np.ndarray, weight: np.ndarray, first: FirstMap | None
+) -> tuple[np.ndarray, np.ndarray] | None:
     """The same with bins of many values each, except for values that stand out."""
     if len(cells.atoms) > MOST_ATOMS:
         return None
@@ -107,15 +109,14 @@ def _many_values(cells: Partition, x: np.ndarray, weight: np.ndarray) -> tuple[n
         for size in sizes
     ]
     best = int(np.argmax(nats)) if sizes else 0
-    if not sizes or (nats[best] - max(float(nats[0]), _smooth(cells, x)) < GAIN and not cells.atoms):
+    if not sizes or (nats[best] - max(float(nats[0]), _smooth(first, cells, x)) < GAIN and not cells.atoms):
         return None
     edges, shares = _even_bins(cells, sizes[best], x, weight)
     return _with_ends(cells, edges, shares, len(x))
 
 
-def _smooth(cells: Partition, x: np.ndarray) -> float:
+def _smooth(first: FirstMap | None, cells: Partition, x: np.ndarray) -> float:
     """The mean log-density of rows that their column's own map makes normal; -inf if it has none, or a histogram."""
-    first = getattr(cells, "first", None)
     if first is None or first.knots:
         return -np.inf
     return float(first.nats(cells.middles(x)) - 0.5 * np.log(2 * np.pi * np.e))

@@ -98,11 +98,6 @@ class Numeric(Kind):
             return []
         return [-self.step] if self.step > 0 else [low * 2 for value, low, _ in self.atoms if value == 0]
 
-    def spread(self, x: Numbers, random: np.random.Generator) -> Numbers:
-        """A point in each value's cell, as a density sees it."""
-        low, width = self.cells_of(x)
-        return np.asarray(low + width * random.random(len(x)))
-
     def quantiles_of_cells(self, x: Numbers) -> tuple[float, ...]:
         """Quantiles of the values spread over their cells, strictly increasing."""
         ends = np.quantile(self.spread(x, np.random.default_rng(0)), np.linspace(0, 1, FILL))
@@ -215,16 +210,15 @@ class Numeric(Kind):
         if np.isnan(x).all() or (again and not spiked and not self.rhythms):  # if all are, each row knows only a part
             return self
         there = ~np.isnan(x) & (weight > 0)
-        points, first = self.spread(x[there], np.random.default_rng(0)), self.first
+        first = self.first
         cells: Partition = self
-        rhythms = rhythms_of(self, points, weight[there], self.day, self.rhythms if again else None)
+        rhythms = rhythms_of(self, x[there], weight[there], self.day, self.rhythms if again else None)
         if rhythms:
             cells = timed = Timed(self, rhythms)
             if not again or (first is not None and first.name == "logit"):  # whose ends move
                 first = first_map_of(timed, timed.middles(x[there]), timed.time(np.array(self._starts())).tolist())
-            timed.first = first
         if spiked or not again:
-            first = histogram_of(cells, x, weight) or first
+            first = histogram_of(cells, x, weight, first) or first
         return replace(self, rhythms=rhythms, first=first, tails=tails_of(first, cells, x[there]))
 
     def describe(self) -> Description:

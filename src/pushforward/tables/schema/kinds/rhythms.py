@@ -26,7 +26,6 @@ import torch
 from ....transforms.columns import PeriodicHistogram
 from ..saved import Saved
 from .base import FARTHEST, Numbers, Partition
-from .column_maps import FirstMap
 
 PERIODS = {  # in days, when one of them begins, in days since 1970, and in how many parts they may be divided
     "hour": (1 / 24, 0.0, (4, 12, 60)),
@@ -67,7 +66,6 @@ class Timed(Partition):
     def __init__(self, cells: Partition, rhythms: Sequence[Rhythm]) -> None:
         self.cells, self.rhythms, self.step, self.atoms = cells, rhythms, cells.step, cells.atoms
         self.minimum, self.maximum, self.bounds = cells.minimum, cells.maximum, cells.bounds
-        self.first: FirstMap | None = None  # in this time
 
     def time(self, x: Numbers) -> Numbers:
         """Numbers in the time of all rhythms."""
@@ -84,8 +82,8 @@ class Timed(Partition):
 def rhythms_of(
     cells: Partition, x: Numbers, weight: Numbers, day: float, like: Sequence[Rhythm] | None = None
 ) -> tuple[Rhythm, ...]:
-    """The rhythms of numbers, spread over their cells, with weights: of moments if they have days, of such a length in
-    their unit; or those that others have, with new shares. The parts of periods begin where cells do."""
+    """The rhythms of numbers with weights: of moments if they have days, of such a length in their unit; or those that
+    others have, with new shares. The parts of periods begin where cells do."""
     step, found = cells.step, list[Rhythm]()
     known = [(name, day * period, day * start, sizes) for name, (period, start, sizes) in PERIODS.items()]
     if like is not None:
@@ -93,6 +91,8 @@ def rhythms_of(
     elif not day:
         tens = [10.0**k * step for k in range(1, int(np.log10(np.ptp(x) / step + 1)) + 1)] if step else []
         known = [(f"{ten:g}", ten, 0.0, TENTHS) for ten in tens]
+    if known:
+        x = cells.spread(x, np.random.default_rng(0))
     for name, period, start, sizes in known:
         start += np.mod(cells.origin - start, step) - 0.5 * step if step else 0.0
         whole = x >= x.max() - max(np.ptp(x) // period, 1) * period  # periods, so that each part is there as often
