@@ -80,6 +80,19 @@ def test_groups_that_were_met_once_are_the_less_likely_the_more_there_are_of_the
     assert torch.allclose(made.log_weights(None, 1)[0].exp(), left / left.sum())
 
 
+def test_what_differs_within_groups_is_not_told_by_a_few_rows_of_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    group = torch.arange(100).repeat_interleave(3)
+    ends = torch.stack([torch.arange(100.0), torch.arange(100.0) + 0.5])[..., None]
+    own, free = torch.randint(2, (100,), generator=generator)[group], torch.randint(2, (300,), generator=generator)
+    context = torch.cat([F.one_hot(own, 2), F.one_hot(free, 2)], 1).float()
+    made = Grouped(1, [0], 100, None, context=4)
+    made.learn(ends, torch.zeros(100, 1), group, torch.ones(300), context)
+    share = made.log_share.exp()
+    assert float(share[:, :2].amax(1).min()) > 0.95
+    assert 0.4 < float(share[:, 2:].min()) < float(share[:, 2:].max()) < 0.6  # in a quarter of the groups, all have one
+
+
 def test_is_saved_and_loaded(grouped: Grouped, tmp_path: Path) -> None:
     checkpoint.save(grouped, tmp_path / "grouped")
     again = checkpoint.load(tmp_path / "grouped")

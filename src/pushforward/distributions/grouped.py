@@ -13,7 +13,7 @@ from ..nets.positions import rows_of
 from .base import Density, Generator
 from .conditional import draw_index
 
-PRIOR = 0.1  # pseudo-rows of each group, in which features of the context are as often as in all rows
+PRIORS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0)  # pseudo-rows of each group, of which one number is chosen
 LEAST = 1e-6  # share of a group's rows that have a feature of the context
 
 
@@ -22,12 +22,12 @@ class Grouped(Density):
 
     .. math:: p(x_S, x_R \mid c) = \sum_k w_k(c)\, u_k(x_S)\, p(x_R \mid x_S, c)
 
-        w_k(c) \propto (n_k - d) \prod_{i:\, c_i = 1} \frac{n_{ki} + a\, s_i}{n_k + a},\quad d = \frac{m_1}{m_1 + 2 m_2}
+        w_k(c) \propto (n_k - d) \prod_{i:\, c_i = 1} \frac{n_{ki} + a_i s_i}{n_k + a_i},\; d = \frac{m_1}{m_1 + 2 m_2}
 
     with the rows :math:`n_k` of group k, of which :math:`n_{ki}` have feature i of the context, as a share :math:`s_i`
     of all rows has, and with m₁ groups of one row and m₂ of two: the fewer groups were met twice, the less certain it
-    is that one that was met once comes again. :math:`u_k` is a logistic density, cut off at the ends of the group's
-    cells. Elsewhere the density is 0.
+    is that one that was met once comes again. The pseudo-rows :math:`a_i` are those with which a group's other rows
+    best tell if one has feature i. :math:`u_k` is a logistic density, cut off at its group's cells; elsewhere it is 0.
 
     Args:
         features: Features of a row.
@@ -52,9 +52,8 @@ class Grouped(Density):
         self.event_shape, self.context_features = torch.Size((features,)), context
         self.features, self.context, self.inside, self.groups, self.inner = features, context, inside, groups, inner
         self.rest = [j for j in range(features) if j not in inside]
-        values = torch.zeros(groups, len(inside), dtype=torch.float64)
         self.register_buffer("cells", torch.zeros(2, groups, len(inside)))  # their ends, groups in increasing order
-        self.register_buffer("values", values)  # what the cells stand for
+        self.register_buffer("values", torch.zeros(groups, len(inside)).double())  # what the cells stand for
         self.register_buffer("log_count", torch.zeros(groups))  # log(n - d)
         self.register_buffer("log_share", torch.zeros(groups, context))  # log of the shares of features of the context
 
@@ -79,7 +78,8 @@ class Grouped(Density):
             told = ((context == 0) | (context == 1)).all(0)
             have = torch.zeros_like(self.log_share).index_add(0, group, weight[:, None] * context)
             share = weight @ context / weight.sum()
-            found = (have + PRIOR * share) / (rows[:, None] + PRIOR)
+            a = pseudo_rows(rows[:, None], have, share)
+            found = (have + a * share) / (rows[:, None] + a)
             self.log_share.copy_(torch.where(told, found.clamp_min(LEAST).log(), 0.0))
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -89,14 +89,13 @@ class Grouped(Density):
         group, known = self.group_of(z)
         log_p = self._log_weight(given, group) + log_cut_off(z.double(), *self.cells.double()[:, group]).sum(1).to(z)
         if self.inner is not None:
-            log_p = log_p + self.inner.log_prob(flat[:, self.rest], self._before(z, given))
+            log_p = log_p + self.inner.log_prob(flat[:, self.rest], z if given is None else torch.cat([given, z], 1))
         return torch.where(known, log_p, -torch.inf).view(x.shape[:-1])
 
     def log_weights(self, context: Tensor | None, n: int) -> Tensor:
         """log w of all groups given n contexts, ``(n, groups)``; a context without any indicator tells nothing."""
-        own = self.log_count.expand(n, -1)
-        own = own if context is None else own + context.to(own) @ self.log_share.t()
-        return own.log_softmax(1)
+        told = 0.0 if context is None else context.to(self.log_share) @ self.log_share.t()
+        return (self.log_count.expand(n, -1) + told).log_softmax(1)
 
     def _log_weight(self, context: Tensor | None, group: Tensor) -> Tensor:
         """That of one group for each context, of which many are equal."""
@@ -120,10 +119,6 @@ class Grouped(Density):
             group, known = torch.where(side == 0, at, group), known | (side == 0) & (first <= at)
         return group, known
 
-    def _before(self, z: Tensor, context: Tensor | None) -> Tensor:
-        """What the rest is given."""
-        return z if context is None else torch.cat([context, z], 1)
-
     def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         n, given = batch.numel(), rows_of(context, batch)
         group = draw_index(self.log_weights(given, n).t().contiguous(), generator)
@@ -132,9 +127,18 @@ class Grouped(Density):
         z, x = cut_off(u, low, high).to(self.log_count), self.log_count.new_empty(n, self.features)
         x[:, self.inside] = z
         if self.inner is not None:
-            options = {"generator": generator, "temperature": temperature}
-            x[:, self.rest] = self.inner.sample((), self._before(z, given), **options)  # type: ignore[arg-type]
+            given = z if given is None else torch.cat([given, z], 1)
+            x[:, self.rest] = self.inner.sample((), given, generator=generator, temperature=temperature)
         return x.reshape(*batch, *self.event_shape)
+
+
+def pseudo_rows(rows: Tensor, have: Tensor, share: Tensor) -> Tensor:
+    """Those of each feature under which rows are likeliest given the others of their groups: of ``rows (groups, 1)``,
+    so many ``have`` it, ``(groups, features)``, and of all a ``share``."""
+    a, others = torch.tensor(PRIORS).to(share)[:, None, None], (rows - 1).clamp_min(0)
+    there, gone = (have, share), (rows - have, 1 - share)
+    each = [torch.xlogy(n, ((n - 1).clamp_min(0) + a * s) / (others + a)) for n, s in (there, gone)]
+    return a[(each[0] + each[1]).sum(1).argmax(0), 0, 0]
 
 
 def log_cut_off(z: Tensor, low: Tensor, high: Tensor) -> Tensor:

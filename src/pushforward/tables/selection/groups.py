@@ -40,6 +40,7 @@ class GroupMember(MemberKind):
 
     inside: Sequence[int]  # the features that are equal within a group
     inner: CrossFitted | None  # the average of densities of the other features given these, if there are others
+    name: str = "groups"  # type: ignore[misc]
 
     @classmethod
     def of(cls, rows: Points, inside: Sequence[int], cross_fitted: Callable[[Points], CrossFitted]) -> GroupMember:
@@ -47,10 +48,6 @@ class GroupMember(MemberKind):
         rest, seen = [j for j in range(rows.features) if j not in inside], rows.x[0][:, inside]
         context = seen if rows.context is None else torch.cat([rows.context, seen], 1)
         return cls(inside, cross_fitted(Points(rows.x[..., rest], context, rows.weight)) if rest else None)
-
-    @property
-    def name(self) -> str:
-        return "groups"
 
     @property
     def steps(self) -> Sequence[int]:  # type: ignore[override]
@@ -82,8 +79,7 @@ def with_cells(points: Points, x: Tensor, schema: Schema, first: Compose) -> Poi
     Args:
         x: The encoded rows, ``(n, features)``.
     """
-    tied = {relation.name for relation in schema.near}
-    tied |= {name for each in schema.compositions for name in (*each.parts, *each.wholes)}
+    tied = {each.name for each in schema.near}.union(*((*each.parts, *each.wholes) for each in schema.compositions))
     odd = torch.tensor([schema.columns[j].name in tied or j in schema.circles for j in schema.numbers])
     low, high = _ends(x, schema, first)
     values = torch.stack([x[:, schema.numbers], low, high])
