@@ -65,6 +65,19 @@ def test_a_missing_factor_is_what_the_product_leaves():
         np.testing.assert_allclose(relation.solved("x", formula({"x": x}), {"x": np.full(2, np.nan)}), x)
 
 
+def test_a_factor_of_0_leaves_nothing_of_a_missing_one():
+    rng, n = np.random.default_rng(0), 500
+    hours, wage = rng.integers(1, 40, n) * rng.integers(0, 2, n), rng.lognormal(2, 0.5, n).round(2)
+    income = rng.lognormal(3, 0.5, n).round(1)
+    paid = pl.Series(wage).zip_with(pl.Series(hours > 0), pl.Series([None] * n, dtype=pl.Float64))
+    frame = pl.DataFrame({"hours": hours, "wage": paid, "income": income, "rest": (income - hours * wage).round(2)})
+    schema = schema_of(frame)
+    idle = frame.filter(pl.col("hours") == 0).with_columns(rest=pl.col("rest") + 1)
+    assert schema.broken(schema.encode(idle, "t")).all()
+    ratio = Formula(((1.0, (("a", 1.0), ("b", -1.0))),))
+    np.testing.assert_equal(ratio({"a": np.zeros(2), "b": np.array([0.0, np.nan])}), [np.nan, 0.0])
+
+
 def test_a_difference_of_what_is_infinite_is_undefined_without_a_word():
     ratios = Formula(((1.0, (("a", 1.0), ("x", -1.0))), (-1.0, (("b", 1.0), ("x", -1.0)))))
     np.testing.assert_equal(ratios({"a": np.ones(2), "b": np.full(2, 3.0), "x": np.array([0.0, 2.0])}), [np.nan, -1.0])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -58,7 +59,7 @@ class Formula(Saved):
     def __call__(self, amounts: Mapping[str, Numbers]) -> Numbers:
         """m of columns of numbers; NaN where it is not defined."""
         with np.errstate(all="ignore"):
-            terms = [w * np.prod([_power(amounts[name], p) for name, p in factors], 0) for w, factors in self.terms]
+            terms = [w * _product([_power(amounts[name], p) for name, p in factors]) for w, factors in self.terms]
             terms += [a * np.cos(2 * np.pi / period * (amounts[name] - at)) for a, name, period, at in self.waves]
             total = np.sum(terms, 0) + self.offset
             if self.grid:
@@ -125,7 +126,8 @@ class Determined(Dependency):
             first, last = kind.snap(low + (1 - HALF) * step), kind.snap(high - (1 - HALF) * step)
             low, high = first - 0.5 * step, last + 0.5 * step
         alike = ALIKE[0] * kind.resolution or ALIKE[1] * float(np.ptp(kind.ends))
-        return low, np.where((high - low > alike) & (kind.classes == 0), high - low, 0.0)
+        with np.errstate(invalid="ignore"):  # of what no value of the input makes y
+            return low, np.where((high - low > alike) & (kind.classes == 0), high - low, 0.0)
 
     def holds(self, values: Rows, columns: Columns) -> bool:
         """Whether the column is m in every row that misses none of them; unless an input that it tells is rather what
@@ -267,6 +269,13 @@ def amounts_in(names: Sequence[str], values: Rows, columns: Columns) -> dict[str
 
 def _power(x: Numbers, p: float) -> Numbers:
     return np.log(x) if p == LOGARITHM else np.log1p(x) if p == ONE_MORE else x**p
+
+
+def _product(factors: Sequence[Numbers]) -> Any:
+    """Their product, and 0 where one is 0 and another missing: who works no hours has no wage."""
+    each = np.array(factors)
+    nothing = (each == 0).any(0) & ~np.isinf(each).any(0)
+    return np.where(nothing, 0.0, each.prod(0))
 
 
 def _said(weight: float, factors: Sequence[Factor]) -> str:
