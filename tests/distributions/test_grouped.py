@@ -93,6 +93,23 @@ def test_what_differs_within_groups_is_not_told_by_a_few_rows_of_one() -> None:
     assert 0.4 < float(share[:, 2:].min()) < float(share[:, 2:].max()) < 0.6  # in a quarter of the groups, all have one
 
 
+def test_of_one_number_draws_have_its_distribution_function() -> None:
+    low = torch.tensor([-torch.inf, -1.0, 0.0, 2.0])
+    ends = torch.stack([low, torch.tensor([-2.0, -0.5, 0.5, torch.inf])])[..., None]
+    group = torch.randint(4, (200,), generator=torch.Generator().manual_seed(0))
+    made = Grouped(1, [0], 4, None, context=2)
+    made.learn(ends, torch.zeros(4, 1), group, torch.ones(200), F.one_hot(group % 2, 2).float())
+    context = torch.eye(2).repeat(20_000, 1)
+    x, u = made.sample((), context, generator=torch.Generator().manual_seed(0)), torch.rand(len(context))
+    below = made.cdf(x, context)
+    for label in range(2):  # as evenly spread as uniform numbers
+        assert float((below[label::2].sort().values - torch.linspace(0, 1, 20_000)).abs().max()) < 0.015
+    assert torch.allclose(made.cdf(made.icdf(u, context), context), u, atol=1e-5)
+    nodes, weight = made.quadrature(torch.eye(2))
+    assert torch.allclose(weight.sum(0), torch.ones(2))
+    assert torch.allclose((weight * made.cdf(nodes, torch.eye(2).expand(4, -1, -1))).sum(0), torch.full((2,), 0.5))
+
+
 def test_is_saved_and_loaded(grouped: Grouped, tmp_path: Path) -> None:
     checkpoint.save(grouped, tmp_path / "grouped")
     again = checkpoint.load(tmp_path / "grouped")

@@ -106,6 +106,32 @@ class Grouped(Density):
         different, place = torch.unique(context, dim=0, return_inverse=True)
         return self.log_weights(different, len(different))[place, group]
 
+    def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """P(X <= x | context), ``(*batch,)``, of events of one number."""
+        x, context = self._check(x, context)
+        low, high = self.cells.double()[..., 0].sigmoid()
+        below = (x.reshape(-1, 1).double().sigmoid() - low) / (high - low)
+        shares = self.log_weights(rows_of(context, x.shape[:-1]), len(below)).exp()
+        return (shares * below.clamp(0, 1)).sum(1).to(x).view(x.shape[:-1])
+
+    def icdf(self, q: Tensor, context: Tensor | None = None) -> Tensor:
+        """The quantiles ``(*batch, 1)``: of the group in which they lie."""
+        u = q.reshape(-1, 1).double()
+        shares = self.log_weights(rows_of(context, q.shape), len(u)).double().exp()
+        above = shares.cumsum(1)
+        group = torch.searchsorted(above, u).clamp_max(self.groups - 1)
+        low, high = self.cells.double()[:, group[:, 0]]
+        share = shares.gather(1, group)
+        return cut_off(((u - above.gather(1, group)) / share + 1).clamp(0, 1), low, high).to(q).view(*q.shape, 1)
+
+    def quadrature(self, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The medians of all groups, weighted."""
+        _, context = self._check(None, context)
+        batch = torch.Size() if context is None else context.shape[:-1]
+        shares = self.log_weights(rows_of(context, batch), batch.numel()).exp().t()
+        nodes = cut_off(torch.tensor(0.5), *self.cells.double()).to(shares)
+        return nodes.view(-1, *[1] * len(batch), 1).expand(-1, *batch, 1), shares.view(-1, *batch)
+
     def group_of(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The group in whose cells each row ``(n, |S|)`` lies, and whether there is one, ``(n,)``: by bisection."""
         low, high = self.cells.to(z)
@@ -149,9 +175,10 @@ def log_cut_off(z: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def cut_off(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Such numbers from uniform ones."""
+    """Such numbers from uniform ones, which are their distribution function."""
     sign, first, last = _precise(low, high)
     first, last = first.sigmoid(), last.sigmoid()
+    u = torch.where(sign < 0, 1 - u, u)
     return (sign * torch.logit(first + u * (last - first))).clamp(low, high)
 
 

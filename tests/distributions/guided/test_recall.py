@@ -80,6 +80,19 @@ def test_of_regions_too(model: Guided) -> None:
     assert torch.allclose(found.value.exp(), exact, rtol=0.1), (found.value.exp(), exact)
 
 
+def test_categories_that_a_known_group_tells_and_regions_of_these(model: Guided) -> None:
+    p = of_cells(model)
+    one = {0: torch.tensor([[True, False], [False, True]])}  # in the first row the first label, in the second the other
+    rows = torch.tensor([[NAN, 1.0, NAN], [NAN, 1.0, NAN], [NAN, 1.0, 2.0], [NAN, 1.0, 2.0]], dtype=torch.float64)
+    found = torch.cat(
+        [model.marginal(part, draws=512, most=8192, region=Region({}, one)).value for part in rows.split(2)]
+    )
+    exact = torch.cat([p[:, 21].sum(1), p[:, 21, 22]]).log()
+    assert torch.allclose(found, exact, atol=0.1), (found, exact)
+    label = model.fill(rows[2:], draws=400)[0][..., 0]
+    assert float((label == 1).double().mean()) == pytest.approx(float(p[1, 21, 22] / p[:, 21, 22].sum()), abs=0.05)
+
+
 def test_holes_are_filled_from_groups_as_often_as_they_should_be(model: Guided) -> None:
     p = of_cells(model)[1, :, 22]
     rows = torch.tensor([[1.0, NAN, 2.0]], dtype=torch.float64).expand(200, -1)

@@ -21,7 +21,6 @@ from torch import Tensor
 from ...numerics.indicators import indicators
 from ...numerics.partly_known import partly_known
 from ...transforms.base import Transform
-from ..average import Average
 from ..base import Density
 from ..flow import Flow
 from ..grouped import Grouped
@@ -29,6 +28,7 @@ from .holes import RowsWithHoles
 from .region import Region
 
 GROUP, CELL = 41, 42  # streams of random numbers
+TOLD = 0.95  # share of a group's rows that have one category, from which the group tells it
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Recall:
 
     @classmethod
     def of(cls, joint: Density, classes: Sequence[int]) -> Recall | None:
-        """That of a joint density, if a flow in it starts from an average that knows groups."""
+        """That of a joint density, if what a flow in it starts from knows groups."""
         for part in joint.modules():
-            if isinstance(part, Flow) and isinstance(part.base, Average):
-                for member in part.base.members:
+            if isinstance(part, Flow):
+                for member in part.base.modules():
                     if isinstance(member, Grouped):
                         return cls(member, part.transform, classes)
         return None
@@ -59,6 +59,19 @@ class Recall:
         """The entries that are equal within a group."""
         return [self.numbers[k] for k in self.groups.inside]
 
+    @cached_property
+    def named(self) -> list[int]:
+        """The entries that are categories."""
+        return [j for j, size in enumerate(self.classes) if size]
+
+    @cached_property
+    def tells(self) -> Tensor:
+        """Which groups tell which categories, ``(groups, categories)``."""
+        sizes = [self.classes[j] for j in self.named]
+        own = self.groups.log_share[:, self.groups.context - sum(sizes) :]
+        told = [part.amax(1, keepdim=True) > math.log(TOLD) for part in own.split(sizes, 1)]
+        return torch.cat([own[:, :0] > 0, *told], 1)
+
     def known(self, x: Tensor) -> Tensor:
         """Which rows ``(*batch, features)`` without holes lie in the cells of a group, ``(*batch,)``."""
         z = self.first(x[..., self.numbers].flatten(0, -2))[0]
@@ -66,7 +79,7 @@ class Recall:
 
     def log_shares(self, rows: RowsWithHoles) -> Tensor:
         """The logarithms of the shares in which groups fill rows, ``(n, groups)``: those that have all that is seen,
-        and may lie in the rows' regions. NaN if there is none, or if nothing of groups is missing."""
+        and may lie in the rows' regions. NaN if there is none, or if nothing is missing that they tell."""
         seen, values = rows.x[:, self.inside], self.groups.values.to(rows.x)
         logits = self.groups.log_weights(self._context(rows), len(rows)).to(rows.x)
         for own, each in zip(seen.t(), values.t(), strict=True):
@@ -76,11 +89,12 @@ class Recall:
             for j in rows.region.codes:
                 allowed = self._log_classes(rows, j).logsumexp(2).t()
                 logits = logits + torch.where(rows.x[:, j, None].isnan(), allowed, 0.0)
-        asked = seen.isnan().any(1) & ~partly_known(seen).any(1)
+        open_told = rows.x[:, self.named].isnan() & (logits.isfinite().float() @ self.tells.float() > 0)
+        asked = (seen.isnan().any(1) | open_told.any(1)) & ~partly_known(seen).any(1)
         return logits.log_softmax(1).masked_fill(~asked[:, None], math.nan)
 
     def filled(self, rows: RowsWithHoles, count: int, log_shares: Tensor) -> tuple[RowsWithHoles, Tensor, Tensor]:
-        """Rows filled ``count`` times from groups: what is equal within these, and categories by their shares.
+        """Rows filled ``count`` times from groups: what is equal within these, and the categories that they tell.
 
         Returns:
             These as ``count · n`` rows, with holes where there still are any; points of their cells, ``(1, count · n,
@@ -93,12 +107,12 @@ class Recall:
         low, high = self._ends(rows)
         width = torch.where(holes[:, self.inside], (high - low)[group], 1.0)
         log_q = log_shares[n, group] - width.log().sum(-1)
-        for j, size in enumerate(self.classes):
-            if size and holes[:, j].any():
+        for j, tells in zip(self.named, self.tells[group].unbind(-1), strict=True):
+            if (told := tells & holes[:, j]).any():
                 log_p = self._log_classes(rows, j)[group, n].log_softmax(-1)
                 code = _drawn(u[..., j, None], log_p)[..., 0]
-                x[..., j] = torch.where(holes[:, j], code.to(x), x[..., j])
-                log_q = log_q + torch.where(holes[:, j], log_p.gather(-1, code[..., None])[..., 0], 0.0)
+                x[..., j] = torch.where(told, code.to(x), x[..., j])
+                log_q = log_q + torch.where(told, log_p.gather(-1, code[..., None])[..., 0], 0.0)
         every = replace(rows[n.repeat(count)], x=x.flatten(0, 1), allowed=None)
         points = every.points(rows.uniform(count, stream=CELL).flatten(0, 1)[None])
         if every.region is not None:
@@ -109,7 +123,7 @@ class Recall:
     def _meets(self, region: Region, low: Tensor, high: Tensor) -> Tensor:
         """Whether cells, or points, of which ends ``(places, |S|)`` or those for each row are given, reach into each
         row's region, ``(n, places)``; their edges alone do not."""
-        meets = torch.ones(1, 1, dtype=torch.bool, device=low.device)
+        meets = torch.ones_like(low[..., 0], dtype=torch.bool)
         for k, j in enumerate(self.inside):
             if j in region.numbers:
                 first, last = region.numbers[j].to(low)[..., None]  # (intervals, n, 1)
@@ -135,8 +149,7 @@ class Recall:
 
     def _context(self, rows: RowsWithHoles) -> Tensor:
         """The context of the numbers: that of the rows, and the categories that are seen."""
-        named = [j for j, size in enumerate(self.classes) if size]
-        seen = indicators(rows.x[:, named], [self.classes[j] for j in named], torch.float32)
+        seen = indicators(rows.x[:, self.named], [self.classes[j] for j in self.named], torch.float32)
         return seen if rows.context is None else torch.cat([rows.context.float(), seen], 1)
 
 

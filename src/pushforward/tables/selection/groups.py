@@ -112,7 +112,7 @@ def recurring(rows: Points, seed: int) -> list[int]:
     Begun by the two features, or the one beside features of the context, whose values come again together in many rows,
     and seldom among draws from the rows' Gaussian copula; continued by those that leave nearly all of these.
     """
-    if rows.cells is None or rows.features == 1:
+    if rows.cells is None:
         return []
     found, most, inside = Recurrence.of(rows, seed), 0.0, list[int]()
     told = {j: found.told(j) for j in found.features}
