@@ -103,6 +103,16 @@ def test_weekdays_may_be_numbers():
     assert (drawn["wday"] == drawn["date"].dt.weekday() % 7).all()
 
 
+def test_days_may_be_counted_as_in_a_leap_year():
+    leap = pl.date(2000, pl.col("date").dt.month(), pl.col("date").dt.day()).dt.ordinal_day()
+    frame = births(900).with_columns(day_of_year=leap)
+    parts = {relation.column.name: str(relation) for relation in prepared_schema(frame).dependencies}
+    assert "day of a leap year" in parts["day_of_year"]
+    frame = frame.with_columns(day_of_year=pl.col("date").dt.ordinal_day())
+    parts = {relation.column.name: str(relation) for relation in prepared_schema(frame).dependencies}
+    assert "day of the year" in parts["day_of_year"]
+
+
 def test_columns_beside_a_date_that_do_not_follow_are_kept():
     rng = np.random.default_rng(9)
     table = births(300).with_columns(month=pl.Series(rng.integers(1, 13, 300)), wday=pl.Series(rng.choice(NAMES, 300)))

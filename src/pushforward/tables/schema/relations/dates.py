@@ -23,6 +23,9 @@ PARTS: Mapping[str, Callable[[pl.Series], pl.Series]] = {
     "day of the month": lambda moment: moment.dt.day(),
     "week": lambda moment: moment.dt.week(),
     "day of the year": lambda moment: moment.dt.ordinal_day(),
+    "day of a leap year": lambda moment: (
+        moment.dt.ordinal_day() + ((moment.dt.month() > 2) & ~moment.dt.is_leap_year())
+    ),
     "year": lambda moment: moment.dt.year(),
 }
 FEWEST = 3  # rows of each value of a part on average
