@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import pushforward as pf
 from pushforward.models.console import Console
@@ -13,6 +14,7 @@ from pushforward.tables.options import TableOptions
 from pushforward.tables.prepare import choose_columns, prepare
 from pushforward.tables.schema.learner import Learner
 from pushforward.tables.selection.groups import recurring, with_cells
+from pushforward.tables.selection.members import Points
 from pushforward.tables.selection.small_tables import _standardised
 
 
@@ -63,6 +65,20 @@ def test_nothing_is_found_where_columns_come_together_by_chance(seed: int) -> No
     random = np.random.default_rng(seed)
     smooth = random.normal(size=400)
     assert found(pl.DataFrame({"a": smooth.round(1), "b": (smooth + random.normal(size=400)).round(1)})) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_values_that_many_rows_have_make_no_groups_beside_names_of_few_rows(seed: int) -> None:
+    random, n = np.random.default_rng(seed), 160
+    names = np.repeat(np.arange(20), [60, 30, 20, 10, 8, 8, 4, 4, 2, 2, 2, 2, *[1] * 8])
+    context = torch.from_numpy(random.permutation(names)[:, None] == np.arange(20)).float()
+    often = random.choice(random.integers(1000, 6000, 40), n // 2)
+    pages = random.permutation(np.concatenate([random.choice(np.arange(1000, 6000), n // 2, replace=False), often]))
+    x = np.column_stack([(pages - 3500) / 1500, random.normal(size=n)])
+    cells = np.stack([x, x - 0.5 / 1500, x + 0.5 / 1500])
+    cells[..., 1] = np.nan
+    points = Points(torch.from_numpy(x).float()[None], context, torch.ones(n), torch.from_numpy(cells))
+    assert recurring(points, 0) == []
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 DRAWS = 4000  # of the rows' Gaussian copula, to see how often values come together by chance
 OFTEN, RARELY = 0.3, 0.5  # share of the rows of which others have the same values; and of it, that of such draws
+MIXED = 0.8  # and of it, that of numbers of different rows
 KEPT = 0.95  # share of these that a further feature may leave
 KNOWN = 0.5  # share of the rows that have a cell
 
@@ -110,7 +111,8 @@ def recurring(rows: Points, seed: int) -> list[int]:
     """The features that are equal within groups of rows; none if rows share values hardly more often than by chance.
 
     Begun by the two features, or the one beside features of the context, whose values come again together in many rows,
-    and seldom among draws from the rows' Gaussian copula; continued by those that leave nearly all of these.
+    seldom among draws from the rows' Gaussian copula, and less often among numbers of different rows, which keep values
+    that many rows have; continued by those that leave nearly all of these.
     """
     if rows.cells is None:
         return []
@@ -118,9 +120,9 @@ def recurring(rows: Points, seed: int) -> list[int]:
     told = {j: found.told(j) for j in found.features}
     alone = [([j], told[j]) for j in found.features if told[j].any()]
     for some, beside in [*(([*pair], None) for pair in combinations(found.features, 2)), *alone]:
-        again, by_chance = found.shares(some, beside)
-        if again > OFTEN and by_chance < RARELY * again and again - by_chance > most:
-            most, inside = again - by_chance, some
+        again, drawn, mixed = found.shares(some, beside)
+        if again > OFTEN and drawn < RARELY * again and mixed < MIXED * again and again - drawn > most:
+            most, inside = again - drawn, some
     now = found.shares(inside)[0] if inside else 0.0
     while inside and (left := [j for j in found.features if j not in inside]):
         again, j = max((found.shares([*inside, j])[0], j) for j in left)
@@ -132,10 +134,11 @@ def recurring(rows: Points, seed: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Recurrence:
-    """How often rows have the same values as others, beside how often draws have the values of rows by chance."""
+    """How often rows have the same values as others, beside how often others have the values of rows by chance."""
 
     codes: np.ndarray  # the cell of each number of each row, ``(n, features)``; -1 if it has none
     drawn: np.ndarray  # those of draws from the Gaussian copula of the rows, ``(draws, features)``
+    mixed: np.ndarray  # those of as many rows, each number from another one
     context: np.ndarray  # the features of the context that are 0 or 1, ``(n, context features)``
     row: np.ndarray  # the row whose context each draw has, ``(draws,)``
 
@@ -154,7 +157,9 @@ class Recurrence:
                 drawn[:, j] = np.where((x >= ends[at]) & (x <= high[have[one], j][at]), at, -1)
         context = torch.zeros(len(low), 0) if rows.context is None else rows.context
         binary = context[:, ((context == 0) | (context == 1)).all(0)].numpy()
-        return cls(codes, drawn, binary, torch.randint(len(rows), (DRAWS,), generator=generator).numpy())
+        row, *others = torch.randint(len(rows), (1 + rows.features, DRAWS), generator=generator).numpy()
+        mixed = np.take_along_axis(codes, np.stack(others, 1), 0)
+        return cls(codes, drawn, mixed, binary, row)
 
     @property
     def features(self) -> list[int]:
@@ -173,14 +178,16 @@ class Recurrence:
         equal = within <= (1 - KEPT) * self.context.var(0)
         return np.unique(self.context[:, equal], axis=0, return_inverse=True)[1].ravel()
 
-    def shares(self, some: Sequence[int], told: np.ndarray | None = None) -> tuple[float, float]:
-        """The share of the rows of which others have the same values of some features, and that of the draws that have
-        those of a row; with what is told beside these."""
-        own, drawn = self.codes[:, some], self.drawn[:, some]
+    def shares(self, some: Sequence[int], told: np.ndarray | None = None) -> tuple[float, float, float]:
+        """The share of the rows of which others have the same values of some features, and those of the draws, and of
+        the numbers of different rows, that have those of a row; with what is told beside these."""
+        every = [codes[:, some] for codes in (self.codes, self.drawn, self.mixed)]
         if told is not None:
-            own, drawn = np.column_stack([own, told]), np.column_stack([drawn, told[self.row]])
-        own, drawn = own[(own >= 0).all(1)], drawn[(drawn >= 0).all(1)]
-        _, place = np.unique(np.concatenate([own, drawn]), axis=0, return_inverse=True)
-        mine, its = np.split(place.ravel(), [len(own)])
+            beside = (told, told[self.row], told[self.row])
+            every = [np.column_stack(pair) for pair in zip(every, beside, strict=True)]
+        every = [codes[(codes >= 0).all(1)] for codes in every]
+        _, place = np.unique(np.concatenate(every), axis=0, return_inverse=True)
+        mine, *others = np.split(place.ravel(), np.cumsum([len(codes) for codes in every[:-1]]))
         rows = np.bincount(mine, minlength=place.max(initial=0) + 1)
-        return float((rows[mine] > 1).sum() / len(self.codes)), float((rows[its] > 0).sum() / DRAWS)
+        drawn, mixed = (float((rows[its] > 0).sum() / DRAWS) for its in others)
+        return float((rows[mine] > 1).sum() / len(self.codes)), drawn, mixed
