@@ -96,6 +96,15 @@ def test_listed_values_may_be_so_near_that_their_cells_meet() -> None:
     assert np.quantile(drawn, [0.1, 0.5, 0.9]) == pytest.approx(np.quantile(twelfths, [0.1, 0.5, 0.9]), abs=0.3)
 
 
+def test_a_pair_of_numbers_side_by_side_leaves_the_others_what_is_repeated() -> None:
+    inches = np.random.default_rng(0).normal(68, 4, 1500).round(1) / 2.54
+    inches[0] = np.nextafter(np.median(inches), 100)
+    schema, x = described({"height": inches})
+    drawn = drawn_from(schema, x, "height")
+    assert np.isin(drawn, inches).mean() > 0.9
+    assert np.quantile(drawn, [0.1, 0.5, 0.9]) == pytest.approx(np.quantile(inches, [0.1, 0.5, 0.9]), abs=0.2)
+
+
 def test_numbers_that_are_equal_by_chance_do_not_stand_out() -> None:
     table = {f"{k}": np.random.default_rng(k).normal(size=300).round(2) for k in range(20)}
     schema, _ = described(table)

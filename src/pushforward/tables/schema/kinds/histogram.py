@@ -25,7 +25,7 @@ import numpy as np
 from .base import MOST_ATOMS, Numbers, Partition
 from .column_maps import FirstMap
 
-MOST_VALUES = 2000
+MOST_VALUES, ATOMS = 2000, 0.95  # and of these, the share that are atoms: the others are too near to each other
 FEWEST_ROWS = 50
 DISTINCT = 0.5  # of the rows: so many values of a grid are bins of many each
 GROUPS = 32  # at most; each holds at least four values
@@ -47,7 +47,7 @@ def histogram_of(cells: Partition, x: Numbers, weight: Numbers, first: FirstMap 
         return None
     weight = weight / weight.mean()
     values = np.unique(x)
-    listed = len(values) <= MOST_VALUES and (cells.step > 0 or np.isin(values, cells.atom_cells[0]).all())
+    listed = len(values) <= MOST_VALUES and (cells.step > 0 or np.isin(values, cells.atom_cells[0]).mean() >= ATOMS)
     found = _few_values(cells, x, weight) if listed else None
     if found is None and (not listed or len(values) > DISTINCT * len(x)):
         found = _many_values(cells, x, weight, first)
@@ -86,9 +86,11 @@ def _few_values(cells: Partition, x: np.ndarray, weight: np.ndarray) -> tuple[np
     if len(values) < 3:
         return None
     most = GROUPS if cells.step else round(len(x) ** 0.5)
-    counts = _counted(*cells.cells_of(values), np.bincount(where, weight), most)
-    if not cells.step:  # others lie between, as often as rows hold a value that no other row does
-        return _bins(cells, counts, float(counts.rows[np.bincount(where) == 1].sum() / counts.rows.sum()))
+    rows, one = np.bincount(where, weight), np.bincount(where) == 1
+    atom = (cells.step > 0) | np.isin(values, cells.atom_cells[0])
+    counts = _counted(*cells.cells_of(values[atom]), rows[atom], most)
+    if not cells.step:  # others lie between, as often as rows hold a value that no other row does, or that is no atom
+        return _bins(cells, counts, float(rows[one | ~atom].sum() / rows.sum()))
     nats = counts.left_out()
     best = int(nats[:-1].argmax())
     if nats[:-1][FLAT <= SPIKED].max() - nats[-1] < GAIN:
