@@ -89,7 +89,7 @@ class Grouped(Density):
         group, known = self.group_of(z)
         log_p = self._log_weight(given, group) + log_cut_off(z.double(), *self.cells.double()[:, group]).sum(1).to(z)
         if self.inner is not None:
-            log_p = log_p + self.inner.log_prob(flat[:, self.rest], z if given is None else torch.cat([given, z], 1))
+            log_p = log_p + self.inner.log_prob(flat[:, self.rest], self._before(z, given))
         return torch.where(known, log_p, -torch.inf).view(x.shape[:-1])
 
     def log_weights(self, context: Tensor | None, n: int) -> Tensor:
@@ -145,6 +145,10 @@ class Grouped(Density):
             group, known = torch.where(side == 0, at, group), known | (side == 0) & (first <= at)
         return group, known
 
+    def _before(self, z: Tensor, context: Tensor | None) -> Tensor:
+        """What the rest is given."""
+        return z if context is None else torch.cat([context, z], 1)
+
     def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         n, given = batch.numel(), rows_of(context, batch)
         group = draw_index(self.log_weights(given, n).t().contiguous(), generator)
@@ -153,8 +157,8 @@ class Grouped(Density):
         z, x = cut_off(u, low, high).to(self.log_count), self.log_count.new_empty(n, self.features)
         x[:, self.inside] = z
         if self.inner is not None:
-            given = z if given is None else torch.cat([given, z], 1)
-            x[:, self.rest] = self.inner.sample((), given, generator=generator, temperature=temperature)
+            before = self._before(z, given)
+            x[:, self.rest] = self.inner.sample((), before, generator=generator, temperature=temperature)
         return x.reshape(*batch, *self.event_shape)
 
 

@@ -292,11 +292,11 @@ class Guided(Density):
     ) -> tuple[Tensor, Tensor]:
         """The rows filled from noise, every other time from groups that the joint knows and that fit them, and log
         p(filled row) - log of the density that the fillings come from; arguments as for :meth:`_weigh_smooth`."""
-        recall = self._recall
-        shares = rows.x.new_full((len(rows), 1), math.nan) if recall is None else recall.log_shares(rows)
-        fit = ~shares.isnan().any(1)
-        if recall is None or len(z) == 1 or not fit.any():
+        recall = self._recall if len(z) > 1 else None
+        shares = None if recall is None else recall.log_shares(rows)
+        if recall is None or shares is None or shares.isnan().all():
             return rows.kept(*self._weigh_smooth(rows, points, z, scale, whole))
+        fit = ~shares.isnan().any(1)
         filled, log_w, half = points.clone(), points.new_empty(points.shape[:2]), len(z) // 2
         if not fit.all():
             own = self._weigh_smooth(rows[~fit], points[:, ~fit], z[:, ~fit], scale, True)

@@ -64,7 +64,7 @@ class Recall:
         """The entries that are categories."""
         return [j for j, size in enumerate(self.classes) if size]
 
-    @cached_property
+    @property
     def tells(self) -> Tensor:
         """Which groups tell which categories, ``(groups, categories)``."""
         sizes = [self.classes[j] for j in self.named]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -271,11 +270,11 @@ def _power(x: Numbers, p: float) -> Numbers:
     return np.log(x) if p == LOGARITHM else np.log1p(x) if p == ONE_MORE else x**p
 
 
-def _product(factors: Sequence[Numbers]) -> Any:
+def _product(factors: Sequence[Numbers]) -> Numbers:
     """Their product, and 0 where one is 0 and another missing: who works no hours has no wage."""
     each = np.array(factors)
     nothing = (each == 0).any(0) & ~np.isinf(each).any(0)
-    return np.where(nothing, 0.0, each.prod(0))
+    return np.asarray(np.where(nothing, 0.0, each.prod(0)))
 
 
 def _said(weight: float, factors: Sequence[Factor]) -> str:
