@@ -36,10 +36,10 @@ Output = Annotated[str, Parameter(name=["--output", "-o"])]
 Seed = Annotated[
     Whole,
     Parameter(
-        help="Fixes everything that is drawn at random; of a fitted model, that of its fit if it is not set.",
-        validator=lambda _, seed: seed is None or check_seed(seed),
+        help="Fixes everything that is drawn at random.", validator=lambda _, seed: seed is None or check_seed(seed)
     ),
 ]
+FitSeed = Annotated[Seed | None, Parameter(help="Fixes everything that is drawn at random [default: the fit's].")]
 Device = Annotated[str, Parameter(help="cpu, cuda, or auto: the GPU if there is one.")]
 DropMissing = Annotated[Flag, Parameter(help="Leave out rows with missing or infinite values.")]
 Count = Annotated[Whole, Parameter(validator=Number(gte=1))]

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from ..errors import InputError
 from ..serving.options import ServeOptions
 from ..tables.io.place import SourceOptions, located
-from .options import Device, DropMissing, Model, PrintOptions, Samples, Seed, opened
+from .options import Device, DropMissing, FitSeed, Model, PrintOptions, Samples, Seed, opened
 
 
 def report(
@@ -23,7 +23,7 @@ def report(
     title: str | None = None,
     against: Annotated[list[Path] | None, Parameter(negative="")] = None,
     drop_missing: DropMissing = False,
-    seed: Seed | None = None,
+    seed: FitSeed = None,
     printing: PrintOptions = PrintOptions(),
 ) -> None:
     """Write what was learnt, and how well, as one HTML file to share.

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from ..errors import InputError
 from ..models.typed import Flag, Given, Givens, Names, Whole
 from ..tables.io.place import STANDARD, SourceOptions, located
-from .options import Count, Device, DropMissing, Model, Output, PrintOptions, Samples, Seed, SpreadsheetSafe, opened
+from .options import Count, Device, DropMissing, FitSeed, Model, Output, PrintOptions, Samples, SpreadsheetSafe, opened
 
 
 def score(
@@ -27,7 +27,7 @@ def score(
     given: Names = (),
     drop_missing: DropMissing = False,
     samples: Samples = None,
-    seed: Seed | None = None,
+    seed: FitSeed = None,
     device: Device = "auto",
     spreadsheet_safe: SpreadsheetSafe = False,
     printing: PrintOptions = PrintOptions(),
@@ -87,10 +87,10 @@ def outliers(
 ) -> None:
     """Find the odd rows of a table, the oddest first, each with its p-value and the cell to blame.
 
-    The p-value of a row is the share of the model's held-out rows that are no likelier: of usual rows, 5 in 100 have
-    one of at most 0.05. Writes row (its number in the table, from 1), log_density, p_value, outlier and, for outliers,
-    unlikely_because, would_fit, also_unlikely (further cells, with what would fit) and gain: by how many nats the row
-    is less odd without these cells.
+    The p-value of a row is the share of rows that the model did not see and that are at least as odd: of usual rows, 5
+    in 100 have one of at most 0.05. Writes row (its number in the table, from 1), log_density, p_value, outlier and,
+    for outliers, unlikely_because, would_fit, also_unlikely (further cells, with what would fit) and gain: by how many
+    nats the row is less odd without these cells.
 
     Args:
         data: The table, as for `pushforward fit`.
@@ -132,7 +132,7 @@ def sample(
     n: Annotated[Count, Parameter(name=["-n", "--rows"])],
     output: Output,
     given: Given = Givens(),
-    seed: Seed | None = None,
+    seed: FitSeed = None,
     temperature: float = 1.0,
     guidance: float = 0.0,
     check: str | None = None,
@@ -171,7 +171,7 @@ def ask(
     where: str,
     *,
     given: Given = Givens(),
-    seed: Seed | None = None,
+    seed: FitSeed = None,
     device: Device = "auto",
     printing: PrintOptions = PrintOptions(),
 ) -> None:
@@ -196,7 +196,7 @@ def predict(
     kind: Literal["mean", "median", "mode", "proba", "interval"] = "mean",
     level: float = 0.9,
     keep: Names = (),
-    seed: Seed | None = None,
+    seed: FitSeed = None,
     device: Device = "auto",
     spreadsheet_safe: SpreadsheetSafe = False,
     printing: PrintOptions = PrintOptions(),
@@ -227,7 +227,7 @@ def impute(
     mask: Path | None = None,
     draws: Count = 1,
     candidates: Whole | None = None,
-    seed: Seed | None = None,
+    seed: FitSeed = None,
     device: Device = "auto",
     spreadsheet_safe: SpreadsheetSafe = False,
     printing: PrintOptions = PrintOptions(),

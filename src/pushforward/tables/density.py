@@ -427,7 +427,7 @@ class TableDensity(TableModel):
             InputError: the column is unknown or has no such prediction, or the rows do not fit the model.
         """
         rows, frame = self._read(table)
-        found, notes = predict(self, rows, column, kind, level, self.seed)
+        found, notes = predict(self, rows, column, kind, level, self.seed, "the table")
         self._tell(notes)
         if kind in ("proba", "interval"):
             return to_frame(found, frame, table)
@@ -494,7 +494,7 @@ class TableDensity(TableModel):
         return to_frame(found, kind, table)
 
     def outliers(self, table: Any, level: float = LEVEL) -> Any:
-        """Every row's p-value, most unusual first: the share of held-out rows that are no likelier. ``outlier`` where
+        """Every row's p-value, the oddest first: the share of unseen rows that are at least as odd. ``outlier`` where
         it is at most ``level``, which it is for that share of ordinary rows; those also name the column to blame.
 
         Returns:

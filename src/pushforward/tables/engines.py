@@ -117,7 +117,7 @@ class DistributedTable:
         names = self._columns(data).names
 
         def found(model: TableModel, frame: pl.DataFrame) -> pl.DataFrame:
-            rows = predict(model, frame, column, kind, level, model.seed)[0]
+            rows = predict(model, frame, column, kind, level, model.seed, "the table")[0]
             return rows.rename({name: f"predicted_{name}" for name in rows.columns if name in names})
 
         return self._answered(data, found, "prediction")

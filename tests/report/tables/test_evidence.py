@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import pushforward as pf
 from pushforward.models.console import Console
+from pushforward.report.tables.evidence import denser_share
 from pushforward.report.write import write
 
 
@@ -75,3 +77,11 @@ def test_dates_are_dates_in_the_table_of_columns_at_ticks_and_in_menus(page: Any
     assert len(dated) == 2  # each column alone, and in pairs
     assert re.search(r'"20\d\d-\d\d-\d\d to 20\d\d-\d\d-\d\d"', text)
     assert re.search(r">\s*20\d\d-\d\d-\d\d\s*<", fitted[0].picture())  # in a notebook
+
+
+def test_regions_hold_their_share_of_rows_that_are_often_equal() -> None:
+    generator = torch.Generator().manual_seed(0)
+    own, held = ((torch.rand(n, generator=generator) < 0.4).double() for n in (4000, 2000))
+    level = denser_share(own, held + 1e-8)  # 40 % and 60 % of the rows are equal, up to rounding
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        assert abs(float((level < share).double().mean()) - share) < 0.04

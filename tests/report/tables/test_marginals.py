@@ -51,6 +51,7 @@ def test_new_rows_are_compared_with_those_held_out_at_the_fit(tmp_path) -> None:
     new = rows(200, 1).with_columns(weight=pl.col("weight") + 2)
     model.report(page, new)
     text = page.read_text()
+    assert "200 rows of another table than the one that was fitted" in text
     assert 'id="drift"' in text
     part = text[text.index('id="drift"') :]
     assert re.search(r"<svg", part)

@@ -199,7 +199,7 @@ def test_columns_that_the_model_lacks_are_told(model: pf.TableDensity) -> None:
 
 def test_answers_in_times_are_of_the_columns_zone(model: pf.TableDensity) -> None:
     day = pl.DataFrame({"day": ["sun"]})
-    (median,) = predict(model, day, "when", "median", 0.9, 0)[0]["when"]
+    (median,) = predict(model, day, "when", "median", 0.9, 0, "the table")[0]["when"]
     clock = np.datetime64(median.replace(tzinfo=None))  # arrays have no zones
     assert model.predict(day, "when", "median")[0] == clock
     low, high = model.predict(day, "when", "interval")

@@ -12,7 +12,7 @@ import torch
 
 import pushforward as pf
 from pushforward.cli.app import main
-from pushforward.tables.queries import predict
+from pushforward.tables.queries import predict, probability
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,24 @@ def test_rows_are_drawn_within_a_condition(folder: Path, tmp_path: Path) -> None
     assert rows["x"].is_between(0, 1).all()
     assert set(rows["kind"]) == {"b"}
     assert main([*arguments, "--given", "kind = 'a'"]) == 2  # and b as well
+
+
+def test_an_error_of_rounding_is_none(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = probability.Share(torch.tensor([0.4379]), torch.tensor([2.2e-21]))
+    monkeypatch.setattr(probability, "probability", lambda *_: found)
+    assert main(["ask", str(folder / "model"), "kind = 'a'"]) == 0
+    assert capsys.readouterr().out == "P(kind = 'a') = 0.4379, exactly\n"
+
+
+def test_notes_on_rows_to_predict_name_their_file(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "more.csv"
+    pl.read_csv(folder / "rows.csv").with_columns(seize=pl.lit(1.5)).write_csv(rows)
+    assert main(["predict", str(folder / "model"), str(rows), "x", "-o", str(tmp_path / "found.csv")]) == 0
+    assert f"{rows}: the model does not use seize" in "".join(capsys.readouterr())
 
 
 def test_a_column_is_predicted(folder: Path, tmp_path: Path) -> None:

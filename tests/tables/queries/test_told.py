@@ -160,7 +160,7 @@ def test_probabilities_and_quantiles_given_a_total_are_those_of_draws(
     totals = pl.DataFrame({"sum": [1.0, 2.0, 3.0, 2.0], "paid": [None, None, None, -5.0]})
     found = model.predict(totals, "x")
     assert np.isnan(found).tolist() == [False] * 3 + [True]
-    assert "no answer" in predict(model, totals, "x", "mean", 0.9, 0)[1][-1]
+    assert "no answer" in predict(model, totals, "x", "mean", 0.9, 0, "the table")[1][-1]
     assert np.array_equal(model.predict(totals[::-1], "x"), found[::-1], equal_nan=True)  # whatever its place
 
 

@@ -32,6 +32,7 @@ from ..words import decimals_of, percent, step_decimals
 
 BATCH = 2048
 DRAWS = 99  # for each context
+EQUAL = 1e-5  # nats, by which equal rows may differ, since batches round differently
 PERMUTATIONS = 20  # of the local test
 
 
@@ -126,7 +127,7 @@ class RowEvidence(Evidence):
             return self._draw_for_contexts(self.context, generator)
         drawn = sampled(self.density, self.cells.schema, self.samples, None, generator)
         log_prob, ours = self.score(Rows(drawn)), self.log_prob if self.whole is self.held else self.score(self.whole)
-        return DrawnRows(drawn, log_prob, len(drawn), denser_share(log_prob, ours))
+        return DrawnRows(drawn, log_prob, len(drawn), denser_share(log_prob, ours, self.page.seed))
 
     def _draw_for_contexts(self, context: Tensor, generator: torch.Generator) -> DrawnRows:
         """Drawn for the contexts of some rows, and the level of each of the rows among its own.
@@ -219,10 +220,11 @@ class RowEvidence(Evidence):
     @property
     def introduction(self) -> str:
         n, columns = len(self.data), counted(len(self.schema.table_names), "column")
+        whose = "that were held out" if self.drift is None else "of another table than the one that was fitted"
         return (
             f"A density was fitted to a table of {columns}: a formula that says "
             "how common or rare any row would be, and that can invent new ones. This page judges it on "
-            f"{counted(n, 'row')} that were held out. On average such a row has a log-density of {self.held_out} nats "
+            f"{counted(n, 'row')} {whose}. On average such a row has a log-density of {self.held_out} nats "
             "(the mean and its standard error; higher is better, and the zero depends on the units of the columns)."
         )
 
@@ -240,13 +242,9 @@ class RowEvidence(Evidence):
     def about_fit(self) -> str:
         given = "" if self.context is None else " Its mean follows the context linearly."
         if self.schema.labels:
-            given += (
-                " Categories have their frequencies in it, independently, and the mean of the numbers follows them."
-            )
+            given += " Categories have their frequencies in it, independently; the mean of the numbers follows them."
         if self.whole is not self.held:
-            given += (
-                " A row that knows a part of a cell has the probability of that part, and is likelier than drawn ones."
-            )
+            given += " A row that knows part of a cell has that part's probability, and is likelier than drawn ones."
         return (
             f"The Gaussian is fitted to the training rows.{given} The lead is taken row by row, so that its error is "
             "that of the difference, not of the two means."
@@ -283,12 +281,14 @@ def ks_distance(values: Tensor) -> float:
     return float(torch.maximum(cdf - step, step + 1 / n - cdf).max())
 
 
-def denser_share(reference: Tensor, values: Tensor) -> Tensor:
-    """For each value, the share of the reference that is larger, from its rank among them: ties count half."""
+def denser_share(reference: Tensor, values: Tensor, seed: int = 0) -> Tensor:
+    """For each value, the share of the reference that is larger, from its rank among them: ties, up to rounding, are
+    broken at random, as rows that are equal would else all enter a region together."""
+    u = torch.rand(values.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     ordered = reference.sort().values
-    at_least = len(ordered) - torch.searchsorted(ordered, values)
-    above = len(ordered) - torch.searchsorted(ordered, values, right=True)
-    return (0.5 * (at_least + above) + 0.5) / (len(ordered) + 1)
+    above = len(ordered) - torch.searchsorted(ordered, values + EQUAL, right=True)
+    ties = len(ordered) - torch.searchsorted(ordered, values - EQUAL) - above
+    return (above + u * (ties + 1)) / (len(ordered) + 1)
 
 
 def confidence(coverage: dict[str, list[float]]) -> Finding:
@@ -298,9 +298,8 @@ def confidence(coverage: dict[str, list[float]]) -> Finding:
     level, covered, error = (coverage[key][worst] for key in ("levels", "covered", "error"))
     words = f"the region that should hold {percent(level, 0)} of rows holds {percent(covered)} of the held-out ones"
     if gaps[worst] <= 2.8 * error:
-        return Finding(
-            "good", f"Its confidence is right: even where it is furthest off, {words}, which chance explains."
-        )
+        said = f"Its confidence is right: even where it is furthest off, {words}, which chance explains."
+        return Finding("good", said)
     if gaps[worst] <= 0.02:
         return Finding("good", f"Its confidence is nearly right: where it is furthest off, {words}.")
     side = "larger" if covered > level else "smaller"

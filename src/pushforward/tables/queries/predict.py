@@ -84,7 +84,7 @@ def probabilities(q: Any) -> list[float]:
 
 
 def predict(
-    model: TableModel, frame: pl.DataFrame, name: str, kind: PredictionKind, level: float, seed: int
+    model: TableModel, frame: pl.DataFrame, name: str, kind: PredictionKind, level: float, seed: int, source: str
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The prediction of a column in every row of a frame, whose own values of it are not read: a column of its name;
     ``proba``: a column for each value; ``interval``: ``low`` and ``high``; null in rows that have no answer; and notes
@@ -95,10 +95,10 @@ def predict(
     column = column_of(model, name)
     own = [aside for each in model.schema.in_part if each.name == name for aside in each.aside]
     others = frame.drop(name, *own, *model.schema.extra_names(frame.columns), strict=False)
-    check_shared(model, frame, "the table")
+    check_shared(model, frame, source)
     known = Known.of(model, others if others.width else None)
     found, notes = distribution_of(model, name, known, seed)
-    notes = (*unused(model, frame.columns, "the table"), *notes)
+    notes = (*unused(model, frame.columns, source), *notes)
     if kind == "interval":
         there = [each.name for each in others if each.null_count() < len(each)]
         central, more = central_level(model, name, there, level, seed)
@@ -235,7 +235,7 @@ def predict_file(
     frame = table.frame
     require_columns(frame.columns, keep, str(data), "keep")
     refuse_twice(keep, "keep")
-    found, notes = predict(model, frame, column, kind, level, seed)
+    found, notes = predict(model, frame, column, kind, level, seed, str(data))
     console.note(*table.notes, *notes)
     kept = frame.select(keep)
     found = found.rename({name: f"predicted_{name}" for name in found.columns if name in kept.columns})

@@ -45,6 +45,7 @@ FAIR = 0.005  # likewise, of draws of the density
 COMBINATIONS = 64  # of codes that are added up, if each has a closed form
 ROUNDS = 20  # of redrawing
 BOUND = 3.0  # if none of n draws has any weight, 3 / n bounds the share of those that would, at 95 %
+ROUNDING = 1e-9  # the relative error from which an answer is not exact
 NOTHING = Rows(torch.empty(1, 0))  # one row, of which nothing is known
 
 
@@ -444,6 +445,6 @@ def ask(
     console.note(*said_of(found, wheres, where, known))
     value, error = (float(part[0]) for part in found)
     condition = " AND ".join([*(f"{name} = {value}" for name, value in given.items()), *([within] if within else [])])
-    told = f" ± {error:.2g}" if error > 0 else ", exactly" if value > 0 else ""
+    told = f" ± {error:.2g}" if error > ROUNDING * value else ", exactly" if value > 0 else ""
     console.say(f"P({where}{f' | {condition}' if condition else ''}) = {value:.4g}{told}")
     return {"probability": value, "standard_error": error, "where": where, "given": given, "within": within}
