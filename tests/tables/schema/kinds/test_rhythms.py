@@ -170,6 +170,15 @@ def test_last_digits_have_their_own_shares_beside_values_that_many_rows_hold() -
     assert again.rhythms != kind.rhythms
 
 
+def test_days_stay_whole_where_a_few_rows_have_half_a_day() -> None:
+    rng = np.random.default_rng(0)
+    kind = shaped(np.append(rng.integers(1, 3000, 996), [0.5] * 4))[0].columns[0].kind
+    assert kind.step == 0.5
+    z = torch.randn(4000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    drawn = kind.snap(kind.first_map().inverse(z)[0].numpy())
+    assert (drawn % 1 == 0).mean() > 0.98
+
+
 @pytest.mark.parametrize("bounds", [{"x": (0, 100)}, {"x": (0, None)}, {"x": (-3, 104)}, {}])
 def test_bounds_hold_in_the_time_of_last_digits(bounds: dict) -> None:
     rng = np.random.default_rng(0)

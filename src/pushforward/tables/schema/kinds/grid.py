@@ -17,15 +17,15 @@ FEWEST = 3  # different dates that tell
 HALF = 15.5  # days of a month
 FARTHEST = 2.9e6  # days from 1970: the year 9909
 ATOM, HEAP = 0.02, 0.003  # shares of rows that make a value an atom: always, and if it has room
-LEAST, ROOM = 10, 1e-5  # rows of such a value, and standard deviations to the next one
-CLOSEST = 1e-9  # the same for any atom
+LEAST, ROOM, CLOSEST = 10, 1e-5, 1e-9  # rows of such a value; standard deviations to the next one, and of any atom
 HEAPED = 1 / 3  # share of the other rows that repeat each other, beyond chance, where every value is an atom
 LISTED = 2000  # distinct values that may be atoms together
+HALVES = 0.02  # share of rows, at most, with a half among whole numbers: half a day that stands for none
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid(Numeric):
-    """Numbers that are multiples of a step away from each other; most occur more than once, or all are whole."""
+    """Numbers that are multiples of a step apart; most occur more than once, or all are whole but a few halves."""
 
     step: float = 1.0  # spacing of the grid
     origin: float = 0.0  # one of its values
@@ -41,7 +41,7 @@ class Grid(Numeric):
     def found(cls, x: Numbers, hints: Hints) -> Self | None:
         """The grid on which numbers lie, without a first map."""
         unique = np.unique(x)
-        if len(unique) > 0.5 * len(x) and not (x == np.round(x)).all():
+        if len(unique) > 0.5 * len(x) and ((2 * x % 1).any() or (x % 1 > 0).mean() > HALVES):
             return None
         step, decimals = grid_of(unique, hints.float32)
         return cls.of(x, step=step, origin=float(unique[0]), decimals=decimals) if step else None
