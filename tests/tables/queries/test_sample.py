@@ -91,3 +91,27 @@ def test_what_follows_from_a_new_number_near_one_that_many_rows_have_is_computed
     model = pf.TableDensity(flow="maf", layers=1, hidden=(8,), steps=5).fit({"x": x, "twice": 2 * x})
     new = pl.DataFrame({"x": x.max() - np.arange(300) / 100}).with_columns(twice=pl.lit(None, pl.Float64))
     np.testing.assert_allclose(model.impute(new)["twice"], 2 * new["x"])
+
+
+@pytest.mark.slow
+def test_a_column_that_follows_is_missing_where_its_own_rows_lack_it() -> None:
+    rng = np.random.default_rng(0)
+    costs = np.where(rng.random(400) < 0.25, 0.0, rng.lognormal(1.0, 0.5, 400).round(2))
+    table = pl.DataFrame({"cost": costs, "age": rng.normal(40.0, 9.0, 400).round(1), "twice": 2.0 * costs})
+    table = table.with_columns(twice=pl.when(pl.col("cost") > 0).then("twice"))
+    model = pf.TableDensity(steps=60).fit(table)
+    assert model.schema.features[2:] == ["twice is missing"]
+    drawn = model.sample(1000, random_state=1)
+    lacks = drawn["twice"].is_null()
+    assert (drawn.filter(~lacks)["twice"] - 2.0 * drawn.filter(~lacks)["cost"]).abs().max() < 1e-9
+    assert (drawn.filter(lacks)["cost"] == 0).mean() > 0.8
+    assert abs(lacks.mean() - 0.25) < 0.1
+    assert model.sample(50, given={"cost": 0.0}, random_state=1)["twice"].null_count() > 40
+    assert model.sample(50, given={"twice": 5.0}, random_state=1)["cost"].to_list() == [2.5] * 50
+    assert model.impute(table[:40].with_columns(twice=None))["twice"].null_count() == 0
+    np.testing.assert_array_equal(model.predict(pl.DataFrame({"cost": [0.0, 3.0]}), "twice"), [0.0, 6.0])
+    told, whole = model.score_samples(table[:40]), model.score_samples(table[:40].drop("twice"))
+    assert np.abs(whole - told).mean() < 0.5
+    assert (whole > told - 0.1).all()  # without the column, both of its states are possible
+    updated = pf.TableDensity(steps=60).fit(table.drop_nulls()).update(table)
+    assert updated.sample(500, random_state=1)["twice"].null_count() > 25

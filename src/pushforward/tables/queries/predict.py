@@ -31,7 +31,7 @@ from .column_distribution import ColumnDistribution, WeightedColumn, has_one_col
 from .known import Known, check_shared, unused
 from .probability import UNANSWERED, as_known, log_masses, of_density
 from .query import most_draws
-from .region import Region, fewer, narrowed, region_of
+from .region import Region, fewer, narrowed, region_of, there
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
 FEWEST, FEW, MOST = 128, 16_384, 65_536  # draws for each row, and for all rows together: of predictions, of quantiles
@@ -187,7 +187,7 @@ def _of_values(model: TableModel, known: Known, column: Column, seed: int, draws
 def _of_draws(model: TableModel, known: Known, column: Column, seed: int, draws: int) -> WeightedColumn:
     """Of numbers, and of what follows from other columns: as rows tell it; or by draws of the guide, or of the density
     where they tell more, or there is no guide."""
-    schema, n, own = model.schema, len(known), Region({})
+    schema, n, own = model.schema, len(known), there(model.schema, column.name)
     if not (certain := known.told_of(column.name)).isnan().any():
         return WeightedColumn.of_draws(column, certain[None], torch.zeros(1, n, dtype=torch.float64))
     if column.name in schema.names and not column.classes:  # it is drawn first

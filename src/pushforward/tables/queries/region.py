@@ -161,8 +161,13 @@ def region_of(schema: Schema, name: str, part: Part) -> Region:
     column = schema.columns[j]
     if column.classes:
         return Region({j: np.append(part, np.zeros(column.classes - len(part), bool))})
-    flag = schema.missingness.flags.get(j)
-    return Region({**({} if flag is None else {flag: np.array([True, False])}), j: part})
+    return there(schema, name) & Region({j: part})
+
+
+def there(schema: Schema, name: str) -> Region:
+    """The rows in which no flag says that a column is missing."""
+    flag = schema.missingness.flag_of.get(name)
+    return Region({} if flag is None else {flag: np.array([True, False])})
 
 
 def union(parts: Sequence[Part]) -> Part:

@@ -46,13 +46,16 @@ def learn_schema(frame: pl.DataFrame, learner: Learner) -> Schema:
     for each in learner.in_part:
         learner.note(f"{each}", "as stated", "")
     columns, follow, split = _divided(_named(columns, learner), learner)
+    lacking = Dependencies(follow, columns).lacking(learner.encoded)
+    at_random = random_holes([*columns, *lacking], learner.encoded) if lacking else ()
     learner.encoded = Dependencies(follow, columns).completed(learner.encoded, learner.encoded)
     columns = _with_holes(columns, learner)
+    holed = [*columns, *(column for column in lacking if column.name not in at_random)]
     orders = _orders(columns, follow, learner)
     follow = [*constants, *follow]
     kept = {column.name for column in [*columns, *(relation.column for relation in follow)]}
     return Schema(
-        (*columns, *flags_of(columns)),
+        (*columns, *flags_of(holed)),
         tuple(learnt for name in said.given if (learnt := learner.learn_given(frame[name])) is not None),
         (*follow, *split, *orders, *learner.in_part),
         tuple(name for name in said.columns if name in kept),

@@ -1,7 +1,8 @@
 r"""Missing values of encoded rows: which there are, what their absence says, and rows without them.
 
 A number without a value is NaN, and a further column, its *flag*, is 1 where it is; a category's missing value is the
-code after its last.
+code after its last. A column that follows from others has a flag if it lacks values that these tell,
+and not at random.
 
 If holes fall independently of the rest of the row, as though cells had been deleted at random, the presence or absence
 of a value says nothing about the row, and log-densities are conditioned on which values are present:
@@ -85,11 +86,12 @@ class Missingness:
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = columns
         places = {column.name: j for j, column in enumerate(columns)}
-        self.flags = {places[column.kind.flags]: j for j, column in enumerate(columns) if column.kind.flags}
+        self.flag_of = {column.kind.flags: j for j, column in enumerate(columns) if column.kind.flags}  # by name
+        self.flags = {places[name]: j for name, j in self.flag_of.items() if name in places}  # of modelled columns
         self.ignored = {j: column.holes.share for j, column in enumerate(columns) if column.holes.ignored}
         holes = {j: column.holes for j, column in enumerate(columns)}
         self.in_part = any(some.in_part for some in holes.values())
-        self.occurs = bool(self.flags or self.ignored or self.in_part)
+        self.occurs = bool(self.flag_of or self.ignored or self.in_part)
         self.at_random = {j: some.share for j, some in holes.items() if some.at_random and some.recorded}
 
     @property
@@ -127,7 +129,7 @@ class Missingness:
             x: Encoded rows ``(*batch, features)``.
             flag: The new value of flags that are 1 or NaN: NaN if they are to be drawn too, 0 if values will be there.
         """
-        gone, flags = self.found(x), list(self.flags.values())
+        gone, flags = self.found(x), list(self.flag_of.values())
         x = x.masked_fill(gone, math.nan)
         x[..., flags] = x[..., flags].masked_fill(gone[..., flags], flag)
         return x

@@ -59,8 +59,8 @@ class Schema(Saved):
 
     Args:
         columns: The modelled columns, in the order of the flow's features; at the end, for every column of numbers with
-            missing values in training, one that flags them; if missingness is uninformative and a guide fills the
-            holes, there is no such column (:meth:`ignoring`).
+            missing values in training that others do not tell, one that flags them; if missingness is uninformative and
+            a guide fills the holes, there is no such column (:meth:`ignoring`).
         given: The columns that are conditioned on, in the order of the context features.
         relations: What columns know of each other: which follow from others, are formulas of them up to a remainder
             (none computed from a later one), are never above another, are parts of a whole, ...
@@ -312,6 +312,9 @@ class Schema(Saved):
         for j, flag in self.missingness.flags.items():
             number = self.columns[j]
             values[self.columns[flag].name] = number.missing(values[number.name]).astype(np.float64)
+        for name, flagged in self.dependencies.flags.items():
+            gone = np.isnan(follow[name]).astype(np.float64) if name in follow else np.full(frame.height, np.nan)
+            values[flagged] = gone
         x = torch.from_numpy(np.column_stack([values[column.name] for column in self.columns]))
         context, strange, notes = self.context(frame, source, first)
         return Encoded(x.masked_fill(strange[:, None], math.nan) if notes else x, context, follow, strange, notes)
@@ -360,7 +363,7 @@ class Schema(Saved):
 
     def lacking(self, x: Tensor) -> Tensor:
         """Which entries of encoded rows ``(n, features)`` are missing although no training row misses them."""
-        return unknown(x) & torch.tensor([not column.holes.share for column in self.columns])
+        return unknown(x) & torch.tensor([not (column.holes.share or column.kind.flags) for column in self.columns])
 
     def broken(self, rows: Encoded) -> np.ndarray:
         """Which rows violate each dependency, ``(dependencies, n)``."""

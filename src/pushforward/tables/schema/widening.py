@@ -59,7 +59,9 @@ def widened(
         replace(r, column=taken.get(r.column.name) or wider(r.column)) if isinstance(r, Dependency) else r
         for r in schema.relations
     ]
-    found = replace(schema, columns=(*fields, *flags_of(fields)), relations=tuple(relations))
+    may_lack = {*schema.dependencies.flags, *news}
+    flagged = [r.column for r in relations if isinstance(r, Dependency) and r.column.name in may_lack]
+    found = replace(schema, columns=(*fields, *flags_of([*fields, *flagged])), relations=tuple(relations))
     kept, broken = _holding(found, new)
     told_apart = {column.name for column in schema.fields if _is_few(column)} | {week.weekday for week in schema.weeks}
     if broken or told_apart & news:

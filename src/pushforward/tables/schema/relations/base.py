@@ -137,12 +137,27 @@ class Dependencies:
             found.setdefault(relation.column.name, {each for name in relation.inputs for each in found[name]})
         return found
 
+    @cached_property
+    def flags(self) -> dict[str, str]:
+        """The features that flag missing values of columns that follow, by the names of these."""
+        names = {column.name for column in self.columns}
+        return {c.kind.flags: c.name for c in self.modelled if c.kind.flags in names}
+
+    def lacking(self, values: Rows) -> list[Column]:
+        """The columns that follow, and have no value in rows of which the others tell one."""
+        own = {column.name for column in self.columns}
+        computed = self.computed({name: x for name, x in values.items() if name not in own})
+        return [c for c in self.columns if (c.missing(values[c.name]) & ~c.missing(computed[c.name])).any()]
+
     def computed(self, values: Rows) -> dict[str, Numbers]:
-        """Encoded rows with the columns that follow, computed where they are not told."""
+        """Encoded rows with the columns that follow, computed where they are not told; NaN where they are flagged."""
         found = dict(values)
         for relation in self.relations:
             if relation.column.name not in found:
                 found[relation.column.name] = relation.computed(found, self.known)
+        for name, flag in self.flags.items():
+            if flag in found:
+                found[name] = np.where(found[flag] > 0.5, np.nan, found[name])
         return found
 
     def completed(self, values: Rows, told: Rows, drawn: bool = False) -> dict[str, Numbers]:
