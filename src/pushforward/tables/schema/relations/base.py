@@ -145,9 +145,10 @@ class Dependencies:
 
     def lacking(self, values: Rows) -> list[Column]:
         """The columns that follow, and have no value in rows of which the others tell one."""
-        own = {column.name for column in self.columns}
-        computed = self.computed({name: x for name, x in values.items() if name not in own})
-        return [c for c in self.columns if (c.missing(values[c.name]) & ~c.missing(computed[c.name])).any()]
+        if not (holed := [column for column in self.columns if column.holes.share]):
+            return []
+        computed = self.computed({column.name: values[column.name] for column in self.modelled})
+        return [c for c in holed if (c.missing(values[c.name]) & ~c.missing(computed[c.name])).any()]
 
     def computed(self, values: Rows) -> dict[str, Numbers]:
         """Encoded rows with the columns that follow, computed where they are not told; NaN where they are flagged."""
