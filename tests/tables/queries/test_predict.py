@@ -121,3 +121,20 @@ def test_a_row_that_has_no_answer_is_a_hole_with_a_note(
 def test_bad_questions_end_with_2(where: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ask", str(folder / "model"), where]) == 2
     assert "WHERE" in capsys.readouterr().err
+
+
+def test_quantiles_are_those_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    a = rng.normal(size=60)
+    rows = pl.DataFrame({"a": a, "b": 2 * a + rng.normal(size=60), "d": a * a + rng.normal(size=60) * 0.3})
+    model, q = pf.TableDensity("maf", steps=60, random_state=0).fit(rows), [0.1, 0.5, 0.9]
+    guide_for = model.guide_for
+    monkeypatch.setattr(model, "guide_for", None)  # a guide knows less of the tails
+    found, error = model.quantile("d", q, errors=True)
+    drawn = model.sample(40_000, random_state=1)["d"].to_numpy()
+    assert [(drawn <= each).mean() for each in found] == pytest.approx(q, abs=0.01)
+    assert (np.abs(found - np.quantile(drawn, q)) < 4 * error).all()
+    monkeypatch.setattr(model, "guide_for", guide_for)
+    assert model.quantile("d", 0.9, {"a": 1.5}) > 1.0
+    monkeypatch.setattr(type(model.schema), "far", lambda self, x: x[..., 2] > 1.0)  # so that no such row is drawn
+    assert model.quantile("d", 0.9, {"a": 1.5}) < 1.0

@@ -32,6 +32,7 @@ from .known import Known, check_shared, unused
 from .probability import UNANSWERED, as_known, log_masses, of_density
 from .query import most_draws
 from .region import Region, fewer, narrowed, region_of, there
+from .told import among
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
 FEWEST, FEW, MOST = 128, 16_384, 65_536  # draws for each row, and for all rows together: of predictions, of quantiles
@@ -196,11 +197,15 @@ def _of_draws(model: TableModel, known: Known, column: Column, seed: int, draws:
     x, inside = narrowed(known.rows.x, regions, schema)
     rows, several = Rows(x, known.rows.context), x.isnan().sum(1) > 1
     count = max(FEWEST, fewer(most_draws(n, FEWEST, draws if bool(several.any()) else NODES, draws), regions))
-    if model.guided is None and known.nothing:
+    if known.nothing:  # without the errors of a guide, which knows less of the tails
         filled, log_w = of_density(model, rows, count, seed)
     else:
         guided = model.guide_for("cannot tell one column from others")
         filled, log_w = guided.weighted(x, rows.context, draws=count, seed=seed, region=inside)
+        free = x.isnan()  # what is drawn, and not in a range that was asked for, lies near the training rows
+        for row in range(n):
+            free[row, [*known.where(row).region.parts]] = False
+        log_w = among(log_w.cpu(), ~schema.far(filled.cpu().where(free, math.nan)))
     found, log_w = schema.values_in(column.name, filled), log_w.cpu()
     few = (effective(log_w) < min(EFFECTIVE, len(found) / 2)) & several
     bound, draws = known.bound & ~known.strange, min(len(found), MOVED)

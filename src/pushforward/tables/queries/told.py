@@ -32,6 +32,12 @@ from ..schema.relations.formula import Determined
 from ..schema.schema import Schema
 
 
+def among(log_w: Tensor, allowed: Tensor) -> Tensor:
+    """The log-weights of draws ``(K, n)``, -inf for those that are not allowed, unless a row has no others."""
+    kept = log_w.masked_fill(~allowed, -math.inf)
+    return torch.where(kept.isneginf().all(0), log_w, kept)
+
+
 @dataclass(frozen=True)
 class Told:
     """What n rows say of columns that follow from others."""
@@ -74,8 +80,7 @@ class Told:
         """
         found, log_w = self.weighted(model, rows, candidates, seed)
         allow = allowed(found.to(model.device), rows.x.to(model.device)).cpu()
-        kept = log_w.masked_fill(~allow, -math.inf)
-        log_w = torch.where(kept.isneginf().all(0), log_w, kept)  # some columns may hardly have a value in such rows
+        log_w = among(log_w, allow)  # some columns may hardly have a value in such rows
         none = log_w.isneginf().all(0)
         generator = torch.Generator().manual_seed(seed ^ 1)  # other numbers than those of the draws
         taken = resampled(log_w, torch.rand(len(rows), dtype=log_w.dtype, generator=generator), draws)
