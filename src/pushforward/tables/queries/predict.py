@@ -193,7 +193,8 @@ def _of_draws(model: TableModel, known: Known, column: Column, seed: int, draws:
         return WeightedColumn.of_draws(column, certain[None], torch.zeros(1, n, dtype=torch.float64))
     if column.name in schema.names and not column.classes:  # it is drawn first
         own = region_of(schema, column.name, np.array([[-np.inf], [np.inf]]))
-    regions = [own & known.where(row).region for row in range(n)]
+    asked = [known.where(row).region for row in range(n)]
+    regions = [own & region for region in asked]
     x, inside = narrowed(known.rows.x, regions, schema)
     rows, several = Rows(x, known.rows.context), x.isnan().sum(1) > 1
     count = max(FEWEST, fewer(most_draws(n, FEWEST, draws if bool(several.any()) else NODES, draws), regions))
@@ -203,10 +204,10 @@ def _of_draws(model: TableModel, known: Known, column: Column, seed: int, draws:
         guided = model.guide_for("cannot tell one column from others")
         filled, log_w = guided.weighted(x, rows.context, draws=count, seed=seed, region=inside)
         free = x.isnan()  # what is drawn, and not in a range that was asked for, lies near the training rows
-        for row in range(n):
-            free[row, [*known.where(row).region.parts]] = False
+        for row, region in enumerate(asked):
+            free[row, [*region.parts]] = False
         log_w = among(log_w.cpu(), ~schema.far(filled.cpu().where(free, math.nan)))
-    found, log_w = schema.values_in(column.name, filled), log_w.cpu()
+    found = schema.values_in(column.name, filled)
     few = (effective(log_w) < min(EFFECTIVE, len(found) / 2)) & several
     bound, draws = known.bound & ~known.strange, min(len(found), MOVED)
     for which, told in ((few & ~bound, None), (bound, known.told[bound])):

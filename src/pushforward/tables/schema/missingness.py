@@ -1,8 +1,7 @@
 r"""Missing values of encoded rows: which there are, what their absence says, and rows without them.
 
 A number without a value is NaN, and a further column, its *flag*, is 1 where it is; a category's missing value is the
-code after its last. A column that follows from others has a flag if it lacks values that these tell,
-and not at random.
+code after its last. A column that follows from others has a flag if it lacks values that these tell, and not at random.
 
 If holes fall independently of the rest of the row, as though cells had been deleted at random, the presence or absence
 of a value says nothing about the row, and log-densities are conditioned on which values are present:

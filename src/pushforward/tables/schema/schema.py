@@ -307,14 +307,12 @@ class Schema(Saved):
             known = [column for column in self.dependencies.columns if column.name in frame.columns]
             follow = {column.name: column.read(frame[column.name]) for column in known}
             values = self.dependencies.completed(values, follow)
-            for name, flagged in self.dependencies.flags.items():
-                gone = np.isnan(follow[name]).astype(np.float64) if name in follow else np.full(frame.height, np.nan)
-                values[flagged] = gone
         for week in self.weeks:
             week.split(values)
-        for j, flag in self.missingness.flags.items():
-            number = self.columns[j]
-            values[self.columns[flag].name] = number.missing(values[number.name]).astype(np.float64)
+        for name, flag in self.missingness.flag_of.items():
+            cells = values.get(name, follow.get(name))
+            gone = np.full(frame.height, np.nan) if cells is None else self.asked[name].missing(cells)
+            values[self.columns[flag].name] = gone.astype(np.float64)
         x = torch.from_numpy(np.column_stack([values[column.name] for column in self.columns]))
         context, strange, notes = self.context(frame, source, first)
         return Encoded(x.masked_fill(strange[:, None], math.nan) if notes else x, context, follow, strange, notes)
