@@ -13,11 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from ..diagnostics.averages import mean_and_error
 from ..diagnostics.linear_gaussian import LinearGaussian
 from ..distributions.average import Average
 from ..distributions.base import Density
@@ -39,10 +36,11 @@ from .prepare import choose_columns, prepare, prepare_large, why_no_row
 from .schema.cells import Cells
 from .schema.learner import Learner, said_of
 from .schema.relations.known_in_part import joined, stated
-from .selection.candidate import OVERFITTING, Fitted, Task
+from .selection.candidate import OVERFITTING, Fitted, Task, are_likelier
 from .selection.choice import choose
-from .selection.cross_fitting import JUDGED, most_steps
+from .selection.cross_fitting import most_steps
 from .selection.one_mixture import may_be_mixture, sought
+from .selection.scales import on_scales
 from .splits import TableSplits, spread
 
 LONGER = 3  # times the density's steps, for a guide that fills holes for it
@@ -63,6 +61,11 @@ class Learned:
     guided: Guided | None = None  # the same density with its guide, if it has one
     guide: dict[str, Any] = field(default_factory=dict)  # the summary's facts on the guide's training
     fill: GuideFill | None = None  # the sampler of missing cells
+
+    @property
+    def log_unseen(self) -> Tensor:
+        """The log-density of each row under the density that did not see it; NaN for others and test rows."""
+        return self.fitted.log_unseen(self.rows, self.fill)
 
 
 def fit_table(
@@ -92,6 +95,9 @@ def fit_table(
     learner = Learner(options, path, in_part, asked)
     if source is None:
         rows = prepare(whole, learner, console, known)
+        if known is None:
+            task = Task(rows, options, console, ends=_ends(options, started))
+            rows = on_scales(task, lambda names: prepare(whole, learner.scaling(names), Console(quiet=True)))
     elif in_part:
         names = [each.name for each in in_part]
         raise InputError(f"{path}: is read in pieces, which limits, censored and noise do not go with: {names}")
@@ -99,6 +105,8 @@ def fit_table(
         raise InputError(f"{path}: is read in pieces, but a fitted model is trained further only on whole tables")
     else:
         rows = prepare_large(source, learner, console)
+    if known is None:
+        console.note(*rows.schema.notes)
     return fit_rows(table, rows, options, console, earlier, started)
 
 
@@ -114,12 +122,16 @@ def fit_rows(
     """Fits rows that are encoded and divided, and measures: the second half of :func:`fit_table`, which began at a
     time, by :func:`time.monotonic`; ``beside`` a density that stays, if there is one."""
     console.say(*(describe_data(table, rows) if console.talks else []))
-    budget = options.training.budget
-    ends = started + (math.inf if budget is None else budget)
-    learned = learn(Task(rows, options, console, earlier, ends=ends, beside=beside))
+    learned = learn(Task(rows, options, console, earlier, ends=_ends(options, started), beside=beside))
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
     return learned, _measured(table, learned, options, console, started)
+
+
+def _ends(options: TableOptions, started: float) -> float:
+    """When a fit that began at a time is to be over."""
+    budget = options.training.budget
+    return started + (math.inf if budget is None else budget)
 
 
 def _measured(
@@ -231,10 +243,7 @@ def _with_labels(task: Task, learnt: Callable[[Task], Learned]) -> Learned:
     training = replace(task.options.training, checkpoint=place and place.with_name(place.name + ".labels"))
     options, rows = replace(task.options, training=training), task.rows.encoded_by(task.rows.schema.following())
     computed = learnt(replace(task, rows=rows, options=options, mixture=None))
-    gain = _unseen(modelled) - _unseen(computed)
-    both = ~gain.isnan()
-    mean, error = mean_and_error(gain[both].clamp(-1e6, 1e6), rows.rows[both].weights)
-    if kept and mean > error:
+    if kept and are_likelier(modelled.log_unseen, computed.log_unseen, rows.rows.weights):
         return modelled
     task.console.say("labels follow from their numbers and are not modelled: held-out rows gain little or nothing")
     return computed
@@ -243,17 +252,6 @@ def _with_labels(task: Task, learnt: Callable[[Task], Learned]) -> Learned:
 def _keeps_labels(density: Density) -> bool:
     """Whether draws have the labels of their numbers, since others are impossible."""
     return isinstance(density, Truncated) and (not density.left or _keeps_labels(density.density))
-
-
-def _unseen(learned: Learned) -> Tensor:
-    """The log-density of each row under the density that did not see it, ``(rows,)``; NaN for others and test rows."""
-    rows, cells = learned.rows, Cells(learned.rows.schema, learned.fill)
-    found = torch.full((len(rows.rows),), math.nan, dtype=torch.float64)
-    for density, at in learned.fitted.unseen:
-        if len(at := np.setdiff1d(at, rows.split[2])):
-            some = rows.rows[at].to(density.device)
-            found[at] = cells.log_density(density, some.x, some.context, samples=JUDGED)[0].cpu()
-    return found
 
 
 def _before_figures(task: Task, seek: bool) -> Task:

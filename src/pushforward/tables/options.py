@@ -25,7 +25,7 @@ class ColumnOptions:
         columns: Columns to model, as in price,carat; without it, all but the given ones. Text becomes categories.
         categories: Columns whose numbers are names, as in zip,rooms: categories, as text always is.
         numbers: Columns whose values are numbers on a scale, however few; without it, up to 12 different values have a
-            probability each, and no others are drawn.
+            probability each, and no others are drawn; up to 60 if they are unevenly spaced, and rows not seen agree.
         weights: A column that says how much each row counts, in training and in all figures; it is not modelled.
         bounds: An interval that a column stays in, as in share=0,1 (or weight=0, for no upper end). May be repeated.
         circular: A column with a period, where its ends meet, as in hour=0,24. May be repeated.

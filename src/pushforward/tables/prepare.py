@@ -137,7 +137,7 @@ def prepare(table: Table, learner: Learner, console: Console, schema: Schema | N
     rows = Rows(encoded.x, encoded.context, weight)
     numbers = np.arange(len(test)) if table.splits else np.flatnonzero(usable)[test]
     splits = TableSplits(schema, rows, (train, val, test), numbers, complete=not table.splits)
-    return shaped(splits, options, console, source) if fresh else splits
+    return shaped(splits, options, source) if fresh else splits
 
 
 def prepare_large(source: ParquetRows, learner: Learner, console: Console) -> TableSplits:
@@ -160,19 +160,18 @@ def prepare_large(source: ParquetRows, learner: Learner, console: Console) -> Ta
     train, val, test = np.split(np.arange(frame.height), np.cumsum([part.height for part in parts[:2]]))
     stream = ShuffledRows(table, schema, found)
     divided = TableSplits(schema, rows, (train, val, test), np.asarray(found.test_numbers), False, stream)
-    return shaped(divided, options, console, name)
+    return shaped(divided, options, name)
 
 
-def shaped(splits: TableSplits, options: TableOptions, console: Console, source: str) -> TableSplits:
+def shaped(splits: TableSplits, options: TableOptions, source: str) -> TableSplits:
     """The rows with a schema that has what is learnt from training rows alone: histograms, and formulas up to a
-    remainder. Reports what was decided about columns."""
+    remainder."""
     schema, train = splits.schema, splits.train
     found = schema.shaped(train.x, train.weights)
     if options.relations != "none":
         stated = stated_formulas(options.formulas, [*schema.fields, *schema.dependencies.columns], source)
         left = {name: formula for name, formula in stated.items() if {name, *formula.inputs} <= {*schema.names}}
         found = found.with_near(train.x, options.unrelated, left)
-    console.note(*found.notes)
     return replace(splits, schema=found, stream=splits.stream and splits.stream.encoded_by(found))
 
 

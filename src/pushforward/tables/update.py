@@ -144,7 +144,7 @@ class _Change:
         few, times = self.anew and "average" in old.summary, 0 if self.alone else 1 if self.grown else TIMES
         rows, kept, learnt = old.joined(self.schema, fresh, few, times)
         if self.relearnt:
-            rows = shaped(rows, options, Console(quiet=True), source)
+            rows = shaped(rows, options, source)
         elif self.anew:
             rows = replace(rows, schema=rows.schema.shaped(rows.train.x, rows.train.weights, again=True))
         return rows, kept, learnt

@@ -87,6 +87,14 @@ class Learner:
             raise InputError(f"{self.source}: column {name!r}{refusal}")
         self.decided.setdefault((what, option), []).append(name)
 
+    def scaling(self, names: Sequence[str]) -> Learner:
+        """A new one, to which the numbers of some columns lie on a scale."""
+        said = replace(self.said, numbers=[*self.said.numbers, *names])
+        other = Learner(said, self.source, self.in_part, self.asked)
+        for name in names:
+            other.note(name, "on a scale: rows not seen are likelier so than with a list of its values", "")
+        return other
+
     @property
     def notes(self) -> tuple[str, ...]:
         """One sentence per reason."""

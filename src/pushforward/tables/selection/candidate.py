@@ -10,13 +10,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from ...diagnostics.averages import mean_and_error
 from ...distributions.base import Density
 from ...models.console import Console
 from ..guide import GuideFill
 from ..model import TableModel
 from ..options import TableOptions
+from ..schema.cells import Cells
 from ..splits import TableSplits
+from .cross_fitting import JUDGED
 
 LEAST_SECONDS = 0.1  # however late it is
 OVERFITTING = 10_000  # training rows up to which an average is tried if one flow overfits
@@ -101,6 +106,25 @@ class Fitted:
         whole = change(self.density)
         unseen = [(whole if part is self.density else change(part), at) for part, at in self.unseen]
         return replace(self, density=whole, unseen=unseen)
+
+    def log_unseen(self, rows: TableSplits, fill: GuideFill | None = None) -> Tensor:
+        """The log-density of each row under the density that did not see it, ``(rows,)``; NaN for others and test
+        rows."""
+        found, cells = torch.full((len(rows.rows),), math.nan, dtype=torch.float64), Cells(rows.schema, fill)
+        for density, at in self.unseen:
+            if len(at := np.setdiff1d(at, rows.split[2])):
+                some = rows.rows[at].to(density.device)
+                found[at] = cells.log_density(density, some.x, some.context, samples=JUDGED)[0].cpu()
+        return found
+
+
+def are_likelier(log_p: Tensor, other: Tensor, weights: Tensor | None) -> bool:
+    """Whether rows are likelier, in the mean by more than its standard error, than by other log-densities; NaN in
+    either where a row is not compared."""
+    gain = log_p - other
+    both = ~gain.isnan()
+    mean, error = mean_and_error(gain[both].clamp(-1e6, 1e6), None if weights is None else weights[both])
+    return mean > error
 
 
 class Candidate(ABC):

@@ -61,6 +61,7 @@ class AverageOptions:
     epochs: int | None = None  # the number of steps, given as passes over the rows
     seconds: float | None = None  # time limit of all; the result then depends on the machine's speed
     small: bool = False  # whether ``auto`` uses small flows regardless of the number of rows
+    quick: bool = False  # whether it uses no flows, which take longest
     classes: int = 0  # number of classes of the only column, whose networks are in place of the densities of ``flow``
     trees: bool = False  # whether boosted trees are tried, too; for one feature given a context
     seed: int = 0  # fixes the result
@@ -73,7 +74,7 @@ class AverageOptions:
         """The flows of the average, if it has any."""
         name, features = "nsf" if self.flow == "auto" else self.flow, rows.features
         small = self.flow == "auto" and (self.small or len(rows) <= FEW_ROWS)
-        if name == "gmm" or (small and most_steps(len(rows), features) < WARM_UP):
+        if name == "gmm" or self.quick or (small and most_steps(len(rows), features) < WARM_UP):
             return None
         sizes: dict[str, Any] = {"layers": self.layers, "hidden": self.hidden}
         if small:

@@ -103,8 +103,10 @@ class AverageOfClasses(Candidate):
         return _fitted(task, rows, found, lambda average, _: average, task.console, started)
 
 
-def fit_average(task: Task, rows: TableSplits, console: Console, trained: Density | None = None) -> Fitted:
-    """The average, in the table's units.
+def fit_average(
+    task: Task, rows: TableSplits, console: Console, trained: Density | None = None, quick: bool = False
+) -> Fitted:
+    """The average, in the table's units; if it is to be fitted quickly, without flows.
 
     Training and validation rows are divided anew, so that every row is used both for training and for validation.
 
@@ -122,6 +124,7 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
         seconds=training.budget,
         epochs=training.epochs,
         small=trained is not None,
+        quick=quick,
         trees=options.flow == "auto" and _suits_trees(rows.schema) and can_grow(),
         seed=task.seed,
     )

@@ -167,6 +167,11 @@ class Kind(Partition, Saved, ABC):
         return len(self.labels)
 
     @property
+    def may_be_scale(self) -> bool:
+        """Whether its values, which have a probability each, may just as well be numbers on a scale."""
+        return False
+
+    @property
     def has_cells(self) -> bool:
         """Whether values are cells of positive width, over which the density is averaged."""
         return self.step > 0 or len(self.atoms) > 0

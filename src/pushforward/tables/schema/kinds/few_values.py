@@ -63,6 +63,10 @@ class FewValues(Named):
         numbers = [float(name) for name in self.values]
         return replace(self, unseen=unseen_shares(numbers, counts) if numbers == sorted(numbers) else ())
 
+    @property
+    def may_be_scale(self) -> bool:
+        return len(self.values) > FEW
+
     @cached_property
     def possible(self) -> PossibleNumbers:
         """The grid of possible numbers."""
