@@ -17,6 +17,7 @@ from pushforward.distributions.average import Recalibrated
 from pushforward.distributions.flow import Flow
 from pushforward.recipes.by_name import flow_by_name
 from pushforward.tables.selection.cross_fitting import (
+    LEAST,
     AverageOptions,
     CrossFitted,
     cross_fit,
@@ -231,3 +232,11 @@ def test_an_average_too_wide_for_real_rows_is_drawn_nearer_to_its_median_and_ano
     iris = load_iris(as_frame=True).data
     model = pf.TableDensity("gmm", columns=["petal width (cm)"], given=[*iris][:3], queries=False).fit(iris)
     assert not isinstance(model.density.base, Recalibrated)
+
+
+def test_a_kind_for_which_few_rows_are_impossible_does_not_stand_alone() -> None:
+    known, other = torch.zeros(1000), torch.full((1000,), -9.0)
+    known[:9] = -1e6  # as rows of groups that are not known
+    shares = stacked(torch.stack([known, other]))
+    assert 0 < shares[1] < LEAST
+    assert stacked(torch.stack([known[9:], other[9:]])).tolist() == [1, 0]

@@ -42,7 +42,7 @@ MOST_STEPS = 5000
 MIXED, TRAINED = 0.3, 0.7  # of a time limit, until which mixtures are tried and flows are trained
 JUDGED = 4  # points of a row's cell over which its density is averaged in the evaluation
 DRAWS, FAR = 8000, 2.0  # of a density, to see where it draws; widths of the rows beyond them
-LEAST = 0.02  # smallest weight of a kind that is kept
+LEAST, IMPOSSIBLE = 0.02, 1e3  # smallest weight of a kind that is kept, unless a row loses so many nats without it
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,8 @@ def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) 
     Args:
         log_prob: For every kind of density and row, ``(kinds, n)``, from fits that did not see the row.
         weight: The weight of each row.
-        prior: Pseudo-rows given to every kind at the start. Kinds that end up below ``LEAST`` get 0.
+        prior: Pseudo-rows given to every kind at the start. Kinds that end up below ``LEAST`` get 0, unless a row
+            that the others hold for impossible has hardly any density without them.
 
     Returns:
         ``(kinds,)``, summing to 1.
@@ -242,8 +243,9 @@ def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) 
         belongs = (log_prob + shares.log()[:, None]).softmax(0)
         counts = (belongs * count.to(log_prob)).sum(1) + prior
         shares = counts / counts.sum()
-    shares = torch.where(shares < min(LEAST, float(shares.max())), 0.0, shares)
-    return shares / shares.sum()
+    kept = torch.where(shares < min(LEAST, float(shares.max())), 0.0, shares)
+    loss = (log_prob + shares.log()[:, None]).logsumexp(0) - (log_prob + kept.log()[:, None]).logsumexp(0)
+    return shares if bool((loss > IMPOSSIBLE).any()) else kept / kept.sum()
 
 
 @torch.no_grad()
