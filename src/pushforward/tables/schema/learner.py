@@ -92,7 +92,7 @@ class Learner:
         said = replace(self.said, numbers=[*self.said.numbers, *names])
         other = Learner(said, self.source, self.in_part, self.asked)
         for name in names:
-            other.note(name, "on a scale: rows not seen are likelier so than with a list of its values", "")
+            other.note(name, "on a scale: rows not seen are likelier so than with lists of values", "")
         return other
 
     @property
