@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -136,5 +137,6 @@ def test_quantiles_are_those_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (np.abs(found - np.quantile(drawn, q)) < 4 * error).all()
     monkeypatch.setattr(model, "guide_for", guide_for)
     assert model.quantile("d", 0.9, {"a": 1.5}) > 1.0
-    monkeypatch.setattr(type(model.schema), "far", lambda self, x: x[..., 2] > 1.0)  # so that no such row is drawn
+    high = torch.tensor([math.inf, math.inf, 1.0], dtype=torch.float64)
+    monkeypatch.setitem(vars(model.schema), "reach", (torch.full_like(high, -math.inf), high))  # no d is drawn above
     assert model.quantile("d", 0.9, {"a": 1.5}) < 1.0

@@ -490,6 +490,32 @@ def test_draws_far_from_the_training_rows_count_as_little_as_they_are_drawn(
 
 
 @pytest.mark.slow
+def test_far_rows_do_not_count_given_a_number_or_in_what_is_asked(
+    model: pf.TableDensity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = map(model.schema.features.index, "xy")
+    low, high = (ends.clone() for ends in model.schema.reach)
+    high[[x, y]] = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    monkeypatch.setitem(vars(model.schema), "reach", (low, high))
+    monkeypatch.setattr(model, "_known", {})
+    for where, given in (
+        ("x > 1", {"n": 5}),
+        ("y > 0.5 AND x > 1", {"n": 5}),
+        ("kind = 'a'", None),
+        ("y > 0", {"x": 1.0}),
+    ):
+        drawn = model.sample(4_000, given=given, random_state=6)
+        share = pl.SQLContext(drawn=drawn).execute(f"SELECT ({where}) AS held FROM drawn").collect()["held"].mean()
+        value, error = model.probability(where, given, errors=True)
+        assert abs(value - share) < 4 * np.hypot(error, 0.008)
+    assert model.probability("x > 2.5") == model.probability("x > 2.5", {"n": 5}) == 0
+    high[y] = torch.inf
+    assert model.probability("x > 2.5", {"x": (2.25, None)}) > 0  # as it was asked for
+    assert model.sample(50, given={"x": (1.5, None)})["x"].max() <= 2
+    assert model.sample(50, given={"x": (2.5, None)})["x"].min() >= 2.5
+
+
+@pytest.mark.slow
 def test_a_question_of_many_rows_is_judged_once_among_their_common_draws(
     model: pf.TableDensity, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,6 +94,8 @@ class Guided(Density):
         points: float = math.inf,
         replicates: int = 1,
         counts: Callable[[Tensor, Tensor], Tensor] = lambda value, error: error,
+        allowed: Callable[[Tensor, Tensor], Tensor] | None = None,
+        closed_forms: bool = True,
     ) -> Answer:
         """log p(the entries that are not NaN | context) of every row; with a region, that the others are in it, too.
 
@@ -112,14 +114,18 @@ class Guided(Density):
             replicates: With :data:`~.holes.REPLICATES`, standard errors are those of draws that are spread evenly;
                 ``draws`` and ``most`` are then multiples of 8 for each.
             counts: The errors that are compared with ``precise``, from the answers for all rows and their errors.
+            allowed: Tells which of the filled rows count, as for :meth:`fill`; None for all.
+            closed_forms: Whether closed forms are used, which count all rows.
 
         Raises:
             ValueError: shapes do not fit.
         """
-        rows = replace(self._holed(x, context, seed, region), replicates=replicates)
+        rows = replace(self._holed(x, context, seed, region), replicates=replicates, allowed=allowed)
         weights = Weights(len(rows), rows.x.device, replicates)
         holes = rows.x.isnan()
-        closed = ~holes.any(1) | (self.joint.exact(rows.x) & ~partly_known(rows.x).any(1))
+        closed = ~holes.any(1)
+        if closed_forms:
+            closed |= self.joint.exact(rows.x) & ~partly_known(rows.x).any(1)
         if region is not None:
             closed &= ~(holes & region.named(rows.x)).any(1)
         plain, unit = closed & rows.still, 1 if replicates == 1 else EVERY * replicates  # known without any draw
@@ -130,7 +136,7 @@ class Guided(Density):
             for some in pieces(asked & closed, BATCH // (stop - start)):
                 weights.add(some, self._closed(rows[some], rows[some].draws(start, stop)[0]))
             for some in pieces(asked & ~closed, BATCH // (stop - start)):
-                weights.add(some, self._weigh(rows[some], *rows[some].draws(start, stop))[1])
+                weights.add(some, self._weigh(rows[some], *rows[some].draws(start, stop), whole=not closed_forms)[1])
             points -= (stop - start) * int(asked.sum())
             value, error, count = weights.answer()
             error = counts(value, error + (count < FEW))  # what few tell is not trusted
@@ -167,7 +173,8 @@ class Guided(Density):
             candidates: Draws from the guide from which those of the joint are resampled, at least 4 for each; half of
                 them mirror the other half.
             most: Draws from the guide for rows with few effective ones, which would otherwise be repeated often.
-            allowed: Tells which of the filled rows ``(K, n, features)`` may be drawn, ``(K, n)``, from these and ``x``.
+            allowed: Tells which of the filled rows ``(K, n, features)`` may be drawn, ``(K, n)``, from these and which
+                entries may be drawn anywhere, ``(n, features)``.
             region: Where the entries that are NaN may lie; None for anywhere. No draw is rejected.
 
         Returns:

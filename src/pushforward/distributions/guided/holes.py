@@ -29,7 +29,7 @@ class RowsWithHoles:
     numbers: Tensor  # which entries are numbers, ``(features,)``
     # maps rows ``(K, n, features)`` and uniform numbers of that shape to points of the rows' cells
     spread: Callable[[Tensor, Tensor], Tensor] | None = None
-    # tells which of the filled rows ``(K, n, features)`` are allowed, ``(K, n)``, from these and ``x``
+    # tells which of the filled rows ``(K, n, features)`` are allowed, ``(K, n)``, from these and what is ``free``
     allowed: Callable[[Tensor, Tensor], Tensor] | None = None
     region: Region | None = None  # where holes may lie; None for anywhere
     replicates: int = 1  # into how many sequences of draws, each with its own shift, those of a row are divided
@@ -50,6 +50,12 @@ class RowsWithHoles:
         u = torch.full_like(self.x, 0.5)
         fixed = (self.spread(self.x, u) == self.x) & (self.spread(self.x, 0.5 * u) == self.x)
         return (fixed | self.x.isnan()).all(-1)
+
+    @property
+    def free(self) -> Tensor:
+        """Which entries may be drawn anywhere, ``(n, features)``."""
+        holes = self.x.isnan()
+        return holes if self.region is None else holes & ~self.region.named(self.x)
 
     def told_apart(self) -> RowsWithHoles:
         """The same rows with distinct keys, even for identical rows."""
@@ -107,7 +113,7 @@ class RowsWithHoles:
 
     def kept(self, filled: Tensor, log_w: Tensor) -> tuple[Tensor, Tensor]:
         """Filled rows and their log-weights, which are infinitely low where they are not allowed."""
-        return filled, log_w if self.allowed is None else log_w.masked_fill(~self.allowed(filled, self.x), -math.inf)
+        return filled, log_w if self.allowed is None else log_w.masked_fill(~self.allowed(filled, self.free), -math.inf)
 
     def points(self, u: Tensor) -> Tensor:
         """Points of each row's cell, from uniform numbers ``(K, n, features)``."""

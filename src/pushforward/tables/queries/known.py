@@ -19,7 +19,7 @@ from ..io.values import series
 from ..model import TableModel
 from ..schema.columns import Column
 from .query import completed, condition_on, encode_partly
-from .region import Region, is_odd_truth
+from .region import Region, is_odd_truth, near_in
 from .told import Told
 from .where import Where
 
@@ -83,6 +83,9 @@ class Known:
             rounded += where.notes
             if where.region.empty:
                 raise InputError("no row can be so", "given", said)
+        wheres = tuple(
+            replace(each, region=near_in(each.region, schema)) if each.region.parts else each for each in wheres
+        )
         if cells.width or schema.given:
             check_known(model, cells.columns)
         if cells.width:

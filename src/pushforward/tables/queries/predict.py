@@ -29,10 +29,9 @@ from ..schema.moments import clock_array
 from ..schema.numbers import refuse_twice, require_columns
 from .column_distribution import ColumnDistribution, WeightedColumn, has_one_column, only_column
 from .known import Known, check_shared, unused
-from .probability import UNANSWERED, as_known, log_masses, of_density
+from .probability import UNANSWERED, as_known, log_masses, of_density, weighted_draws
 from .query import most_draws
-from .region import Region, fewer, narrowed, region_of, there
-from .told import among
+from .region import Region, fewer, narrowed, near_in, region_of, there
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
 FEWEST, FEW, MOST = 128, 16_384, 65_536  # draws for each row, and for all rows together: of predictions, of quantiles
@@ -193,20 +192,14 @@ def _of_draws(model: TableModel, known: Known, column: Column, seed: int, draws:
         return WeightedColumn.of_draws(column, certain[None], torch.zeros(1, n, dtype=torch.float64))
     if column.name in schema.names and not column.classes:  # it is drawn first
         own = region_of(schema, column.name, np.array([[-np.inf], [np.inf]]))
-    asked = [known.where(row).region for row in range(n)]
-    regions = [own & region for region in asked]
-    x, inside = narrowed(known.rows.x, regions, schema)
+    regions = [near_in(own & known.where(row).region, schema) for row in range(n)]
+    x, _ = narrowed(known.rows.x, regions, schema)
     rows, several = Rows(x, known.rows.context), x.isnan().sum(1) > 1
     count = max(FEWEST, fewer(most_draws(n, FEWEST, draws if bool(several.any()) else NODES, draws), regions))
     if known.nothing:  # without the errors of a guide, which knows less of the tails
         filled, log_w = of_density(model, rows, count, seed)
     else:
-        guided = model.guide_for("cannot tell one column from others")
-        filled, log_w = guided.weighted(x, rows.context, draws=count, seed=seed, region=inside)
-        free = x.isnan()  # what is drawn, and not in a range that was asked for, lies near the training rows
-        for row, region in enumerate(asked):
-            free[row, [*region.parts]] = False
-        log_w = among(log_w.cpu(), ~schema.far(filled.cpu().where(free, math.nan)))
+        filled, log_w = weighted_draws(model, known.rows, regions, count, seed)
     found = schema.values_in(column.name, filled)
     few = (effective(log_w) < min(EFFECTIVE, len(found) / 2)) & several
     bound, draws = known.bound & ~known.strange, min(len(found), MOVED)

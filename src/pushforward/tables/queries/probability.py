@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,11 +28,12 @@ from ...models.console import Console
 from ...models.train import Rows
 from ...numerics.partly_known import partly_known, unknown
 from ..model import TableModel
+from ..schema.schema import Schema
 from .column_distribution import error_of_share, has_one_column, only_column
 from .known import Known
-from .query import most_draws
-from .region import Region, fewer, narrowed, stacked
-from .told import Told
+from .query import most_draws, near
+from .region import Region, fewer, narrowed, reached, stacked
+from .told import Told, among
 from .where import Where
 
 A = TypeVar("A")
@@ -43,7 +45,7 @@ MORE, WIDE = 4, 200  # times as many, if all questions share them and the error 
 PRECISE, CLOSE = (0.04, 0.005), 0.0012  # relative errors, and the absolute one from which the first is small enough
 FAIR = 0.005  # likewise, of draws of the density
 COMBINATIONS = 64  # of codes that are added up, if each has a closed form
-ROUNDS = 20  # of redrawing
+ROUNDS, TRIED = 20, 4096  # of redrawing; draws that tell how many are far
 BOUND = 3.0  # if none of n draws has any weight, 3 / n bounds the share of those that would, at 95 %
 ROUNDING = 1e-9  # the relative error from which an answer is not exact
 NOTHING = Rows(torch.empty(1, 0))  # one row, of which nothing is known
@@ -92,6 +94,11 @@ class Asked(NamedTuple):
 
     where: Where
     given: Where
+
+    def known(self, region: Region, schema: Schema) -> Region:
+        """What of a region is given, and its other numbers near the training rows."""
+        others = [j for j in region.parts if j not in self.given.region.parts]
+        return region & self.given.region & reached(schema, others)
 
 
 def probability(model: TableModel, wheres: Sequence[Where], known: Known, seed: int) -> Share:
@@ -163,7 +170,7 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
 
 def _by_guide(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, precise: float) -> Share:
     """The same by draws of the guide."""
-    both = [each.given & each.where for each in asked]
+    both = [replace(each.given & each.where, region=each.known(each.where.region, model.schema)) for each in asked]
     found = Share(torch.ones(len(rows), dtype=torch.float64), torch.zeros(len(rows), dtype=torch.float64))
     if any(each.where.region.parts for each in asked):
         present = _present(model, rows, asked, which)
@@ -200,18 +207,19 @@ def _in_region(
 ) -> Share:
     """P(region | the values of rows, the regions that are given)."""
     alone = rows.x.isnan().all(1) & torch.tensor([not each.given.region.parts for each in asked])[which]
-    regions = [[each.where.region & each.given.region] for each in asked]
+    regions = [[each.known(each.where.region, model.schema)] for each in asked]
     inside = log_masses(model, rows, regions, which, seed, precise)
-    value = inside.value.exp().clamp_max(1.0)
-    error = value * inside.error
+    whole, error = _share_near(model, rows)
+    value = (inside.value.exp() / whole).clamp_max(1.0)
+    error = value * inside.error.hypot(error / whole)
     enough = alone & (error <= CLOSE)  # there the complement would add nothing
     if bool(enough.all()):
         return Share(value, error)
-    regions = [[part & each.given.region for part in each.where.region.complement()] for each in asked]
+    regions = [[each.known(part, model.schema) for part in each.where.region.complement()] for each in asked]
     outside = log_masses(model, rows, regions, which, seed, precise)
     share = (inside.value - outside.value).sigmoid()
     exact = alone & (outside.error == 0)  # nothing is left to be told by draws of the other part
-    share = torch.where(exact, 1 - outside.value.exp(), share)
+    share = torch.where(exact, 1 - outside.value.exp() / whole, share)
     ratio = share, torch.where(exact, 0.0, share * (1 - share) * inside.error.hypot(outside.error))
     return Share(*(torch.where(enough, *each) for each in zip((value, error), ratio, strict=True)))
 
@@ -282,6 +290,8 @@ def _log_mass(
         seed=seed,
         region=stacked(rest, model.schema),
         counts=of_union,
+        allowed=partial(near, model.schema),
+        closed_forms=bool(_share_near(model, rows)[0] == 1),
     )
     return answer._replace(value=answer.value + log_widths)
 
@@ -385,20 +395,33 @@ def near_draws(
     return x
 
 
+def _share_near(model: TableModel, rows: Rows | None = None) -> Tensor:
+    """The share of the density's draws, given rows' contexts, that are near the training rows, and its standard error,
+    ``(2,)``; 1 if hardly any is far: then closed forms hold of what is drawn."""
+    if rows is not None and rows.context is None:
+        return model.once(_share_near)
+    rows, generator = NOTHING if rows is None else rows, torch.Generator(model.device).manual_seed(model.seed)
+    drawn = near_draws(model, rows[torch.arange(TRIED) % len(rows)], generator, rounds=0)
+    far = model.schema.far(drawn).double().mean()
+    share = 1 - far * (far > CLOSE)
+    return torch.stack([share, (share * (1 - share) / TRIED).sqrt()])
+
+
 def of_density(model: TableModel, rows: Rows, draws: int, seed: int, told: Told | None = None) -> tuple[Tensor, Tensor]:
     """Draws of the density given rows' contexts, ``(draws, n, features)``, on the CPU, and their log-weights: all 0, or
     if numbers are known, or what follows from others is told, those of draws that are as known."""
     if told is not None:
         there = model.schema.missingness.forgotten(rows.x, 0.0)  # no cell is missing
-        return told.weighted(model, Rows(there, rows.context), draws, seed, alike=True)
+        x, log_w = told.weighted(model, Rows(there, rows.context), draws, seed, alike=True)
+        return x, among(log_w, near(model.schema, x, rows.x.isnan()))
     if bool(no_numbers(model, rows).all()):
         # Without a context all rows, and the next questions, have the same draws.
         found = model.once(_drawn, draws, seed) if rows.context is None else _drawn(model, draws, seed, rows)
         return found.expand(draws, *rows.x.shape), torch.zeros(draws, len(rows), dtype=torch.float64)
     guided = model.guide_for("answers no such question")
     drawn = guided.weighted if partly_known(rows.x).any() else guided.balanced  # which takes the latter for unknown
-    x, log_w = drawn(rows.x, rows.context, draws=draws, seed=seed)
-    return torch.where(rows.x.isnan(), x.cpu(), rows.x), log_w.cpu()
+    x, log_w = (part.cpu() for part in drawn(rows.x, rows.context, draws=draws, seed=seed))
+    return torch.where(rows.x.isnan(), x, rows.x), among(log_w, near(model.schema, x, rows.x.isnan()))
 
 
 def _drawn(model: TableModel, draws: int, seed: int, rows: Rows = NOTHING) -> Tensor:
@@ -421,10 +444,11 @@ def weighted_draws(
     """Draws of what rows lack, each in its region, ``(draws, n, features)``, and their log-weights, on the CPU."""
     if bool(unknown(rows.x).all()) and not any(region.parts for region in regions):
         return of_density(model, rows, draws, seed)
-    x, region = narrowed(rows.x, regions, model.schema)
+    x, inside = narrowed(rows.x, regions, model.schema)
     guided = model.guide_for("answers no such question")
-    found, log_w = guided.weighted(x, rows.context, draws=draws, seed=seed, region=region)
-    return found.cpu(), log_w.cpu()
+    found, log_w = guided.weighted(x, rows.context, draws=draws, seed=seed, region=inside)
+    free = x.isnan() if inside is None else x.isnan() & ~inside.named(x)
+    return found.cpu(), among(log_w, near(model.schema, found, free)).cpu()
 
 
 def gapped(model: TableModel, x: Tensor, row: Rows, region: Region, seed: int) -> Tensor:

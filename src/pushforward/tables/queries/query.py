@@ -32,7 +32,7 @@ from ..schema.columns import Column
 from ..schema.kinds.few_values import is_unseen
 from ..schema.notes import Note
 from ..schema.numbers import missing
-from ..schema.schema import Encoded
+from ..schema.schema import Encoded, Schema
 from .told import Told
 from .where import Where
 
@@ -145,7 +145,7 @@ def fill(
     x, holes = rows.x, rows.x.isnan()
     if not holes.any():
         return x.expand(draws, *x.shape)
-    allowed = _allowed(model, missing, [] if region is None else region.entries, where)
+    allowed = _allowed(model, missing, where)
     bound = told.bears_on(x)
     filled, _ = model.guide_for("cannot draw missing cells").fill(
         model.schema.seen(x.masked_fill(bound[:, None] & holes, 0.0)),
@@ -178,20 +178,21 @@ def completed(model: TableModel, rows: Rows) -> Rows:
     return dataclasses.replace(rows, x=torch.where(part, drawn, rows.x))
 
 
-def _allowed(
-    model: TableModel, missing: bool, within: Sequence[int], where: Where | None
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Which filled rows may be drawn: those whose codes stand for values, unless these may be missing, whose
-    columns are in order, and whose drawn numbers, unless they lie within a given range, are not far from those of
-    the training rows."""
+def near(schema: Schema, x: Tensor, free: Tensor) -> Tensor:
+    """Which filled rows ``(K, n, features)`` are drawn: those whose numbers are not far from the training rows, where
+    these are ``free``, ``(n, features)``: neither known nor in a range that was asked for."""
+    return ~schema.far(x.masked_fill(~free.to(x.device), math.nan)).to(x.device)
+
+
+def _allowed(model: TableModel, missing: bool, where: Where | None) -> Callable[[Tensor, Tensor], Tensor]:
+    """Which filled rows may be drawn: those near the training rows, whose codes stand for values, unless these may be
+    missing, and whose columns are in order."""
     schema, in_order = model.schema, model.schema.in_order(True, False)
     sizes = [column.classes if missing else column.kind.classes for column in schema.columns]
     classes = torch.tensor([size or np.inf for size in sizes], device=model.device)
-    free = torch.ones(len(sizes), dtype=torch.bool, device=model.device)
-    free[list(within)] = False
 
-    def allowed(x: Tensor, known: Tensor) -> Tensor:
-        kept = (x < classes).all(-1) & ~schema.far(x.where(known.isnan() & free, math.nan)).to(x.device)
+    def allowed(x: Tensor, free: Tensor) -> Tensor:
+        kept = (x < classes).all(-1) & near(schema, x, free)
         kept = kept if in_order is None else kept & in_order(x)
         if where is None or not where.rest:
             return kept

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -126,6 +126,17 @@ def stacked(regions: Sequence[Region], schema: Schema) -> RegionOfDraws | None:
             ]
             numbers[j] = torch.from_numpy(np.stack(padded, -1))
     return RegionOfDraws(numbers, codes) if numbers or codes else None
+
+
+def reached(schema: Schema, names: Iterable[int]) -> Region:
+    """Where the numbers of features lie that are drawn: not far from the training rows."""
+    return Region({j: torch.stack(schema.reach)[:, j, None].numpy() for j in names if not schema.classes[j]})
+
+
+def near_in(region: Region, schema: Schema) -> Region:
+    """What of a region lies near the training rows; of parts that lie beyond, all, since they were asked for."""
+    near = region & reached(schema, region.parts)
+    return Region({j: part if is_empty(near.parts[j]) else near.parts[j] for j, part in region.parts.items()})
 
 
 def part_of(column: Column, asked: Any, argument: str) -> Part:

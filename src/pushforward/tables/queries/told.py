@@ -76,10 +76,10 @@ class Told:
         """The rows with their holes drawn, ``(draws, n, features)``, all NaN where no draw agrees with what is known;
         and how many of the weighted candidates from which they are resampled are effective, ``(n,)``.
 
-        Where any are ``allowed``, told from filled rows and the rows, the others are not drawn.
+        Where any are ``allowed``, told from filled rows and which entries these lacked, the others are not drawn.
         """
         found, log_w = self.weighted(model, rows, candidates, seed)
-        allow = allowed(found.to(model.device), rows.x.to(model.device)).cpu()
+        allow = allowed(found.to(model.device), rows.x.isnan().to(model.device)).cpu()
         log_w = among(log_w, allow)  # some columns may hardly have a value in such rows
         none = log_w.isneginf().all(0)
         generator = torch.Generator().manual_seed(seed ^ 1)  # other numbers than those of the draws

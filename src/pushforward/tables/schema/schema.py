@@ -407,7 +407,7 @@ class Schema(Saved):
     def far(self, x: Tensor) -> Tensor:
         """Which drawn rows ``(*batch, features)`` have a number, or one follows, of which training rows tell nothing:
         farther beyond them than they are apart, or beyond an end that many of them share."""
-        x, (low, high) = self.missingness.emptied(x.detach().double().cpu()), self._reach
+        x, (low, high) = self.missingness.emptied(x.detach().double().cpu()), self.reach
         odd = ((x < low) | (x > high)).any(-1)
         if self.follow_names:
             values = self.dated(self.snap(x.flatten(0, -2)))  # as they are written, so that few values are those
@@ -415,7 +415,7 @@ class Schema(Saved):
         return odd
 
     @cached_property
-    def _reach(self) -> tuple[Tensor, Tensor]:
+    def reach(self) -> tuple[Tensor, Tensor]:
         """Between which ends each feature is not far, ``(features,)`` each; what is known in part may lie beyond."""
         low, high = zip(*(column.kind.limits(1.0 + (column.holes.in_part > 0)) for column in self.columns), strict=True)
         return torch.tensor(low, dtype=torch.float64), torch.tensor(high, dtype=torch.float64)
