@@ -78,14 +78,13 @@ class Known:
     def _with(
         cls, model: TableModel, cells: pl.DataFrame, wheres: tuple[Where, ...], one: bool, said: str | None = None
     ) -> Known:
-        schema, n, rounded = model.schema, 1, list[str]()
+        schema, n, rounded, near = model.schema, 1, list[str](), list[Where]()
         for where in wheres:
             rounded += where.notes
             if where.region.empty:
                 raise InputError("no row can be so", "given", said)
-        wheres = tuple(
-            replace(each, region=near_in(each.region, schema)) if each.region.parts else each for each in wheres
-        )
+            near.append(replace(where, region=near_in(where.region, schema)) if where.region.parts else where)
+        wheres = tuple(near)
         if cells.width or schema.given:
             check_known(model, cells.columns)
         if cells.width:
