@@ -164,7 +164,7 @@ def games(n: int, seed: int = 0) -> pl.DataFrame:
 @pytest.mark.parametrize("columns", [["home", "away", "winner"], ["due", "arrival", "late"], ["end", "time", "status"]])
 @pytest.mark.parametrize("modelled", [True, False])
 def test_the_larger_of_two_columns_is_told(columns, modelled, monkeypatch, tmp_path):
-    monkeypatch.setattr("pushforward.tables.fit.mean_and_error", lambda *_: (float(modelled), 0.5))
+    monkeypatch.setattr("pushforward.tables.fit.are_likelier", lambda *_: modelled)
     low, high, label = columns
     model = pf.TableDensity(**{**QUICK, "queries": True}).fit(games(500).select(columns))
     (relation,) = model.schema.dependencies
