@@ -59,3 +59,12 @@ def test_nothing_is_compared_where_the_user_decides(options: dict[str, Any], mon
     place = RNG.integers(24, size=400)
     frame = pl.DataFrame({"height": LEVELS[place], "son": LEVELS[place] + RNG.normal(size=400)})
     assert (kind_of(decided(frame, monkeypatch, **options), "height") is FewValues) == ("numbers" not in options)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.97])
+def test_they_stay_a_list_where_most_rows_lack_something(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = RNG.integers(24, size=400)
+    other = RNG.normal(size=400).round(3)
+    other[RNG.random(400) < share] = np.nan
+    frame = pl.DataFrame({"height": LEVELS[place], "son": LEVELS[place] + RNG.normal(size=400), "other": other})
+    assert kind_of(decided(frame.fill_nan(None), monkeypatch), "height") is FewValues

@@ -8,6 +8,7 @@ column alone: days of measurements and prices of a few brands are lists, heights
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -26,24 +27,32 @@ def on_scales(task: Task, scaled: Callable[[Sequence[str]], TableSplits]) -> Tab
     """A task's rows: with their long lists of numbers on a scale, if rows that neither density saw are then likelier by
     more than the standard error, or as they are.
 
-    The densities are averages without flows, which are quick, beside the table's categories, of rows that lack nothing.
+    The densities are averages without flows, which are quick, beside the table's categories, of the rows that lack
+    nothing, if at least half do.
 
     Args:
         scaled: The rows with columns of some names on a scale.
     """
     rows = task.rows
     names = [column.name for column in rows.schema.columns if column.kind.may_be_scale]
-    if not names or not AverageOfFew().suits(task, None):
+    if not names or not AverageOfFew().suits(task, None) or 2 * len(_whole(rows).train) < len(rows.train):
         return rows
     other = scaled(names)
-    as_scales, as_lists = (_log_probability(task, each, names) for each in (other, rows))
-    return other if are_likelier(as_scales, as_lists, rows.rows.weights) else rows
+    with suppress(ValueError, torch.linalg.LinAlgError):  # if either cannot be fitted, they stay as they are
+        as_scales, as_lists = (_log_probability(task, _whole(each), names) for each in (other, rows))
+        return other if are_likelier(as_scales, as_lists, rows.rows.weights) else rows
+    return rows
+
+
+def _whole(rows: TableSplits) -> TableSplits:
+    """The rows that lack nothing."""
+    lack = rows.rows.x.isnan().any(1).numpy()
+    train, val, test = (part[~lack[part]] for part in rows.split)
+    return replace(rows, split=(train, val, test))
 
 
 def _log_probability(task: Task, rows: TableSplits, names: Sequence[str]) -> Tensor:
     """The log-density of each row under a density that did not see it, as a probability in columns of some names."""
-    whole = ~rows.rows.x.isnan().any(1).numpy()
-    rows = replace(rows, split=tuple(part[whole[part]] for part in rows.split))
     task = replace(task, options=replace(task.options, members=FOLDS)).within(SHARE)
     found = fit_average(task, rows, Console(quiet=True), quick=True).log_unseen(rows)
     for j, column in enumerate(rows.schema.columns):
