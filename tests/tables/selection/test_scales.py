@@ -17,7 +17,7 @@ LEVELS = np.sort(RNG.uniform(50, 80, 24)).round(2)  # at no common distance
 
 
 class Learning(Exception):
-    """Training is about to begin, of so many rows."""
+    """Training is about to begin, of this task."""
 
 
 def decided(frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Task:
