@@ -488,7 +488,7 @@ class TableDensity(TableModel):
         encoded = self.schema.encode(frame, SOURCE)
         self._tell(encoded.notes)
         rows = Rows(encoded.x, encoded.context)
-        found = explain(self, rows, np.flatnonzero(~encoded.strange), seed=self.seed)
+        found = explain(self, rows, np.flatnonzero(~encoded.strange), self.seed, encoded)
         if self.guided is not None:
             found = found.hstack(cells_given_others(self, rows))
         return to_frame(found, kind, table)

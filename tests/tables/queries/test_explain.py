@@ -157,3 +157,31 @@ def test_tails_are_those_of_the_conditionals_whatever_the_units(classes: tuple[i
     alone = x.masked_fill(~sets.sum(0).bool() | torch.tensor([True, False, True]), torch.nan)
     torch.testing.assert_close(guide.tails(x, without=sets)[2], guide.tails(alone))
     torch.testing.assert_close(guide.tails_given(x, ~sets[0])[:, 1], tails[:, 1])
+
+
+@pytest.mark.parametrize("queries", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_an_exact_relation_is_blamed_on_the_cell_that_breaks_it_and_the_others_tell_its_value(queries: bool) -> None:
+    rng = np.random.default_rng(0)
+    city, count, price = (
+        rng.choice(["Bern", "Lyon", "Nice"], 300),
+        rng.integers(1, 40, 300),
+        rng.integers(200, 5000, 300),
+    )
+    table = pl.DataFrame({"city": city, "count": count, "price": price / 100, "unit": ["EUR"] * 300})
+    country = pl.col("city").replace_strict({"Bern": "CH"}, default="FR").alias("country")
+    table = table.with_columns(country, total=(pl.col("count") * pl.col("price")).round(2))
+    table = table.with_columns(tax=(0.5 * pl.col("total")).round(3))
+    options: dict[str, Any] = {"steps": 150, "lr": 0.02} if queries else {"steps": 20, "queries": False}
+    model = pf.TableDensity("maf", layers=1, hidden=(16,), random_state=0, **options).fit(table[:280])
+    true = table[280:285].with_columns(city=pl.lit("Lyon"), country=pl.lit("FR"), count=pl.lit(7, pl.Int64))
+    true = true.with_columns(total=(7 * pl.col("price")).round(2), tax=(3.5 * pl.col("price")).round(3))
+    wrong: dict[str, Any] = {"country": "CH", "unit": "USD", "total": 5.0, "tax": 5.0, "count": 700}
+    rows = [
+        true[k].with_columns(pl.lit(v).cast(true[name].dtype).alias(name)) for k, (name, v) in enumerate(wrong.items())
+    ]
+    fits = [true[name].to_list()[k] for k, name in enumerate(wrong)]
+    for found in (model.explain(pl.concat(rows)), model.outliers(pl.concat(rows)).sort("row")):
+        assert found["unlikely_because"].to_list() == list(wrong)
+        assert found["would_fit"].to_list() == [each if isinstance(each, str) else f"{each:g}" for each in fits]
+        assert found["also_unlikely"].is_null().all()
+        assert found["gain"].is_infinite().all()

@@ -59,7 +59,7 @@ def outliers(
         score[by_tails] = own.where(score[by_tails].isfinite(), score[by_tails])
     p_value = np.where(by_tails, _p_values(score, *(tails or usual)), _p_values(score, *usual))
     odd = p_value <= level
-    why = explain(model, query.rows, np.flatnonzero(odd), seed=model.seed)
+    why = explain(model, query.rows, np.flatnonzero(odd), model.seed, query.encoded)
     scores = {"row": np.arange(1, len(value) + 1), "log_density": value.numpy(), "p_value": p_value, "outlier": odd}
     found = pl.DataFrame(scores).hstack(why.select("unlikely_because", "would_fit", "also_unlikely", "gain"))
     seen = (f"{source}: {SEEN}",) if model.was_fitted_to(query.rows) else ()

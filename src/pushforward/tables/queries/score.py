@@ -97,7 +97,7 @@ class Scoring:
         if self.explain_below is None:
             return scores
         chosen = np.flatnonzero(found["percentile"] <= self.explain_below)
-        return scores.hstack(explain(self.model, query.rows, chosen, seed=self.seed or 0))
+        return scores.hstack(explain(self.model, query.rows, chosen, self.seed or 0, query.encoded))
 
 
 def refuse_scores_name(keep: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ violates the relation has density 0.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -184,6 +184,21 @@ class Dependencies:
             if relation.column.name in told:
                 found[place] = relation.broken(told[relation.column.name], values, self.known)
         return found
+
+    def culprits(self, violated: Sequence[Dependency]) -> list[str]:
+        """The column that alone may break all these relations in a row: one that follows, unless several follow from
+        one; all that follow if there is none."""
+        follow = [relation.column.name for relation in violated]
+        reached = ({name, *each.inputs} | self.sources[name] for name, each in zip(follow, violated, strict=True))
+        common = set.intersection(*reached)
+        return [name for name in follow if name in common][:1] or sorted(common)[:1] or follow
+
+    def implied(self, names: Collection[str], values: Rows, told: Rows) -> dict[str, Numbers]:
+        """What all other columns say of some, encoded; NaN where they do not tell."""
+        others = {name: each for name, each in told.items() if name not in names}
+        without = {name: each * np.nan if name in names else each for name, each in values.items()}
+        computed = self.computed(self.completed(without, others, drawn=True))
+        return {name: computed[name] for name in names}
 
     def far(self, values: Rows) -> np.ndarray:
         """In which rows one of them is farther beyond the training rows than these are apart, ``(n,)``."""
