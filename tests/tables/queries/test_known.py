@@ -225,3 +225,16 @@ def test_a_column_is_named_by_text(model: pf.TableDensity) -> None:
     for ask in (lambda: model.quantile(["tip"], 0.5), lambda: model.predict(TABLE, ["tip"]), lambda: model.region([1])):  # type: ignore[arg-type]
         with pytest.raises(InputError, match="none of them"):
             ask()
+
+
+def test_a_condition_that_cannot_be_touches_its_own_row() -> None:
+    rng = np.random.default_rng(0)
+    bill = np.round(rng.gamma(4, 5, 200) + 1, 2)
+    rows = pl.DataFrame({"tip": np.round(0.2 * bill, 2), "bill": bill, "cold": rng.normal(size=200)})
+    model = pf.TableDensity(given=["bill", "cold"], steps=2).fit(rows)
+    asked = pl.DataFrame({"tip": [2.0] * 4, "bill": [20.0, -5.0, 0.0, 9000.0], "cold": [-9.0] * 4})
+    assert np.isnan(model.score_samples(asked)).tolist() == [False, True, False, False]
+    assert sum("column 'bill', row 2: -5.0 cannot be" in note for note in model.notes_) == 1
+    assert model.sample(given=asked)["tip"].is_null().to_list() == [False, True, False, False]
+    with pytest.raises(InputError, match=r"row 1: -5\.0 cannot be"):
+        model.sample(3, given={"bill": -5.0, "cold": 0.0})

@@ -228,7 +228,8 @@ class ContextColumn(Saved):
 
     def features(self, column: pl.Series, source: str, first: int = 0) -> tuple[Tensor, Tensor]:
         """The table's column as context features, ``(rows, width)``, and in which rows it has a category that no
-        training row had, or is missing as in none; ``first`` is the number of its first row."""
+        training row had, a number that cannot be, or is missing as in none; ``first`` is the number of its first row.
+        """
         values = self.column.read(column)
         self.column.refuse(column, values, source, first)
         return self.encoded(torch.tensor(values))
@@ -239,8 +240,10 @@ class ContextColumn(Saved):
             features = values[:, None] == torch.arange(self.width)
             return features.double(), ~features.any(1)
         hole, holed = values.isnan(), self.width > 1
+        kind, numbers = self.column.kind, values.numpy()
+        can = torch.from_numpy(kind.can(numbers) | (kind.snap(numbers) == numbers))  # or on a bound
         features = torch.where(hole, 0.0, (values - self.mean) / self.scale)
-        return torch.stack([features, hole.double()] if holed else [features], 1), hole & (not holed)
+        return torch.stack([features, hole.double()] if holed else [features], 1), ~can & ~(hole & holed)
 
     def values(self, features: Tensor) -> Tensor:
         """What context features ``(rows, width)`` stand for: encoded values, NaN where one is missing."""

@@ -152,7 +152,8 @@ class Learner:
             known = self._category(column, reading, "`given=`", single=False)
         else:
             values = reading.values(column)
-            known = self._made(column, Number.of(present(values)), reading, values)
+            kind = Number.of(present(values)).bounded(values, self._hints(column, reading))
+            known = self._made(column, kind, reading, values)
         numbers = self.encoded.pop(name)
         numbers = numbers[~np.isnan(numbers)]
         scale = () if known.classes else (float(numbers.mean()), float(numbers.std()))
@@ -223,9 +224,10 @@ class Learner:
         what = what if odd.any() else "text; write it as a number"
         bare = column.filter(pl.Series(~np.isnan(plain) & (marks.sign == "%")))
         per_cent = f", in per cent without % as well, as in {bare[0]!r}" if len(bare) else ""
+        parted = ", where a comma parts thousands" if marks.thousands == "," else ""
         self.note(
             column.name,
-            f"numbers that are written as text{f', in {marks.unit}' if marks.unit else per_cent}{shown}",
+            f"numbers that are written as text{f', in {marks.unit}' if marks.unit else per_cent}{parted}{shown}",
             "`categories=` treats it as names",
             f", row {row + 1}: {column[row]!r} is {what}, leave the column out with `columns=`, {mend}",
         )

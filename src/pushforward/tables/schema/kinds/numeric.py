@@ -61,10 +61,14 @@ class Numeric(Kind):
 
     def mapped(self, values: pl.Series, hints: Hints) -> Self:
         """The kind with its bounds, its first map, and the quantiles from which missing values are drawn."""
-        x = present(values)
-        kind = replace(self, bounds=self._bounds(x, hints) if hints.bounds is None else self._stated(values, hints))
+        kind, x = self.bounded(values, hints), present(values)
         first, fill = first_map_of(kind, kind.middles(x), kind._starts()), kind.quantiles_of_cells(x)
         return replace(kind, day=hints.day, first=first, fill=fill)
+
+    def bounded(self, values: pl.Series, hints: Hints) -> Self:
+        """The kind with its bounds."""
+        stated = hints.bounds is not None
+        return replace(self, bounds=self._stated(values, hints) if stated else self._bounds(present(values), hints))
 
     def _stated(self, values: pl.Series, hints: Hints) -> Bounds:
         """The stated bounds; a cell leaves room beside a value on a bound."""
