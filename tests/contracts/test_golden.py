@@ -65,3 +65,5 @@ assert not slow & sys.modules.keys()
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     found, expected = pl.read_csv(scores), pl.read_csv(GOLDEN / "table-scores.csv")
     assert np.abs(found["log_density"].to_numpy() - expected["log_density"].to_numpy()).max() < 1e-3
+    model = pf.TableDensity.load(GOLDEN / "table")
+    assert (model.score_samples(pl.read_csv(GOLDEN / "table.csv")) == found["log_density"].to_numpy()).all()

@@ -201,6 +201,7 @@ def test_a_notebook_shows_what_was_fitted_how_well_and_a_picture(fitted: pf.Tabl
     assert pf.TableDensity("maf", given=["a"], steps=3)._repr_html_() is None
     assert repr(pf.TableDensity("maf", given=["a"], steps=3)) == "TableDensity(flow='maf', given=['a'], steps=3)"
     assert "fitted to 240 rows of table: held-out log-likelihood" in repr(fitted)
+    assert "float64" not in repr(fitted.density)
     shown = fitted._repr_html_()
     for word in ("<svg", "Held-out log-likelihood", "Gain over a Gaussian", "category, 3", "currentColor"):
         assert word in shown

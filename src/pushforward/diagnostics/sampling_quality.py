@@ -53,9 +53,8 @@ class SamplingQuality:
         """The same in words."""
         near, expected = self.near_copies, self.near_copies_expected
         error = math.sqrt(2 * expected * (1 - expected) / self.rows)
-        copies = (
-            "draws are not copies" if self.rows >= FEW else f"{self.rows} rows are too few to say whether they copy"
-        )
+        too_few = f"{self.rows} row{' is' if self.rows == 1 else 's are'} too few to say whether they copy"
+        copies = "draws are not copies" if self.rows >= FEW else too_few
         if near > expected + 4 * error:
             copies = "the model repeats training rows"
         as_near = f"as near to a training row as {expected:.1%} of the held-out rows are"

@@ -106,12 +106,11 @@ def describe_held_out(held: dict[str, Any]) -> list[str]:
         ],
         indent="",
     )
-    seen = held.get("training_log_likelihood")
-    if seen is not None and held["log_likelihood"] is not None:
-        ours, errors = held["log_likelihood"], (held["training_standard_error"], held["standard_error"])
-        if overfits(seen, errors[0], ours, errors[1]):
-            distance = f"{seen - ours:.4f} ± {math.hypot(*errors):.4f}"
-            lines.append(f"the rows it was trained on do better by {distance} nats: it overfits somewhat")
+    means: list[Any] = [held.get(f"{rows}log_likelihood") for rows in ("training_", "")]
+    errors: list[Any] = [held.get(f"{rows}standard_error") for rows in ("training_", "")]
+    if None not in (*means, *errors) and overfits(means[0], errors[0], means[1], errors[1]):
+        distance = f"{means[0] - means[1]:.4f} ± {math.hypot(*errors):.4f}"
+        lines.append(f"the rows it was trained on do better by {distance} nats: it overfits somewhat")
     if held.get("cell_samples"):
         lines.append(f"(each row's cell is averaged over {held['cell_samples']} points)")
     return lines
@@ -126,7 +125,8 @@ def gain_in_words(held: dict[str, Any]) -> str:
 
 
 def with_error(held: Mapping[str, Any], value: str, error: str, noun: str = "rows") -> str:
-    """A figure and its standard error, by their names among the figures."""
+    """A figure and its standard error, by their names among the figures; a single row has none."""
     if held[value] is None or not math.isfinite(held[value]):
         return f"not finite: some held-out {noun} have no density"
-    return f"{held[value]:.4f} ± {held[error]:.4f}"
+    known = held[error] is not None and math.isfinite(held[error])
+    return f"{held[value]:.4f}" + (f" ± {held[error]:.4f}" if known else f", of too few {noun} for an error")

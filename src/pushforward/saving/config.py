@@ -87,7 +87,7 @@ def _short(value: Any) -> str:
     if isinstance(value, list | tuple | range):
         shown = [_short(item) for item in value]
         return f"[{', '.join(shown if len(shown) <= 12 else [*shown[:4], '…', *shown[-4:]])}]"
-    return repr(value)
+    return repr(float(value) if isinstance(value, float) else value)  # also one of NumPy
 
 
 def registered(cls: type) -> str:

@@ -81,3 +81,8 @@ def test_names_of_many_rows_stay_what_they_are_as_new_ones_where_rarer_ones_shar
     assert kind.grouped
     assert len(often) > 150
     assert kind.as_new(often).tolist() == often.tolist()
+
+
+def test_a_budget_is_for_the_guide_and_the_figures_as_well(model: pf.TableDensity) -> None:
+    assert {"guide", "held_out", "sampling"} <= model.summary_.keys()
+    assert model.summary_["seconds"] < 2 * 4.0
