@@ -240,10 +240,10 @@ class ContextColumn(Saved):
             features = values[:, None] == torch.arange(self.width)
             return features.double(), ~features.any(1)
         hole, holed = values.isnan(), self.width > 1
-        kind, numbers = self.column.kind, values.numpy()
-        can = torch.from_numpy(kind.can(numbers) | (kind.snap(numbers) == numbers))  # or on a bound
+        low, high = self.column.kind.bounds or (-np.inf, None)
+        outside = (values < low) | (values > (np.inf if high is None else high))
         features = torch.where(hole, 0.0, (values - self.mean) / self.scale)
-        return torch.stack([features, hole.double()] if holed else [features], 1), ~can & ~(hole & holed)
+        return torch.stack([features, hole.double()] if holed else [features], 1), outside | hole & (not holed)
 
     def values(self, features: Tensor) -> Tensor:
         """What context features ``(rows, width)`` stand for: encoded values, NaN where one is missing."""
