@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..errors import counted
+
 MOST = 2_000  # rows of each kind compared
 MOST_TRAINING = 20_000  # training rows that draws are compared with
 NEAR = 0.05  # share of the held-out rows that are this near to a training row
@@ -53,7 +55,7 @@ class SamplingQuality:
         """The same in words."""
         near, expected = self.near_copies, self.near_copies_expected
         error = math.sqrt(2 * expected * (1 - expected) / self.rows)
-        too_few = f"{self.rows} row{' is' if self.rows == 1 else 's are'} too few to say whether they copy"
+        too_few = f"{counted(self.rows, 'row')} {'is' if self.rows == 1 else 'are'} too few to say whether they copy"
         copies = "draws are not copies" if self.rows >= FEW else too_few
         if near > expected + 4 * error:
             copies = "the model repeats training rows"

@@ -106,10 +106,10 @@ def describe_held_out(held: dict[str, Any]) -> list[str]:
         ],
         indent="",
     )
-    means: list[Any] = [held.get(f"{rows}log_likelihood") for rows in ("training_", "")]
-    errors: list[Any] = [held.get(f"{rows}standard_error") for rows in ("training_", "")]
-    if None not in (*means, *errors) and overfits(means[0], errors[0], means[1], errors[1]):
-        distance = f"{means[0] - means[1]:.4f} ± {math.hypot(*errors):.4f}"
+    seen, seen_error = _figure(held, "training_log_likelihood"), _figure(held, "training_standard_error")
+    ours, error = _figure(held, "log_likelihood"), _figure(held, "standard_error")
+    if overfits(seen, seen_error, ours, error):
+        distance = f"{seen - ours:.4f} ± {math.hypot(seen_error, error):.4f}"
         lines.append(f"the rows it was trained on do better by {distance} nats: it overfits somewhat")
     if held.get("cell_samples"):
         lines.append(f"(each row's cell is averaged over {held['cell_samples']} points)")
@@ -118,15 +118,19 @@ def describe_held_out(held: dict[str, Any]) -> list[str]:
 
 def gain_in_words(held: dict[str, Any]) -> str:
     """What to say instead of a gain that has no meaning, because the Gaussian rules rows out; nothing if it has one."""
-    ours, theirs = (held[name] for name in ("standard_error", "gaussian_standard_error"))
-    if None in (ours, theirs) or not rules_out(theirs, ours):
-        return ""
-    return "without meaning: the Gaussian rules some of the rows out"
+    ruled_out = rules_out(_figure(held, "gaussian_standard_error"), _figure(held, "standard_error"))
+    return "without meaning: the Gaussian rules some of the rows out" if ruled_out else ""
 
 
 def with_error(held: Mapping[str, Any], value: str, error: str, noun: str = "rows") -> str:
     """A figure and its standard error, by their names among the figures; a single row has none."""
-    if held[value] is None or not math.isfinite(held[value]):
+    mean, spread = _figure(held, value), _figure(held, error)
+    if not math.isfinite(mean):
         return f"not finite: some held-out {noun} have no density"
-    known = held[error] is not None and math.isfinite(held[error])
-    return f"{held[value]:.4f}" + (f" ± {held[error]:.4f}" if known else f", of too few {noun} for an error")
+    return f"{mean:.4f}" + (f" ± {spread:.4f}" if math.isfinite(spread) else f", of too few {noun} for an error")
+
+
+def _figure(held: Mapping[str, Any], name: str) -> float:
+    """A figure; NaN if there is none, or if it was saved as null."""
+    value = held.get(name)
+    return math.nan if value is None else float(value)

@@ -162,11 +162,8 @@ def test_tails_are_those_of_the_conditionals_whatever_the_units(classes: tuple[i
 @pytest.mark.parametrize("queries", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_exact_relation_is_blamed_on_the_cell_that_breaks_it_and_the_others_tell_its_value(queries: bool) -> None:
     rng = np.random.default_rng(0)
-    city, count, price = (
-        rng.choice(["Bern", "Lyon", "Nice"], 300),
-        rng.integers(1, 40, 300),
-        rng.integers(200, 5000, 300),
-    )
+    city = rng.choice(["Bern", "Lyon", "Nice"], 300)
+    count, price = rng.integers(1, 40, 300), rng.integers(200, 5000, 300)
     table = pl.DataFrame({"city": city, "count": count, "price": price / 100, "unit": ["EUR"] * 300})
     country = pl.col("city").replace_strict({"Bern": "CH"}, default="FR").alias("country")
     table = table.with_columns(country, total=(pl.col("count") * pl.col("price")).round(2))

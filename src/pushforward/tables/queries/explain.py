@@ -80,7 +80,7 @@ def explain(
         [(model.schema.fields[j], float(row[j])) for j in places[:count]]
         for places, row, count in zip(order.tolist(), fits, blamed.sum(1).tolist(), strict=True)
     ]
-    if encoded is not None and model.schema.relations:
+    if encoded is not None and model.schema.dependencies:
         for row, cells in _contradictions(model, encoded, chosen, told, gain.tolist()):
             told[row], gain[row] = cells, math.inf
     first = [each[0] for each in told]
@@ -102,12 +102,12 @@ def _shown(column: Column, value: float) -> str | None:
 def _contradictions(
     model: TableModel, encoded: Encoded, chosen: np.ndarray, told: list[list[Cell]], gain: list[float]
 ) -> Iterator[tuple[int, list[Cell]]]:
-    """The rows that violate relations, with the cells to blame: those that are odd in themselves, and
-    those of :meth:`Dependencies.culprits` if some that is violated does not follow from them. A value that would fit is
-    what the others imply, if they tell."""
-    dependencies, x = model.schema.dependencies, encoded.x[chosen]
-    follow = {name: values[chosen] for name, values in encoded.follow.items()}
-    broken, values = model.schema.broken(dataclasses.replace(encoded, x=x, follow=follow)), model.schema.dated(x)
+    """The rows that violate relations, with the cells to blame: those that are odd in themselves, and those of
+    :meth:`Dependencies.culprits` if some that is violated does not follow from them. A value that would fit is what the
+    others imply, if they tell."""
+    dependencies, values = model.schema.dependencies, model.schema.dated(encoded.x[chosen])
+    follow = {name: each[chosen] for name, each in encoded.follow.items()}
+    broken = dependencies.broken(values, follow, len(chosen))
     fits, alike = dict[int, dict[str, float]](), defaultdict[frozenset[str], list[int]](list)
     for row in np.flatnonzero(broken.any(0)).tolist():
         violated = [each for each, odd in zip(dependencies, broken[:, row], strict=True) if odd]
@@ -117,12 +117,11 @@ def _contradictions(
         alike[frozenset(fits[row])].append(row)
     for names, rows in alike.items():
         here, beside = ({name: each[rows] for name, each in part.items()} for part in (values, follow))
-        for name, implied in dependencies.implied(names & dependencies.known.keys(), here, beside).items():
+        for name, implied in dependencies.implied(names, here, beside).items():
             for row, value in zip(rows, implied.tolist(), strict=True):
                 fits[row][name] = fits[row][name] if math.isnan(value) else value
-    columns = {column.name: column for column in model.schema.fields} | dependencies.known
     for row, cells in fits.items():
-        yield row, [(columns[name], value) for name, value in cells.items()]
+        yield row, [(dependencies.known[name], value) for name, value in cells.items()]
 
 
 def at_places(found: pl.DataFrame, places: np.ndarray, n: int) -> pl.DataFrame:
@@ -201,8 +200,8 @@ def cells_given_others(model: TableModel, rows: Rows) -> pl.DataFrame:
 
 def explained_columns(schema: Schema) -> dict[str, type[pl.DataType]]:
     """Names and kinds of the columns that :func:`explain` returns."""
-    columns = (*schema.columns, *schema.dependencies.columns)
-    value = pl.String if any(column.speaks for column in columns) else pl.Float64
+    speaks = any(column.speaks for column in schema.dependencies.known.values())
+    value = pl.String if speaks else pl.Float64
     gains = {f"gain_{name}": pl.Float64 for name in schema.names}
     return {"unlikely_because": pl.String, "would_fit": value, "also_unlikely": pl.String, "gain": pl.Float64, **gains}
 
