@@ -29,7 +29,7 @@ from ..numerics.partly_known import partly_known
 from .guide import FEW_STEPS_RATE, LEARNING_RATE, GuideFill, build_guide, measure_guide, train_guide
 from .io.parquet import ParquetRows
 from .io.table import Table
-from .measure import drawn_beside_held_out, facts_of, measured
+from .measure import drawn_beside_held_out, facts_of, measured, scored
 from .model import TableModel, flow_in_words
 from .options import TableOptions
 from .prepare import choose_columns, prepare, prepare_large, why_no_row
@@ -47,9 +47,9 @@ LONGER = 3  # times the density's steps, for a guide that fills holes for it
 FEW_STEPS, FEW_ROWS_A_STEP = 300, 8  # guide steps beside an average of densities: at least, or one per so many rows
 
 # Shares of a time limit: of all for figures, and at most for the search for a mixture; of the rest for a density beside
-# its guide, or for a guide before it. Like the search, figures read some thousand rows, however many there are, for at
-# most SLOWER times as long.
-FIGURES, SEARCH, BESIDE_GUIDE, GUIDE_FIRST, SLOWER = 0.15, 0.2, 0.6, 0.4, 2.0
+# its guide, or for a guide before it.
+FIGURES, SEARCH, BESIDE_GUIDE, GUIDE_FIRST = 0.15, 0.2, 0.6, 0.4
+SCORED, SLOWER = 6_000, 2.0  # rows that figures score in the time of that search, and at most how often they take it
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,8 @@ def _before_figures(task: Task, seek: bool) -> Task:
     if task.options.training.budget is None:
         return task
     left, mixture = task.left, sought(task.within(SEARCH)) if seek else None
-    figures = max(FIGURES * task.left, SLOWER * (left - task.left))
+    slower = min(scored(task.rows) / SCORED, SLOWER)
+    figures = max(FIGURES * task.left, slower * (left - task.left))
     return replace(task, mixture=mixture, ends=task.ends - figures)
 
 

@@ -110,6 +110,11 @@ def drawn_beside_held_out(density: Density, rows: TableSplits, seed: int) -> Sam
     return sampling_quality(*[_frame(rows.schema, each) for each in tables], seed=seed)
 
 
+def scored(rows: TableSplits) -> int:
+    """The number of rows that figures score."""
+    return len(rows.test) + min(len(rows.train), SEEN) + min(len(rows.held_out), MOST)
+
+
 def _held_out(
     density: Density, gaussian: LinearGaussian, rows: TableSplits, options: TableOptions, fill: Fill | None
 ) -> dict[str, Any]:

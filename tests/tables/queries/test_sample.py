@@ -1,4 +1,4 @@
-"""Draws of whole rows: as often as the rows hold a value."""
+"""Draws of whole rows: as often as the rows hold a value, and near the rows."""
 
 from __future__ import annotations
 
@@ -115,3 +115,74 @@ def test_a_column_that_follows_is_missing_where_its_own_rows_lack_it() -> None:
     assert (whole > told - 0.1).all()  # without the column, both of its states are possible
     updated = pf.TableDensity(steps=60).fit(table.drop_nulls()).update(table)
     assert updated.sample(500, random_state=1)["twice"].null_count() > 25
+
+
+def _animals() -> pl.DataFrame:
+    """The weights of bodies and brains of 56 mammals, over seven orders of magnitude."""
+    return _sleep().select("bodywt", "brainwt").drop_nulls()
+
+
+def _sleep() -> pl.DataFrame:
+    """How long 83 mammals sleep, with many missing cells."""
+    sleep = pl.from_pandas(pytest.importorskip("plotnine.data").msleep)
+    return sleep.select("sleep_total", "sleep_rem", "sleep_cycle", "awake", "brainwt", "bodywt")
+
+
+def _counties() -> pl.DataFrame:
+    """The people of 154 counties: counts with long tails, and shares of them."""
+    return pl.from_pandas(pytest.importorskip("plotnine.data").midwest).drop("PID", "county")[:154]
+
+
+def _firms() -> pl.DataFrame:
+    """398 firms, whose sizes have a tail of index 1.1."""
+    rng = np.random.default_rng(0)
+    size = 100 * rng.pareto(1.1, 398) + 5
+    sales, value = (size * np.exp(scale * rng.normal(size=398)) for scale in (0.7, 1.0))
+    return pl.DataFrame(
+        {"employees": size.round(), "sales": sales, "value": value, "profit": size * rng.standard_t(2, 398)}
+    )
+
+
+def _births() -> pl.DataFrame:
+    """132 births: counts of few values, flags, and a weight that a flag follows."""
+    rng = np.random.default_rng(1)
+    mother = np.exp(rng.normal(4.85, 0.22, 132)).round()
+    weight = np.clip(rng.normal(2945, 700, 132) + 4 * (mother - 130), 709, 4990).round()
+    visits, race = np.minimum(rng.poisson(0.8, 132), 6), rng.choice(["white", "black", "other"], 132)
+    return pl.DataFrame({"low": weight < 2500, "mother": mother, "race": race, "visits": visits, "weight": weight})
+
+
+def _ranges_beyond(drawn: pl.DataFrame, rows: pl.DataFrame) -> float:
+    """How far the farthest number lies beyond its column's range, in widths of that range."""
+    farthest = 0.0
+    for name in drawn.columns:
+        if rows[name].dtype.is_numeric():
+            x, y = (table[name].drop_nulls().to_numpy().astype(float) for table in (drawn, rows))
+            low, high = y.min(), y.max()
+            farthest = max(farthest, float(max(x.max() - high, low - x.min()) / (high - low)))
+    return farthest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", [_animals, _sleep, _counties, _firms, _births])
+def test_draws_stay_within_a_range_of_the_rows(table) -> None:
+    rows = table()
+    drawn = pf.TableDensity(random_state=0).fit(rows).sample(5000)
+    assert _ranges_beyond(drawn, rows) < 1.01  # a cell reaches beyond the range
+
+
+@pytest.mark.slow
+def test_prices_given_all_other_columns_stay_within_a_range_of_the_rows() -> None:
+    rng = np.random.default_rng(2)
+    x = np.exp(rng.normal(size=(500, 7)) * [0.3, 0.5, 0.5, 1.0, 1.5, 2.0, 2.0])
+    houses = pl.DataFrame({f"x{j}": column for j, column in enumerate(x.T)})
+    houses = houses.with_columns(
+        price=(9 + np.log(x) @ rng.normal(size=7) * 0.2 + 0.2 * rng.normal(size=500)).clip(8.5, 10.8).round(4),
+        quarter=pl.Series(rng.choice(["a", "b", "c", "d"], 500)),
+        pool=pl.Series(rng.random(500) < 0.1),
+    )
+    rows, fresh = houses[:200], houses[200:]
+    given = [name for name in rows.columns if name != "price"]
+    model = pf.TableDensity(columns=["price"], given=given, queries=False, random_state=0).fit(rows)
+    drawn = model.sample(20, given=fresh.select(given))
+    assert _ranges_beyond(drawn.select("price"), rows) < 1.01

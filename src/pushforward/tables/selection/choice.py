@@ -36,7 +36,7 @@ def choose(task: Task) -> Fitted:
             tried = _fitted(candidate, task, best)
             best = tried if best is None else _likelier(best, tried, task, scores)
     assert best is not None  # one flow suits whatever an average does not
-    if best.for_good is not None:
+    if best.for_good is not None and task.left > 0:
         with suppress(ValueError, torch.linalg.LinAlgError):  # if the refit fails, keep it as it was
             best = best.for_good()
     return replace(best, facts={**best.facts, "candidates": scores}) if scores else best
