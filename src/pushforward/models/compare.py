@@ -73,7 +73,7 @@ def held_out_of_all(
     if len(common) < 2:
         paths = " and ".join(model.called for model in models)
         raise InputError(
-            f"{data.path}: {paths} have {len(common)} held-out {models[0].noun} in common, and 2 are needed"
+            f"{data.path}: {paths} share {len(common) or 'none'} of the held-out {models[0].noun}, and 2 are needed"
         )
     shared = [np.flatnonzero(np.isin(held.numbers, common)) for held in found]
     return [held[at] for held, at in zip(found, shared, strict=True)]

@@ -158,6 +158,13 @@ def test_explain_of_a_cell_that_cannot_be_warns_of_nothing(model: pf.TableDensit
     assert math.isnan(found["log_p_x"][0])  # log p(x | others) where the others cannot be
 
 
+def test_rows_of_pandas_without_columns_say_nothing(model: pf.TableDensity) -> None:
+    unknown = table(3).to_pandas().set_index(np.array([7, 5, 9]))[[]]
+    drawn = model.sample(2, given=unknown, random_state=1)
+    assert drawn.equals(model.sample(2, given=unknown.assign(**{model.schema.names[0]: None}), random_state=1))
+    assert len(drawn) == 6
+
+
 def test_a_pandas_index_is_kept(model: pf.TableDensity) -> None:
     rows = table(6, seed=7).to_pandas().set_index(np.arange(6) * 10 + 3)
     holed = rows.assign(y=[np.nan] * 3 + [0.0] * 3)

@@ -224,6 +224,14 @@ def test_names_counters_constants_and_empty_columns_are_left_out_or_kept_apart()
         learnt(row=range(1, ROWS + 1))
 
 
+def test_names_that_differ_in_most_rows_are_modelled_where_nothing_else_is_left() -> None:
+    names = [f"n{k % (ROWS - 5)}" for k in range(ROWS)]
+    schema = learnt(name=names, key=[f"k{k}" for k in range(ROWS)])
+    assert schema.names == ["name"]
+    assert "name: modelled, as nothing else is left: names that differ in most rows" in schema.notes
+    assert learnt(name=names, a=A).names == ["a"]
+
+
 def test_row_numbers_of_a_part_of_a_table_are_left_out_and_days_with_gaps_are_not() -> None:
     part, a = RNG.permutation(500)[:300], RNG.normal(size=300)
     assert learnt(a=a, row=part).names == ["a"]

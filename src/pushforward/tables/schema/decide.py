@@ -41,6 +41,8 @@ def learn_schema(frame: pl.DataFrame, learner: Learner) -> Schema:
     found = [found for name in said.columns if (found := learner.learn(frame[name])) is not None]
     columns = [column for column in found if isinstance(column, Column)]
     constants = [relation for relation in found if isinstance(relation, Dependency)]
+    if not columns and learner.names:
+        return learn_schema(frame, learner.naming())
     if not columns:
         raise InputError("; ".join([f"{source}: no column is left to model", *learner.notes]))
     for each in learner.in_part:

@@ -80,6 +80,7 @@ class Learner:
     days: Collection[str] = ()  # whose cells are midnights of a time zone
     encoded: dict[str, Numbers] = field(default_factory=dict)
     decided: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)  # columns left out as names, some of which repeat
 
     def note(self, name: str, what: str, option: str, refusal: str = "") -> None:
         """Notes a decision; ``strict`` refuses the column with the message ``refusal`` if there is one."""
@@ -89,10 +90,20 @@ class Learner:
 
     def scaling(self, names: Sequence[str]) -> Learner:
         """A new one, to which the numbers of some columns lie on a scale."""
-        said = replace(self.said, numbers=[*self.said.numbers, *names])
-        other = Learner(said, self.source, self.in_part, self.asked)
+        numbers = [*self.said.numbers, *names]
+        return self._anew(names, "on a scale: rows not seen are likelier so than with lists of values", numbers=numbers)
+
+    def naming(self) -> Learner:
+        """A new one, which models names that differ in most rows."""
+        said = [*self.said.categories, *self.names]
+        return self._anew(
+            self.names, "modelled, as nothing else is left: names that differ in most rows", categories=said
+        )
+
+    def _anew(self, names: Sequence[str], why: str, **said: Any) -> Learner:
+        other = Learner(replace(self.said, **said), self.source, self.in_part, self.asked)
         for name in names:
-            other.note(name, "on a scale: rows not seen are likelier so than with lists of values", "")
+            other.note(name, why, "")
         return other
 
     @property
@@ -329,6 +340,7 @@ class Learner:
             raise InputError(f"{self.source}: holds {there[0]!r}, which is not a number", "numbers", name)
         if there.n_unique() <= MOST_UNIQUE * len(there) or self.asked:
             return False
+        self.names += [name] if there.n_unique() < len(there) else []
         self._leave(
             name,
             "a name or free text, different in most rows; `categories=` models it",
