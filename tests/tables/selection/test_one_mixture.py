@@ -65,7 +65,7 @@ class Reached(Exception):
     """The flow is about to be trained for so many seconds."""
 
 
-@pytest.mark.parametrize(("search", "figures"), [(2.0, 0.15 * 38), (8.0, 16.0)], ids=["quick", "slow"])
+@pytest.mark.parametrize(("search", "figures"), [(2.0, 0.15 * 38), (8.0, 8.0 * 5900 / 6000)], ids=["quick", "slow"])
 @pytest.mark.parametrize(("queries", "share"), [(False, 1.0), (True, 0.6)], ids=["alone", "guided"])
 def test_the_flow_has_all_time_but_that_of_the_search_before_it_and_of_figures_and_guide(
     search: float, figures: float, queries: bool, share: float, monkeypatch: pytest.MonkeyPatch
@@ -81,7 +81,7 @@ def test_the_flow_has_all_time_but_that_of_the_search_before_it_and_of_figures_a
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr("pushforward.tables.fit.sought", sought)
     monkeypatch.setattr(one_flow, "train_on", reached)
-    x, y = np.random.default_rng(0).normal(size=(2, 13_000))
+    x, y = np.random.default_rng(0).normal(size=(2, 13_000))  # figures score 1,300, 2,600 and 2,000 training rows
     with pytest.raises(Reached) as seconds:
         pf.TableDensity(budget=40.0, queries=queries).fit(pl.DataFrame({"x": x, "y": y}))
     assert seconds.value.args[0] == pytest.approx(share * (40 - search - figures))
