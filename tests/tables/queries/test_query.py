@@ -163,6 +163,8 @@ def test_rows_of_pandas_without_columns_say_nothing(model: pf.TableDensity) -> N
     drawn = model.sample(2, given=unknown, random_state=1)
     assert drawn.equals(model.sample(2, given=unknown.assign(**{model.schema.names[0]: None}), random_state=1))
     assert len(drawn) == 6
+    with pytest.raises(InputError, match="given"):  # a series is no frame
+        model.sample(2, given=unknown.index.to_series())
 
 
 def test_a_pandas_index_is_kept(model: pf.TableDensity) -> None:

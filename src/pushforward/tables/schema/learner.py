@@ -95,12 +95,11 @@ class Learner:
 
     def naming(self) -> Learner:
         """A new one, which models names that differ in most rows."""
-        said = [*self.said.categories, *self.names]
-        return self._anew(
-            self.names, "modelled, as nothing else is left: names that differ in most rows", categories=said
-        )
+        why = "modelled, as nothing else is left: names that differ in most rows"
+        return self._anew(self.names, why, categories=[*self.said.categories, *self.names])
 
     def _anew(self, names: Sequence[str], why: str, **said: Any) -> Learner:
+        """A new one, as if the user had said something else of columns, which is noted."""
         other = Learner(replace(self.said, **said), self.source, self.in_part, self.asked)
         for name in names:
             other.note(name, why, "")
@@ -340,7 +339,8 @@ class Learner:
             raise InputError(f"{self.source}: holds {there[0]!r}, which is not a number", "numbers", name)
         if there.n_unique() <= MOST_UNIQUE * len(there) or self.asked:
             return False
-        self.names += [name] if there.n_unique() < len(there) else []
+        if there.n_unique() < len(there):
+            self.names.append(name)
         self._leave(
             name,
             "a name or free text, different in most rows; `categories=` models it",
