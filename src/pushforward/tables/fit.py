@@ -49,7 +49,9 @@ FEW_STEPS, FEW_ROWS_A_STEP = 300, 8  # guide steps beside an average of densitie
 # Shares of a time limit: of all for figures, and at most for the search for a mixture; of the rest for a density beside
 # its guide, or for a guide before it.
 FIGURES, SEARCH, BESIDE_GUIDE, GUIDE_FIRST = 0.15, 0.2, 0.6, 0.4
-SCORED, SLOWER = 6_000, 2.0  # rows that figures score in the time of that search, and at most how often they take it
+# What figures take is known better after that search: at least this share of the limit, and the search's time once per
+# so many rows that they score, but at most so often.
+KNOWN, SCORED, SLOWER = 0.05, 6_000, 2.0
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,7 @@ def _before_figures(task: Task, seek: bool) -> Task:
         return task
     left, mixture = task.left, sought(task.within(SEARCH)) if seek else None
     slower = min(scored(task.rows) / SCORED, SLOWER)
-    figures = max(FIGURES * task.left, slower * (left - task.left))
+    figures = max((FIGURES if mixture is None else KNOWN) * task.left, slower * (left - task.left))
     return replace(task, mixture=mixture, ends=task.ends - figures)
 
 

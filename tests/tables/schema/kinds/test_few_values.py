@@ -118,3 +118,11 @@ def test_a_column_of_one_number_and_holes_is_fitted() -> None:
     flag = [1 if there else None for there in RNG.random(200) < 0.5]
     frame = pl.DataFrame({"flag": flag, "size": RNG.normal(size=200), "count": RNG.integers(0, 5, 200)})
     assert np.isfinite(pf.TableDensity(**QUICK).fit(frame).score_samples(frame)).all()
+
+
+def test_what_follows_from_numbers_is_drawn_as_it_was_rounded() -> None:
+    income = RNG.integers(0, 25, 400) + 0.5
+    rows = pl.DataFrame({"income": income, "log": np.log(income).astype(np.float32).astype(float)})
+    model = pf.TableDensity(**QUICK).fit(rows)
+    assert "'log' is log('income')" in map(str, model.schema.relations)
+    assert {*model.sample(200)["log"]} <= {*rows["log"]}

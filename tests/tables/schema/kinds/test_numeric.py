@@ -37,6 +37,19 @@ def test_the_whole_cell_of_a_value_on_a_bound_may_be_drawn(kind: Numeric) -> Non
     assert low + width < limits[1]
 
 
+def test_few_values_that_leave_a_grid_empty_are_no_scale() -> None:
+    dollars = RNG.integers(40, 90, 600) / 100
+    single = (dollars.astype(np.float32) * np.float32(100)).astype(float).round(6)  # 57.999998 for 58
+    years = np.where(RNG.random(600) < 0.1, 9.94, RNG.integers(0, 18, 600))
+    for values in (single, years):
+        kind = kind_of(Spikes, values)
+        assert Grid.fits(pl.Series(values), Hints()) is None
+        assert {value for value, _, _ in kind.atoms} == {*values}
+    for values in (100 * dollars, np.where(RNG.random(600) < 0.5, 0, RNG.integers(0, 9_000, 600)), dollars.round(1)):
+        assert Grid.fits(pl.Series(values), Hints()) is not None
+    assert Grid.fits(pl.Series(np.repeat([0, 700.0, 1501.0], 50)), Hints(day=1.0)) is not None
+
+
 def test_no_training_row_is_far() -> None:
     x = np.exp(RNG.normal(0.0, 4.0, 400))
     share, near = x / (1 + x), 5 + 1e-12 + x - x.min()  # so near that a millionth of it is nothing

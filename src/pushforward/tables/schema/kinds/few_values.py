@@ -95,7 +95,7 @@ class FewValues(Named):
         place = torch.minimum(t.round().clamp(1, FARTHEST), room.clamp_min(1))
         on = (room > 0) & (((t - place).abs() <= blur) | (not grid.whole) | (t > FARTHEST)) & v.isfinite()
         codes = torch.where(on, k + 0.25 / (1 + place) + torch.where(above, 0.0, 0.25), -1.0)
-        return torch.where((t <= blur) & grid.whole, k, codes)  # first, the same number, rounded differently
+        return torch.where(t <= blur, k, codes)  # first, the same number, rounded differently
 
     def nearest(self, values: pl.Series) -> Numbers:
         codes, numbers = self.read(values), numbers_of(values.cast(pl.Float64, strict=False))

@@ -20,6 +20,7 @@ ATOM, HEAP = 0.02, 0.003  # shares of rows that make a value an atom: always, an
 LEAST, ROOM, CLOSEST = 10, 1e-5, 1e-9  # rows of such a value; standard deviations to the next one, and of any atom
 HEAPED = 1 / 3  # share of the other rows that repeat each other, beyond chance, where every value is an atom
 LISTED = 2000  # distinct values that may be atoms together
+FEW, EMPTY = 60, 20  # values that are no scale of their last decimal, if it has more than so many places for each
 HALVES = 0.02  # share of rows, at most, with a half among whole numbers: half a day that stands for none
 
 
@@ -34,8 +35,9 @@ class Grid(Numeric):
 
     @classmethod
     def fits(cls, values: pl.Series, hints: Hints) -> Self | None:
-        found = cls.found(present(values), hints)
-        return None if found is None else found.mapped(values, hints)
+        x = present(values)
+        found = cls.found(x, hints)
+        return None if found is None or (not hints.day and _empty(x, found.step)) else found.mapped(values, hints)
 
     @classmethod
     def found(cls, x: Numbers, hints: Hints) -> Self | None:
@@ -59,6 +61,14 @@ def grid_of(unique: Numbers, float32: bool) -> tuple[float, int | None]:
             step = int(np.gcd.reduce(np.round(scaled).astype(np.int64))) / 10.0**decimals
             return step, _decimals(unique[0], decimals, float32)
     return 0.0, 0
+
+
+def _empty(x: Numbers, step: float) -> bool:
+    """Whether few values, which rows repeat, leave nearly all of a grid empty: what passed through single precision, as
+    98.000002 beside 109, or an average among whole numbers."""
+    unique, counts = np.unique(x, return_counts=True)
+    far = bool(np.ptp(unique) > EMPTY * step * len(unique))
+    return len(unique) <= FEW and far and _heaped(unique, counts, step)
 
 
 def _decimals(origin: float, decimals: int, float32: bool) -> int | None:
