@@ -115,3 +115,17 @@ def test_what_is_snapped_stays_where_it_is():
     kind = Spikes.of(np.append(x, x[:300].round()), decimals=1, atoms=((120.0, -0.12, 0.24), (130.5, -0.1, 0.2)))
     drawn = kind.snap(np.linspace(110, 140, 3001))
     np.testing.assert_array_equal(kind.snap(drawn), drawn)
+
+
+def test_numbers_are_written_with_the_decimals_of_nearly_all() -> None:
+    heap, x = 2.53080628409411, RNG.normal(5.0, 1.0, 600).round(3)
+    fresh = RNG.normal(5.0, 1.0, 100)
+    few = np.where(np.arange(600) < 3, heap + np.arange(600), x)
+    assert {*kind_of(Number, few).write(fresh)} == {*fresh.round(3)}
+    for moved in (-10, 0, 10):  # at either end, or among the others
+        values = np.where(np.arange(600) % 2, heap, (x + moved).round(3))
+        kind = kind_of(Spikes, values)
+        assert kind.decimals == 3
+        assert heap in kind.snap(kind.middles(values))
+        assert {*kind.snap(values[values != heap]).round(3)} <= {*values.round(3)}
+        np.testing.assert_array_equal(kind.snap(np.full(5, heap)), heap)

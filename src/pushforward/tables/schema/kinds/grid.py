@@ -130,12 +130,14 @@ class Spikes(Numeric):
         return cls.of(x, atoms=atoms).mapped(values, hints) if atoms else None
 
     def snap(self, numbers: Numbers) -> Numbers:
+        return self._held(numbers, self._held(rounded := super().snap(numbers), rounded))  # into a cell, at times
+
+    def _held(self, numbers: Numbers, others: Numbers) -> Numbers:
+        """The value of the cell in which each number lies, or the other number."""
         value, low, width = self.atom_cells
-        for _ in range(2):  # what lies beside a cell may be rounded into it
-            place = (np.searchsorted(value + low, numbers, side="right") - 1).clip(0)
-            inside = (numbers >= (value + low)[place]) & (numbers < (value + low + width)[place])
-            numbers = super().snap(np.where(inside, value[place], numbers))
-        return numbers
+        place = (np.searchsorted(value + low, numbers, side="right") - 1).clip(0)
+        inside = (numbers >= (value + low)[place]) & (numbers < (value + low + width)[place])
+        return np.where(inside | (numbers == value[place]), value[place], others)
 
     def describe(self) -> Description:
         return replace(super().describe(), kind=f"inflated at {listed((f'{v:g}' for v, _, _ in self.atoms), 3)}")

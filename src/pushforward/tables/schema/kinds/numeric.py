@@ -21,7 +21,7 @@ from .rhythms import Rhythm, Timed, rhythms_of
 
 QUANTILES = 33
 FILL = 17  # quantiles between which missing values are drawn
-DECIMALS = 9  # that are kept in samples
+DECIMALS, ALIKE = 9, 0.95  # that are kept in samples, and the share of values that have no more
 SLACK = 1e-9  # steps: the rounding of a value on a grid
 FAR = 10.0  # standard deviations from 0 that make a bound there unnecessary
 MANY = 10  # rows at an end: of n others .05 lie beyond on average, .9 beyond an end of a single row
@@ -247,8 +247,9 @@ def _within(edge: float, bound: float, outermost: float) -> float:
 
 
 def _decimals(x: Numbers) -> int | None:
-    """The number of decimals with which all numbers are written."""
-    return next((d for d in range(DECIMALS + 1) if np.array_equal(np.round(x, d) + 0.0, x)), None)
+    """The number of decimals with which nearly all of the values are written; a few may have been computed."""
+    values = np.unique(x)
+    return next((d for d in range(DECIMALS + 1) if (np.round(values, d) == values).mean() > ALIKE), None)
 
 
 def numbers_of(values: pl.Series) -> Numbers:
