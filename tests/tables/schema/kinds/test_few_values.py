@@ -126,3 +126,4 @@ def test_what_follows_from_numbers_is_drawn_as_it_was_rounded() -> None:
     model = pf.TableDensity(**QUICK).fit(rows)
     assert "'log' is log('income')" in map(str, model.schema.relations)
     assert {*model.sample(200)["log"]} <= {*rows["log"]}
+    assert np.isfinite(model.score_samples(rows.with_columns(log=np.log(rows["income"])))).all()

@@ -32,7 +32,7 @@ from ..reading import OTHER, as_text
 from .base import Description, Hints, Kind, Numbers
 
 MOST = 200  # values with a probability of their own
-SINGLE, DOUBLE = 1e-6, 1e-9  # relative differences between the same number, written in two ways
+SINGLE = 1e-6  # relative difference between the same number, written in two ways
 FEWEST, RARE = 3, 10  # values from which others are possible, and rows holding each from which they are not
 ALWAYS = 0.1  # rows that hold one that none had, at least
 SHORT = 512  # number of cells below which a loop is faster than a query of Polars
@@ -146,7 +146,7 @@ def codes_of(values: pl.Series, names: Sequence[str], unknown: float = -1.0) -> 
     """The place of each value among the names; NaN for missing values, ``unknown`` for others."""
     if values.dtype.is_numeric() and not (values.dtype.is_integer() and _beyond_doubles(values)):
         numbers = torch.tensor(values.cast(pl.Float64).to_numpy() if len(values) else [], dtype=torch.float64)
-        return _number_codes(numbers, names, unknown, SINGLE if values.dtype == pl.Float32 else DOUBLE).numpy()
+        return _number_codes(numbers, names, unknown).numpy()
     places = {name: float(place) for place, name in enumerate(names)}
     text = as_text(values)
     if len(text) <= SHORT:
@@ -162,14 +162,14 @@ def _beyond_doubles(values: pl.Series) -> bool:
     return low is not None and max(-int(low), int(high)) >= 2**53  # type: ignore[arg-type, call-overload]
 
 
-def _number_codes(numbers: Tensor, names: Sequence[str], unknown: float, close: float = DOUBLE) -> Tensor:
-    """Numbers are matched by value, however they are written; whole ones exactly, as far as their type allows."""
+def _number_codes(numbers: Tensor, names: Sequence[str], unknown: float) -> Tensor:
+    """Numbers are matched by value, however they are written, also in float32; whole ones exactly."""
     named = pl.Series(names).cast(pl.Float64, strict=False).fill_null(np.inf).to_numpy()
     order = np.lexsort((np.array([len(name) for name in names]), named))  # of 7 and 007, the first
     known, codes = torch.tensor(named[order]), torch.tensor(order, dtype=torch.float64)
     above = torch.searchsorted(known, numbers).clamp_max(len(known) - 1)
     near = torch.stack([above, (above - 1).clamp_min(0)])
-    off, slack = (known[near] - numbers).abs(), close * numbers.abs()
+    off, slack = (known[near] - numbers).abs(), SINGLE * numbers.abs()
     slack = torch.where(numbers % 1 == 0, slack.clamp_max(0.4), slack)
     found = codes[torch.where(off[1] < off[0], near[1], near[0])].where(off.amin(0) <= slack, unknown)
     return found.where(numbers.isfinite(), unknown).where(~numbers.isnan(), torch.nan)

@@ -16,7 +16,6 @@ from torch import Tensor
 from ....transforms.relations import LOGARITHM, LOGARITHMS, ONE_MORE, Remainder
 from ..columns import Column
 from ..kinds.base import Kind, Numbers
-from ..kinds.few_values import is_unseen
 from ..kinds.grid import Spikes
 from ..kinds.numeric import Numeric
 from ..saved import Saved
@@ -253,12 +252,8 @@ def sources(inputs: Collection[str], found: Mapping[str, Near | Dependency]) -> 
 
 
 def _encoded(column: Column, x: Numbers) -> Numbers:
-    """Amounts as the column encodes them: as values that training rows had, where float32 rounds both alike."""
-    if not column.classes:
-        return column.kind.snap(x)
-    amounts = pl.Series(x.round(9), nan_to_null=True)
-    codes = column.kind.read(amounts)
-    return np.where((codes < 0) | is_unseen(codes), column.kind.read(amounts.cast(pl.Float32)), codes)
+    """Amounts as the column encodes them."""
+    return column.kind.snap(x) if not column.classes else column.kind.read(pl.Series(x.round(9), nan_to_null=True))
 
 
 def _possible(column: Column, amounts: Numbers) -> Numbers:
