@@ -149,3 +149,12 @@ def test_many_products_are_held_in_parts_to_the_same_fit(monkeypatch: pytest.Mon
     parts = pf.gmm(3, components=4, covariance=covariance).double().fit(x)
     assert torch.allclose(parts.log_prob(x), whole.log_prob(x))
     assert 0 < max(t.numel() for t in held) <= 500
+
+
+def test_what_is_given_may_be_far_away() -> None:
+    mixture = pf.gmm(2, components=3, context=2)
+    with torch.no_grad():
+        mixture.factors[:, 0, 0] = 60.0  # a context that never varied
+    x, context = torch.randn(5, 2), torch.tensor([1.0, 0.0])
+    assert mixture.log_prob(x, context).isfinite().all()
+    assert mixture.log_marginal(x, context).isfinite().all()

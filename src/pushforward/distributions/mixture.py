@@ -72,8 +72,7 @@ class GaussianMixture(Density):
         x, context = self._check(x, context)
         if context is None:
             return log_sum_exp(self.joint(x), -1)
-        y = torch.cat([context.expand(*x.shape[:-1], -1), x], -1)
-        return log_sum_exp(self.joint(y), -1) - log_sum_exp(self.joint(y, self.context_features), -1)
+        return self._given_context(torch.cat([context.expand(*x.shape[:-1], -1), x], -1))
 
     def exact(self, x: Tensor) -> Tensor:
         """All rows have a marginal in closed form, ``(*batch,)``."""
@@ -85,7 +84,7 @@ class GaussianMixture(Density):
         x, context = self._check(x, context)
         batch, value = x.shape[:-1], x.new_zeros(x.shape[:-1].numel())
         for rows, part, y in self.by_pattern(x, context):
-            value[rows] = log_sum_exp(part.joint(y), -1) - log_sum_exp(part.joint(y, part.context_features), -1)
+            value[rows] = part._given_context(y)
         return value.view(batch)
 
     def by_pattern(self, x: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, GaussianMixture, Tensor]]:
@@ -128,19 +127,29 @@ class GaussianMixture(Density):
 
     def _shares(self, y: Tensor) -> Tensor:
         """The components' weights given the context of y = (context, x), ``(*batch, components)``."""
-        known = self.context_features
-        return self.joint(y, known).softmax(-1) if known else self.logits.softmax(0).expand(*y.shape[:-1], -1)
+        return self._log_shares(y).exp()
+
+    def _log_shares(self, y: Tensor) -> Tensor:
+        """Their logarithms; of a context so far away that its density is 0 in every component, all are equal."""
+        return self.joint(y, self.context_features).clamp_min(torch.finfo(y.dtype).min).log_softmax(-1)
+
+    def _given_context(self, y: Tensor) -> Tensor:
+        """log p(x | context) of y = (context, x), ``(*batch,)``, without the difference of two large numbers."""
+        return log_sum_exp(self._log_shares(y) + self._log_normal(y, self.context_features, self.loc.shape[1]), -1)
 
     def joint(self, y: Tensor, columns: int | None = None) -> Tensor:
         """log w_k + log N_k of the first ``columns`` of (context, x), all by default: ``(*batch, components)``."""
-        columns = self.loc.shape[1] if columns is None else columns
+        return self.logits.log_softmax(0) + self._log_normal(y, 0, self.loc.shape[1] if columns is None else columns)
+
+    def _log_normal(self, y: Tensor, first: int, last: int) -> Tensor:
+        """log N_k of columns of (context, x) given those before them, ``(*batch, components)``."""
         free = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
         if free and y.shape[:-1].numel() > PART:  # faster in parts, which stay in the processor's cache
             parts = y.flatten(0, -2).split(PART)
-            return torch.cat([self.joint(part, columns) for part in parts]).unflatten(0, y.shape[:-1])
-        white = self.white(y, columns)  # (*batch, K, columns)
-        scale = self.scale_logs()[:, :columns].sum(-1) - 0.5 * columns * math.log(2 * math.pi)
-        return self.logits.log_softmax(0) + scale - 0.5 * white.square().sum(-1)
+            return torch.cat([self._log_normal(part, first, last) for part in parts]).unflatten(0, y.shape[:-1])
+        white = self.white(y, last)[..., first:]  # (*batch, K, last - first)
+        scale = self.scale_logs()[:, first:last].sum(-1) - 0.5 * (last - first) * math.log(2 * math.pi)
+        return scale - 0.5 * white.square().sum(-1)
 
     def scale_logs(self) -> Tensor:
         """log A_jj of every component, ``(components, features)``."""

@@ -11,6 +11,7 @@ import pytest
 import torch
 from schemas import schema_of
 
+import pushforward as pf
 from pushforward.errors import InputError
 from pushforward.tables.schema.cells import Cells
 from pushforward.tables.schema.columns import Column
@@ -178,3 +179,29 @@ def test_numbers_beyond_single_precision_are_left_out_or_refused(scale: float) -
     assert "single precision" in schema.notes[0]
     with pytest.raises(InputError, match="single precision holds; change its units"):
         schema_of(frame)
+
+
+def test_two_differences_of_dates_that_an_unknown_date_tells_apart_do_not_both_follow() -> None:
+    start = RNG.integers(0, 9000, 300)
+    shortest = RNG.integers(1, 900, 300)
+    unknown = RNG.random(300) < 0.1
+    day = np.datetime64("1990-01-01")
+    frame = pl.DataFrame(
+        {
+            "start": day + start,
+            "end": pl.Series(day + start + shortest).set(pl.Series(unknown), None),
+            "shortest": shortest,
+            "longest": shortest + 30 * unknown,
+        }
+    )
+    model = pf.TableDensity(flow="maf", steps=5, random_state=0, queries=False).fit(frame)
+    assert sum("is - 'start' + 'end'" in str(relation) for relation in model.schema.relations) == 1
+    assert np.isfinite(model.score_samples(frame)).all()
+
+
+def test_one_value_and_a_few_holes_are_modelled_beside_other_holes() -> None:
+    frame = pl.DataFrame({"x": RNG.normal(size=300), "y": RNG.normal(size=300), "seen": ["yes"] * 300})
+    frame = frame.with_columns(y=pl.when(pl.int_range(300) % 3 == 0).then(None).otherwise("y"))
+    frame = frame.with_columns(seen=pl.when(pl.int_range(300) == 7).then(None).otherwise("seen"))
+    model = pf.TableDensity(flow="maf", steps=5, random_state=0).fit(frame)
+    assert np.isfinite(model.score_samples(frame)).all()

@@ -73,6 +73,7 @@ def _divided(columns: list[Column], learner: Learner) -> tuple[list[Column], lis
     free = {*said.unrelated, *formulas, *(name for formula in formulas.values() for name in formula.inputs)}
     told = holding(formulas, columns, values)
     follow = [] if said.relations == "none" else _found(modelled(columns, told), values, free, said.strict)
+    follow = _together(columns, told, follow, values)
     columns, follow, split = weeks(_modelled(columns, [*told, *follow]), [*told, *follow], values)
     for each in split:
         learner.note(f"{each}", "kept so in samples; a row that breaks it has density 0", "")
@@ -84,6 +85,22 @@ def _divided(columns: list[Column], learner: Learner) -> tuple[list[Column], lis
             "" if relation in told else FOLLOWS.format(relation),
         )
     return columns, follow, split
+
+
+def _together(
+    columns: Sequence[Column], told: Sequence[Dependency], found: list[Dependency], values: Rows
+) -> list[Dependency]:
+    """The relations found that all rows keep once missing cells are completed from them: of two differences of dates,
+    one tells a date that is missing, which the other may contradict."""
+    known = Dependencies([*told, *found], _modelled(columns, [*told, *found]))
+    own = {column.name: values[column.name] for column in known.modelled}
+    kinds = {column.name: type(column.kind) for column in columns}
+    encoded = [column.name for column in known.columns if type(column.kind) is kinds[column.name]]  # as they follow
+    follow = {name: values[name] for name in encoded}
+    broken = known.broken(known.completed(own, follow), follow, len(values[columns[0].name]))[len(told) :]
+    if not (wrong := [relation for relation, rows in zip(found, broken, strict=True) if rows.any()]):
+        return found
+    return _together(columns, told, [relation for relation in found if relation is not wrong[-1]], values)
 
 
 def _modelled(columns: Sequence[Column], relations: Sequence[Dependency]) -> list[Column]:

@@ -224,10 +224,13 @@ class Schema(Saved):
         return replace(self, relations=(*self.relations, *found, *wholes), notes=(*self.notes, *said))
 
     def ignoring(self) -> Schema:
-        """The schema without the flags of values missing at random, which are integrated out."""
+        """The schema without the flags of values missing at random, which are integrated out, unless there is but one
+        value, of which nothing would be left to learn."""
         idle = [flag for j, flag in self.missingness.flags.items() if self.columns[j].holes.at_random]
         columns = [column for j, column in enumerate(self.columns) if j not in idle]
-        return replace(self, columns=tuple(c.ignoring() if c.holes.at_random else c for c in columns))
+        return replace(
+            self, columns=tuple(c.ignoring() if c.holes.at_random and c.kind.classes != 1 else c for c in columns)
+        )
 
     def rows_of(self, other: Schema, x: Tensor) -> Tensor:
         """Rows ``(n, features)`` that a schema with more features has encoded, as this one encodes them."""
