@@ -164,6 +164,13 @@ def test_multiples_of_repeated_numbers_are_those_of_the_table_to_the_last_digit(
     assert schema.decode(schema.encode(frame, "t").x).equals(frame)
 
 
+def test_a_slip_below_is_possible_where_all_that_were_seen_are_above() -> None:
+    frame = ages(1).with_columns(pl.col("age") + (pl.int_range(460) % 40 == 3))
+    model = pf.TableDensity(flow="maf", steps=5, random_state=0, queries=False).fit(frame)
+    assert "exactly so in 9" in repr(model.schema)
+    assert np.isfinite(model.score_samples(frame.head(20).with_columns(pl.col("age") - 1))).all()
+
+
 def test_a_sum_with_slips_is_drawn_and_slips_are_rare():
     frame = ages()
     model = pf.TableDensity(**QUICK).fit(frame)

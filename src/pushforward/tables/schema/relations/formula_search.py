@@ -384,7 +384,8 @@ def _kind(column: Column, x: Numbers) -> Numeric:
         low, high = column.kind.ends
         x = x[0] + (column.kind.step or ROUNDING * (high - low)) * np.linspace(-0.5, 0.5, FEWEST)
         return Number.of(x).mapped(pl.Series(x), hints)
-    return numbers_kind(pl.Series(x), hints).shaped(x, np.ones(len(x)))
+    either = np.concatenate([x, -x]) if x.min() == 0 else x  # slips that were not seen may be below 0
+    return numbers_kind(pl.Series(either), hints).shaped(x, np.ones(len(x)))
 
 
 def _reaches(kind: Numeric, own: Kind, y: Numbers, rest: Numbers, holed: bool) -> bool:
