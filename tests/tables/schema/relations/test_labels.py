@@ -237,3 +237,17 @@ def test_nothing_is_found_among_independent_columns():
         schema = schema_of(frame)
         schema = schema.with_near(schema.encode(frame, "table").x, (), {})
         assert schema.relations == ()
+
+
+def test_what_is_drawn_at_the_edge_of_a_gap_is_possible():
+    rng = np.random.default_rng(0)
+    late = rng.random(400) < 0.5
+    frame = pl.DataFrame({"dist": late * rng.uniform(7, 11, 400), "late": late, "year": np.where(late, 1981, 1978)})
+    frame = frame.with_columns(x=pl.Series(rng.normal(size=400)))
+    model = pf.TableDensity(**QUICK, random_state=0).fit(frame)
+    told = [relation for relation in model.schema.dependencies if "'dist'" in str(relation)]
+    assert told
+    columns = {column.name: column for column in model.schema.columns}
+    for relation in told:
+        values = {name: np.array([0.05]) for name in relation.inputs}
+        assert not relation.broken(relation.computed(values, columns), values, columns).any()

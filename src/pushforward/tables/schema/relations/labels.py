@@ -97,9 +97,10 @@ class Threshold(Dependency):
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         known, ends = np.isin(found, self.codes), self.limits(self.column.classes)
-        code = np.where(known, found, 0).astype(int)
+        code, other = np.where(known, found, 0).astype(int), found != self.computed(values, columns)
         each = zip(self.amounts(values, columns), (ends[scale][:, code] for scale in self.scales), strict=True)
-        return ~self.column.missing(found) & (~known | np.any([(x < low) | (x > high) for x, (low, high) in each], 0))
+        beyond = np.any([(x < low) | (x > high) for x, (low, high) in each], 0)
+        return ~self.column.missing(found) & (~known | (beyond & other))  # a cut may lie at the edge of a gap
 
     def __str__(self) -> str:
         cuts = [f"{cut:.6g}" for cut in self.cuts]
