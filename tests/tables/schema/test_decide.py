@@ -205,3 +205,9 @@ def test_one_value_and_a_few_holes_are_modelled_beside_other_holes() -> None:
     frame = frame.with_columns(seen=pl.when(pl.int_range(300) == 7).then(None).otherwise("seen"))
     model = pf.TableDensity(flow="maf", steps=5, random_state=0).fit(frame)
     assert np.isfinite(model.score_samples(frame)).all()
+
+
+def test_a_column_may_have_the_name_of_an_argument() -> None:
+    frame = pl.DataFrame({"self": ["a", "b", "b"] * 100, "name": RNG.normal(size=300)})
+    model = pf.TableDensity(flow="maf", steps=5, random_state=0, queries=False).fit(frame)
+    assert model.sample(5).columns == ["self", "name"]

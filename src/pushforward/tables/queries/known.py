@@ -71,7 +71,7 @@ class Known:
         if (
             hasattr(given, "iloc") and len(given) and given.shape[1:] == (0,)
         ):  # rows of pandas of which nothing is known
-            given = given.assign(**{model.schema.names[0]: None})
+            given = given.reindex(columns=model.schema.names[:1])
         frame = from_frame(given, "given")[0]
         check_shared(model, frame, "given")
         wheres = tuple(_where(model, asked) for asked in asked_of_rows) or (ANYWHERE,)

@@ -509,7 +509,7 @@ class Schema(Saved):
         for name, column in self.dependencies.known.items():
             if rows.schema.get(name) == pl.String:
                 read = column.reading.values(rows[name])
-                rows = rows.with_columns(**{name: typical_of(read)[0] if read.dtype == pl.Struct else read})
+                rows = rows.with_columns((typical_of(read)[0] if read.dtype == pl.Struct else read).alias(name))
         return rows
 
     def _values(self, x: np.ndarray) -> dict[str, Numbers]:
