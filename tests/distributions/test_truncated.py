@@ -7,6 +7,7 @@ import math
 import torch
 
 import pushforward as pf
+from pushforward.distributions.base import Density
 from pushforward.distributions.truncated import InOrder, Truncated, truncated
 
 
@@ -51,3 +52,31 @@ def test_it_is_saved_and_loaded(tmp_path):
     pf.save(density, tmp_path / "model")
     x = torch.randn(20, 2, dtype=torch.float64)
     assert torch.equal(pf.load(tmp_path / "model").log_prob(x), density.log_prob(x))
+
+
+class Lacking(Density):
+    """Two normal numbers, and a flag that the second is void, in a third of the events."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.event_shape, self.numbers = torch.Size([3]), normal()
+
+    def log_prob(self, x, context=None):
+        share = torch.tensor([2 / 3, 1 / 3], dtype=torch.float64)
+        return self.numbers.log_prob(x[..., :2]) + share.log()[x[..., 2].long()]
+
+    def _generate(self, batch, context, generator, temperature):
+        flag = torch.rand(*batch, 1, generator=generator, dtype=torch.float64) < 1 / 3
+        return torch.cat([self.numbers._generate(batch, None, generator, temperature), flag], -1)
+
+
+def test_what_is_missing_is_drawn_as_often_as_without_an_order():
+    for stated in (True, False):
+        density = truncated(Lacking(), InOrder([(0, 1)], flags=[(1, 2)]), torch.zeros(99, 3), stated=stated)
+        x = density.sample((20_000,), generator=torch.Generator().manual_seed(0))
+        assert abs(float(x[:, 2].mean()) - 1 / 3) < 0.015
+        assert ((x[:, 0] <= x[:, 1]) | (x[:, 2] == 1)).all()
+        points, area = grid()
+        mass = [density.log_prob(torch.cat([points, 0 * points[:, :1] + flag], 1)).detach().exp() for flag in (0, 1)]
+        assert abs(float(mass[0].sum() * area) - 2 / 3) < 0.01
+        assert abs(float(mass[1].sum() * area) - 1 / 3) < 0.01

@@ -15,6 +15,7 @@ from .base import Density, Generator
 ROUNDS = 1000  # of redrawing: an order that one draw in fifty keeps leaves one broken draw in 10^8
 DRAWS = 8_000  # that estimate a mass: of a half, to 0.011 nats
 LEAST = 0.02  # share of draws that keep the order, below which redrawing would take too long
+OWN = 100  # draws that lack the same features, from which their mass is estimated by itself
 
 ROUNDING = 64  # units in the last place: how far apart two features may be and count as equal
 
@@ -65,6 +66,12 @@ class InOrder(Configurable):
         broken += [torch.stack([x[..., j] == code for j, code in some], -1).sum(-1) > 1 for some in self.apart]
         return ~torch.stack(broken, -1).any(-1)
 
+    def lacking(self, x: Tensor) -> Tensor:
+        """Which of the first 60 features that are compared have no value, as the bits of a number, ``(*batch,)``."""
+        compared = sorted({j for pair in self.pairs for j in pair})[:60]
+        bits = [self._value(x, j).isnan().long() << place for place, j in enumerate(compared)]
+        return sum(bits, start=torch.zeros(x.shape[:-1], dtype=torch.long, device=x.device))
+
     def _value(self, x: Tensor, j: int) -> Tensor:
         if j in self.signs:
             first, second = (self._value(x, feature) for feature in self.signs[j])
@@ -94,7 +101,8 @@ class Truncated(Density):
     .. math:: \log p_O(x \mid c) = \log p(x \mid c) + \begin{cases} \log(1 - b') - \log(1 - b) & x \in O \\
         \log b' - \log b & x \notin O \end{cases}
 
-    with b the mass that p has outside O, and b' ≤ b what is left of it. Draws always lie in O.
+    with b the mass that p has outside O, and b' ≤ b what is left of it, of events that lack the same features: what is
+    missing breaks no order, and would be drawn too often if b were one for all. Draws always lie in O.
 
     Args:
         density: p.
@@ -102,35 +110,65 @@ class Truncated(Density):
         broken: b, a share of at least 0 and below 1; over the contexts if there are any, so that the density is exact
             for their average alone.
         left: b', no more than b; 0 makes events outside O impossible.
+        by_lacking: (what events lack, b of these), by :meth:`InOrder.lacking`; ``broken`` is that of the others.
 
     Raises:
         ValueError: a share is none.
     """
 
-    def __init__(self, density: Density, order: InOrder, broken: float, left: float = 0.0) -> None:
+    def __init__(
+        self,
+        density: Density,
+        order: InOrder,
+        broken: float,
+        left: float = 0.0,
+        by_lacking: Sequence[tuple[int, float]] = (),
+    ) -> None:
         super().__init__()
         if not 0 <= broken < 1 or not 0 <= left < 1:
             raise ValueError(f"broken and left are shares from 0 up to 1, got broken={broken} and left={left}")
         self.density, self.order = density, order
         self.event_shape, self.context_features = density.event_shape, density.context_features
         self.broken, self.left = float(broken), min(float(left), float(broken))
+        self.by_lacking = [(int(lacking), float(share)) for lacking, share in by_lacking]
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        inside = math.log1p(-self.left) - math.log1p(-self.broken)
-        outside = math.log(self.left / self.broken) if self.left else -math.inf
-        log_p = self.density.log_prob(x, context)
-        return log_p + torch.where(self.order(x), inside, outside).to(log_p)
+        log_p, broken = self.density.log_prob(x, context), self._broken(x)
+        left = broken.clamp_max(self.left)
+        shift = torch.where(
+            self.order(x), torch.log1p(-left) - torch.log1p(-broken), left.log() - broken.clamp_min(1e-300).log()
+        )
+        return log_p + shift.to(log_p)
+
+    def _broken(self, x: Tensor) -> Tensor:
+        """b of events, ``(*batch,)``, float64."""
+        share = torch.full(x.shape[:-1], self.broken, dtype=torch.float64, device=x.device)
+        lacking = self.order.lacking(x) if self.by_lacking else share
+        for same, broken in self.by_lacking:
+            share = share.masked_fill(lacking == same, broken)
+        return share
 
     def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:
         given = rows_of(context, batch)
         x = self.density._generate(torch.Size([batch.numel()]), given, generator, temperature)
+        wrong = self._refused(x, generator).nonzero()[:, 0]
         for _ in range(ROUNDS):
-            wrong = (~self.order(x)).nonzero()[:, 0]
             if not len(wrong):
                 break
             again = None if given is None else given[wrong]
             x[wrong] = self.density._generate(torch.Size([len(wrong)]), again, generator, temperature)
+            wrong = wrong[self._refused(x[wrong], generator)]
         return x.reshape(*batch, *self.event_shape)
+
+    def _refused(self, x: Tensor, generator: Generator) -> Tensor:
+        """Which draws are to be redrawn: those out of order, and as many of the others as keep the shares of what
+        events lack."""
+        refused = ~self.order(x)
+        if not self.by_lacking:
+            return refused
+        kept = 1 - self._broken(x)
+        least = 1 - max(self.broken, *(broken for _, broken in self.by_lacking))
+        return refused | (torch.rand(kept.shape, generator=generator, device=x.device) * kept > least)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -160,7 +198,16 @@ def truncated(
     if context is not None:
         context = context[torch.randint(len(context), (DRAWS,), generator=generator, device=x.device)]
     draws = density.sample((DRAWS,) if context is None else (), context, generator=generator)
-    broken = (float((~order(draws)).double().sum()) + 0.5) / (DRAWS + 1)
-    if 1 - broken < LEAST:
+    outside, lacking = ~order(draws), order.lacking(draws)
+
+    def mass(some: Tensor) -> float:
+        return (float(outside[some].double().sum()) + 0.5) / (float(some.sum()) + 1)
+
+    if 1 - (broken := mass(lacking >= 0)) < LEAST:
         return density
-    return Truncated(density, order, broken, 0.0 if stated else 0.5 / (len(x) + 1))
+    each = [(same, lacking == same) for same in lacking.unique().tolist()]
+    own = [(same, mass(some)) for same, some in each if some.sum() >= OWN and 1 - mass(some) >= LEAST]
+    rest = ~torch.isin(lacking, lacking.new_tensor([same for same, _ in own]))
+    by_lacking = own if len(each) > 1 else []
+    broken = mass(rest) if by_lacking and rest.sum() >= OWN and 1 - mass(rest) >= LEAST else broken
+    return Truncated(density, order, broken, 0.0 if stated else 0.5 / (len(x) + 1), by_lacking)
