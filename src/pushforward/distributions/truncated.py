@@ -15,7 +15,7 @@ from .base import Density, Generator
 ROUNDS = 1000  # of redrawing: an order that one draw in fifty keeps leaves one broken draw in 10^8
 DRAWS = 8_000  # that estimate a mass: of a half, to 0.011 nats
 LEAST = 0.02  # share of draws that keep the order, below which redrawing would take too long
-OWN = 100  # draws that lack the same features, from which their mass is estimated by itself
+OWN, KEPT = 100, 0.1  # draws that lack the same, and share of them in order, of which the mass is estimated by itself
 
 ROUNDING = 64  # units in the last place: how far apart two features may be and count as equal
 
@@ -205,9 +205,12 @@ def truncated(
 
     if 1 - (broken := mass(lacking >= 0)) < LEAST:
         return density
+
+    def by_itself(some: Tensor) -> bool:
+        return bool(some.sum() >= OWN) and 1 - mass(some) >= KEPT
+
     each = [(same, lacking == same) for same in lacking.unique().tolist()]
-    own = [(same, mass(some)) for same, some in each if some.sum() >= OWN and 1 - mass(some) >= LEAST]
-    rest = ~torch.isin(lacking, lacking.new_tensor([same for same, _ in own]))
-    by_lacking = own if len(each) > 1 else []
-    broken = mass(rest) if by_lacking and rest.sum() >= OWN and 1 - mass(rest) >= LEAST else broken
+    by_lacking = [(same, mass(some)) for same, some in each if len(each) > 1 and by_itself(some)]
+    rest = ~torch.isin(lacking, lacking.new_tensor([same for same, _ in by_lacking]))
+    broken = mass(rest) if by_itself(rest) else broken
     return Truncated(density, order, broken, 0.0 if stated else 0.5 / (len(x) + 1), by_lacking)
