@@ -212,5 +212,8 @@ def truncated(
     each = [(same, lacking == same) for same in lacking.unique().tolist()]
     by_lacking = [(same, mass(some)) for same, some in each if len(each) > 1 and by_itself(some)]
     rest = ~torch.isin(lacking, lacking.new_tensor([same for same, _ in by_lacking]))
-    broken = mass(rest) if by_itself(rest) else broken
+    if by_itself(rest):
+        broken = mass(rest)
+    elif rest.sum() >= OWN:
+        by_lacking = []  # one mass for all events, or theirs would not sum to one
     return Truncated(density, order, broken, 0.0 if stated else 0.5 / (len(x) + 1), by_lacking)
