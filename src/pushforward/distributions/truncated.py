@@ -135,17 +135,17 @@ class Truncated(Density):
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         log_p, broken = self.density.log_prob(x, context), self._broken(x)
         left = broken.clamp_max(self.left)
-        shift = torch.where(
-            self.order(x), torch.log1p(-left) - torch.log1p(-broken), left.log() - broken.clamp_min(1e-300).log()
-        )
-        return log_p + shift.to(log_p)
+        inside = torch.log1p(-left) - torch.log1p(-broken)
+        outside = left.log() - broken.clamp_min(1e-300).log()
+        return log_p + torch.where(self.order(x), inside, outside).to(log_p)
 
     def _broken(self, x: Tensor) -> Tensor:
         """b of events, ``(*batch,)``, float64."""
         share = torch.full(x.shape[:-1], self.broken, dtype=torch.float64, device=x.device)
-        lacking = self.order.lacking(x) if self.by_lacking else share
-        for same, broken in self.by_lacking:
-            share = share.masked_fill(lacking == same, broken)
+        if self.by_lacking:
+            lacking = self.order.lacking(x)
+            for same, broken in self.by_lacking:
+                share.masked_fill_(lacking == same, broken)
         return share
 
     def _generate(self, batch: torch.Size, context: Tensor | None, generator: Generator, temperature: float) -> Tensor:

@@ -68,9 +68,7 @@ class Known:
             all_of = _where(model, asked) if not where else _where(model, asked) & Where.of(model, where, "given")
             return cls._with(model, _one_row(model, plain), (all_of,), True)
         given, asked_of_rows = _without_ranges(given)
-        if (
-            hasattr(given, "iloc") and len(given) and given.shape[1:] == (0,)
-        ):  # rows of pandas of which nothing is known
+        if hasattr(given, "iloc") and len(given) and given.shape[1:] == (0,):  # rows that say nothing
             given = given.reindex(columns=model.schema.names[:1])
         frame = from_frame(given, "given")[0]
         check_shared(model, frame, "given")
