@@ -137,12 +137,16 @@ def test_many_rows_are_judged_in_parts_to_the_same_densities(monkeypatch: pytest
         assert torch.allclose(twice, whole.expand(2, -1), atol=1e-5)
 
 
+@pytest.mark.parametrize("kept", [0, 1_000_000], ids=["formed again", "kept"])
 @pytest.mark.parametrize("covariance", KINDS)
-def test_many_products_are_held_in_parts_to_the_same_fit(monkeypatch: pytest.MonkeyPatch, covariance: str) -> None:
+def test_many_products_are_held_in_parts_to_the_same_fit(
+    monkeypatch: pytest.MonkeyPatch, covariance: str, kept: int
+) -> None:
     x = clusters()
     whole = pf.gmm(3, components=4, covariance=covariance).double().fit(x)
     held = []
-    monkeypatch.setattr(em, "NUMBERS", 500)
+    monkeypatch.setattr(em, "CACHED", 500)
+    monkeypatch.setattr(em, "KEPT", kept)
     monkeypatch.setattr(
         em._Statistics, "of", lambda self, y, of=em._Statistics.of: held.append(of(self, y)) or held[-1]
     )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .mixture import GaussianMixture
 
 FLOOR = 1e-6  # of a component's variances, relative to those of the rows
-PART, NUMBERS = 4096, 2**25  # rows whose products are held at once, and the most numbers that these may be
+PART, CACHED, KEPT = 4096, 2**19, 2**24  # rows whose products are formed at once; their numbers; those that are kept
 
 Pairs = tuple[Tensor, Tensor]  # indices i and j of the features whose products are needed
 
@@ -114,16 +114,22 @@ def _pairs(mixture: GaussianMixture) -> Pairs:
 
 
 class _Statistics:
-    """t(y) for a part of the rows at a time, ``(1 + m + pairs, n)``; kept for the next step if there is one part."""
+    """t(y) for a part of the rows at a time, ``(1 + m + pairs, n)``; kept for the next step if they are few numbers."""
 
     def __init__(self, y: Tensor, pairs: Pairs) -> None:
-        self.size = max(min(PART, NUMBERS // (1 + y.shape[1] + len(pairs[0]))), 1)
-        self.parts, self.pairs = y.split(self.size), pairs
-        self.kept = [self.of(y)] if len(self.parts) == 1 else None
+        self.numbers = 1 + y.shape[1] + len(pairs[0])
+        self.size = max(min(PART, CACHED // self.numbers), 1)
+        self.parts, self.followers = y.split(self.size), pairs[0].bincount().tolist()
+        self.kept = [*map(self.of, self.parts)] if len(y) * self.numbers <= KEPT else None
 
     def of(self, part: Tensor) -> Tensor:
-        (i, j), y = self.pairs, part.T.contiguous()
-        return torch.cat([torch.ones_like(y[:1]), y, y[i] * y[j]])
+        y, t = part.T.contiguous(), part.new_empty(self.numbers, len(part))
+        t[0], t[1 : 1 + len(y)] = 1, y
+        at = 1 + len(y)
+        for k, number in enumerate(self.followers):  # of features from k on, by which it is multiplied
+            torch.mul(y[k], y[k : k + number], out=t[at : at + number])
+            at += number
+        return t
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.kept) if self.kept is not None else map(self.of, self.parts)

@@ -47,11 +47,12 @@ LONGER = 3  # times the density's steps, for a guide that fills holes for it
 FEW_STEPS, FEW_ROWS_A_STEP = 300, 8  # guide steps beside an average of densities: at least, or one per so many rows
 
 # Shares of a time limit: of all for figures, and at most for the search for a mixture; of the rest for a density beside
-# its guide, or for a guide before it.
+# its guide, or for a guide before it. Figures take as many seconds at least, if these are no larger share of it.
 FIGURES, SEARCH, BESIDE_GUIDE, GUIDE_FIRST = 0.15, 0.2, 0.6, 0.4
+SECONDS, LARGEST = 5.0, 0.3
 # What figures take is known better after that search: at least this share of the limit, and the search's time once per
 # so many rows that they score, but at most so often.
-KNOWN, SCORED, SLOWER = 0.05, 6_000, 2.0
+KNOWN, SCORED, SLOWER = 0.05, 6_000, 2.5
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,8 @@ def _before_figures(task: Task, seek: bool) -> Task:
         return task
     left, mixture = task.left, sought(task.within(SEARCH)) if seek else None
     slower = min(scored(task.rows) / SCORED, SLOWER)
-    figures = max((FIGURES if mixture is None else KNOWN) * task.left, slower * (left - task.left))
+    least = KNOWN * task.left if mixture else max(FIGURES * task.left, min(SECONDS, LARGEST * task.left))
+    figures = max(least, slower * (left - task.left))
     return replace(task, mixture=mixture, ends=task.ends - figures)
 
 
