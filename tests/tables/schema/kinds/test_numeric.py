@@ -122,6 +122,8 @@ def test_numbers_are_written_with_the_decimals_of_nearly_all() -> None:
     fresh = RNG.normal(5.0, 1.0, 100)
     few = np.where(np.arange(600) < 3, heap + np.arange(600), x)
     assert {*kind_of(Number, few).write(fresh)} == {*fresh.round(3)}
+    divided = np.where(np.arange(600) % 5, x, np.nextafter(x, 0.0))  # by what no binary number is
+    assert {*kind_of(Number, divided).write(fresh)} == {*fresh.round(3)}
     for moved in (-10, 0, 10):  # at either end, or among the others
         values = np.where(np.arange(600) % 2, heap, (x + moved).round(3))
         kind = kind_of(Spikes, values)

@@ -247,9 +247,11 @@ def _within(edge: float, bound: float, outermost: float) -> float:
 
 
 def _decimals(x: Numbers) -> int | None:
-    """The number of decimals with which nearly all of the values are written; a few may have been computed."""
+    """The number of decimals with which nearly all of the values are written, up to the last digits that a division may
+    have changed (0.2460999999999999); a few may have been computed."""
     values = np.unique(x)
-    return next((d for d in range(DECIMALS + 1) if (np.round(values, d) == values).mean() > ALIKE), None)
+    blur = 1e-15 * np.abs(values)
+    return next((d for d in range(DECIMALS + 1) if (np.abs(np.round(values, d) - values) <= blur).mean() > ALIKE), None)
 
 
 def numbers_of(values: pl.Series) -> Numbers:
