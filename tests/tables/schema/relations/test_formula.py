@@ -555,6 +555,24 @@ def test_a_column_times_a_flag_follows_beside_many_others():
     assert f"{relation}" == "'y' is 'flag' * 'x'"
 
 
+def test_what_follows_may_be_a_factor_of_what_follows_from_it():
+    rng, n = np.random.default_rng(0), 300
+    far, after = rng.integers(5_000, 40_000, n), rng.integers(0, 2, n)
+    frame = pl.DataFrame(
+        {"far": far, "after": after, "log": np.log(far), "both": after * np.log(far), "z": rng.random(n)}
+    )
+    model = pf.TableDensity(**QUICK).fit(frame)
+    said = {each.column.name: str(each) for each in model.schema.dependencies}
+    assert said == {"log": "'log' is log('far')", "both": "'both' is 'after' * 'log'"}
+    drawn = model.sample(500, random_state=0)
+    np.testing.assert_allclose(drawn["both"], drawn["after"] * drawn["far"].log(), rtol=1e-6)
+    holes = frame.head(20).with_columns(log=pl.lit(None, pl.Float64), far=pl.lit(None, pl.Int64))
+    assert np.isfinite(model.score_samples(holes)).all()
+    wrong = frame.filter(after=1).head(5).with_columns(pl.col("both") + 1)
+    assert np.isneginf(model.score_samples(wrong)).all()
+    assert set(model.explain(wrong)["unlikely_because"].str.split(" ").list.first()) == {"both"}
+
+
 def test_a_product_is_sought_by_what_its_factors_leave_of_it():
     """Beside them and 22 other columns, it is itself nothing that stands out."""
     rng = np.random.default_rng(0)

@@ -46,21 +46,24 @@ GAIN = 0.05  # nats a row, beyond two standard errors, that held-out rows must g
 
 def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
     """Columns, but for the free ones, that are formulas of others in every row that misses none of them."""
-    left, relations = list(columns), list[Dependency]()
+    left, found = list(columns), dict[str, Determined]()
     needed, scales, known = set(free), on_scales(columns, values), {column.name: column for column in columns}
     for earlier, column in itertools.product((True, False), columns):  # what comes later follows from what comes before
         if column.name in needed or column.name not in scales or column not in left:
             continue
-        able = left[: left.index(column)] if earlier else left
-        others = [other for other in able if other is not column and other.name in scales]
-        exact = _exact(exactly(column) if column.kind.atoms else column, others, scales) if others else ()
+        before = columns[: columns.index(column)] if earlier else columns
+        able = [other for other in before if other is not column and other.name in scales]
+        own = [other for other in able if other in left]
+        more = [other for other in able if column.name not in sources([other.name], found)]  # what follows itself, too
+        target, pools = exactly(column) if column.kind.atoms else column, [own, more][: 1 + (own != more)]
+        exact = itertools.chain.from_iterable(_exact(target, others, scales) for others in pools if others)
         relation = next((each for each in exact if each.holds(values, known)), None)
         if relation is not None:
             relation = replace(relation, column=exactly(relation.column, relation.close))
-            relations.append(relation.rounded_as(values, known))
+            found[column.name] = relation.rounded_as(values, known)
             needed |= set(relation.inputs)
             left.remove(column)
-    return relations
+    return [*found.values()]
 
 
 def near(
