@@ -35,7 +35,7 @@ MOST_PRODUCTS, FEW_ROWS = 3, 100  # of a sum of products, rows in which they are
 PRODUCTS, TELLS = 0.25, 0.2  # of what sums leave: what products must leave, and each tell
 POINTS = 10  # in which a sum of products holds, for each of its terms
 POSITIVE = 0.99  # share of the rows in which a factor is
-LEAST_POWER = 0.1
+LEAST_POWER, LARGEST = 0.1, 100.0  # of a product, and the logarithm of its size
 AS_WELL = 4.0  # standard errors, of a median of evenly spread remainders, that they may be larger with simple powers
 LEAST = 1e-3  # standard deviation of the logarithm of one of its factors
 SEASONS, HARMONICS = (365.2425, 7.0, 1.0), 3  # days; waves of each
@@ -306,6 +306,8 @@ def _products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator[F
         simple = POWERS[np.abs(POWERS[:, None] - beta[:-1]).argmin(0)]
         for powers in (simple, beta[:-1].round(2), beta[:-1].round(3)):
             rest = target - logs[chosen].T @ powers
+            if abs(np.median(rest)) > LARGEST:  # of columns one of which follows from the others: any powers fit
+                continue
             sizes = [float(f"{np.exp(np.median(rest)):.{digits}g}") for digits in (1, 2, 3, 6)]
             off = [float(np.median(np.abs(rest - np.log(size)))) for size in sizes]
             if off[-1] <= as_well * best + ROUNDING and np.abs(powers).min() >= LEAST_POWER:
