@@ -55,7 +55,7 @@ def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -
         able = [other for other in before if other is not column and other.name in scales]
         own = [other for other in able if other in left]
         more = [other for other in able if column.name not in sources([other.name], found)]  # what follows itself, too
-        target, pools = exactly(column) if column.kind.atoms else column, [own, more][: 1 + (own != more)]
+        target, pools = exactly(column) if column.kind.atoms else column, [own, more] if len(own) < len(more) else [own]
         exact = itertools.chain.from_iterable(_exact(target, others, scales) for others in pools if others)
         relation = next((each for each in exact if each.holds(values, known)), None)
         if relation is not None:
@@ -306,9 +306,10 @@ def _products(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Iterator[F
         simple = POWERS[np.abs(POWERS[:, None] - beta[:-1]).argmin(0)]
         for powers in (simple, beta[:-1].round(2), beta[:-1].round(3)):
             rest = target - logs[chosen].T @ powers
-            if abs(np.median(rest)) > LARGEST:  # of columns one of which follows from the others: any powers fit
+            middle = float(np.median(rest))
+            if abs(middle) > LARGEST:  # of columns one of which follows from the others: any powers fit
                 continue
-            sizes = [float(f"{np.exp(np.median(rest)):.{digits}g}") for digits in (1, 2, 3, 6)]
+            sizes = [float(f"{np.exp(middle):.{digits}g}") for digits in (1, 2, 3, 6)]
             off = [float(np.median(np.abs(rest - np.log(size)))) for size in sizes]
             if off[-1] <= as_well * best + ROUNDING and np.abs(powers).min() >= LEAST_POWER:
                 size = next(size for size, each in zip(sizes, off, strict=True) if each <= as_well * off[-1] + ROUNDING)
