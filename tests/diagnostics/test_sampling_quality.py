@@ -34,6 +34,12 @@ def test_honest_draws_cannot_be_told_apart_and_are_no_copies():
     assert copies.endswith("draws are not copies")
 
 
+def test_without_time_a_fifth_of_the_rows_is_judged_and_the_error_says_so():
+    whole, fifth = (sampling_quality(TRAIN, HELD_OUT, HONEST + 1, seconds=seconds) for seconds in (60, 0))
+    assert min(whole.told_apart, fifth.told_apart) > 0.7
+    assert fifth.told_apart_error == pytest.approx(5**0.5 * whole.told_apart_error, rel=0.2)
+
+
 def test_few_rows_are_said_to_be_too_few():
     quality = sampling_quality(TRAIN, HELD_OUT[:28], HONEST[:28])
     assert all("28 " in sentence for sentence in quality.sentences())

@@ -24,6 +24,7 @@ from ..models.compare import compare
 from ..models.console import Console
 from ..models.options import check_seed
 from ..models.train import Rows
+from ..numerics import threads
 from ..report.evidence import Evidence, Page
 from ..report.write import write
 from .engines import RayTable, SparkTable
@@ -267,7 +268,9 @@ class TableDensity(TableModel):
             learned, facts = fitted
             whole = (learned.guided or learned.fitted.density) if learned else self._whole()
             self._hold(whole, {**facts, "frame": read.kind, "command": command})
-            self.facts |= calibrated(self, learned.rows, learned.fitted) if learned else {}
+            if learned is not None:
+                with threads.using(learned.fitted.facts["training"].get("threads", 1)):
+                    self.facts |= calibrated(self, learned.rows, learned.fitted, learned.ends)
         return self
 
     def score_samples(self, table: Any, given: Sequence[str] = (), errors: bool = False) -> Any:

@@ -50,9 +50,10 @@ FEW_STEPS, FEW_ROWS_A_STEP = 300, 8  # guide steps beside an average of densitie
 # its guide, or for a guide before it. Figures take as many seconds at least, if these are no larger share of it.
 FIGURES, SEARCH, BESIDE_GUIDE, GUIDE_FIRST = 0.15, 0.2, 0.6, 0.4
 SECONDS, LARGEST = 5.0, 0.3
+OF_FIGURES = 0.25  # the share of the time left after the first figures that telling draws from rows may take
 # What figures take is known better after that search: at least this share of the limit, and the search's time once per
 # so many rows that they score, but at most so often.
-KNOWN, SCORED, SLOWER = 0.05, 6_000, 2.5
+KNOWN, SCORED, SLOWER = 0.05, 5_000, 2.5
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Learned:
     guided: Guided | None = None  # the same density with its guide, if it has one
     guide: dict[str, Any] = field(default_factory=dict)  # the summary's facts on the guide's training
     fill: GuideFill | None = None  # the sampler of missing cells
+    ends: float = math.inf  # by :func:`time.monotonic`, when the fit is to be over
 
     @property
     def log_unseen(self) -> Tensor:
@@ -125,7 +127,8 @@ def fit_rows(
     """Fits rows that are encoded and divided, and measures: the second half of :func:`fit_table`, which began at a
     time, by :func:`time.monotonic`; ``beside`` a density that stays, if there is one."""
     console.say(*(describe_data(table, rows) if console.talks else []))
-    learned = learn(Task(rows, options, console, earlier, ends=_ends(options, started), beside=beside))
+    ends = _ends(options, started)
+    learned = replace(learn(Task(rows, options, console, earlier, ends=ends, beside=beside)), ends=ends)
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
     return learned, _measured(table, learned, options, console, started)
@@ -147,7 +150,7 @@ def _measured(
     with threads.using(fitted.facts["training"].get("threads", 1)):  # the number that training found fastest
         summary = fitted.facts | learned.guide | measured(fitted, gaussian, rows, options, fill)
         facts = facts_of(table, rows, fitted.history, options)
-        drawn = drawn_beside_held_out(fitted.density, rows, seed)
+        drawn = drawn_beside_held_out(fitted.density, rows, seed, (learned.ends - time.monotonic()) * OF_FIGURES)
     beside = [] if drawn is None else drawn.sentences()
     if drawn is not None:
         summary["sampling"] = {**drawn.to_json(), "text": ". ".join(beside)}
@@ -229,7 +232,8 @@ def learn(task: Task) -> Learned:
         return learned
     rows = learned.rows
     learned.guided._spread = Cells(rows.schema).spread
-    facts = measure_guide(learned.guided, rows.schema, rows.test, task.seed)
+    with threads.using(learned.fitted.facts["training"].get("threads", 1)):
+        facts = measure_guide(learned.guided, rows.schema, rows.test, task.seed, task.ends)
     return replace(learned, guide={"guide": learned.guide | facts})
 
 

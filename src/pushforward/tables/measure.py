@@ -31,6 +31,7 @@ from ..distributions.guided import Guided
 from ..models.base import PERCENTS
 from ..models.compare import beside_gaussian
 from ..models.train import Rows
+from ..numerics.in_time import in_time
 from ..numerics.partly_known import partly_known
 from ..numerics.tails import shapes_learnt
 from .io.table import Table
@@ -49,6 +50,7 @@ TRAINING = 20_000  # rows beside these
 SEEN = 2_000  # training rows that are scored, to tell overfitting
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
 MOST, MOST_HOLED = 10_000, 1_000  # rows whose densities are kept; of those whose marginals take draws
+PART = 1_000  # of the rows that a guide scores, which are fewer if the time is over
 
 
 def measured(
@@ -94,9 +96,10 @@ def facts_of(table: Table, rows: TableSplits, history: list[dict[str, Any]], opt
 
 
 @torch.no_grad()
-def drawn_beside_held_out(density: Density, rows: TableSplits, seed: int) -> SamplingQuality | None:
+def drawn_beside_held_out(density: Density, rows: TableSplits, seed: int, seconds: float) -> SamplingQuality | None:
     """As many rows as there are held-out ones, drawn given their contexts, and compared in the table's own units, in
-    all columns but those whose cells may be known in part; None if there are no others.
+    all columns but those whose cells may be known in part; None if there are no others. After these seconds, no fold of
+    the classifier begins.
 
     If rows have weights, held-out and training rows are resampled by them.
     """
@@ -107,7 +110,7 @@ def drawn_beside_held_out(density: Density, rows: TableSplits, seed: int) -> Sam
     x = density.sample((len(held),) if given is None else (), given, generator=generator)
     x = rows.schema.missingness.drawn(x, generator)
     tables = (_resampled(rows.train, TRAINING, seed), held, Rows(x, held.context))
-    return sampling_quality(*[_frame(rows.schema, each) for each in tables], seed=seed)
+    return sampling_quality(*[_frame(rows.schema, each) for each in tables], seed=seed, seconds=seconds)
 
 
 def scored(rows: TableSplits) -> int:
@@ -167,8 +170,9 @@ def _frame(schema: Schema, rows: Rows) -> pl.DataFrame:
     return frame.with_columns(**{f"given {j}": c for j, c in enumerate(rows.context.double().cpu().numpy().T)})
 
 
-def calibrated(model: TableModel, rows: TableSplits, fitted: Fitted) -> dict[str, Any]:
-    """The facts on rows that a model did not see: their log-densities, sorted, and the quantiles of these."""
+def calibrated(model: TableModel, rows: TableSplits, fitted: Fitted, ends: float) -> dict[str, Any]:
+    """The facts on rows that a model did not see: their log-densities, sorted, and the quantiles of these; for a guide,
+    of fewer rows if the fit is to be over, by :func:`time.monotonic`."""
     pairs = fitted.unseen
     holed = bool(rows.schema.missingness.hidden(rows.rows.x).any()) and model.guided is not None
     share = min(1.0, (MOST_HOLED if holed else MOST) / sum(len(at) for _, at in pairs))
@@ -190,8 +194,10 @@ def calibrated(model: TableModel, rows: TableSplits, fitted: Fitted) -> dict[str
         own, every = central[-1], torch.cat(central)
         facts["unseen"]["central"] = (own if apart(own, every) else every).sort().values.tolist()
     if model.guided is not None:
-        some = rows.rows[np.sort(random.permutation(np.concatenate(rows.split[1:]))[:MOST])]
-        tails = log_tails(model, replace(some, x=rows.schema.as_new(some.x)))
+        some = rows.rows[random.permutation(np.concatenate(rows.split[1:]))[:MOST]]
+        fresh, parts = replace(some, x=rows.schema.as_new(some.x)), torch.arange(len(some)).split(PART)
+        tails = torch.cat([log_tails(model, fresh[part]) for part in in_time(parts, ends)])
+        some = some[: len(tails)]
         shapes = shapes_learnt(tails, some.weights).tolist()
         facts["unseen_by_guide"] = _sorted("log_tails", tails.sum(1), some.weights) | {"shapes": shapes}
     return facts

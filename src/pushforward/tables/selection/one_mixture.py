@@ -24,7 +24,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import product, takewhile
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +38,7 @@ from ...distributions.flow import Flow
 from ...distributions.mixed import Mixed
 from ...distributions.mixture import GaussianMixture
 from ...models.train import LONGER, Rows
+from ...numerics.in_time import in_time
 from ...training.verdict import Verdict
 from ...transforms.compose import Compose
 from ..schema.cells import Cells
@@ -125,9 +126,10 @@ def sought(task: Task) -> Trial:
     rows, generator = task.rows, torch.Generator().manual_seed(task.seed)
     train, judged = (_spread(part, rows.schema, generator) for part in (rows.train, rows.val[:JUDGED]))
     trials = (trial for scale in _scales(rows.schema.numeric) for trial in _screened(scale, train, task.seed))
-    tried = [next(trials), *takewhile(lambda _: task.left > 0, trials)]
     best: dict[int, Trial] = {}  # one for each size
-    for trial in sorted(tried, key=lambda trial: trial.judged(train[:SCREENED], judged), reverse=True):
+    for trial in sorted(
+        in_time(trials, task.ends), key=lambda trial: trial.judged(train[:SCREENED], judged), reverse=True
+    ):
         best.setdefault(len(trial.mixture.logits), trial)
     finalists = [trial.fitted(train) if task.left > 0 else trial for trial in list(best.values())[:FINALISTS]]
     return max(finalists, key=lambda trial: trial.judged(train, judged))

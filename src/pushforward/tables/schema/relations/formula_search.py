@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 import polars as pl
 import torch
+from threadpoolctl import threadpool_limits
 
 from ....numerics.robust import best_subsets
 from ....transforms.relations import LOGARITHMS
@@ -44,6 +45,7 @@ MOST = 5000  # rows in which seasons are sought, and what a remainder gains
 GAIN = 0.05  # nats a row, beyond two standard errors, that held-out rows must gain for each column of a formula
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # many small systems, which threads would wait for on a busy machine
 def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -> list[Dependency]:
     """Columns, but for the free ones, that are formulas of others in every row that misses none of them."""
     left, found = list(columns), dict[str, Determined]()
@@ -66,6 +68,7 @@ def determined(columns: Sequence[Column], values: Rows, free: Collection[str]) -
     return [*found.values()]
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def near(
     columns: Sequence[Column], values: Rows, other: Collection[str], stated: Mapping[str, Formula]
 ) -> tuple[Near, ...]:
