@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import bz2
 import datetime as dt
+import gc
 import gzip
 import io
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -205,6 +207,21 @@ def test_broken_files_are_one_sentence(tmp_path: Path, name: str, content: bytes
         read_table(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "zst"])
+def test_a_damaged_packed_file_leaves_nothing_in_memory(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"t.csv.{ending}"
+    path.write_bytes(packed(b"a,b\n1.5,2\n" * 1000, ending)[:20] + b"nonsense" * 10)
+    tracemalloc.start()
+    try:
+        for _ in range(5):
+            with pytest.raises(InputError, match="cannot be unpacked"):
+                read_table(path)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("ending", ["zip", "csv.gz", "xlsx", "jsonl", "sqlite", "duckdb"])

@@ -65,7 +65,7 @@ class Reached(Exception):
     """The flow is about to be trained for so many seconds."""
 
 
-@pytest.mark.parametrize(("search", "figures"), [(2.0, 0.15 * 38), (8.0, 8.0 * 5900 / 6000)], ids=["quick", "slow"])
+@pytest.mark.parametrize(("search", "figures"), [(2.0, 0.15 * 38), (8.0, 8.0 * 5900 / 5000)], ids=["quick", "slow"])
 @pytest.mark.parametrize(("queries", "share"), [(False, 1.0), (True, 0.6)], ids=["alone", "guided"])
 def test_the_flow_has_all_time_but_that_of_the_search_before_it_and_of_figures_and_guide(
     search: float, figures: float, queries: bool, share: float, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import polars as pl
 
@@ -171,10 +171,11 @@ def _decompressed(source: Source, path: Path, compression: str) -> Path:
         return _copied(packed, source, path.stem)
 
 
-def _copied(packed: IO[bytes], source: Source, name: str) -> Path:
-    path = Path(tempfile.mkdtemp(dir=source.folder)) / name
+def _copied(packed: Any, source: Source, name: str) -> Path:
+    path, buffer = Path(tempfile.mkdtemp(dir=source.folder)) / name, memoryview(bytearray(2**20))
     with path.open("wb") as file:
-        shutil.copyfileobj(packed, file, 2**20)
+        while size := packed.readinto(buffer):  # PyArrow never frees what `read` allocates for bytes that are damaged
+            file.write(buffer[:size])
     return path
 
 
