@@ -7,6 +7,7 @@ In every library, NaN, None, NaT, ``pd.NA`` and the empty string mean that a val
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from types import MappingProxyType
@@ -20,7 +21,7 @@ from .place import Source
 from .values import DESCRIBED, NAMES, no_values, series
 
 NUMBERED = " numbered"  # suffix of the kind of a frame whose column names are whole numbers
-NULLABLE = " nullable"  # of a pandas frame whose whole numbers and truth values all are of types with missing values
+NULLABLE = " nullable"  # of a pandas frame; then the columns of types with missing values, or all that are not floats
 CODED = " coded"  # of one with categories that are numbers, and none whose text may be one
 
 
@@ -84,7 +85,9 @@ def to_frame(
     if kind == "polars":
         return frame
     kind, coded = kind.removesuffix(CODED), kind.endswith(CODED)
-    kind, nullable = kind.removesuffix(NULLABLE), kind.endswith(NULLABLE)
+    kind, suffix, named = kind.partition(NULLABLE)
+    every = [column.name for column in frame if column.dtype.is_integer() or column.dtype == pl.Boolean]
+    nullable = json.loads(named) if named else every if suffix else []
     library, numbered = kind.removesuffix(NUMBERED), kind.endswith(NUMBERED)
     names = [int(name) if numbered and name.isdecimal() else name for name in frame.columns]
     match library:
@@ -112,7 +115,7 @@ def _pandas(
     frame: pl.DataFrame,
     names: Sequence[str | int],
     like: Any,
-    nullable: bool,
+    nullable: Sequence[str],
     typed: bool,
     coded: bool,
     labels: Mapping[str, Sequence[str]],
@@ -127,7 +130,8 @@ def _pandas(
 
     made = frame.to_pandas()
     for column in frame:  # NumPy has no missing whole numbers or truth values
-        if (column.null_count() or nullable) and (column.dtype.is_integer() or column.dtype == pl.Boolean):
+        whole = column.dtype.is_integer() or column.dtype == pl.Boolean
+        if (column.null_count() and whole) or (column.name in nullable and (whole or column.dtype.is_float())):
             dtype: Any = str(column.dtype).lower() if column.dtype == pl.Boolean else str(column.dtype)
             made[column.name] = pd.array(column.to_list(), dtype=dtype)
     for column in frame.select(pl.col(pl.Categorical)):
@@ -220,7 +224,7 @@ def _frame_columns(frame: Any) -> tuple[str, list[tuple[Any, Any]]]:
     if library.is_polars():
         return "polars", [(column.name, column) for column in native.get_columns()]
     if library.is_pandas():
-        return "pandas" + _numbered(native.columns) + _nullable(native.dtypes) + _coded(native.dtypes), [
+        return "pandas" + _numbered(native.columns) + _nullable(native) + _coded(native.dtypes), [
             (name, native.iloc[:, j]) for j, name in enumerate(native.columns)
         ]
     made = frame.to_arrow()
@@ -231,9 +235,10 @@ def _numbered(names: Iterable[Any]) -> str:
     return NUMBERED if all(isinstance(name, int | np.integer) for name in names) else ""
 
 
-def _nullable(dtypes: Iterable[Any]) -> str:
-    whole = [str(dtype) for dtype in dtypes if getattr(dtype, "kind", "") in tuple("iub")]
-    return NULLABLE if whole and all(name == "boolean" or name[:1] in "IU" for name in whole) else ""
+def _nullable(frame: Any) -> str:
+    types = zip(map(str, frame.columns), map(str, frame.dtypes), strict=True)
+    names = [name for name, of in types if of == "boolean" or of.startswith(("Int", "UInt", "Float"))]
+    return NULLABLE + json.dumps(names) if names else ""
 
 
 def _coded(dtypes: Iterable[Any]) -> str:
