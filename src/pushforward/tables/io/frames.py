@@ -21,7 +21,9 @@ from .place import Source
 from .values import DESCRIBED, NAMES, no_values, series
 
 NUMBERED = " numbered"  # suffix of the kind of a frame whose column names are whole numbers
-NULLABLE = " nullable"  # of a pandas frame; then the columns of types with missing values, or all that are not floats
+NULLABLE = " nullable"  # of a pandas frame whose whole numbers and truth values all are of types with missing values
+TYPED = " typed "  # of one with types that are not those of NumPy; then these, by name
+PYARROW = "[pyarrow]"  # how types of pandas end that PyArrow holds
 CODED = " coded"  # of one with categories that are numbers, and none whose text may be one
 
 
@@ -85,9 +87,9 @@ def to_frame(
     if kind == "polars":
         return frame
     kind, coded = kind.removesuffix(CODED), kind.endswith(CODED)
-    kind, suffix, named = kind.partition(NULLABLE)
-    every = [column.name for column in frame if column.dtype.is_integer() or column.dtype == pl.Boolean]
-    nullable = json.loads(named) if named else every if suffix else []
+    kind, _, types = kind.partition(TYPED)
+    kind, nullable = kind.removesuffix(NULLABLE), kind.endswith(NULLABLE)
+    types = json.loads(types or "{}") | ({column.name: _nullable(column) for column in frame} if nullable else {})
     library, numbered = kind.removesuffix(NUMBERED), kind.endswith(NUMBERED)
     names = [int(name) if numbered and name.isdecimal() else name for name in frame.columns]
     match library:
@@ -103,7 +105,7 @@ def to_frame(
             return frame.to_numpy(structured=library != "numpy")
     try:
         if library == "pandas":
-            return _pandas(frame, names, like, nullable, typed, coded, labels)
+            return _pandas(frame, names, like, types, typed, coded, labels)
         import narwhals.stable.v2 as nw
 
         return nw.from_arrow(frame, backend=library).to_native()  # type: ignore[arg-type]
@@ -115,25 +117,17 @@ def _pandas(
     frame: pl.DataFrame,
     names: Sequence[str | int],
     like: Any,
-    nullable: Sequence[str],
+    types: Mapping[str, str | None],
     typed: bool,
     coded: bool,
     labels: Mapping[str, Sequence[str]],
 ) -> Any:
     import pandas as pd
 
-    def cast(column: Any, dtype: Any) -> Any:
-        if isinstance(dtype, pd.CategoricalDtype):  # of values that may be text here
-            values = {str(value): value for value in dtype.categories}
-            column = column.astype(object).map(lambda value: values.get(str(value)))
-        return column.astype(dtype)
-
     made = frame.to_pandas()
     for column in frame:  # NumPy has no missing whole numbers or truth values
-        whole = column.dtype.is_integer() or column.dtype == pl.Boolean
-        if (column.null_count() and whole) or (column.name in nullable and (whole or column.dtype.is_float())):
-            dtype: Any = str(column.dtype).lower() if column.dtype == pl.Boolean else str(column.dtype)
-            made[column.name] = pd.array(column.to_list(), dtype=dtype)
+        if column.null_count() and (dtype := _nullable(column)):
+            made[column.name] = pd.array(column.to_list(), dtype=dtype)  # type: ignore[call-overload]
     for column in frame.select(pl.col(pl.Categorical)):
         found, every = made[column.name].cat, labels.get(column.name, ())
         if found.categories.isin(every).all():
@@ -141,14 +135,34 @@ def _pandas(
     for column in frame.select(pl.col(pl.Categorical, pl.Enum)) if coded else ():
         if not _as_numbers(codes := made[column.name].cat.categories).has_nulls():
             made[column.name] = made[column.name].cat.rename_categories(pd.to_numeric(codes.astype(str)))
+    _retype(made, types)
     made.columns = pd.Index(names)
     if isinstance(like, pd.DataFrame) and len(like) and len(made) % len(like) == 0:
         made.index = like.index[np.tile(np.arange(len(like)), len(made) // len(like))]
-        for name in made.columns.intersection(like.columns) if typed else ():
-            with contextlib.suppress(ValueError, TypeError):
-                same = cast(made[name], like[name].dtype)
-                made[name] = same if same.isna().equals(made[name].isna()) else made[name]
+        _retype(made, like.dtypes.to_dict() if typed else {})
     return made
+
+
+def _retype(frame: Any, types: Mapping[Any, Any]) -> None:
+    """Gives columns of pandas these types, if they hold all their values."""
+    import pandas as pd
+    import pyarrow as pa
+
+    arrow = {"string[pyarrow]": pd.ArrowDtype(pa.string())}  # the name means another type to pandas
+    for name, dtype in types.items():
+        if name in frame and dtype is not None:
+            column = frame[name]
+            if isinstance(dtype, pd.CategoricalDtype):  # of values that may be text here
+                values = {str(value): value for value in dtype.categories}
+                column = column.astype(object).map(lambda value, values=values: values.get(str(value)))
+            with contextlib.suppress(ValueError, TypeError):
+                same = column.astype(arrow.get(str(dtype), dtype))
+                frame[name] = same if same.isna().equals(frame[name].isna()) else frame[name]
+
+
+def _nullable(column: pl.Series) -> str | None:
+    """Pandas' type of whole numbers or truth values some of which are missing."""
+    return "boolean" if column.dtype == pl.Boolean else str(column.dtype) if column.dtype.is_integer() else None
 
 
 def with_missing(frame: pl.DataFrame) -> pl.DataFrame:
@@ -224,7 +238,7 @@ def _frame_columns(frame: Any) -> tuple[str, list[tuple[Any, Any]]]:
     if library.is_polars():
         return "polars", [(column.name, column) for column in native.get_columns()]
     if library.is_pandas():
-        return "pandas" + _numbered(native.columns) + _nullable(native) + _coded(native.dtypes), [
+        return "pandas" + _numbered(native.columns) + _typed(native) + _coded(native.dtypes), [
             (name, native.iloc[:, j]) for j, name in enumerate(native.columns)
         ]
     made = frame.to_arrow()
@@ -235,10 +249,10 @@ def _numbered(names: Iterable[Any]) -> str:
     return NUMBERED if all(isinstance(name, int | np.integer) for name in names) else ""
 
 
-def _nullable(frame: Any) -> str:
+def _typed(frame: Any) -> str:
     types = zip(map(str, frame.columns), map(str, frame.dtypes), strict=True)
-    names = [name for name, of in types if of == "boolean" or of.startswith(("Int", "UInt", "Float"))]
-    return NULLABLE + json.dumps(names) if names else ""
+    own = {name: of for name, of in types if of.startswith(("boolean", "Int", "UInt", "Float")) or of.endswith(PYARROW)}
+    return TYPED + json.dumps(own) if own else ""
 
 
 def _coded(dtypes: Iterable[Any]) -> str:
