@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ..errors import at_least_one
@@ -110,8 +111,6 @@ def _statistics(
     true: Numbers, fake: Numbers, asked: Numbers, context: Numbers, permutations: int, seed: int
 ) -> tuple[Numbers, Numbers]:
     """Statistics of the classifier and of those trained on permuted labels: (n,) and (permutations, n)."""
-    from threadpoolctl import threadpool_limits  # a dependency of scikit-learn
-
     n, random = len(true), np.random.default_rng(seed)
     pairs = np.stack([np.hstack([true, context]), np.hstack([fake, context])])  # (2, n, features)
     at = np.concatenate([np.hstack([points, context]) for points in asked])

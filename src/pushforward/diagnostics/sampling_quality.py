@@ -13,6 +13,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from ..errors import counted
 from ..numerics.in_time import in_time
@@ -201,7 +202,6 @@ def _told_apart(
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.metrics import roc_auc_score
-        from threadpoolctl import threadpool_limits  # a dependency of scikit-learn
     except ImportError:
         return None, None
     few = [j for j in texts if len(np.unique(np.concatenate([real[:, j], fake[:, j]]))) <= 255]  # its own limit

@@ -269,7 +269,7 @@ class TableDensity(TableModel):
             whole = (learned.guided or learned.fitted.density) if learned else self._whole()
             self._hold(whole, {**facts, "frame": read.kind, "command": command})
             if learned is not None:
-                with threads.using(learned.fitted.facts["training"].get("threads", 1)):
+                with threads.using(learned.fitted.threads):
                     self.facts |= calibrated(self, learned.rows, learned.fitted, learned.ends)
         return self
 

@@ -147,7 +147,7 @@ def _measured(
     rows, fitted, fill, seed = learned.rows, learned.fitted, learned.fill, options.training.seed
     train = rows.train
     gaussian = LinearGaussian(spread(train, rows.schema, seed), train.context, rows.schema.classes, train.weights)
-    with threads.using(fitted.facts["training"].get("threads", 1)):  # the number that training found fastest
+    with threads.using(fitted.threads):
         summary = fitted.facts | learned.guide | measured(fitted, gaussian, rows, options, fill)
         facts = facts_of(table, rows, fitted.history, options)
         drawn = drawn_beside_held_out(fitted.density, rows, seed, (learned.ends - time.monotonic()) * OF_FIGURES)
@@ -232,7 +232,7 @@ def learn(task: Task) -> Learned:
         return learned
     rows = learned.rows
     learned.guided._spread = Cells(rows.schema).spread
-    with threads.using(learned.fitted.facts["training"].get("threads", 1)):
+    with threads.using(learned.fitted.threads):
         facts = measure_guide(learned.guided, rows.schema, rows.test, task.seed, task.ends)
     return replace(learned, guide={"guide": learned.guide | facts})
 

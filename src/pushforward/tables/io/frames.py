@@ -89,7 +89,8 @@ def to_frame(
     kind, coded = kind.removesuffix(CODED), kind.endswith(CODED)
     kind, _, types = kind.partition(TYPED)
     kind, nullable = kind.removesuffix(NULLABLE), kind.endswith(NULLABLE)
-    types = json.loads(types or "{}") | ({column.name: _nullable(column) for column in frame} if nullable else {})
+    whole = {column.name: dtype for column in frame if nullable and (dtype := _nullable(column))}
+    types = json.loads(types or "{}") | whole
     library, numbered = kind.removesuffix(NUMBERED), kind.endswith(NUMBERED)
     names = [int(name) if numbered and name.isdecimal() else name for name in frame.columns]
     match library:
@@ -117,7 +118,7 @@ def _pandas(
     frame: pl.DataFrame,
     names: Sequence[str | int],
     like: Any,
-    types: Mapping[str, str | None],
+    types: Mapping[str, str],
     typed: bool,
     coded: bool,
     labels: Mapping[str, Sequence[str]],
@@ -150,7 +151,7 @@ def _retype(frame: Any, types: Mapping[Any, Any]) -> None:
 
     arrow = {"string[pyarrow]": pd.ArrowDtype(pa.string())}  # the name means another type to pandas
     for name, dtype in types.items():
-        if name in frame and dtype is not None:
+        if name in frame:
             column = frame[name]
             if isinstance(dtype, pd.CategoricalDtype):  # of values that may be text here
                 values = {str(value): value for value in dtype.categories}

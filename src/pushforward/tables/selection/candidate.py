@@ -101,6 +101,11 @@ class Fitted:
     # fits the chosen density to the validation rows as well, which have nothing left to decide
     for_good: Callable[[], Fitted] | None = None
 
+    @property
+    def threads(self) -> int:
+        """The number of threads that training found fastest; 1 if it did not try."""
+        return int(self.facts["training"].get("threads", 1))
+
     def changed(self, change: Callable[[Density], Density]) -> Fitted:
         """The same with its density changed, and likewise those that did not see some rows."""
         whole = change(self.density)

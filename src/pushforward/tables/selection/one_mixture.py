@@ -126,10 +126,8 @@ def sought(task: Task) -> Trial:
     rows, generator = task.rows, torch.Generator().manual_seed(task.seed)
     train, judged = (_spread(part, rows.schema, generator) for part in (rows.train, rows.val[:JUDGED]))
     trials = (trial for scale in _scales(rows.schema.numeric) for trial in _screened(scale, train, task.seed))
-    best: dict[int, Trial] = {}  # one for each size
-    for trial in sorted(
-        in_time(trials, task.ends), key=lambda trial: trial.judged(train[:SCREENED], judged), reverse=True
-    ):
+    tried, best = in_time(trials, task.ends), dict[int, Trial]()  # the best of each size
+    for trial in sorted(tried, key=lambda trial: trial.judged(train[:SCREENED], judged), reverse=True):
         best.setdefault(len(trial.mixture.logits), trial)
     finalists = [trial.fitted(train) if task.left > 0 else trial for trial in list(best.values())[:FINALISTS]]
     return max(finalists, key=lambda trial: trial.judged(train, judged))
