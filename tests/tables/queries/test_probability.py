@@ -52,6 +52,19 @@ def table(rows: int = 1500, seed: int = 0) -> pl.DataFrame:
 TABLE = table()
 
 
+def three_kinds(rows: int) -> pl.DataFrame:
+    """Three kinds that set the means of two numbers, and a shop."""
+    rng = np.random.default_rng(1)
+    kind, shop = rng.choice(3, rows, p=[0.5, 0.3, 0.2]), rng.choice(["p", "q", "r"], rows)
+    x, y = kind + rng.normal(size=rows), 0.5 * kind + (shop == "p") + rng.normal(size=rows)
+    return pl.DataFrame({"shop": shop, "kind": np.array(["a", "b", "c"])[kind], "x": x, "y": y})
+
+
+@pytest.fixture(scope="module")
+def of_three() -> pf.TableDensity:
+    return pf.TableDensity(**QUICK).fit(three_kinds(1000))
+
+
 @pytest.fixture(autouse=True)
 def _fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where few draws leave too large an error, a tenth of those that would be taken."""
@@ -137,6 +150,25 @@ def test_what_holds_and_what_does_not_sum_to_one_and_chains_agree(model: pf.Tabl
     first, one = model.probability("x > 1", errors=True)
     then, other = model.probability("n > 4", "x > 1", errors=True)
     assert abs(both - first * then) < 4 * np.hypot(error, np.hypot(one * then, other * first))
+
+
+@pytest.mark.parametrize(
+    "given", [{"x": 1.2}, {"x": (1.0, 2.0)}, {"x": 1.2, "shop": ["p", "q"]}, {"shop": "p", "y": 0}]
+)
+def test_the_values_of_a_category_sum_to_one_given_numbers(given: dict[str, Any], of_three: pf.TableDensity) -> None:
+    each, errors = zip(*(of_three.probability({"kind": v}, given, errors=True) for v in "abc"), strict=True)
+    assert sum(each) == pytest.approx(1, abs=1e-12)
+    assert 0 < max(errors) < 0.02
+    assert of_three.probability([{"kind": v} for v in "abc"], given) == pytest.approx(each, abs=1e-6)
+    assert of_three.probability("kind IN ('a', 'b')", given) == pytest.approx(each[0] + each[1], abs=1e-12)
+    assert of_three.probability("kind <> 'a'", given) == pytest.approx(each[1] + each[2], abs=1e-12)
+
+
+def test_the_probability_of_a_category_is_that_of_its_prediction(of_three: pf.TableDensity) -> None:
+    rows = three_kinds(20).drop("kind")
+    predicted = of_three.predict(rows, "kind", "proba")
+    for value in "abc":
+        assert of_three.probability({"kind": value}, rows) == pytest.approx(predicted[value].to_numpy(), abs=1e-6)
 
 
 def test_the_opposite_of_a_range_that_ends_at_a_repeated_value_leaves_it_out(model: pf.TableDensity) -> None:

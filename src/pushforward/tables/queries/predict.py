@@ -29,9 +29,9 @@ from ..schema.moments import clock_array
 from ..schema.numbers import refuse_twice, require_columns
 from .column_distribution import ColumnDistribution, WeightedColumn, has_one_column, only_column
 from .known import Known, check_shared, unused
-from .probability import UNANSWERED, as_known, log_masses, of_density, weighted_draws
+from .probability import UNANSWERED, as_known, code_probabilities, of_density, weighted_draws
 from .query import most_draws
-from .region import Region, fewer, narrowed, near_in, region_of, there
+from .region import fewer, narrowed, near_in, region_of, there
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
 FEWEST, FEW, MOST = 128, 16_384, 65_536  # draws for each row, and for all rows together: of predictions, of quantiles
@@ -169,13 +169,11 @@ def _written(column: Column, values: Tensor) -> pl.Series:
 
 
 def _of_values(model: TableModel, known: Known, column: Column, seed: int, draws: int) -> WeightedColumn:
-    j, size, n = model.schema.features.index(column.name), column.classes, len(known)
-    parts, wheres = np.eye(size, dtype=bool)[: column.kind.classes], len(known.wheres)
-    unions = [[Region({j: part}) & where.region] for part in parts for where in known.wheres]
-    at, part_of = torch.arange(n).repeat(len(parts)), torch.arange(len(parts)).repeat_interleave(n)
-    found = log_masses(model, known.rows[at], unions, part_of * wheres + at % wheres, seed, points=CODED * draws)
-    value, errors = (part.view(len(parts), n) for part in found)
-    weights = value.softmax(0)
+    j, n, regions = model.schema.features.index(column.name), len(known), [where.region for where in known.wheres]
+    which = torch.arange(n) % len(regions)
+    weights, errors = code_probabilities(
+        model, known.rows, regions, which, j, column.kind.classes, seed, points=CODED * draws
+    )
     spread = weights * ((1 - 2 * weights) * errors.square() + (weights.square() * errors.square()).sum(0)).sqrt()
     of_codes, bound = WeightedColumn.of_codes(column, weights, spread), known.bound & ~known.strange
     if bound.any():

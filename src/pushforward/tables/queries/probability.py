@@ -108,12 +108,15 @@ def probability(model: TableModel, wheres: Sequence[Where], known: Known, seed: 
     asked = [Asked(*(part[place % len(part)] for part in each)) for place in range(n)]
     found = Share(*(torch.full((len(known),), math.nan, dtype=torch.float64) for _ in "ve"))
     which = torch.arange(len(known)) % n
-    kinds = torch.stack([known.bound, partly_known(known.rows.x).any(1), no_numbers(model, known.rows)], 1)
+    plain = no_numbers(model, known.rows)
+    codes = torch.tensor([_code_asked(model.schema, each) for each in asked])[which, plain.long()]
+    kinds = torch.stack([known.bound, partly_known(known.rows.x).any(1), plain, codes], 1)
     for kind in kinds[~known.strange].unique(dim=0):
         some = ~known.strange & (kinds == kind).all(1)
-        own = known[some]
+        own, code = known[some], int(kind[-1])
         by_draws = partial(_of_draws, told=own.told if kind[0] else None)
-        answer = by_draws if kind[:2].any() else _probability
+        by_value = _probability if code < 0 else partial(_of_code, feature=code)
+        answer = by_draws if kind[:2].any() else by_value
         for whole, part in zip(found, answer(model, own.rows, asked, which[some], seed), strict=True):
             whole[some] = part
     return found
@@ -166,6 +169,31 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
         for whole, part in zip(found, join(Share(*(part[some] for part in found)), other), strict=True):
             whole[some] = part
     return found
+
+
+def _code_asked(schema: Schema, asked: Asked) -> tuple[int, int]:
+    """The only feature that a question is about, if it has a probability for each value and nothing is counted, else
+    -1: of rows that say a number, and of those that say none, of which the question itself has to say where some lie,
+    since draws of the density tell more otherwise."""
+    (feature, *more), classes = [*asked.where.region.parts] or [-1], schema.classes
+    if more or feature < 0 or not classes[feature] or asked.where.rest or asked.given.rest:
+        return -1, -1
+    return feature, -1 if all(classes[j] for j in asked.given.region.parts) else feature
+
+
+def _of_code(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, feature: int) -> Share:
+    """The probability of some values of a column, as sums over the same distribution whichever are asked for, so that
+    those of disjoint values add up."""
+    given = [each.given.region for each in asked]
+    weights, errors = code_probabilities(model, rows, given, which, feature, model.schema.classes[feature], seed)
+    if len(some := ((weights * errors).amax(0) > CLOSE).nonzero()[:, 0]):
+        sure = code_probabilities(model, rows[some], given, which[some], feature, len(weights), seed, PRECISE[1])
+        weights[:, some], errors[:, some] = sure
+    parts = torch.from_numpy(np.stack([each.where.region.parts[feature] for each in asked], 1))[:, which].double()
+    value = (weights * parts).sum(0)
+    error = (weights * errors * (parts - value)).square().sum(0).sqrt()
+    present = _present(model, rows, asked, which)
+    return Share(value * present, error * present)
 
 
 def _by_guide(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, precise: float) -> Share:
@@ -253,6 +281,27 @@ def log_masses(
     value = _log_sums(each.value, at, len(rows))
     shares = (each.value - value[at]).exp().nan_to_num(0.0)
     return Share(value, torch.zeros_like(value).index_add(0, at, (shares * each.error).square()).sqrt())
+
+
+def code_probabilities(
+    model: TableModel,
+    rows: Rows,
+    regions: Sequence[Region],
+    which: Tensor,
+    feature: int,
+    codes: int,
+    seed: int,
+    precise: float = PRECISE[0],
+    points: int = POINTS,
+) -> tuple[Tensor, Tensor]:
+    """The probabilities of the first codes of a column in rows whose other cells lie in regions, as
+    :func:`log_masses`, and the standard errors of the logarithms of their masses, ``(codes, n)`` each."""
+    n, parts = len(rows), np.eye(codes, model.schema.classes[feature], dtype=bool)
+    unions = [[Region({feature: part}) & region] for part in parts for region in regions]
+    at, code = torch.arange(n).repeat(codes), torch.arange(codes).repeat_interleave(n)
+    found = log_masses(model, rows[at], unions, code * len(regions) + which[at], seed, precise, points)
+    value, errors = (part.view(codes, n) for part in found)
+    return value.softmax(0), errors
 
 
 def _log_sums(value: Tensor, at: Tensor, n: int) -> Tensor:
