@@ -34,6 +34,16 @@ def test_fit_reports_the_flow_beside_a_gaussian_and_is_the_same_again(tmp_path: 
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_columns_are_counted_as_the_table_has_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng, n = np.random.default_rng(0), 60
+    names, plain = [f"n{row}" for row in range(n)], rng.normal(size=(n, 2))
+    rows = pl.DataFrame({"id": names, "a": plain[:, 0], "b": plain[:, 1], "one": [1] * n, "w": rng.random(n) + 0.1})
+    rows.write_csv(tmp_path / "t.csv")
+    words = ["fit", f"{tmp_path}/t.csv", "-o", f"{tmp_path}/m", "--weights", "w", "--no-queries", "--steps", "5"]
+    assert cli.main(words) == 0
+    assert "60 rows, 4 columns, 1 of them left out\n" in capsys.readouterr().out
+
+
 def test_fit_says_what_it_did(tmp_path: Path, workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "m"
     assert cli.main(["fit", str(workshop / "table.csv"), "-o", str(output), "--given", "colour", *QUICK[:-1]]) == 0

@@ -126,7 +126,7 @@ def fit_rows(
 ) -> tuple[Learned, dict[str, Any]] | None:
     """Fits rows that are encoded and divided, and measures: the second half of :func:`fit_table`, which began at a
     time, by :func:`time.monotonic`; ``beside`` a density that stays, if there is one."""
-    console.say(*(describe_data(table, rows) if console.talks else []))
+    console.say(*(describe_data(table, rows, options.weights) if console.talks else []))
     ends = _ends(options, started)
     learned = replace(learn(Task(rows, options, console, earlier, ends=ends, beside=beside)), ends=ends)
     if int(os.environ.get("RANK", "0")):
@@ -184,13 +184,15 @@ def options_as_fitted(model: TableModel, options: TableOptions) -> TableOptions:
     )
 
 
-def describe_data(table: Table, rows: TableSplits) -> list[str]:
+def describe_data(table: Table, rows: TableSplits, weights: str | None = None) -> list[str]:
     """The table as the model sees it."""
     schema, total = rows.schema, rows.training_rows + len(rows.val) + len(rows.test)
     given = f", given {listed(schema.given_names)}" if schema.given else ""
     again = f" ({rows.earlier:,} stand for earlier ones: draws, held-out and saved rows)" if rows.earlier else ""
+    left = [name for name in schema.extra_names(table.frame.columns) if name != weights]
+    columns = f"{len(schema.table_names) + len(left)} columns{f', {len(left)} of them left out' if left else ''}"
     return [
-        f"{table.path.name}: {total:,} rows{again}, {len(schema.table_names)} columns{given}",
+        f"{table.path.name}: {total:,} rows{again}, {columns}{given}",
         f"{rows.training_rows:,} rows to train on, {len(rows.val):,} to tell when to stop, {len(rows.test):,} held out",
         *([] if rows.stream is None else [f"read in pieces; columns learnt from {len(rows.train):,} of them"]),
         "",
