@@ -47,6 +47,22 @@ def test_of_usual_rows_a_share_of_the_level_is_flagged(model: pf.TableDensity) -
     assert (found["unlikely_because"].is_not_null() == found["outlier"]).all()
 
 
+def test_slips_beside_values_that_many_rows_share_are_found() -> None:
+    def table(rows: int, seed: int) -> pl.DataFrame:
+        """Earnings of two years, of which those of most persons are 0, and two numbers."""
+        rng = np.random.default_rng(seed)
+        level, idle = rng.normal(8.5, 0.6, rows), rng.random((2, rows)) < 0.6
+        earnings = {f"y{k}": np.where(idle[k], 0.0, np.exp(level + rng.normal(0, 0.3, rows)).round(2)) for k in (0, 1)}
+        return pl.DataFrame({"a": rng.normal(size=rows), "b": rng.normal(size=rows), **earnings})
+
+    model, fresh = pf.TableDensity(**QUICK | {"queries": True, "members": 4}).fit(table(220, 0)), table(400, 1)
+    assert (model.outliers(fresh)["p_value"] <= 0.05).mean() < 0.1
+    slips = fresh.filter((pl.col("y0") == 0) & (pl.col("y1") > 0)).with_columns(a=5.0)
+    found = model.outliers(slips)
+    assert (found["p_value"] <= 0.05).mean() > 0.95
+    assert (found["unlikely_because"] == "a").mean() > 0.9
+
+
 def test_rows_of_the_fit_are_said_to_be_such(model: pf.TableDensity) -> None:
     before = len(model.notes_)
     model.outliers(TABLE[:-1])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from torch import Tensor
 
 from ...errors import InputError
@@ -18,6 +19,7 @@ from .explain import explain, log_tails, unseen
 from .query import Query
 
 LEVEL = 0.05
+BESIDE, FEW = 0.1, 10  # the part of the level for tails where densities decide; unseen rows that tell none
 STEADY = 10  # unseen rows within the level, from which the share of fresh ones that is flagged varies by a third
 SHOWN = 5
 SEEN = "the model was fitted to most of these rows, which may look more usual than fresh ones do"
@@ -32,8 +34,10 @@ def outliers(
     the row, its p-value is :math:`(1 + k) / (1 + n)`: a share of ``level`` of ordinary rows is flagged, however good or
     bad the model is, up to a relative error of :math:`1 / \sqrt{n \cdot \text{level}}`. A row is as odd as the product
     of its cells' tail probabilities is small (:mod:`.explain`). Without a guide, or where its unseen rows are few for
-    the level, and fewer than those of the density, it is as odd as its log-density is low. As densities of fewer values
-    do not compare, neither rows that lack what every training row has are judged so, nor tables that lack numbers.
+    the level, and fewer than those of the density, it is as odd as its log-density is low; but a value that many rows
+    share adds to that more than a slip elsewhere takes away, so a tenth of the level is kept for rows whose tails are
+    below what a gamma distribution, fitted to those of the guide's unseen rows, allows. As densities of fewer values do
+    not compare, neither rows that lack what every training row has are judged so, nor tables that lack numbers.
 
     Returns:
         ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit``,
@@ -53,11 +57,12 @@ def outliers(
     if ((n := len(usual[0])) + 1) * level < 1:
         few = f"has {n} rows that it did not see, which allow no p-value below {1 / (n + 1):.2g}"
         raise InputError(f"the model {model.called} {few}; fit more rows, or ask for a higher level", "level", level)
-    score = value.clone()
-    if by_tails.any():
-        own = log_tails(model, query.rows[by_tails]).sum(1)
-        score[by_tails] = own.where(score[by_tails].isfinite(), score[by_tails])
-    p_value = np.where(by_tails, _p_values(score, *(tails or usual)), _p_values(score, *usual))
+    score, p_value = value.clone(), _p_values(value, *usual)
+    if tails:
+        own = log_tails(model, query.rows).sum(1)
+        score[by_tails] = own.where(value.isfinite(), value)[by_tails]
+        beside = np.fmin(p_value / (1 - BESIDE), np.fmax(_beyond(own, *tails) / BESIDE, 1 / (1 + n))).clip(max=1)
+        p_value = np.where(by_tails, _p_values(score, *tails), np.where(np.isnan(p_value), np.nan, beside))
     odd = p_value <= level
     why = explain(model, query.rows, np.flatnonzero(odd), model.seed, query.encoded)
     scores = {"row": np.arange(1, len(value) + 1), "log_density": value.numpy(), "p_value": p_value, "outlier": odd}
@@ -70,6 +75,17 @@ def _p_values(score: Tensor, usual: np.ndarray, weight: np.ndarray) -> np.ndarra
     """Conformal p-values beside sorted scores of usual rows, with their weights; NaN where a score is."""
     less = np.concatenate([[0.0], weight.cumsum()])[np.searchsorted(usual, score.numpy(), side="right")]
     return np.where(score.isnan(), np.nan, (1 + less) / (1 + weight.sum()))
+
+
+def _beyond(score: Tensor, usual: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The share of rows that are as odd as each score, by a gamma distribution that has the mean and the variance of
+    those of usual rows: that of sums of log tail probabilities, if these are of independent cells; 1 if there are few.
+    """
+    if len(usual) < FEW:
+        return np.ones(len(score))
+    mean = -np.average(usual, weights=weight)
+    rate = mean / np.average((usual + mean) ** 2, weights=weight)
+    return torch.special.gammaincc(score.new_tensor(mean * rate), -score * rate).numpy()
 
 
 def outliers_file(
