@@ -164,6 +164,16 @@ def test_the_values_of_a_category_sum_to_one_given_numbers(given: dict[str, Any]
     assert of_three.probability("kind <> 'a'", given) == pytest.approx(each[1] + each[2], abs=1e-12)
 
 
+def test_the_values_of_any_category_sum_to_one_given_others() -> None:
+    rng = np.random.default_rng(2)
+    frame = three_kinds(600).with_columns(amount=np.where(rng.random(600) < 0.4, 0.0, rng.gamma(2, size=600)))
+    model = pf.TableDensity(**QUICK).fit(frame)
+    for given in ({}, {"shop": "p"}, {"shop": ["p", "q"]}, {"amount": 0}):
+        for name in {"shop", "kind"} - {*given}:
+            shares = model.probability([{name: value} for value in frame[name].unique()], given)
+            assert shares.sum() == pytest.approx(1, abs=1e-12)
+
+
 def test_the_probability_of_a_category_is_that_of_its_prediction(of_three: pf.TableDensity) -> None:
     rows = three_kinds(20).drop("kind")
     predicted = of_three.predict(rows, "kind", "proba")

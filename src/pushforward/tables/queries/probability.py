@@ -109,7 +109,7 @@ def probability(model: TableModel, wheres: Sequence[Where], known: Known, seed: 
     found = Share(*(torch.full((len(known),), math.nan, dtype=torch.float64) for _ in "ve"))
     which = torch.arange(len(known)) % n
     plain = no_numbers(model, known.rows)
-    codes = torch.tensor([_code_asked(model.schema, each) for each in asked])[which, plain.long()]
+    codes = torch.tensor([_code_asked(model.schema, each) for each in asked])[which]
     kinds = torch.stack([known.bound, partly_known(known.rows.x).any(1), plain, codes], 1)
     for kind in kinds[~known.strange].unique(dim=0):
         some = ~known.strange & (kinds == kind).all(1)
@@ -171,29 +171,36 @@ def _probability(model: TableModel, rows: Rows, asked: Sequence[Asked], which: T
     return found
 
 
-def _code_asked(schema: Schema, asked: Asked) -> tuple[int, int]:
-    """The only feature that a question is about, if it has a probability for each value and nothing is counted, else
-    -1: of rows that say a number, and of those that say none, of which the question itself has to say where some lie,
-    since draws of the density tell more otherwise."""
-    (feature, *more), classes = [*asked.where.region.parts] or [-1], schema.classes
-    if more or feature < 0 or not classes[feature] or asked.where.rest or asked.given.rest:
-        return -1, -1
-    return feature, -1 if all(classes[j] for j in asked.given.region.parts) else feature
+def _code_asked(schema: Schema, asked: Asked) -> int:
+    """The only feature that a question is about, or -1: it has a probability for each value, and nothing is counted."""
+    feature, *more = [*asked.where.region.parts] or [-1]
+    counted = asked.where.rest or asked.given.rest
+    return feature if feature >= 0 and schema.classes[feature] and not more and not counted else -1
 
 
 def _of_code(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, feature: int) -> Share:
-    """The probability of some values of a column, as sums over the same distribution whichever are asked for, so that
-    those of disjoint values add up."""
-    given = [each.given.region for each in asked]
-    weights, errors = code_probabilities(model, rows, given, which, feature, model.schema.classes[feature], seed)
-    if len(some := ((weights * errors).amax(0) > CLOSE).nonzero()[:, 0]):
-        sure = code_probabilities(model, rows[some], given, which[some], feature, len(weights), seed, PRECISE[1])
-        weights[:, some], errors[:, some] = sure
+    """The probability of some values of a feature as a sum over the same distribution whichever are asked for, so that
+    those of disjoint values add up: that of each, whose sum is 1 in truth, as a share of their sum."""
+    schema, given = model.schema, [each.given.region for each in asked]
+    classes = schema.classes[feature]
+    if no_numbers(model, rows).all() and all(schema.classes[j] for region in given for j in region.parts):
+        each = [
+            Asked(Where(Region({feature: code})), one.given) for code in np.eye(classes, dtype=bool) for one in asked
+        ]
+        at, code = torch.arange(len(rows)).repeat(classes), torch.arange(classes).repeat_interleave(len(rows))
+        found = _probability(model, rows[at], each, code * len(asked) + which[at], seed)
+        weights, errors = (part.view(classes, -1) for part in found)
+        weights, errors = weights / weights.sum(0), errors / weights.sum(0)
+    else:
+        weights, errors = code_probabilities(model, rows, given, which, feature, classes, seed)
+        if len(some := ((weights * errors).amax(0) > CLOSE).nonzero()[:, 0]):
+            sure = code_probabilities(model, rows[some], given, which[some], feature, classes, seed, PRECISE[1])
+            weights[:, some], errors[:, some] = sure
+        errors = weights * errors
     parts = torch.from_numpy(np.stack([each.where.region.parts[feature] for each in asked], 1))[:, which].double()
     value = (weights * parts).sum(0)
-    error = (weights * errors * (parts - value)).square().sum(0).sqrt()
     present = _present(model, rows, asked, which)
-    return Share(value * present, error * present)
+    return Share(value * present, (errors * (parts - value)).square().sum(0).sqrt() * present)
 
 
 def _by_guide(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, precise: float) -> Share:
