@@ -96,3 +96,13 @@ def test_parts_that_are_missing_are_not_learnt_by_their_ratios():
     (parts,), (holed,) = (prepared_schema(each).compositions for each in (table, table.with_columns(**holes)))
     assert parts.ratios
     assert not holed.ratios
+
+
+@pytest.mark.parametrize("seed", [0, 8, 12])
+def test_a_part_that_is_all_of_some_wholes_has_no_ratio(seed):
+    share = 1 / (1 + np.exp(-9 * np.random.default_rng(seed).normal(size=300)))
+    share[:2] = 1.0
+    rows = {"one": share, "other": 1 - share}
+    model = pf.TableDensity("maf", steps=5, queries=False, random_state=seed).fit(rows)
+    assert any("are parts of 1" in str(relation) for relation in model.schema.relations)
+    assert np.isfinite(model.score_samples(rows)).mean() > 0.98

@@ -103,6 +103,7 @@ def _gains(composition: Composition, kinds: Mapping[str, Numeric], values: Rows)
     own, slopes = np.array(seen).transpose(1, 2, 0)
     chart = LogRatios(range(k), composition.total, range(k, len(names)), composition.margins)
     z, logdet = (each.numpy() for each in chart(torch.from_numpy(points)))
-    ratios, logdet = np.nan_to_num(z[:, :k], posinf=50.0, neginf=-50.0), np.nan_to_num(logdet, neginf=-1e3)
-    new = np.column_stack([ratios, own[:, k:]]), logdet + slopes[:, k:].sum(1)
+    if not (np.isfinite(z).all() and np.isfinite(logdet).all()):
+        return False  # a part of a row is all of the whole, or none of it, which no cell of a value says
+    new = np.column_stack([z[:, :k], own[:, k:]]), logdet + slopes[:, k:].sum(1)
     return gained(new, (own, slopes.sum(1))) > 0
