@@ -123,6 +123,19 @@ def test_several_wrong_cells_are_blamed_together_and_one_alone() -> None:
     assert fits == pytest.approx({"x": own["y"][pair], "z": 0.62 * own["y"][pair]}, rel=0.15)
 
 
+def test_numbers_that_cannot_be_are_blamed_themselves() -> None:
+    rng = np.random.default_rng(0)
+    kind, bill, age = rng.choice(["a", "b"], 300), rng.gamma(2, 10, 300).round(2), rng.integers(1, 90, 300)
+    table = pl.DataFrame({"kind": kind, "bill": bill, "age": age, "x": rng.normal(size=300)})
+    model = pf.TableDensity("maf", steps=20, random_state=0).fit(table)
+    impossible = table[:3].with_columns(bill=pl.Series([-5.0, 3.0, -5.0]), age=pl.Series([30, -2, -2]))
+    found = model.outliers(impossible).sort("row")
+    assert found["unlikely_because"].to_list() in (["bill", "age", "bill"], ["bill", "age", "age"])
+    assert [also is not None for also in found["also_unlikely"]] == [False, False, True]
+    assert found["gain"].is_infinite().all()
+    assert float(found["would_fit"][0]) > 0 <= float(found["would_fit"][1])
+
+
 @pytest.mark.slow
 def test_of_ordinary_rows_a_share_of_the_level_is_flagged(model: pf.TableDensity) -> None:
     assert model.outliers(people(2))["outlier"].mean() == pytest.approx(0.05, abs=0.05)

@@ -203,9 +203,10 @@ class AnyOrder(Density):
 
         Returns:
             ``(*batch, features)``, float64, or ``(sets, *batch, features)``; 0 where an entry was not observed or is
-            left out, -infinity where it cannot be.
+            left out, -infinity where it cannot be, and then the others are as if it had not been observed.
         """
         x, context = self._check(x, context)
+        x, strange = self._possible(x)
         batch, x, context = x.shape[:-1], x.reshape(-1, len(self.classes)), rows_of(context, x.shape[:-1])
         entries = torch.eye(len(self.classes), dtype=torch.bool, device=x.device)
         sets = torch.zeros_like(entries[:1]) if without is None else without.to(x.device)
@@ -220,14 +221,15 @@ class AnyOrder(Density):
             standard = self._standard(j, known[:, at], read)
             found.append(self.conditionals.tail(j, v[j].repeat(len(sets)), self.net.params(h[:, at], j), standard))
         tails = torch.stack(found, 1).view(len(sets), *batch, len(self.classes))
-        there = seen.t().reshape(*batch, len(self.classes)) & ~sets.view(-1, *[1] * len(batch), len(self.classes))
-        tails = torch.where(there, tails, 0.0)
+        seen, left_out = seen.t().reshape(strange.shape), sets.view(-1, *[1] * len(batch), len(self.classes))
+        tails = torch.where(seen & ~left_out, tails, 0.0).masked_fill(strange & ~left_out, -math.inf)
         return tails[0] if without is None else tails
 
     @torch.no_grad()
     def tails_given(self, x: Tensor, known: Tensor, context: Tensor | None = None) -> Tensor:
         """The same of each entry given the known ones alone, of rows ``(n, features)``, in one pass."""
         x, context = self._check(x, context)
+        x, strange = self._possible(x)
         (v, read, _), known = self._read(x), self._mask(known, x).t()
         params = self.net.params(self.net(read * known[self.entry], context))
         normal = None if self.normal is None else self.normal(read[self._first_read], known)
@@ -235,7 +237,7 @@ class AnyOrder(Density):
         for j, rows in enumerate(self.net.rows):
             standard = None if normal is None else (normal[0][j], normal[1][j])
             found.append(self.conditionals.tail(j, v[j], params[rows.start : rows.stop], standard))
-        return torch.where(x.isnan(), 0.0, torch.stack(found, 1))
+        return torch.where(x.isnan(), 0.0, torch.stack(found, 1)).masked_fill(strange, -math.inf)
 
     def _standard(self, j: int, known: Tensor, read: Tensor) -> Standard | None:
         """The normal conditional of entry j given the known numbers, if there is one."""
@@ -455,6 +457,12 @@ class AnyOrder(Density):
         v = (x - self.loc[0, :, None] - self.loc[1, :, None]) / self.scale[:, None]  # categories are unchanged
         v = torch.where(holes, 0.0, v).to(self.loc.dtype).contiguous()
         return v, network_inputs(self.classes, v, self._bound), slope.to(self.loc.dtype)
+
+    def _possible(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows as if entries that cannot be had not been observed, and which these are, both as x."""
+        v = self._read(x.reshape(-1, len(self.classes)))[0]
+        strange = ~v.isfinite().t().reshape(x.shape)
+        return x.masked_fill(strange, math.nan), strange
 
     def _in_units(self, j: int, v: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised entries in their original units, and log dx/dv."""
