@@ -34,7 +34,7 @@ def test_no_name_and_names_that_are_no_text(tmp_path: Path, workshop: Path, caps
 def test_values_and_conditions_that_are_no_text(workshop: Path, tmp_path: Path, capsys) -> None:
     assert "no text" in sentence(capsys, "ask", workshop / "plain", "size > 3 AND t\udcff > 1")
     given = ("--given", "colour=\udcff")
-    assert "no text" in sentence(capsys, "sample", workshop / "plain", "-n", 3, "-o", tmp_path / "s.csv", *given)
+    assert "no text" in sentence(capsys, "sample", workshop / "given", "-n", 3, "-o", tmp_path / "s.csv", *given)
 
 
 @pytest.mark.parametrize("output", ["/proc/x", "a" * 300])

@@ -78,6 +78,7 @@ def facts_of(table: Table, rows: TableSplits, history: list[dict[str, Any]], opt
         "schema": rows.schema,
         "history": [{**row, "objective": options.objective} for row in history],
         "data": table.path.name,
+        "unused": rows.schema.extra_names(table.frame.columns),
         "decimal": table.decimal,
         "seed": options.training.seed,
         "validation": options.validation,

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 import pushforward as pf
+from pushforward.cli import app as cli
 from pushforward.errors import InputError
 from pushforward.models.console import Console
 from pushforward.tables.queries.predict import predict
@@ -238,3 +239,25 @@ def test_a_condition_that_cannot_be_touches_its_own_row() -> None:
     assert model.sample(given=asked)["tip"].is_null().to_list() == [False, True, False, False]
     with pytest.raises(InputError, match=r"row 1: -5\.0 cannot be"):
         model.sample(3, given={"bill": -5.0, "cold": 0.0})
+
+
+def test_a_number_that_cannot_be_is_told_where_it_is_scored_and_where_cells_are_filled(
+    model: pf.TableDensity, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = TABLE.drop("euro").head(3).with_columns(bill=pl.Series([20.0, -5.0, 20.0]), tip=pl.Series([3.0, None, None]))
+    assert model.impute(rows)["tip"].is_null().to_list() == [False, True, False]
+    assert any("column 'bill', row 2: -5.0 cannot be" in note for note in model.notes_)
+    assert not any("no draw agrees" in note for note in model.notes_)
+    model.save(tmp_path / "m")
+    rows.write_parquet(table := str(tmp_path / "rows.parquet"))
+    assert cli.main(["score", f"{tmp_path}/m", table, "-o", f"{tmp_path}/scores.csv"]) == 0
+    assert f"note: {table}: column 'bill', row 2: -5.0 cannot be" in "".join(capsys.readouterr())
+
+
+def test_columns_that_were_left_out_can_be_given_by_name(model: pf.TableDensity) -> None:
+    assert "ticket" not in model.schema.names
+    assert model.sample(2, given={"ticket": "no 3", "day": "sun"})["day"].to_list() == ["sun"] * 2
+    assert model.notes_.count("given: the model does not use ticket") == 1
+    assert model.probability({"day": "sun"}, {"ticket": "no 9"}) == model.probability({"day": "sun"})
+    with pytest.raises(InputError, match="no such column"):
+        model.sample(2, given={"tickets": "no 3"})

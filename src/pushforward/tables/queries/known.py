@@ -62,11 +62,13 @@ class Known:
             all_of = ANYWHERE if said is None else Where.of(model, said, "given")
             return cls._with(model, pl.DataFrame(), (all_of,), True, said)
         if isinstance(given, Mapping) and not any(map(_is_column, given.values())):
-            plain, asked = _divided(given)
+            left_out = [name for name in given if name in model.facts.get("unused", ())]
+            plain, asked = _divided({name: value for name, value in given.items() if name not in left_out})
             if model.guided is None:  # then a value is looked for among draws, as a list of one is
                 asked |= {name: plain.pop(name) for name in [*plain] if name not in model.schema.given_names}
             all_of = _where(model, asked) if not where else _where(model, asked) & Where.of(model, where, "given")
-            return cls._with(model, _one_row(model, plain), (all_of,), True)
+            found = cls._with(model, _one_row(model, plain), (all_of,), True)
+            return replace(found, notes=(*unused(model, left_out, "given"), *found.notes))
         given, asked_of_rows = _without_ranges(given)
         if hasattr(given, "iloc") and len(given) and given.shape[1:] == (0,):  # rows that say nothing
             given = given.reindex(columns=model.schema.names[:1])

@@ -28,7 +28,6 @@ from ...models.train import Rows
 from ...numerics.partly_known import partly_known
 from ..io.table import Piece
 from ..model import TableModel
-from ..schema.columns import Column
 from ..schema.kinds.few_values import is_unseen
 from ..schema.notes import Note
 from ..schema.numbers import missing
@@ -314,19 +313,11 @@ def condition_on(
         there = torch.from_numpy(~missing(cells))
         if column.classes:
             x[:, j] = torch.where(there & (x[:, j] < 0), torch.from_numpy(column.nearest(cells)), x[:, j])
-        odd = there & ~_possible(column, x[:, j])
+        odd = there & ~column.possible(x[:, j])
         if odd.any():
             notes.append(column.strange_in(cells, odd, source, first))
         strange |= odd
     return x, strange, tuple(notes)
-
-
-def _possible(column: Column, x: Tensor) -> Tensor:
-    """Which encoded values may have a density: not those beyond a bound, or where no first map reaches."""
-    if column.classes:
-        return ~(x < 0)
-    first_map, possible = column.kind.first_map(), torch.from_numpy(column.kind.can(x.numpy())) & x.float().isfinite()
-    return x.isnan() | (possible if first_map is None else possible & first_map(x)[0].isfinite())
 
 
 def most_draws(n: int, fewest: int = FEWEST, most: int = MOST, points: int = POINTS) -> int:

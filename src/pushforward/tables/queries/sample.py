@@ -24,7 +24,7 @@ from ..schema.numbers import missing
 from ..schema.reading import OTHER
 from .known import Known
 from .probability import as_known, gapped, holds, near_draws, no_numbers
-from .query import completed, encode_partly, fill, most_draws
+from .query import completed, condition_on, encode_partly, fill, most_draws
 from .region import narrowed
 from .told import Told
 
@@ -168,10 +168,11 @@ def impute(
     positive_integers(draws=draws)
     schema = model.schema
     found = encode_partly(model, frame, source)
-    rows = Rows(schema.missingness.forgotten(found.x, 0.0), found.context)  # once drawn, the values are present
+    x, strange, notes = condition_on(model, found, schema.names, frame, source, 0)
+    rows = Rows(schema.missingness.forgotten(x, 0.0), found.context)  # once drawn, the values are present
     told = Told(schema, found.follow, empty=False)
     filled = fill(model, rows, told, draws, seed)
-    denied, strange = told.denied(rows.x, filled), found.strange
+    denied = told.denied(rows.x, filled)
     filled = filled.masked_fill(strange[:, None] | denied, math.nan)
     written = schema.decode(filled.flatten(0, 1), into=frame, told=rows.x.repeat(draws, 1))
     before = pl.concat([frame] * draws) if draws > 1 else frame
@@ -187,7 +188,6 @@ def impute(
             columns.append(written[name])
         elif name in written.columns and (hole := hole & ~strange.repeat(draws).numpy()).any():
             columns.append(_filled(before[name], written[name], pl.Series(hole)))
-    notes = found.notes
     if (torn := denied.any(1) & ~strange).any():
         what = f"what it says of {listed(map(repr, schema.follow_names))}"
         notes = (*notes, Note.of(torn, f": no draw agrees with {what}, so its cells stay missing", source))

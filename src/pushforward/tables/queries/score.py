@@ -63,7 +63,7 @@ class Scoring:
         return Query.of(self.model, piece, self.given, self.drop_missing)
 
     def noticed(self, query: Query, piece: Piece) -> list[Note]:
-        """What is said of rows that are given what no training row had, or have it, or that contradict relations."""
+        """What is said of rows that are given what no training row had, or have it, or contradict relations."""
         assert query.encoded is not None
         schema, x, known, odd = self.model.schema, query.encoded.x, ~query.encoded.strange, dict[str, Tensor]()
         if not schema.lacks(piece.frame.columns):
@@ -77,6 +77,10 @@ class Scoring:
                 }
         new = {what: rows & known for what, rows in odd.items()}
         notes = [Note.of(rows, f" {what}", piece.source, piece.first) for what, rows in new.items() if rows.any()]
+        for column, values in zip(schema.columns, x.T, strict=True):
+            asked = column.name in piece.frame and column.name not in self.given and not column.classes
+            if asked and (never := known & ~column.possible(values)).any():
+                notes.append(column.strange_in(piece.frame[column.name], never, piece.source, piece.first))
         broken: Any = () if query.broken is None else query.broken
         said = schema.contradictions(broken, piece.source, piece.first, "; log_density is -inf there")
         return [*query.notes, *notes, *said]

@@ -191,6 +191,13 @@ class Column(Saved):
         said = [f": {cell} is none of its values, of which {nearest} is the nearest" for cell, nearest in shown]
         return [Note.of(odd, each, source, 0, self.name, "rounded") for each in said]
 
+    def possible(self, x: Tensor) -> Tensor:
+        """Which encoded values may have a density: not those beyond a bound, or where no first map reaches."""
+        if self.classes:
+            return ~(x < 0)
+        first_map, possible = self.kind.first_map(), torch.from_numpy(self.kind.can(x.numpy())) & x.float().isfinite()
+        return x.isnan() | (possible if first_map is None else possible & first_map(x)[0].isfinite())
+
     def strange_in(self, cells: pl.Series, rows: Tensor, source: str, first: int) -> Note:
         """What is said of rows given what nothing is known of."""
         row = int(rows.byte().argmax())
