@@ -265,5 +265,7 @@ def test_a_pandas_frame_of_types_with_missing_values_keeps_them_without_any() ->
     masked = frame.astype({"n": "Int64", "b": "boolean"})
     assert to_frame(*from_frame(masked)).dtypes.equals(masked.dtypes)
     assert to_frame(*from_frame(frame)).dtypes.equals(frame.dtypes)
+    texts = pd.DataFrame({"s": ["a", "b"], "t": pd.array(["a", "b"], dtype="string")})
+    assert to_frame(*from_frame(texts)).dtypes.equals(texts.dtypes)
     numbered = masked.set_axis([0, 1, 2], axis=1)
     assert to_frame(*from_frame(numbered)).dtypes.equals(numbered.dtypes)

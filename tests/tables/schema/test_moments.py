@@ -36,7 +36,7 @@ def scored(model: pf.TableDensity, **columns: Any) -> np.ndarray:
     "form",
     ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%-m/%-d/%Y", "%-d/%-m/%Y", "%m/%d/%y", "%d %b %Y", "%Y-%m-%dT%H:%M:%S",
      "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S+00:00", "%-m/%-d/%Y %-H:%M", "%H:%M:%S", "%-d %B %Y", "%B %-d, %Y",
-     "%d-%m-%Y", "%m-%d-%Y %H:%M", "%Y-%m-%d %H:%M:%S UTC",
+     "%d-%m-%Y", "%m-%d-%Y %H:%M", "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%dT%H:%M:%S+02:00", "%Y-%m-%d %H:%M-0330",
      "%b %-d, %Y", "%-d-%b-%y", "%-I:%M:%S %p", "%m/%d/%Y %-I:%M %p", "%-m/%-d/%Y %-I:%M:%S %p"],
 )  # fmt: skip
 def test_text_is_read_and_written_in_its_own_format(form: str) -> None:
@@ -86,6 +86,19 @@ def test_times_with_a_zone_stay_moments_and_naive_ones_are_read_in_it() -> None:
     iso = fitted(t=[moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in MOMENTS])
     assert iso.schema.names == ["t", "x"]
     assert scored(iso, t=["2020-07-01T10:00:00Z"]) == scored(iso, t=["2020-07-01T12:00:00+02:00"])
+
+
+def test_draws_have_the_offset_that_all_rows_had_and_are_of_utc_where_these_differ() -> None:
+    model = fitted(t=[moment.strftime("%Y-%m-%dT%H:%M:%S+02:00") for moment in MOMENTS])
+    assert model.sample(200)["t"].str.ends_with("+02:00").all()
+    asked = scored(model, t=["2020-07-01T12:00:00+02:00"])
+    for other in ("2020-07-01T10:00:00Z", "2020-07-01T06:30:00-03:30", "2020-07-01 12:00"):
+        assert scored(model, t=[other]) == asked, other
+    assert scored(model, t=[dt.datetime(2020, 7, 1, 12)]) == asked
+    assert model.notes_ == []
+    mixed = fitted(t=[f"{moment:%Y-%m-%dT%H:%M:%S}+0{k % 2 + 1}:00" for k, moment in enumerate(MOMENTS)])
+    assert mixed.notes_ == ["t: its clocks differ from UTC by +01:00, +02:00; samples are of UTC, +00:00"]
+    assert mixed.sample(200)["t"].str.ends_with("+00:00").all()
 
 
 def test_midnights_of_a_time_zone_beside_times_of_its_clock_come_before_them() -> None:

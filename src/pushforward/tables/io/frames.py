@@ -252,7 +252,8 @@ def _numbered(names: Iterable[Any]) -> str:
 
 def _typed(frame: Any) -> str:
     types = zip(map(str, frame.columns), map(str, frame.dtypes), strict=True)
-    own = {name: of for name, of in types if of.startswith(("boolean", "Int", "UInt", "Float")) or of.endswith(PYARROW)}
+    kept = "boolean", "string", "Int", "UInt", "Float"
+    own = {name: of for name, of in types if of.startswith(kept) or of.endswith(PYARROW)}
     return TYPED + json.dumps(own) if own else ""
 
 

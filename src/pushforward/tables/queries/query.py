@@ -312,7 +312,7 @@ def condition_on(
         cells = frame[column.name]
         there = torch.from_numpy(~missing(cells))
         if column.classes:
-            x[:, j] = torch.where(there & (x[:, j] < 0), torch.from_numpy(column.nearest(cells)), x[:, j])
+            x[:, j] = torch.where(there & (x[:, j] < 0), torch.tensor(column.nearest(cells)), x[:, j])
         odd = there & ~column.possible(x[:, j])
         if odd.any():
             notes.append(column.strange_in(cells, odd, source, first))

@@ -213,6 +213,10 @@ class Learner:
                 "written as 2020-03-04 they cannot be misread",
             )
 
+        if found.offsets:
+            clocks = listed(found.offsets)
+            self.note(name, f"its clocks differ from UTC by {clocks}; samples are of UTC, +00:00", "")
+
     def _holds_numbers(self, column: pl.Series, marks: Marks) -> bool:
         """Whether text is numbers, some of them with decimals, or numbers but for marks, a few cells, or one or two
         words; says so in a note."""

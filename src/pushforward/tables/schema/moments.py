@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,7 @@ NAMED = ("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y
 SLASHES = ("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d-%m-%Y", "%m-%d-%Y")  # which somebody does
 UTC = ("Z", " UTC", " GMT")
 ISO = tuple(f"%Y-%m-%d{between}{clock}{zone}" for clock in CLOCKS for between in "T " for zone in (*UTC, "%:z"))
+OFFSET = r"([+-]\d\d):?(\d\d)\s*$"  # of a zone's clock from UTC, in a cell or in a format
 ALIKE = r"^\s*(?:\pL{3,9}\s)?\d.*[-/.: ].*(?:\d|Z|UTC|GMT|[AaPp][Mm])\s*$"  # what moments look like
 SCORE = r"^\s*\d+:\d(?:\D|$)"  # of a game: minutes have two digits
 FORMS = {
@@ -50,6 +52,7 @@ class Form:
     slip: str | None = None  # some text that is none of them; None if there is none
     # a cell that another format would read as another day, as in 03/04/2020; None if there is none
     ambiguous: str | None = None
+    offsets: tuple[str, ...] = ()  # of its clocks from UTC, if they differ
 
 
 def find_form(column: pl.Series) -> Form | None:
@@ -62,8 +65,12 @@ def find_form(column: pl.Series) -> Form | None:
         return None
     dtype, form, read = found
     slips = there.filter(_read_text(there, dtype, form, None).is_null())
-    slip = slips[0] if len(slips) else None
-    return Form(dtype, _as_written(there, read, form), slip, _misread(there, read, dtype, form))
+    slip, misread = slips[0] if len(slips) else None, _misread(there, read, dtype, form)
+    offsets = there.filter(read.is_not_null()).str.extract(OFFSET, 0) if "%:z" in form else there.clear()
+    first, *others = sorted(offsets.drop_nulls().str.strip_chars().unique()) or [""]
+    if first and not others:
+        form = form.replace("%:z", first)
+    return Form(dtype, _as_written(there, read, form), slip, misread, (first, *others) if others else ())
 
 
 def _candidates(there: pl.Series) -> Iterator[tuple[str, str, pl.Series]]:
@@ -108,10 +115,11 @@ def read_moments(column: pl.Series, dtype: str, form: str = "", zone: str | None
     """
     if column.dtype.is_numeric() and column.null_count() < len(column):
         raise InputError(f"column {column.name!r} holds numbers, but {dtype.lower()}s are expected there")
+    clock = zone or _clock(form)
     if column.dtype == pl.String:
-        column = _read_text(column, "Datetime" if zone else dtype, form, zone)
+        column = _read_text(column, "Datetime" if zone else dtype, form, clock)
     elif (dtype == "Datetime" or zone) and column.dtype in (pl.Date, pl.Datetime):
-        column = in_utc(column.cast(pl.Datetime("us")) if column.dtype == pl.Date else column, zone)
+        column = in_utc(column.cast(pl.Datetime("us")) if column.dtype == pl.Date else column, clock)
     if dtype == "Date" and zone:
         column = column.dt.replace_time_zone("UTC").dt.convert_time_zone(zone).dt.date()
     if dtype == "Date":
@@ -146,34 +154,46 @@ def moment_name(dtype: pl.DataType) -> str:
     return next(name for name in MOMENTS if dtype == getattr(pl, name))
 
 
-def _read_text(column: pl.Series, dtype: str, form: str, zone: str | None) -> pl.Series:
+def _read_text(column: pl.Series, dtype: str, form: str, clock: str | timedelta | None = None) -> pl.Series:
     if dtype not in FORMS:
         raise InputError(f"column {column.name!r} holds text, but durations are expected there")
     forms = [*([form] if form else []), *OTHERS[dtype]]
-    found = _parsed(column, dtype, forms[0], zone)
+    found = _parsed(column, dtype, forms[0], clock)
     for other in forms[1:]:
         if found.null_count() == column.null_count():
             break
         with contextlib.suppress(pl.exceptions.PolarsError):
-            found = found.fill_null(_parsed(column, dtype, other, zone))
+            found = found.fill_null(_parsed(column, dtype, other, clock))
     return found
 
 
-def _parsed(column: pl.Series, dtype: str, form: str, zone: str | None = None) -> pl.Series:
-    """Text as moments, of UTC if a zone is known; null if written otherwise, or if two digits were taken for a year."""
+def _parsed(column: pl.Series, dtype: str, form: str, clock: str | timedelta | None = None) -> pl.Series:
+    """Text as moments, of UTC if its clock is known: that of a zone, or how far it is ahead; null if written otherwise,
+    or if two digits were taken for a year."""
     kind: type[pl.Date] | type[pl.Datetime] | type[pl.Time] = getattr(pl, dtype)
     if form == MONTH:
         column, form = column.str.extract(r"^\s*((?:1[5-9]|2[01])\d\d-\d\d?)\s*$") + "-1", f"{MONTH}-%d"
     read = column.str.strptime(kind, form.replace("%-", "%"), strict=False)
     if isinstance(read.dtype, pl.Datetime):
-        read = in_utc(read, None if form.endswith(UTC) else zone)
+        own = _clock(form)
+        read = in_utc(read, clock if own is None else own)
     if "%y" in form:
         return read.set(~column.str.contains(r"\D\d\d(?:\s|$)").fill_null(False), None)  # which versions have not
     return read.set((read.dt.year() < 1000).fill_null(False), None) if "%Y" in form else read
 
 
 def _text(moments: pl.Series, form: str) -> pl.Series:
+    if clock := _clock(form):
+        moments = moments + clock
     return (moments.dt.replace_time_zone("UTC") if "%:z" in form else moments).dt.to_string(form)
+
+
+def _clock(form: str) -> timedelta | None:
+    """By how much the clock of a format's moments is ahead of UTC, if the format says it."""
+    if form.endswith(UTC):
+        return timedelta()
+    found = re.search(OFFSET, form)
+    return timedelta(hours=int(found[1]), minutes=int(found[1][0] + found[2])) if found else None
 
 
 def clock_array(column: pl.Series) -> np.ndarray:
@@ -181,13 +201,15 @@ def clock_array(column: pl.Series) -> np.ndarray:
     return (column.dt.replace_time_zone(None) if getattr(column.dtype, "time_zone", None) else column).to_numpy()
 
 
-def in_utc(column: pl.Series, zone: str | None = None) -> pl.Series:
-    """Moments with a time zone, their own or else this one, as those of UTC without one."""
+def in_utc(column: pl.Series, clock: str | timedelta | None = None) -> pl.Series:
+    """Moments of a time zone, or else of this clock, as those of UTC without one."""
     own = getattr(column.dtype, "time_zone", None)
-    if zone and not own:
+    if isinstance(clock, timedelta):
+        return in_utc(column) if own else column - clock
+    if clock and not own:
         there, later = (
-            each.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+            each.dt.replace_time_zone(clock, ambiguous="earliest", non_existent="null")
             for each in (column, column.dt.offset_by("1h"))
         )
         column = there.fill_null(later)  # where the clock skips an hour
-    return column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone or own else column
+    return column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if clock or own else column
