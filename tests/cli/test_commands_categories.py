@@ -107,7 +107,9 @@ def test_the_report_speaks_of_names(tmp_path: Path, model: Path, run: Run) -> No
     assert "category, 3" in text
     assert len(result["report"]["latents"]["dimensions"]) == 1
     assert result["report"]["likelihood"]["against"]["a full-covariance Gaussian"]["difference"] > 0
-    run("report", model, "-o", tmp_path / "without.html")
+    assert "--seed" not in text
+    run("report", model, "-o", tmp_path / "without.html", "--title", "All flats", "--drop-missing", "--seed", 7)
+    assert "--title &#39;All flats&#39; --drop-missing --seed 7" in (tmp_path / "without.html").read_text()
 
 
 @pytest.mark.slow

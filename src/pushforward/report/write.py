@@ -49,6 +49,8 @@ def write(
     source = str(model.facts.get("data", model.called)) if data is None else data.path.name
     words = ["pushforward", "report", model.called, *(() if data is None else data.words), "-o", str(output)]
     words += [word for rival in against for word in ("--against", rival.called)]
+    words += [*(["--title", title] if title else []), *(["--drop-missing"] if drop_missing else [])]
+    words += [] if seed == model.seed else ["--seed", str(seed)]
     page = Page(
         title=title or f"The {'density' if model.noun == 'rows' else 'images'} of {source}",
         summary=model.overview(source),
