@@ -74,6 +74,18 @@ def test_ends_that_many_rows_share_are_those_of_draws() -> None:
         assert (drawn[name] == end).mean() == pytest.approx((fresh[name] == end).mean(), abs=0.05)
 
 
+def test_draws_stay_within_what_their_columns_type_holds() -> None:
+    rng = np.random.default_rng(0)
+    n, i = rng.poisson(120, 300).astype("uint8"), rng.integers(-100, 100, 300).astype("int8")
+    model = pf.TableDensity("maf", steps=5, random_state=0).fit(
+        pl.DataFrame({"n": n, "i": i, "sum": n.astype(int) + i})
+    )
+    drawn = model.sample(5000)
+    assert (drawn["n"].dtype, drawn["i"].dtype) == (pl.UInt8, pl.Int8)
+    assert (drawn["n"].max() > 150, drawn["i"].max() > 120) == (True, True)  # type: ignore[operator]
+    assert set(model.sample(3, given={"n": 300})["n"]) == {300}
+
+
 def test_holes_of_dates_are_filled_whether_dates_are_text_or_not() -> None:
     days = pl.date_range(pl.date(2020, 1, 1), pl.date(2020, 7, 18), eager=True)
     table = pl.DataFrame({"day": days.dt.strftime("%d.%m.%Y"), "size": RNG.normal(size=200)})

@@ -191,6 +191,11 @@ class Column(Saved):
         said = [f": {cell} is none of its values, of which {nearest} is the nearest" for cell, nearest in shown]
         return [Note.of(odd, each, source, 0, self.name, "rounded") for each in said]
 
+    def limits(self, spreads: float) -> tuple[float, float]:
+        """The ends of what may be drawn, by its kind and by its type."""
+        (low, high), (least, most) = self.kind.limits(spreads), self.reading.ends
+        return (low, high) if self.classes else (max(low, least), min(high, most))
+
     def possible(self, x: Tensor) -> Tensor:
         """Which encoded values may have a density: not those beyond a bound, or where no first map reaches."""
         if self.classes:

@@ -19,6 +19,7 @@ from .saved import Saved
 
 OTHER = "(other)"  # the name of the last category if it stands for the rare ones
 HOLDS_TEXT = (pl.String, pl.Categorical, pl.Enum)
+SHORT = ("Int8", "Int16", "Int32", "UInt8", "UInt16", "UInt32")  # types of whole numbers that draws might exceed
 MOST_DIGITS = 38  # of a decimal
 MARKS = r"[\s,'\x{2019}_$€£¥%]"
 SIGN = r"[$€£¥%]"
@@ -167,6 +168,14 @@ class Reading(Saved):
         if self.dtype in ("Int64", "Float64") and column.dtype == pl.String:  # a name that is no number is unknown
             return numbers.set(numbers.is_null() & column.is_not_null(), np.inf)
         return numbers.cast(pl.Float32) if self.dtype and column.dtype == pl.Float32 else numbers
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Between which ends the column's type rounds numbers to those that it holds."""
+        if not self.stored or self.stored[0] not in SHORT:
+            return -np.inf, np.inf
+        held = np.iinfo(self.stored[0].lower())
+        return held.min - 0.5, held.max + 0.5
 
     def naming(self, names: Sequence[str]) -> Reading:
         """The reading of numbers that have names; unchanged if there are none."""

@@ -420,7 +420,7 @@ class Schema(Saved):
     @cached_property
     def reach(self) -> tuple[Tensor, Tensor]:
         """Between which ends each feature is not far, ``(features,)`` each; what is known in part may lie beyond."""
-        low, high = zip(*(column.kind.limits(1.0 + (column.holes.in_part > 0)) for column in self.columns), strict=True)
+        low, high = zip(*(column.limits(1.0 + (column.holes.in_part > 0)) for column in self.columns), strict=True)
         return torch.tensor(low, dtype=torch.float64), torch.tensor(high, dtype=torch.float64)
 
     def reaching(self, x: Tensor) -> Schema:

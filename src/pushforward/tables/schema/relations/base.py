@@ -202,7 +202,7 @@ class Dependencies:
 
     def far(self, values: Rows) -> np.ndarray:
         """In which rows one of them is farther beyond the training rows than these are apart, ``(n,)``."""
-        values, ends = self.computed(values), [(column.name, *column.kind.limits(1.0)) for column in self.columns]
+        values, ends = self.computed(values), [(column.name, *column.limits(1.0)) for column in self.columns]
         return np.any([(values[name] < low) | (values[name] > high) for name, low, high in ends], 0)
 
 
