@@ -208,6 +208,11 @@ def test_columns_that_are_text_for_a_model_stay_text(tmp_path: Path) -> None:
     [
         ("2019,2020,2021\n5,6,7\n8,9,10.5\n", ["2019", "2020", "2021"]),
         ("2019,2020\n5.5,6\n", ["2019", "2020"]),
+        ("2002,2001,2000\n5,6,7\n", ["2002", "2001", "2000"]),
+        ("1990,2000,2007\n5,6,7\n", ["1990", "2000", "2007"]),
+        ("2021,2020\n5.5,6\n", ["2021", "2020"]),
+        ("1990,2000,1995\n5,6,7\n", ["x1", "x2", "x3"]),
+        ("1990,2000,2010\n5,6,7\n1991,2002,1850\n", ["x1", "x2", "x3"]),
         ("0,1,2\n5.5,6,7\n", ["0", "1", "2"]),
         ("2019,2020,2021\n2020,2021,2022\n", ["x1", "x2", "x3"]),
         ("1,2\n3,4\n", ["x1", "x2"]),
@@ -216,7 +221,7 @@ def test_columns_that_are_text_for_a_model_stay_text(tmp_path: Path) -> None:
         ("1,1\n3,4\n", ["x1", "x2"]),
     ],
 )
-def test_a_line_of_numbers_is_names_if_they_count_and_the_rows_do_not(
+def test_a_line_of_numbers_is_names_if_they_count_or_are_years_in_order_and_the_rows_do_not(
     tmp_path: Path, text: str, names: list[str]
 ) -> None:
     table = read(tmp_path, text)

@@ -238,18 +238,25 @@ def _alike(widths: list[int]) -> float:
 
 
 def _headless(header: list[str], rows: list[list[str]], name: str) -> tuple[bool, list[str]]:
-    """Whether the first line is data: all of it are numbers, but for consecutive ones above rows that are not, as years
-    are and the numbers of columns."""
+    """Whether the first line is data: all of it are numbers, but for some above rows that are not so: years that rise
+    or fall, and the numbers of columns."""
     if not all(map(is_number, header)):
         return False, []
     years = _years(header)
-    if _consecutive(header, 2 if years else 3) and not any(map(_years if years else _consecutive, rows)):
+    named = _in_order(header) if years else _consecutive(header, 3)
+    if named and not any(map(_years if years else _consecutive, rows)):
         return False, [f"{name}: its first line, {header[0]} to {header[-1]}, was taken for the column names"]
     return True, [f"{name} has no line of column names, so they are called x1 to x{len(header)}"]
 
 
 def _years(row: list[str]) -> bool:
     return all(cell.strip().isdecimal() and YEARS[0] <= int(cell) <= YEARS[1] for cell in row)
+
+
+def _in_order(years: list[str]) -> bool:
+    """Whether years rise or fall from cell to cell; of two, by one, as any two numbers rise or fall."""
+    steps = [int(later) - int(year) for year, later in itertools.pairwise(years)]
+    return steps in ([1], [-1]) or (len(steps) > 1 and (min(steps) > 0 or max(steps) < 0))
 
 
 def _consecutive(row: list[str], least: int = 1) -> bool:
