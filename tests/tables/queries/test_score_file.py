@@ -60,6 +60,17 @@ def test_a_line_that_is_no_row_gets_an_error(model, line):
     assert np.isfinite(good["log_density"])
 
 
+def test_lines_that_are_there_together_are_answered_as_each_alone(model):
+    row = b'{"size": 0.25, "kind": "b"}'
+    lines = [row, *WRONG, row, row, b'{"size": 2, "kind": "z"}', row.replace(b"0.25", b"null"), row]
+    stream = io.BytesIO(b"\n".join(lines))
+    stream.read1 = lambda _: stream.read(7)  # parts of lines
+    alone, together, in_parts = io.StringIO(), io.StringIO(), io.StringIO()
+    for given, out in ((iter(lines), alone), (lines, together), (stream, in_parts)):
+        assert model.run("follow", given, out, keep=["kind"]) == {"rows": len(lines)}
+    assert together.getvalue() == in_parts.getvalue() == alone.getvalue()
+
+
 def test_the_shell_follows_standard_input(model, tmp_path, monkeypatch, capsys):
     model.save(tmp_path / "model")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"size": 1, "kind": "a"}\n')))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 import polars as pl
@@ -28,6 +29,7 @@ SCORES = (
     *("row", "log_density", "percentile", "standard_error"),
     *("unlikely_because", "would_fit", "also_unlikely", "gain"),
 )
+PART = 2**16  # bytes of a stream that are read at once, at most
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def note_columns(model: TableModel, columns: Sequence[str], source: str, console
 
 def follow(
     model: TableModel,
-    lines: Iterable[bytes],
+    lines: BinaryIO | Iterable[bytes],
     output: TextIO,
     *,
     keep: Sequence[str] = (),
@@ -142,26 +144,64 @@ def follow(
     given: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Writes the scores of every line as a JSON line, with its number, from 1, and the columns to keep; a line that is
-    no row, or has a value that cannot be, gets an ``error`` in place of scores. Returns how many there were.
+    no row, or has a value that cannot be, gets an ``error`` in place of scores. Lines that are there together are
+    scored together. Returns how many there were.
     """
     refuse_scores_name(keep)
     scoring, number = Scoring(model, samples, seed, drop_missing, explain_below, given), 0
-    source, known = "standard input", {*model.schema.table_names}
-    for number, line in enumerate(lines, 1):
-        answer: dict[str, Any] = {"row": number}
-        try:
-            row = parsed(line)
-            if not isinstance(row, dict) or not row:
-                raise InputError(f"is no row; {EXPECTED}")
-            answer |= {name: row.get(name) for name in keep}
-            told = {name: [row[name]] for name in row if name in known or not isinstance(row[name], list | dict)}
-            frame, _ = from_frame(told, source)
-            scoring.check(frame.columns)
-            asked = scoring.query(Piece(frame, source, number - 1))
-            if asked.notes:
-                raise InputError(asked.notes[0])  # it is given what cannot be
-            answer |= scoring.scores(asked).row(0, named=True)
-        except InputError as error:
-            answer["error"] = error.spelled(in_shell)
-        print(json.dumps(jsonable(answer), allow_nan=False), file=output, flush=True)
+    for some in _arriving(lines):
+        for _, alike in itertools.groupby(map(_row, some), _form):
+            rows = list(alike)
+            for row, scores in zip(rows, _scored(scoring, rows, number), strict=True):
+                number += 1
+                kept = {} if isinstance(row, InputError) else {name: row.get(name) for name in keep}
+                print(json.dumps(jsonable({"row": number, **kept, **scores}), allow_nan=False), file=output, flush=True)
     return {"rows": number}
+
+
+def _arriving(lines: BinaryIO | Iterable[bytes]) -> Iterator[Sequence[bytes]]:
+    """The lines of a stream, those that are there at once together; of a generator, one by one."""
+    if not hasattr(lines, "read1"):
+        yield from [lines] if isinstance(lines, Sequence) else ([line] for line in lines)
+        return
+    begun = list[bytes]()  # the parts of a line of which the end has not come
+    while part := lines.read1(PART):
+        end, *others = part.split(b"\n")
+        begun.append(end)
+        if others:
+            yield [b"".join(begun), *others[:-1]]
+            begun = others[-1:]
+    if last := b"".join(begun):
+        yield [last]
+
+
+def _row(line: bytes) -> dict[str, Any] | InputError:
+    try:
+        row = parsed(line)
+    except InputError as error:
+        return error
+    return row if isinstance(row, dict) and row else InputError(f"is no row; {EXPECTED}")
+
+
+def _form(row: dict[str, Any] | InputError) -> list[tuple[str, type]]:
+    """What rows have in common that are scored together: their columns, and the types of these."""
+    return [] if isinstance(row, InputError) else [(name, type(value)) for name, value in row.items()]
+
+
+def _scored(scoring: Scoring, rows: Sequence[Any], first: int) -> list[dict[str, Any]]:
+    """The scores of rows of one form, or an error. If there is one, it is looked for in either half."""
+    try:
+        if isinstance(rows[0], InputError):
+            raise rows[0]
+        known, source = {*scoring.model.schema.table_names}, "standard input"
+        names = [name for name, cell in rows[0].items() if name in known or not isinstance(cell, list | dict)]
+        frame, _ = from_frame({name: [row[name] for row in rows] for name in names}, source)
+        scoring.check(frame.columns)
+        asked = scoring.query(Piece(frame, source, first))
+        if asked.notes:
+            raise InputError(asked.notes[0])  # it is given what cannot be
+        return scoring.scores(asked).to_dicts()
+    except InputError as error:
+        if (half := len(rows) // 2) == 0:
+            return [{"error": error.spelled(in_shell)}]
+    return [*_scored(scoring, rows[:half], first), *_scored(scoring, rows[half:], first + half)]
