@@ -171,7 +171,7 @@ def test_the_values_of_any_category_sum_to_one_given_others() -> None:
     for given in ({}, {"shop": "p"}, {"shop": ["p", "q"]}, {"amount": 0}):
         for name in {"shop", "kind"} - {*given}:
             shares = model.probability([{name: value} for value in frame[name].unique()], given)
-            assert shares.sum() == pytest.approx(1, abs=1e-12)
+            assert shares.sum() == pytest.approx(1, abs=1e-7)  # exact ones are of single precision
 
 
 def test_the_probability_of_a_category_is_that_of_its_prediction(of_three: pf.TableDensity) -> None:

@@ -181,7 +181,9 @@ def _code_asked(schema: Schema, asked: Asked) -> int:
 def _of_code(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tensor, seed: int, feature: int) -> Share:
     """The probability of some values of a feature as a sum over the same distribution whichever are asked for, so that
     those of disjoint values add up: that of each, whose sum is 1 in truth, as a share of their sum."""
-    schema, given = model.schema, [each.given.region for each in asked]
+    own, which = which.unique(return_inverse=True)
+    asked = [asked[place] for place in own.tolist()]
+    given, schema = [each.given.region for each in asked], model.schema
     classes = schema.classes[feature]
     if no_numbers(model, rows).all() and all(schema.classes[j] for region in given for j in region.parts):
         each = [
@@ -190,7 +192,8 @@ def _of_code(model: TableModel, rows: Rows, asked: Sequence[Asked], which: Tenso
         at, code = torch.arange(len(rows)).repeat(classes), torch.arange(classes).repeat_interleave(len(rows))
         found = _probability(model, rows[at], each, code * len(asked) + which[at], seed)
         weights, errors = (part.view(classes, -1) for part in found)
-        weights, errors = weights / weights.sum(0), errors / weights.sum(0)
+        whole = weights.sum(0).where(errors.any(0), weights.new_tensor(1.0))  # of exact ones it is 1 up to rounding
+        weights, errors = weights / whole, errors / whole
     else:
         weights, errors = code_probabilities(model, rows, given, which, feature, classes, seed)
         if len(some := ((weights * errors).amax(0) > CLOSE).nonzero()[:, 0]):
