@@ -51,9 +51,9 @@ FEW_STEPS, FEW_ROWS_A_STEP = 300, 8  # guide steps beside an average of densitie
 FIGURES, SEARCH, BESIDE_GUIDE, GUIDE_FIRST = 0.15, 0.2, 0.6, 0.4
 SECONDS, LARGEST = 5.0, 0.3
 OF_FIGURES = 0.25  # the share of the time left after the first figures that telling draws from rows may take
-# What figures take is known better after that search: at least this share of the limit, and the search's time once per
-# so many rows that they score, but at most so often.
-KNOWN, SCORED, SLOWER = 0.05, 5_000, 2.5
+# What figures take is known better after that search: at least this share of the limit, or these seconds as above, and
+# the search's time once per so many rows that they score, but at most so often.
+KNOWN, KNOWN_SECONDS, SCORED, SLOWER = 0.05, 4.0, 5_000, 2.5
 
 
 @dataclass(frozen=True)
@@ -270,8 +270,8 @@ def _before_figures(task: Task, seek: bool) -> Task:
         return task
     left, mixture = task.left, sought(task.within(SEARCH)) if seek else None
     slower = min(scored(task.rows) / SCORED, SLOWER)
-    least = KNOWN * task.left if mixture else max(FIGURES * task.left, min(SECONDS, LARGEST * task.left))
-    figures = max(least, slower * (left - task.left))
+    share, seconds = (KNOWN, KNOWN_SECONDS) if mixture else (FIGURES, SECONDS)
+    figures = max(share * task.left, min(seconds, LARGEST * task.left), slower * (left - task.left))
     return replace(task, mixture=mixture, ends=task.ends - figures)
 
 
