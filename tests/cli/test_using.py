@@ -199,6 +199,19 @@ def test_a_report_without_the_data_shows_any_of_the_held_out_rows_under_their_nu
     assert {row["row"] - 1 for row in rows} <= set(kept["numbers"])
 
 
+def test_a_row_has_one_number_in_scores_outliers_and_the_report(tmp_path: Path, workshop: Path, run: Run) -> None:
+    rows = pl.read_csv(workshop / "table.csv")
+    n = 137
+    size = pl.when(pl.int_range(len(rows)) == n).then(60.0).otherwise(pl.col("size")).alias("size")
+    rows.with_columns(size).write_csv(tmp_path / "odd.csv")
+    model, table = workshop / "plain", tmp_path / "odd.csv"
+    run("score", model, table, "-o", tmp_path / "s.csv")
+    run("outliers", model, table, "-o", tmp_path / "o.csv")
+    report = run("report", model, table, "-o", tmp_path / "r.html")["report"]
+    assert pl.read_csv(tmp_path / "s.csv")["log_density"].arg_min() == n
+    assert pl.read_csv(tmp_path / "o.csv")["row"][0] == report["unlikely"]["rows"][0]["row"] == n + 1
+
+
 def test_info_is_what_fit_saved(workshop: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     found = run("info", workshop / "plain")
     assert found["command"].startswith("pushforward fit")

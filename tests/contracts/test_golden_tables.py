@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 import pushforward as pf
+from pushforward.cli import app as cli
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.2"
 TABLES = sorted(path.stem for path in GOLDEN.glob("*.parquet"))
@@ -34,6 +35,18 @@ def test_a_table_scores_as_before(name, tmp_path):
     assert close(model.score_samples(rows), answers(name)["scores"])
     model.save(tmp_path / "again")
     assert close(pf.TableDensity.load(tmp_path / "again").score_samples(rows), answers(name)["scores"])
+
+
+@pytest.mark.parametrize("model", [GOLDEN.parent / "table", GOLDEN / "t-kinds"])
+def test_the_shell_and_python_give_one_score(model, tmp_path):
+    rows, scores = tmp_path / "rows.csv", tmp_path / "scores.csv"
+    if model.parent == GOLDEN:
+        pl.read_parquet(model.with_suffix(".parquet")).write_csv(rows)
+    else:
+        pl.read_csv(model.with_suffix(".csv")).write_csv(rows)
+    assert cli.main(["score", str(model), str(rows), "-o", str(scores), "--quiet"]) == 0
+    found = pf.TableDensity.load(model).score_samples(str(rows))
+    np.testing.assert_array_equal(found, pl.read_csv(scores)["log_density"].to_numpy())
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if "types" in answers(name)])

@@ -97,6 +97,19 @@ def test_a_saved_model_is_one_of_the_shell_and_the_other_way_round(tmp_path: Pat
     )
 
 
+def test_a_column_of_true_and_false_may_come_as_0_and_1() -> None:
+    rng = np.random.default_rng(0)
+    table = pl.DataFrame({"x": rng.normal(size=200), "member": rng.random(200) < 0.4})
+    model = pf.TableDensity(**BRIEF).fit(table)
+    expected = model.score_samples(table)
+    assert np.isfinite(expected).all()
+    for kind in (pl.Int64, pl.Float64):
+        coded = table.with_columns(pl.col("member").cast(kind))
+        np.testing.assert_array_equal(model.score_samples(coded), expected)
+    texts = table.with_columns(pl.col("member").cast(pl.Int8).cast(pl.String))
+    np.testing.assert_array_equal(model.score_samples(texts), expected)
+
+
 def test_samples_keep_their_kind_after_loading(tmp_path: Path):
     table = TABLE.to_pandas().astype({"colour": "category"})
     pf.TableDensity(given=["count"], **BRIEF).fit(table).save(tmp_path / "m")
