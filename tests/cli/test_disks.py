@@ -135,6 +135,14 @@ def test_metrics_on_a_full_disk_are_given_up_with_a_note(tmp_path, workshop, mon
     assert pf.load(tmp_path / "m") is not None
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_standard_output_is_said(workshop):
+    command = [sys.executable, "-m", "pushforward", "sample", str(workshop / "plain"), "-n", "2000", "-o", "-"]
+    with open("/dev/full", "wb") as full:
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (found.returncode, found.stderr.splitlines()[-1]) == (1, "pushforward: no space left on device")
+
+
 def _without_warnings_as_errors(monkeypatch):
     """Training whose warnings are notes, as in the shell, and not errors, as in tests."""
     import warnings

@@ -225,7 +225,11 @@ def test_bodies_wait_for_those_that_their_client_sent_before(server: tuple[str, 
         ({"authorization": "Bearer another"}, 401),
         ({"authorization": "Basic open-sesame"}, 401),
         ({"authorization": ""}, 401),
-        ({"host": "localhost/?", "authorization": ""}, 401),  # whose path would need no token
+        ({"host": "localhost/?", "authorization": ""}, 421),  # whose path would need no token
+        ({"host": "127.0.0.1/x"}, 421),
+        ({"host": "evil.example@127.0.0.1"}, 421),
+        ({"host": "localhost#"}, 421),
+        ({"host": ""}, 421),
         ({"host": "["}, 421),
         ({"host": "localhost", "origin": "http://["}, 403),
     ],
@@ -358,6 +362,13 @@ def test_a_token_is_read_once_as_from_a_pipe(tmp_path: Path) -> None:
     assert options.token == "secret"
 
 
+def test_a_server_has_no_empty_name(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pushforward.cli import app as cli
+
+    assert cli.main(["serve", str(fitted), "--allow-host", ""]) == 2
+    assert capsys.readouterr().err == "pushforward: --allow-host: expected a name\n"
+
+
 def test_a_token_file_without_a_token_is_refused(tmp_path: Path, fitted: Path) -> None:
     from pushforward.cli import app as cli
 
@@ -423,6 +434,14 @@ def test_connections_that_would_be_another_protocol_keep_no_place(strict: tuple[
             assert not one.recv(4096).startswith(b"HTTP/1.1 429")
         time.sleep(0.1)
     assert asked(strict, body=question)[0] == 200
+
+
+def test_a_request_with_a_body_that_would_be_another_protocol_is_refused(strict: tuple[str, int]) -> None:
+    head = "POST /score HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n"
+    with socket.create_connection(strict, timeout=10) as one:
+        one.sendall(f"{head}{{}}".encode())
+        answer = answered(one)
+        assert (answer.status, "without the header Upgrade" in answer.read().decode()) == (400, True)
 
 
 @pytest.mark.parametrize("row", ["{}", "[]", '{"x":1}', pytest.param('{"group":"nobody"}', marks=pytest.mark.slow)])

@@ -68,8 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("PUSHFORWARD_TRACEBACK"):
             raise
-        if isinstance(error, OSError) and error.filename:
-            return _fail(2 if error.errno == errno.ENAMETOOLONG else 1, f"{error.filename}: {reason(error)}", arguments)
+        if isinstance(error, OSError) and error.strerror:
+            named = f"{error.filename}: " if error.filename else ""
+            return _fail(2 if error.errno == errno.ENAMETOOLONG else 1, f"{named}{reason(error)}", arguments)
         sentence = f"{type(error).__name__}: {error}".splitlines()[0]
         return _fail(1, f"{sentence} (PUSHFORWARD_TRACEBACK=1 shows where)", arguments)
     return 0

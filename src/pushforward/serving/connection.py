@@ -14,6 +14,7 @@ from .refusals import Refused
 
 HEAD = 32 * 2**10  # bytes of a request line and its headers
 AHEAD = 8  # requests that may wait for the answer to an earlier one on the same connection
+BODY = (b"content-length", b"transfer-encoding")  # headers of a request that has one
 LINGER = 1.0  # seconds that a client has to read a refusal
 
 
@@ -29,6 +30,7 @@ class Connection(HttpToolsProtocol):
     peers: Shares
     place: contextlib.ExitStack | None = None
     heads = head = 0  # how many have begun, and what has come of the last one, in bytes, after the piece it began in
+    wrong = ""  # with a request that the parser would have read
     clock: asyncio.TimerHandle | None = None
     unread: asyncio.TimerHandle | None = None
 
@@ -76,10 +78,13 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._end()
+        if self.parser.should_upgrade() and any(name in BODY for name, _ in self.headers):
+            self.wrong = "no other protocol is offered; send the request without the header Upgrade"
+            raise ValueError(self.wrong)  # which ends the reading: of its body the parser reads nothing
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, msg)
+        self._refuse(400, self.wrong or msg)
 
     def on_response_complete(self) -> None:
         """An answer that came before all of a body refuses the rest of it; the last request may be a later one."""

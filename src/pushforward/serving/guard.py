@@ -61,7 +61,7 @@ class Guard:
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         name = _name_in(host)
         if not (name in self.names or _is_address(name)):
-            raise Refused(421, f"the server is not called {name!r} here; allow the name with --allow-host {name}")
+            raise Refused(421, f"the server is not called {name!r} here; names are allowed with --allow-host")
         if self.token is not None and request.scope["path"] not in OPEN:
             scheme, _, found = request.headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not hmac.compare_digest(found.strip().encode(), self.token.encode()):
@@ -132,9 +132,11 @@ def media_type(request: Request) -> str:
 
 
 def _name_in(host: str) -> str:
-    """The name in a `Host`, without its port; all of what is none."""
+    """The name in a `Host`, without its port; all of what is more than a name and a port, or none."""
     with contextlib.suppress(ValueError):
-        return urlsplit(f"//{host}").hostname or ""
+        parts = urlsplit(f"//{host}")
+        if parts.netloc == host and "@" not in host:
+            return parts.hostname or host
     return host
 
 

@@ -49,6 +49,8 @@ class ServeOptions:
         for name in ("max_rows", "max_megabytes", "max_per_client", "threads"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError("expected a positive number", name, getattr(self, name))
+        if not all(self.allow_host):
+            raise InputError("expected a name", "allow_host")
 
     @property
     def bytes(self) -> int:
