@@ -25,6 +25,7 @@ from pushforward.tables.schema.cells import Cells
 from pushforward.tables.schema.learner import Learner
 from pushforward.tables.schema.moments import find_form
 from pushforward.tables.schema.numbers import row_weights
+from pushforward.tables.schema.reading import Marks
 from pushforward.tables.schema.schema import Schema
 
 RNG = np.random.default_rng(0)
@@ -516,3 +517,9 @@ def test_a_number_that_is_no_truth_value_is_none() -> None:
 
 def test_weights_of_no_rows_are_none() -> None:
     assert len(row_weights(pl.DataFrame({"w": pl.Series([], dtype=pl.Float64)}), "w", "t.csv")) == 0
+
+
+def test_numbers_that_were_kept_from_spreadsheets() -> None:
+    there = pl.Series(["$5", "-$7", "$1,200", "-$80"] * 5)
+    numbers = Marks.of(there).numbers(pl.Series(["'-$7", "-$7", "'-$1,200", "''-$7"]))
+    assert numbers.to_list() == [-7, -7, -1200, None]

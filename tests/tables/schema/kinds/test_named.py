@@ -86,3 +86,13 @@ def test_names_of_many_rows_stay_what_they_are_as_new_ones_where_rarer_ones_shar
 def test_a_budget_is_for_the_guide_and_the_figures_as_well(model: pf.TableDensity) -> None:
     assert {"guide", "held_out", "sampling"} <= model.summary_.keys()
     assert model.summary_["seconds"] < 2 * 4.0
+
+
+def test_names_that_were_kept_from_spreadsheets() -> None:
+    kind = Category.of(pl.Series(["=1+1", "@home", "it's", "plain"] * 3))
+    read = kind.read(pl.Series(["'=1+1", "=1+1", "'@home", "'plain", "it's"]))
+    assert [kind.shown(code) for code in read] == ["=1+1", "=1+1", "@home", "(unknown)", "it's"]
+    long = kind.read(pl.Series(["'=1+1", "'plain"] * 400))
+    assert [kind.shown(code) for code in long[:2]] == ["=1+1", "(unknown)"]
+    both = Category.of(pl.Series(["=1+1", "'=1+1"] * 3))
+    assert [both.shown(code) for code in both.read(pl.Series(["'=1+1", "=1+1"]))] == ["'=1+1", "=1+1"]

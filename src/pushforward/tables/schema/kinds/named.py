@@ -35,6 +35,7 @@ MOST = 200  # values with a probability of their own
 SINGLE = 1e-6  # relative difference between the same number, written in two ways
 FEWEST, RARE = 3, 10  # values from which others are possible, and rows holding each from which they are not
 ALWAYS = 0.1  # rows that hold one that none had, at least
+GUARDED = ("=", "+", "-", "@", "\t", "\r")  # of text that may stand behind an apostrophe, as spreadsheets keep it
 SHORT = 512  # number of cells below which a loop is faster than a query of Polars
 
 
@@ -148,6 +149,7 @@ def codes_of(values: pl.Series, names: Sequence[str], unknown: float = -1.0) -> 
         numbers = torch.tensor(values.cast(pl.Float64).to_numpy() if len(values) else [], dtype=torch.float64)
         return _number_codes(numbers, names, unknown).numpy()
     places = {name: float(place) for place, name in enumerate(names)}
+    places = {f"'{name}": place for name, place in places.items() if name.startswith(GUARDED)} | places
     text = as_text(values)
     if len(text) <= SHORT:
         codes = [np.nan if name is None else places.get(name, unknown) for name in text.to_list()]
