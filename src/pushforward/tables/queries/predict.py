@@ -34,7 +34,7 @@ from .query import most_draws
 from .region import fewer, narrowed, near_in, region_of, there
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
-FEWEST, FEW, MOST = 128, 16_384, 65_536  # draws for each row, and for all rows together: of predictions, of quantiles
+FEWEST, FEW, MOST = 128, 16_384, 131_072  # draws for each row, and for all rows together: of predictions, of quantiles
 CODED = 8  # times as many for all rows, if each value of the column has its own
 NODES = 1024  # along the column, if all other cells are known
 EFFECTIVE, MOVED = 256, 16_384  # draws that carry weight, below which so many of the density are tried
