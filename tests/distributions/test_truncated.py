@@ -45,6 +45,8 @@ def test_grids_and_codes_are_compared_as_the_values_that_they_stand_for():
     x = torch.tensor([[0.4, -0.2, 0.0], [0.6, 0.7, 0.0], [0.4, 1.6, 1.0], [0.4, math.nan, 0.0]], dtype=torch.float64)
     assert order(x).tolist() == [True, False, False, True]  # 0 <= 0 <= 3; 1 > 0.5; 1.5 > 1; nothing is known
     assert InOrder([(0, 1)], flags=[(0, 2)])(torch.tensor([[2.0, 1.0, 1.0], [2.0, 1.0, 0.0]])).tolist() == [True, False]
+    beside = InOrder([], grids=[(1, 0.0, 0.5)], beside=[(0, 1.0, 1, 2.5)])
+    assert beside(torch.tensor([[1.0, 2.6], [0.0, 2.5], [1.0, 3.0], [0.0, 3.0]])).tolist() == [True, False, False, True]
 
 
 def test_it_is_saved_and_loaded(tmp_path):

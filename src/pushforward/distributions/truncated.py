@@ -37,6 +37,7 @@ class InOrder(Configurable):
         read_from: For numbers that codes of others stand for, too, which pairs and tables name like further features,
             (number, the feature).
         signs: For signs of differences x_i - x_j, which pairs name like further features, (number, i, j).
+        beside: Codes that features have just where others have a value, (feature, the code, the other, the value).
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class InOrder(Configurable):
         apart: Sequence[Sequence[tuple[int, float]]] = (),
         read_from: Sequence[tuple[int, int]] = (),
         signs: Sequence[tuple[int, int, int]] = (),
+        beside: Sequence[tuple[int, float, int, float]] = (),
     ) -> None:
         super().__init__()
         self.pairs = [(int(i), int(j)) for i, j in pairs]
@@ -59,11 +61,13 @@ class InOrder(Configurable):
         self.apart = [[(int(j), float(code)) for j, code in some] for some in apart]
         self.read_from = {int(j): int(feature) for j, feature in read_from}
         self.signs = {int(number): (int(i), int(j)) for number, i, j in signs}
+        self.beside = [(int(j), float(code), int(k), float(value)) for j, code, k, value in beside]
 
     def forward(self, x: Tensor) -> Tensor:
         """Which events keep all conditions, ``(*batch,)``; a missing value breaks none."""
         broken = [self._value(x, i) > self._value(x, j) for i, j in self.pairs]
         broken += [torch.stack([x[..., j] == code for j, code in some], -1).sum(-1) > 1 for some in self.apart]
+        broken += [(x[..., j] == code) != self._is(x, k, value) for j, code, k, value in self.beside]
         return ~torch.stack(broken, -1).any(-1)
 
     def lacking(self, x: Tensor) -> Tensor:
@@ -71,6 +75,10 @@ class InOrder(Configurable):
         compared = sorted({j for pair in self.pairs for j in pair})[:60]
         bits = [self._value(x, j).isnan().long() << place for place, j in enumerate(compared)]
         return sum(bits, start=torch.zeros(x.shape[:-1], dtype=torch.long, device=x.device))
+
+    def _is(self, x: Tensor, j: int, value: float) -> Tensor:
+        step = self.grids[j][1] if j in self.grids else 0.0
+        return (self._value(x, j) - value).abs() <= 0.5 * step
 
     def _value(self, x: Tensor, j: int) -> Tensor:
         if j in self.signs:

@@ -22,7 +22,7 @@ from .relations.dates import Weeks, date_parts, weeks
 from .relations.formula_search import determined
 from .relations.labels import Threshold, labels
 from .relations.look_up import Codes, codes_of, implied_categories, implies, looked_up, looked_up_together
-from .relations.order import Exclusive, Order, find_exclusive, find_orders
+from .relations.order import Kept, find_exclusive, find_orders, find_value_flags
 from .relations.stated_formula import holding, stated_formulas
 from .schema import Schema
 
@@ -127,11 +127,11 @@ def _found(columns: Sequence[Column], values: Rows, free: Collection[str], stric
     return [*looked_up_together(modelled(columns, first), values, free), *first, *last]
 
 
-def _orders(columns: Sequence[Column], follow: Sequence[Dependency], learner: Learner) -> list[Order | Exclusive]:
-    """The orders of columns, stated and found, and flags that exclude each other."""
+def _orders(columns: Sequence[Column], follow: Sequence[Dependency], learner: Learner) -> list[Kept]:
+    """The orders of columns, stated and found, and flags that exclude each other or tell a value."""
     said, seeks = learner.said, learner.said.relations != "none"
     free = [column for column in columns if seeks and column.name not in said.unrelated]
-    found: list[Order | Exclusive] = [*find_exclusive(free, learner.encoded)]
+    found: list[Kept] = [*find_exclusive(free, learner.encoded), *find_value_flags(free, learner.encoded)]
     found += find_orders(columns, follow, learner.encoded, learner.source, said.order, found=seeks)
     orders = [each for each in found if each.stated or not {*each.names} & {*said.unrelated}]
     for order in orders:

@@ -32,7 +32,7 @@ from .relations.formula import Formula, Near
 from .relations.formula_search import near
 from .relations.known_in_part import KnownInPart, joined
 from .relations.labels import Threshold
-from .relations.order import Exclusive, Order, in_order
+from .relations.order import Kept, in_order
 from .saved import Saved
 from .upgrade import upgraded
 
@@ -130,7 +130,7 @@ class Schema(Saved):
         return Dependencies(_of(Dependency)(self), self.columns)
 
     near = cached_property(_of(Near))  # columns that are formulas of others up to a remainder
-    orders = cached_property(_of((Order, Exclusive)))  # columns of which one is never above, or never beside, another
+    orders = cached_property(_of(Kept))  # which values columns have beside others
     in_part = cached_property(_of(KnownInPart))  # columns that say what rows know of others
     compositions = cached_property(_of(Composition))  # parts of a whole, of which one follows from the others
     weeks = cached_property(_of(Weeks))  # which dates are seen as Mondays, beside the weekdays that a column tells

@@ -184,3 +184,55 @@ def test_an_order_that_rows_break_is_refused_with_the_row():
     with pytest.raises(InputError, match="row 1") as caught:
         pf.TableDensity("gmm", order=[("longest", "cost")]).fit(wars())
     assert caught.value.argument == "order"
+
+
+def schooling(n: int, seed: int = 0) -> pl.DataFrame:
+    """Fathers' years of school, their mean in place of unknown ones and a flag of these; wages and where one lives."""
+    rng = np.random.default_rng(seed)
+    unknown, years = rng.random(n) < 0.2, rng.binomial(18, 0.55, n).astype(float)
+    return pl.DataFrame(
+        {
+            "father": np.where(unknown, 9.94, years),
+            "unknown": np.where(unknown, "yes", "no"),
+            "south": rng.choice(["yes", "no"], n),
+            "wage": (rng.lognormal(6, 0.4, n) * (1 - 0.3 * unknown)).round(2),
+        }
+    )
+
+
+def test_a_flag_of_what_stands_for_missing_numbers_is_found_said_and_drawn_so(tmp_path):
+    table = schooling(600)
+    model = pf.TableDensity(**QUICK).fit(table)
+    assert "'unknown' = yes just where 'father' is 9.94" in repr(model.schema)
+    for drawn in (
+        model.sample(1000, random_state=0),
+        model.sample(50, given={"unknown": "yes"}, random_state=0),
+        model.sample(50, given={"wage": (300, 400)}, random_state=0),
+    ):
+        assert ((drawn["father"] == 9.94) == (drawn["unknown"] == "yes")).all()
+    filled = model.impute(table.with_columns(father=pl.lit(None, pl.Float64)), random_state=0)
+    assert ((filled["father"] == 9.94) == (filled["unknown"] == "yes")).all()
+    odd = pl.DataFrame(
+        {"father": [9.94, 11.0], "unknown": ["no", "yes"], "south": ["no", "no"], "wage": [400.0, 400.0]}
+    )
+    right = odd.with_columns(unknown=pl.Series(["yes", "no"]))
+    assert np.isfinite(model.score_samples(odd)).all()
+    assert (model.score_samples(odd) < model.score_samples(right) - 3).all()
+    free = pf.TableDensity(**QUICK, relations="none", queries=False).fit(table)
+    fresh = schooling(400, 1)
+    assert model.score(fresh) > free.score(fresh)
+    model.save(tmp_path / "model")
+    again = pf.TableDensity.load(tmp_path / "model")
+    assert np.array_equal(again.score_samples(fresh), model.score_samples(fresh))
+
+
+def test_flags_tell_no_value_of_whole_numbers_but_in_all_rows_and_are_left_alone_on_request():
+    rng = np.random.default_rng(3)
+    age = rng.integers(20, 90, 800)
+    table = pl.DataFrame({"age": age, "fifty": np.where(age == 50, "a", "b"), "near": np.where(age == 60, "a", "b")})
+    table = table.with_columns(near=pl.when(pl.int_range(800) < 20).then(pl.lit("a")).otherwise("near"))
+    found = [str(each) for each in prepared_schema(table, numbers=["age"]).orders]
+    assert [each for each in found if "just where" in each] == ["'fifty' = a just where 'age' is 50"]
+    assert not prepared_schema(table, numbers=["age"], relations="-fifty").orders
+    shuffled = table.select(pl.col(name).shuffle(seed) for seed, name in enumerate(table.columns))
+    assert not [each for each in prepared_schema(shuffled, numbers=["age"]).orders if "just" in str(each)]

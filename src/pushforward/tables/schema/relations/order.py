@@ -1,4 +1,5 @@
-"""Columns in order, a start before an end, a part below its total; and flags of which no row has two."""
+"""Columns in order, a start before an end, a part below its total; flags of which no row has two; flags of one value of
+a number, as of that which stands for all that were missing."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from ..columns import Column
 from ..kinds.base import Numbers
 from ..kinds.few_values import FEW
 from .base import FEWEST, Relation, Rows, amounts_of, on_scales
-from .labels import Threshold
+from .labels import FEWEST_EACH, Threshold
 from .look_up import LookUp
 
 MOST = 60  # columns of two values
@@ -22,8 +23,14 @@ EVIDENCE = 8.0  # nats, beyond those of looking at many pairs
 OFTEN = 0.05  # share of shuffled pairs that break an order that is told by a sharp end
 
 
+class Kept(Relation):
+    """What columns are beside others in every row, and in draws."""
+
+    names: tuple[str, ...]  # the columns
+
+
 @dataclass(frozen=True, repr=False)
-class Order(Relation):
+class Order(Kept):
     """One column is never above another.
 
     Args:
@@ -36,7 +43,7 @@ class Order(Relation):
     stated: bool = False
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
         """Both columns."""
         return self.low, self.high
 
@@ -45,7 +52,7 @@ class Order(Relation):
 
 
 @dataclass(frozen=True, repr=False)
-class Exclusive(Relation):
+class Exclusive(Kept):
     """Columns of two values each, of which no row has more than one as told."""
 
     names: tuple[str, ...]  # the columns
@@ -55,6 +62,20 @@ class Exclusive(Relation):
     def __str__(self) -> str:
         pairs = zip(self.names, self.values, strict=True)
         return f"at most one of {', '.join(f'{name!r} = {value}' for name, value in pairs)}"
+
+
+@dataclass(frozen=True, repr=False)
+class ValueFlag(Kept):
+    """A column of two values that tells where a number has a value of its own."""
+
+    names: tuple[str, str]  # the flag and the number
+    code: float  # the encoded value of the flag
+    value: float  # that of the number, in just the rows with the code
+    words: tuple[str, str]  # both in words
+
+    def __str__(self) -> str:
+        (flag, number), (code, value) = self.names, self.words
+        return f"{flag!r} = {code} just where {number!r} is {value}"
 
 
 def find_orders(
@@ -147,6 +168,25 @@ def find_exclusive(columns: Sequence[Column], values: Rows) -> tuple[Exclusive, 
     return tuple(found)
 
 
+def find_value_flags(columns: Sequence[Column], values: Rows) -> list[ValueFlag]:
+    """Columns of two values, one of them just where a number, no end of it, has one that its density keeps apart."""
+    whole = [column for column in columns if not column.holes.share]
+    numbers = {c.name: c for c in whole if not c.classes and (c.kind.atoms or c.kind.step) and c.kind.circle is None}
+    found = list[ValueFlag]()
+    for column, code in [(c, code) for c in whole if c.classes == 2 for code in (0.0, 1.0)]:
+        rows = values[column.name] == code
+        fewer = min(rows.sum(), (~rows).sum())
+        if fewer < FEWEST_EACH or fewer * np.log(len(rows) / fewer) < EVIDENCE + 2 * np.log(len(columns)):
+            continue  # few enough to be those by chance
+        for name, number in numbers.items():
+            x = values[name]
+            value = float(x[rows][0])
+            apart = number.kind.step > 0 or value in {atom for atom, *_ in number.kind.atoms}
+            if apart and x.min() < value < x.max() and ((x == value) == rows).all():
+                found.append(ValueFlag((column.name, name), code, value, (column.shown(code), number.shown(value))))
+    return found
+
+
 def implied_numbers(relations: Sequence[Relation], columns: Sequence[Column]) -> list[LookUp]:
     """Those of the relations by which numbers follow from modelled names."""
     named = {column.name for column in columns if column.classes}
@@ -155,7 +195,7 @@ def implied_numbers(relations: Sequence[Relation], columns: Sequence[Column]) ->
 
 
 def in_order(
-    orders: Sequence[Order | Exclusive | Threshold],
+    orders: Sequence[Kept | Threshold],
     columns: Sequence[Column],
     flags: Mapping[int, int],
     relations: Sequence[Relation],
@@ -176,7 +216,10 @@ def in_order(
             pairs += [(first + len(read), place), (place, first + len(read) + 1)]
             read += [(label.column.name, end) for end in ends]
     apart = [order for order in orders if isinstance(order, Exclusive)]
-    kinds = {j: columns[j].kind for some in [*pairs, *signs] for j in sorted(some) if 0 <= j < first}
+    flagged = [order for order in orders if isinstance(order, ValueFlag)]
+    beside = [(places[each.names[0]], each.code, places[each.names[1]], each.value) for each in flagged]
+    told = [(number,) for _, _, number, _ in beside]
+    kinds = {j: columns[j].kind for some in [*pairs, *signs, *told] for j in sorted(some) if 0 <= j < first}
     tables = {j: amounts_of(columns[j], np.arange(float(kind.classes))) for j, kind in kinds.items() if kind.classes}
     tables |= {j: numbers for j, (_, numbers) in enumerate(read, first)}
     return InOrder(
@@ -188,4 +231,5 @@ def in_order(
         apart=[[(places[name], code) for name, code in zip(each.names, each.codes, strict=True)] for each in apart],
         read_from=[(j, places[name]) for j, (name, _) in enumerate(read, first)],
         signs=signs,
+        beside=beside,
     )
