@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 
@@ -11,6 +12,7 @@ import pytest
 
 import pushforward as pf
 from pushforward.cli.app import main
+from pushforward.tables.queries.score import Scoring
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,22 @@ def test_lines_that_are_there_together_are_answered_as_each_alone(model):
     for given, out in ((iter(lines), alone), (lines, together), (stream, in_parts)):
         assert model.run("follow", given, out, keep=["kind"]) == {"rows": len(lines)}
     assert together.getvalue() == in_parts.getvalue() == alone.getvalue()
+
+
+def test_of_lines_that_are_refused_each_is_told_and_the_others_are_scored_without_asking_for_each(monkeypatch):
+    days = [dt.date(2024, 1, 1) + dt.timedelta(k % 90) for k in range(300)]
+    table = pl.DataFrame({"day": days, "size": np.random.default_rng(0).normal(size=300)})
+    dated = pf.TableDensity("maf", layers=1, hidden=(8,), steps=5).fit(table)
+    bad = [3, 4, 77, 400, 999]
+    lines = [json.dumps({"day": "2024-02-31" if k in bad else "2024-02-03", "size": 0.1}).encode() for k in range(1000)]
+    asked, query = [], Scoring.query
+    monkeypatch.setattr(Scoring, "query", lambda self, piece: asked.append(piece) or query(self, piece))
+    out = io.StringIO()
+    dated.run("follow", lines, out)
+    found = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [k for k, each in enumerate(found) if "error" in each] == bad
+    assert found[77]["error"] == "standard input: column 'day', row 78: '2024-02-31' is not a date; correct it"
+    assert len(asked) == 5  # all, and the four runs between the wrong ones
 
 
 def test_the_shell_follows_standard_input(model, tmp_path, monkeypatch, capsys):

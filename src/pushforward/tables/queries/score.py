@@ -189,7 +189,8 @@ def _form(row: dict[str, Any] | InputError) -> list[tuple[str, type]]:
 
 
 def _scored(scoring: Scoring, rows: Sequence[Any], first: int) -> list[dict[str, Any]]:
-    """The scores of rows of one form, or an error. If there is one, it is looked for in either half."""
+    """The scores of rows of one form, or errors. If they are refused for some of them, the others are scored without;
+    if it is not known for which, either half is."""
     try:
         if isinstance(rows[0], InputError):
             raise rows[0]
@@ -198,10 +199,22 @@ def _scored(scoring: Scoring, rows: Sequence[Any], first: int) -> list[dict[str,
         frame, _ = from_frame({name: [row[name] for row in rows] for name in names}, source)
         scoring.check(frame.columns)
         asked = scoring.query(Piece(frame, source, first))
-        if asked.notes:
-            raise InputError(asked.notes[0])  # it is given what cannot be
-        return scoring.scores(asked).to_dicts()
+        scores = scoring.scores(asked).to_dicts()
+        for note in reversed(asked.notes):  # on rows that are given what cannot be
+            for row in note.rows.nonzero()[0].tolist():
+                scores[row] = {"error": note.on(row)}
+        return scores
     except InputError as error:
-        if (half := len(rows) // 2) == 0:
+        if len(rows) == 1:
             return [{"error": error.spelled(in_shell)}]
-    return [*_scored(scoring, rows[:half], first), *_scored(scoring, rows[half:], first + half)]
+        told = error.sentence if isinstance(error.sentence, Note) else None
+    odd = np.arange(len(rows)) < len(rows) // 2 if told is None else told.rows
+    found = list[dict[str, Any]]()
+    for wrong, places in itertools.groupby(range(len(rows)), odd.__getitem__):
+        start, *others = places
+        stop = start + 1 + len(others)
+        if wrong and told is not None:
+            found += [{"error": told.on(row)} for row in range(start, stop)]
+        else:
+            found += _scored(scoring, rows[start:stop], first + start)
+    return found

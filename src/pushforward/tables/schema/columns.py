@@ -15,7 +15,7 @@ from ...numerics.partly_known import known_in_part
 from .kinds.base import Description, Kind, Numbers
 from .kinds.circle import refuse_outside
 from .notes import Note
-from .numbers import missing, more
+from .numbers import missing
 from .reading import Reading
 from .saved import Saved
 
@@ -163,10 +163,11 @@ class Column(Saved):
     def refuse(self, column: pl.Series, numbers: Numbers, source: str, first: int) -> None:
         """Refuses cells that could not be read, or lie outside a period: ``first`` is the number of the first row."""
         if self._reads_text and column.dtype == pl.String:
-            bad = np.flatnonzero(np.isnan(numbers) & ~missing(column))
-            if len(bad):
-                what = f"{column[int(bad[0])]!r} is not {self.expected}{more(len(bad))}"
-                raise InputError(f"{source}: column {self.name!r}, row {first + bad[0] + 1}: {what}; correct it")
+            bad, said = np.isnan(numbers) & ~missing(column), f"is not {self.expected}; correct it"
+            if bad.any():
+                raise InputError(
+                    Note.of(bad, lambda row: f": {column[row]!r} {said}", source, first, self.name, "refused")
+                )
         if self.kind.period is not None:
             refuse_outside(numbers, self.kind.period, source, self.name, first)
 
@@ -176,8 +177,10 @@ class Column(Saved):
         if cells.dtype != pl.String:
             return []
         odd = (self.reading.values(cells).is_null() & cells.str.contains(r"\d")).fill_null(False)
-        said = [f": {cell!r} cannot be read, and is taken for missing" for cell in cells.filter(odd).head(1)]
-        return [Note.of(odd, each, source, first, self.name, "unread") for each in said]
+        if not odd.any():
+            return []
+        said = "cannot be read, and is taken for missing"
+        return [Note.of(odd, lambda row: f": {cells[row]!r} {said}", source, first, self.name, "unread")]
 
     def rounded_in(self, cells: pl.Series, source: str) -> list[Note]:
         """What is said of numbers that are none of its values, if these lie apart: draws have the nearest."""
@@ -205,16 +208,16 @@ class Column(Saved):
 
     def strange_in(self, cells: pl.Series, rows: Tensor, source: str, first: int) -> Note:
         """What is said of rows given what nothing is known of."""
-        row = int(rows.byte().argmax())
-        cell = cells[row]
-        if missing(cells)[row]:
-            said = "a missing value, but no training row has one in this column, which the model is given"
-        elif self.classes:
-            said = f"{cell!r} was not among the training rows; the model knows {listed(self.kind.labels)}"
-        else:
-            low, high = (self.shown(float(end)) for end in self.kind.ends)
-            said = f"{cell} cannot be; the training rows have values from {low} to {high}"
-        return Note.of(rows, f": {said}", source, first, self.name, "given")
+        low, high = ("", "") if self.classes else (self.shown(float(end)) for end in self.kind.ends)
+
+        def said(row: int) -> str:
+            if missing(cells[row : row + 1])[0]:
+                return ": a missing value, but no training row has one in this column, which the model is given"
+            if self.classes:
+                return f": {cells[row]!r} was not among the training rows; the model knows {listed(self.kind.labels)}"
+            return f": {cells[row]} cannot be; the training rows have values from {low} to {high}"
+
+        return Note.of(rows, said, source, first, self.name, "given")
 
 
 @dataclass(frozen=True)
