@@ -62,6 +62,10 @@ class InputError(ValueError):
         return sentence if self.argument is None else f"{spelling(self.argument, self.value)}: {sentence}"
 
 
+class ColumnError(InputError):
+    """Columns that a table lacks, or that hold another type, whatever its rows are."""
+
+
 class NotFitted(InputError, AttributeError):
     """A question to a model that is not fitted yet."""
 

@@ -87,6 +87,11 @@ def test_of_lines_that_are_refused_each_is_told_and_the_others_are_scored_withou
     assert [k for k, each in enumerate(found) if "error" in each] == bad
     assert found[77]["error"] == "standard input: column 'day', row 78: '2024-02-31' is not a date; correct it"
     assert len(asked) == 5  # all, and the four runs between the wrong ones
+    for wrong in (b'{"day": 5, "size": 0.1}', b'{"time": 5}'):
+        asked.clear()
+        dated.run("follow", [wrong] * 100, out := io.StringIO())
+        assert out.getvalue().count("error") == 100
+        assert len(asked) == 1
 
 
 def test_the_shell_follows_standard_input(model, tmp_path, monkeypatch, capsys):

@@ -23,7 +23,7 @@ from ...distributions.guided.density import BATCH, FEW
 from ...distributions.guided.holes import pieces
 from ...distributions.guided.region import Region
 from ...distributions.learning_error import learning_error
-from ...errors import InputError, listed
+from ...errors import ColumnError, InputError, listed
 from ...models.train import Rows
 from ...numerics.partly_known import partly_known
 from ..io.table import Piece
@@ -291,7 +291,7 @@ def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: in
         return dataclasses.replace(rows, notes=(*rows.notes, *unread)) if unread else rows
     if len(absent) == len(schema.names):
         lacks = [*absent, *(name for name in schema.given_names if name not in frame.columns)]
-        raise InputError(f"{source}: has no column {listed(map(repr, lacks))}, which the model needs")
+        raise ColumnError(f"{source}: has no column {listed(map(repr, lacks))}, which the model needs")
     model.guide_for(f"needs the column {absent[0]!r}, which {source} lacks")
     rows = schema.encode(frame.with_columns(pl.lit(None).alias(name) for name in absent), source, first)
     gone = schema.missingness.found(rows.x)  # except what sums imply

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from ...errors import InputError, in_shell, listed
+from ...errors import ColumnError, InputError, in_shell, listed
 from ...models.console import Console
 from ...saving.bundle import jsonable
 from ..io.frames import from_frame
@@ -205,8 +205,8 @@ def _scored(scoring: Scoring, rows: Sequence[Any], first: int) -> list[dict[str,
                 scores[row] = {"error": note.on(row)}
         return scores
     except InputError as error:
-        if len(rows) == 1:
-            return [{"error": error.spelled(in_shell)}]
+        if len(rows) == 1 or isinstance(error, ColumnError):  # of which all have the same
+            return [{"error": error.spelled(in_shell)} for _ in rows]
         told = error.sentence if isinstance(error.sentence, Note) else None
     odd = np.arange(len(rows)) < len(rows) // 2 if told is None else told.rows
     found = list[dict[str, Any]]()

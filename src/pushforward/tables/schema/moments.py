@@ -11,7 +11,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 
-from ...errors import InputError
+from ...errors import ColumnError
 
 MOMENTS = ("Date", "Datetime", "Time", "Duration")  # encoded as days, and as seconds
 SLIPS = 0.2  # share of text that may be something else, in a column of dates
@@ -114,7 +114,7 @@ def read_moments(column: pl.Series, dtype: str, form: str = "", zone: str | None
     misread. A time without a zone is read in that of the table's column, if it has one, and so is the day of a time.
     """
     if column.dtype.is_numeric() and column.null_count() < len(column):
-        raise InputError(f"column {column.name!r} holds numbers, but {dtype.lower()}s are expected there")
+        raise ColumnError(f"column {column.name!r} holds numbers, but {dtype.lower()}s are expected there")
     clock = zone or _clock(form)
     if column.dtype == pl.String:
         column = _read_text(column, "Datetime" if zone else dtype, form, clock)
@@ -156,7 +156,7 @@ def moment_name(dtype: pl.DataType) -> str:
 
 def _read_text(column: pl.Series, dtype: str, form: str, clock: str | timedelta | None = None) -> pl.Series:
     if dtype not in FORMS:
-        raise InputError(f"column {column.name!r} holds text, but durations are expected there")
+        raise ColumnError(f"column {column.name!r} holds text, but durations are expected there")
     forms = [*([form] if form else []), *OTHERS[dtype]]
     found = _parsed(column, dtype, forms[0], clock)
     for other in forms[1:]:
