@@ -92,6 +92,12 @@ def test_of_lines_that_are_refused_each_is_told_and_the_others_are_scored_withou
         dated.run("follow", [wrong] * 100, out := io.StringIO())
         assert out.getvalue().count("error") == 100
         assert len(asked) == 1
+    asked.clear()
+    dated.run("follow", [b'{"size": 0.1}', b"no row"] * 100, out := io.StringIO())
+    assert [("error" in line, json.loads(line)["row"]) for line in out.getvalue().splitlines()] == [
+        (k % 2 == 0, k) for k in range(1, 201)
+    ]
+    assert len(asked) == 1
 
 
 def test_the_shell_follows_standard_input(model, tmp_path, monkeypatch, capsys):

@@ -150,11 +150,17 @@ def follow(
     refuse_scores_name(keep)
     scoring, number = Scoring(model, samples, seed, drop_missing, explain_below, given), 0
     for some in _arriving(lines):
-        for _, alike in itertools.groupby(map(_row, some), _form):
-            rows = list(alike)
-            for row, scores in zip(rows, _scored(scoring, rows, number), strict=True):
+        read: list[Any] = [_row(line) for line in some]
+        # A line that is no row has the place of the one before, so that rows around it are scored together.
+        placed = itertools.accumulate(read, lambda before, row: before if isinstance(row, InputError) else row)
+        for _, alike in itertools.groupby(zip(read, placed, strict=True), lambda both: _form(both[1])):
+            rows, places = zip(*alike, strict=True)
+            for row, scores in zip(rows, _scored(scoring, places, number), strict=True):
                 number += 1
-                kept = {} if isinstance(row, InputError) else {name: row.get(name) for name in keep}
+                if isinstance(row, InputError):
+                    kept, scores = {}, {"error": row.spelled(in_shell)}
+                else:
+                    kept = {name: row.get(name) for name in keep}
                 print(json.dumps(jsonable({"row": number, **kept, **scores}), allow_nan=False), file=output, flush=True)
     return {"rows": number}
 
