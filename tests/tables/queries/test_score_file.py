@@ -93,10 +93,9 @@ def test_of_lines_that_are_refused_each_is_told_and_the_others_are_scored_withou
         assert out.getvalue().count("error") == 100
         assert len(asked) == 1
     asked.clear()
-    dated.run("follow", [b'{"size": 0.1}', b"no row"] * 100, out := io.StringIO())
-    assert [("error" in line, json.loads(line)["row"]) for line in out.getvalue().splitlines()] == [
-        (k % 2 == 0, k) for k in range(1, 201)
-    ]
+    dated.run("follow", [lines[0], b"no row"] * 100, out := io.StringIO())
+    found = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [(each["row"], "error" in each) for each in found] == [(k + 1, k % 2 == 1) for k in range(200)]
     assert len(asked) == 1
 
 

@@ -150,10 +150,8 @@ def follow(
     refuse_scores_name(keep)
     scoring, number = Scoring(model, samples, seed, drop_missing, explain_below, given), 0
     for some in _arriving(lines):
-        read: list[Any] = [_row(line) for line in some]
-        # A line that is no row has the place of the one before, so that rows around it are scored together.
-        placed = itertools.accumulate(read, lambda before, row: before if isinstance(row, InputError) else row)
-        for _, alike in itertools.groupby(zip(read, placed, strict=True), lambda both: _form(both[1])):
+        read = [_row(line) for line in some]
+        for _, alike in itertools.groupby(zip(read, _placed(read), strict=True), lambda both: _form(both[1])):
             rows, places = zip(*alike, strict=True)
             for row, scores in zip(rows, _scored(scoring, places, number), strict=True):
                 number += 1
@@ -187,6 +185,11 @@ def _row(line: bytes) -> dict[str, Any] | InputError:
     except InputError as error:
         return error
     return row if isinstance(row, dict) and row else InputError(f"is no row; {EXPECTED}")
+
+
+def _placed(read: Sequence[Any]) -> Iterator[Any]:
+    """The rows, and in place of lines that are none the row before, so that those around are scored together."""
+    return itertools.accumulate(read, lambda before, row: before if isinstance(row, InputError) else row)
 
 
 def _form(row: dict[str, Any] | InputError) -> list[tuple[str, type]]:
