@@ -77,6 +77,7 @@ class InOrder(Configurable):
         return sum(bits, start=torch.zeros(x.shape[:-1], dtype=torch.long, device=x.device))
 
     def _is(self, x: Tensor, j: int, value: float) -> Tensor:
+        """Whether a feature has a value, up to rounding errors if these are on a grid."""
         step = self.grids[j][1] if j in self.grids else 0.0
         return (self._value(x, j) - value).abs() <= 0.5 * step
 

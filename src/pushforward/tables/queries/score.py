@@ -200,9 +200,9 @@ def _form(row: dict[str, Any] | InputError) -> list[tuple[str, type]]:
 def _scored(scoring: Scoring, rows: Sequence[Any], first: int) -> list[dict[str, Any]]:
     """The scores of rows of one form, or errors. If they are refused for some of them, the others are scored without;
     if it is not known for which, either half is."""
+    if isinstance(rows[0], InputError):  # no line so far was a row
+        return [{} for _ in rows]
     try:
-        if isinstance(rows[0], InputError):
-            raise rows[0]
         known, source = {*scoring.model.schema.table_names}, "standard input"
         names = [name for name, cell in rows[0].items() if name in known or not isinstance(cell, list | dict)]
         frame, _ = from_frame({name: [row[name] for row in rows] for name in names}, source)
